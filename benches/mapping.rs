@@ -1,0 +1,3 @@
+//! Benches of mapping.
+
+fn main() {}

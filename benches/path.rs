@@ -1,0 +1,3 @@
+//! Benches of path.
+
+fn main() {}

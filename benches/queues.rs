@@ -1,0 +1,3 @@
+//! Benches of queues.
+
+fn main() {}

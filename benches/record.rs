@@ -1,0 +1,3 @@
+//! Benches of record.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! Benches of upload.
+
+fn main() {}

@@ -1,0 +1,81 @@
+//! The command line: one file per command, each with its own `Args` and `run`.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+pub mod check;
+pub mod demo;
+pub mod devices;
+pub mod explain;
+pub mod load;
+pub mod map;
+pub mod run;
+pub mod sim;
+pub mod validate;
+pub mod verify;
+
+/// Device telemetry from Kafka into Geotab's Data Intake Gateway.
+#[derive(Debug, Parser)]
+#[command(name = "dig-ingest", version, about, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the streaming job: Kafka to DIG.
+    Run(run::Args),
+    /// Show the whole path on embedded parts, with faults, and judge the result.
+    Demo(demo::Args),
+    /// Serve a simulated Data Intake Gateway.
+    Sim(sim::Args),
+    /// Produce realistic telemetry and a manifest of it.
+    Load(load::Args),
+    /// Judge a simulator's ledger against manifests.
+    Verify(verify::Args),
+    /// Check the configuration, and with `--connect` what it names.
+    Check(check::Args),
+    /// Show what a vendor message becomes.
+    Map(map::Args),
+    /// Validate records in a file.
+    Validate(validate::Args),
+    /// Explain a validation rule.
+    Explain(explain::Args),
+    /// The device registry: import, list, show.
+    Devices(devices::Args),
+}
+
+/// Parses the command line and runs the command; errors are printed once, with their chain.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: cannot start the runtime: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let result = runtime.block_on(async {
+        match cli.command {
+            Command::Run(args) => run::run(args).await,
+            Command::Demo(args) => demo::run(args).await,
+            Command::Sim(args) => sim::run(args).await,
+            Command::Load(args) => load::run(args).await,
+            Command::Verify(args) => verify::run(args).await,
+            Command::Check(args) => check::run(args).await,
+            Command::Map(args) => map::run(args).await,
+            Command::Validate(args) => validate::run(args).await,
+            Command::Explain(args) => explain::run(args).await,
+            Command::Devices(args) => devices::run(args).await,
+        }
+    });
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

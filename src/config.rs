@@ -1,0 +1,1 @@
+//! The settings: the only file that reads the environment.

@@ -1,0 +1,1 @@
+//! What every HTTP client here shares: retry and pacing.

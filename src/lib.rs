@@ -1,0 +1,11 @@
+//! The library behind the `dig-ingest` binary.
+
+pub mod commands;
+pub mod config;
+pub mod dig;
+pub mod http;
+pub mod ops;
+pub mod pipeline;
+pub mod record;
+pub mod registry;
+pub mod sim;

@@ -1,0 +1,8 @@
+//! Metric names and how they are counted: only the files of this folder know the `metrics` crate.
+//!
+//! One file per area, each a set of functions whose names are verbs; nothing else names a metric.
+
+pub mod dig;
+pub mod feedback;
+pub mod pipeline;
+pub mod upload;

@@ -1,0 +1,3 @@
+//! What operators see: metrics, health, logs.
+
+pub mod metrics;

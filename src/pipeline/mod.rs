@@ -1,0 +1,3 @@
+//! The streaming path: Kafka to DIG.
+
+pub mod request;

@@ -1,0 +1,1 @@
+//! The published diagnostics: code, unit, length, multiplier, offset.

@@ -1,0 +1,227 @@
+//! Records: what one is, how bytes become one, and which rules it must meet.
+//!
+//! The types mark progress: raw bytes -> [`ValidRecord`] | [`Reject`] | [`Unknown`]. A `ValidRecord` is built only by
+//! validation, so what was not validated cannot be uploaded. Pure: no I/O, no clock; the time is an argument.
+
+pub mod decode;
+pub mod diagnostics;
+pub mod mapping;
+pub mod validate;
+
+use std::fmt;
+
+/// The twelve record types of the gateway (OpenAPI v3.4.2, `components/schemas`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum RecordType {
+    Acceleration,
+    Binary,
+    Bluetooth,
+    DriverChange,
+    GenericFault,
+    GenericStatus,
+    Gps,
+    J1708Fault,
+    J1939Fault,
+    ObdiiFault,
+    Status,
+    Vin,
+}
+
+impl RecordType {
+    pub const ALL: [Self; 12] = [
+        Self::Acceleration,
+        Self::Binary,
+        Self::Bluetooth,
+        Self::DriverChange,
+        Self::GenericFault,
+        Self::GenericStatus,
+        Self::Gps,
+        Self::J1708Fault,
+        Self::J1939Fault,
+        Self::ObdiiFault,
+        Self::Status,
+        Self::Vin,
+    ];
+
+    /// The `Type` member's value, exact case.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Acceleration => "AccelerationRecord",
+            Self::Binary => "BinaryRecord",
+            Self::Bluetooth => "BluetoothRecord",
+            Self::DriverChange => "DriverChangeRecord",
+            Self::GenericFault => "GenericFaultRecord",
+            Self::GenericStatus => "GenericStatusRecord",
+            Self::Gps => "GpsRecord",
+            Self::J1708Fault => "J1708FaultRecord",
+            Self::J1939Fault => "J1939FaultRecord",
+            Self::ObdiiFault => "ObdiiFaultRecord",
+            Self::Status => "StatusRecord",
+            Self::Vin => "VinRecord",
+        }
+    }
+}
+
+/// Where a valid record's bytes lie in [`Decoded::bytes`], and whose it is.
+///
+/// Only `validate` builds one outside tests of this module.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ValidRecord {
+    pub(in crate::record) start: u32,
+    pub(in crate::record) len: u32,
+    /// Offset of the serial's text from `start`.
+    pub(in crate::record) serial_at: u32,
+    pub(in crate::record) serial_len: u8,
+    pub(in crate::record) kind: RecordType,
+    /// [`serial_hash`] of the serial's text.
+    pub(in crate::record) hash: u64,
+}
+
+impl ValidRecord {
+    /// The record as the gateway gets it: one JSON object, `SerialNo` included.
+    #[must_use]
+    pub fn bytes<'a>(&self, decoded: &'a [u8]) -> &'a [u8] {
+        &decoded[self.start as usize..(self.start + self.len) as usize]
+    }
+
+    /// The normalised Geotab serial.
+    #[must_use]
+    pub fn serial<'a>(&self, decoded: &'a [u8]) -> &'a [u8] {
+        let at = (self.start + self.serial_at) as usize;
+        &decoded[at..at + self.serial_len as usize]
+    }
+
+    #[must_use]
+    pub fn range(&self) -> std::ops::Range<usize> {
+        self.start as usize..(self.start + self.len) as usize
+    }
+
+    #[must_use]
+    pub fn serial_range(&self) -> std::ops::Range<usize> {
+        let at = (self.start + self.serial_at) as usize;
+        at..at + self.serial_len as usize
+    }
+
+    #[must_use]
+    pub fn kind(&self) -> RecordType {
+        self.kind
+    }
+
+    #[must_use]
+    pub fn hash(&self) -> u64 {
+        self.hash
+    }
+}
+
+/// A well-formed record whose `DeviceId` the device registry does not know (or knows without a serial).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unknown {
+    pub device_id: String,
+    /// The record's own bytes within the message's payload (the whole message for a vendor shape).
+    pub original: std::ops::Range<usize>,
+}
+
+/// A record (or a whole message) that may not be sent. Data, not an error.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reject {
+    /// Stable rule id, e.g. `gps.latitude.range`; `dig-ingest explain RULE` knows it.
+    pub rule: &'static str,
+    /// Dotted path of the member, e.g. `Latitude` or `[3].Latitude`; empty when the message as a whole is meant.
+    pub field: String,
+    /// The offending value, shortened to 120 characters.
+    pub value: String,
+    /// What would have been right, e.g. `-90..90`.
+    pub bound: String,
+    pub stage: Stage,
+    /// The serial or device id, when it could still be read.
+    pub subject: Option<String>,
+    /// The rejected bytes within the message's payload.
+    pub original: std::ops::Range<usize>,
+}
+
+impl fmt::Display for Reject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {} = {} (expected {})", self.rule, self.field, self.value, self.bound)
+    }
+}
+
+/// Where a record's way ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Stage {
+    Decode,
+    Map,
+    Validate,
+    Gate,
+    Upload,
+}
+
+impl Stage {
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Decode => "decode",
+            Self::Map => "map",
+            Self::Validate => "validate",
+            Self::Gate => "gate",
+            Self::Upload => "upload",
+        }
+    }
+}
+
+/// What one record of a message came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    Valid(ValidRecord),
+    Unknown(Box<Unknown>),
+    Reject(Box<Reject>),
+}
+
+/// The decoded records of a run of messages: one byte buffer and one outcome per record, in order.
+///
+/// Reused from chunk to chunk, so that steady state allocates nothing per record.
+#[derive(Debug, Default)]
+pub struct Decoded {
+    pub bytes: Vec<u8>,
+    pub outcomes: Vec<Outcome>,
+    /// Warnings and normalisations since the last `clear`, by rule id: `(rule, count)`.
+    pub notes: Vec<(&'static str, u64)>,
+}
+
+impl Decoded {
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.outcomes.clear();
+        self.notes.clear();
+    }
+
+    pub fn note(&mut self, rule: &'static str) {
+        match self.notes.iter_mut().find(|(id, _)| std::ptr::eq(*id, rule) || *id == rule) {
+            Some((_, count)) => *count += 1,
+            None => self.notes.push((rule, 1)),
+        }
+    }
+}
+
+/// Finds the serial of a device id. The device registry's snapshot implements it; so does `()`, which knows nobody.
+///
+/// A trait so that `record` stays below `registry` and a decoder can be benched and fuzzed without one.
+pub trait SerialOf {
+    fn serial_of(&self, device_id: &str) -> Option<&str>;
+}
+
+impl SerialOf for () {
+    fn serial_of(&self, _device_id: &str) -> Option<&str> {
+        None
+    }
+}
+
+/// The hash every table of serials uses; stable within a process.
+#[must_use]
+pub fn serial_hash(serial: &[u8]) -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    let mut hasher = foldhash::fast::FixedState::with_seed(0x5e71_a1).build_hasher();
+    hasher.write(serial);
+    hasher.finish()
+}

@@ -1,0 +1,13 @@
+//! The one integration binary: a module per subject.
+
+mod commands;
+mod contract;
+mod dig_client;
+mod kafka;
+mod mappings;
+mod mock;
+mod records;
+mod settings;
+mod simulator;
+mod support;
+mod tree;
