@@ -1,0 +1,176 @@
+//! The offset tracker: which messages of one partition are not settled yet, and how far the watermark may go.
+//!
+//! Owns one entry per message between the watermark and the newest message read, and nothing else.
+//!
+//! * O1: the watermark never passes a message with an open record, and never goes down.
+//! * Offsets may have gaps (compaction, transactions): messages are counted by sequence, offsets are only remembered.
+//!
+//! It does not store or commit anything. An entry costs 16 bytes for as long as an older message is open, which is why the
+//! partition stops reading at a number of messages (`[memory] window_messages`).
+
+use std::collections::VecDeque;
+
+/// A message's place in its partition, counted from 0 when the partition was assigned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MessageSeq(pub u64);
+
+#[derive(Debug, Clone, Copy)]
+struct Open {
+    offset: i64,
+    records: u32,
+}
+
+/// See the module's documentation.
+#[derive(Debug, Default)]
+pub struct OffsetTracker {
+    window: VecDeque<Open>,
+    /// Sequence of the window's front.
+    base: u64,
+    watermark: Option<i64>,
+}
+
+impl OffsetTracker {
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Notes a message that was read, with the number of its records; one with none is settled at once.
+    ///
+    /// # Panics
+    /// When offsets do not ascend: the caller mixed up partitions, and no watermark can be right any more.
+    pub fn read(&mut self, offset: i64, records: u32) -> MessageSeq {
+        let newest = self.window.back().map(|open| open.offset).or(self.watermark.map(|w| w - 1));
+        assert!(newest.is_none_or(|newest| offset > newest), "offset {offset} after {newest:?}");
+        let seq = MessageSeq(self.base + self.window.len() as u64);
+        self.window.push_back(Open { offset, records });
+        if records == 0 {
+            self.advance();
+        }
+        seq
+    }
+
+    /// Settles one record of a message.
+    ///
+    /// # Panics
+    /// When the message has no open record: a record was settled twice, and O1 is lost.
+    pub fn settle(&mut self, seq: MessageSeq) {
+        self.settle_many(seq, 1);
+    }
+
+    /// Settles several records of one message at once.
+    ///
+    /// # Panics
+    /// As [`settle`](Self::settle).
+    pub fn settle_many(&mut self, seq: MessageSeq, records: u32) {
+        let index = seq.0.checked_sub(self.base).expect("a record of a message behind the watermark was settled again");
+        let open = usize::try_from(index)
+            .ok()
+            .and_then(|index| self.window.get_mut(index))
+            .expect("a record of a message that was never read was settled");
+        open.records = open.records.checked_sub(records).expect("more records settled than the message has");
+        if index == 0 && open.records == 0 {
+            self.advance();
+        }
+    }
+
+    fn advance(&mut self) {
+        while let Some(front) = self.window.front() {
+            if front.records > 0 {
+                break;
+            }
+            self.watermark = Some(front.offset + 1);
+            self.base += 1;
+            self.window.pop_front();
+        }
+    }
+
+    /// The offset to store: every message below it is settled. `None` until the first one is.
+    #[must_use]
+    pub fn watermark(&self) -> Option<i64> {
+        self.watermark
+    }
+
+    /// The offset of a message that is still in the window.
+    #[must_use]
+    pub fn offset(&self, seq: MessageSeq) -> Option<i64> {
+        let index = usize::try_from(seq.0.checked_sub(self.base)?).ok()?;
+        self.window.get(index).map(|open| open.offset)
+    }
+
+    /// Messages between the watermark and the newest one read.
+    #[must_use]
+    pub fn window(&self) -> usize {
+        self.window.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_message_without_records_is_settled_at_once() {
+        let mut tracker = OffsetTracker::new();
+        tracker.read(7, 0);
+        assert_eq!(tracker.watermark(), Some(8));
+        assert_eq!(tracker.window(), 0);
+    }
+
+    #[test]
+    fn the_watermark_waits_for_the_oldest() {
+        let mut tracker = OffsetTracker::new();
+        let a = tracker.read(10, 2);
+        let b = tracker.read(12, 1);
+        tracker.settle(b);
+        tracker.settle(a);
+        assert_eq!(tracker.watermark(), None);
+        tracker.settle(a);
+        assert_eq!(tracker.watermark(), Some(13));
+    }
+
+    #[test]
+    #[should_panic(expected = "more records settled")]
+    fn settling_twice_is_a_broken_invariant() {
+        let mut tracker = OffsetTracker::new();
+        let _ = tracker.read(1, 1);
+        let b = tracker.read(2, 1);
+        tracker.settle(b);
+        tracker.settle(b);
+    }
+
+    proptest! {
+        /// O1 against a model that knows every message: the watermark is the first open offset, or one past the last settled.
+        #[test]
+        fn o1_watermark_is_the_lowest_open_offset(
+            messages in prop::collection::vec((1i64..4, 0u32..4), 1..60),
+            order in prop::collection::vec(any::<prop::sample::Index>(), 0..240),
+        ) {
+            let mut tracker = OffsetTracker::new();
+            let mut open: Vec<(i64, MessageSeq, u32)> = Vec::new();
+            let mut offset = 0;
+            for (gap, records) in messages {
+                offset += gap;
+                let seq = tracker.read(offset, records);
+                open.push((offset, seq, records));
+            }
+            let mut before = tracker.watermark();
+            for pick in order {
+                let candidates: Vec<usize> = (0..open.len()).filter(|&i| open[i].2 > 0).collect();
+                if candidates.is_empty() { break; }
+                let i = candidates[pick.index(candidates.len())];
+                open[i].2 -= 1;
+                tracker.settle(open[i].1);
+                let first_open = open.iter().find(|m| m.2 > 0).map(|m| m.0);
+                let last_settled = open.iter().take_while(|m| m.2 == 0).last().map(|m| m.0 + 1);
+                prop_assert_eq!(tracker.watermark(), last_settled);
+                if let (Some(w), Some(first)) = (tracker.watermark(), first_open) {
+                    prop_assert!(w <= first);
+                }
+                prop_assert!(tracker.watermark() >= before);
+                before = tracker.watermark();
+            }
+        }
+    }
+}

@@ -1,0 +1,374 @@
+//! Serial queues: the validated records of one partition, waiting per serial in the order of the partition.
+//!
+//! Owns the bytes of queued records (in the chunks they were decoded into), one slot per record, one entry per serial that has
+//! records in hand, and the order in which serials are served.
+//!
+//! * S1: a serial's records leave in the order they came; a batch is always a prefix of its queue.
+//! * S2: a serial that has a batch in flight is not served again until that batch is completed.
+//! * Oldest first: among the serials that are ready, the one with the oldest head record is served first.
+//! * A chunk's bytes and its memory permit live until its last record has been packed.
+//!
+//! Pure: no clock, no I/O. It does not decide when to pack ([`super::dispatch`]) and knows nothing of offsets beyond a record's
+//! [`MessageSeq`]. Capacity: bounded by the memory permits. Dropping it drops what is queued; the records stay unsettled.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::time::Instant;
+
+use bytes::Bytes;
+use hashbrown::HashTable;
+
+use super::offsets::MessageSeq;
+use super::permits::Permit;
+use super::request::{Request, Span};
+
+const NIL: u32 = u32::MAX;
+/// Serials of 12 characters are the rule, 50 the longest the adapter's schema takes (dig-api.md 12); longer ones go to the heap.
+const INLINE: usize = 50;
+/// Emptied chunk buffers kept for the next chunks.
+const SPARES: usize = 4;
+
+#[derive(Debug, Clone, Copy)]
+struct Slot {
+    chunk: u32,
+    start: u32,
+    len: u32,
+    next: u32,
+    seq: MessageSeq,
+}
+
+#[derive(Debug)]
+struct Serial {
+    hash: u64,
+    inline: [u8; INLINE],
+    len: u8,
+    long: Option<Box<[u8]>>,
+    in_flight: bool,
+    head: u32,
+    tail: u32,
+    records: u32,
+    bytes: u64,
+}
+
+impl Serial {
+    fn new(hash: u64, text: &[u8]) -> Self {
+        let mut inline = [0; INLINE];
+        let long = if text.len() <= INLINE {
+            inline[..text.len()].copy_from_slice(text);
+            None
+        } else {
+            Some(text.into())
+        };
+        let len = if long.is_some() { 0 } else { text.len() as u8 };
+        Self { hash, inline, len, long, in_flight: false, head: NIL, tail: NIL, records: 0, bytes: 0 }
+    }
+
+    fn text(&self) -> &[u8] {
+        self.long.as_deref().unwrap_or(&self.inline[..self.len as usize])
+    }
+}
+
+#[derive(Debug)]
+struct Chunk {
+    bytes: Vec<u8>,
+    live: u32,
+    arrived: Instant,
+    permit: Option<Permit>,
+}
+
+/// Names a chunk while its records are being pushed.
+#[derive(Debug, Clone, Copy)]
+pub struct ChunkId(u32);
+
+/// What a request in flight stands for; must come back through [`SerialQueues::complete`].
+#[derive(Debug)]
+pub struct Ticket {
+    /// The message of each record of the request.
+    pub seqs: Vec<MessageSeq>,
+    serials: Vec<u32>,
+}
+
+/// Limits of one request.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    pub records: usize,
+    /// Bytes of the body, brackets and commas included.
+    pub bytes: usize,
+}
+
+/// See the module's documentation.
+#[derive(Debug, Default)]
+pub struct SerialQueues {
+    chunks: Vec<Option<Chunk>>,
+    free_chunks: Vec<u32>,
+    spares: Vec<Vec<u8>>,
+    slots: Vec<Slot>,
+    free_slots: u32,
+    serials: Vec<Serial>,
+    free_serials: Vec<u32>,
+    table: HashTable<u32>,
+    /// Ready serials whose head record was the newest when it came: ascending by construction.
+    fresh: VecDeque<u32>,
+    /// Ready serials that came back from a request with records left, by their head's sequence.
+    returned: BinaryHeap<Reverse<(MessageSeq, u32)>>,
+    ready_records: usize,
+    ready_bytes: u64,
+    queued: usize,
+}
+
+impl SerialQueues {
+    #[must_use]
+    pub fn new() -> Self {
+        Self { free_slots: NIL, ..Self::default() }
+    }
+
+    /// A buffer for the next chunk, recycled when there is one.
+    pub fn spare(&mut self) -> Vec<u8> {
+        self.spares.pop().unwrap_or_default()
+    }
+
+    /// Takes over a chunk's bytes; its records follow by [`push`](Self::push), then [`seal`](Self::seal).
+    pub fn open_chunk(&mut self, bytes: Vec<u8>, permit: Option<Permit>, arrived: Instant) -> ChunkId {
+        let chunk = Some(Chunk { bytes, live: 0, arrived, permit });
+        let id = match self.free_chunks.pop() {
+            Some(id) => {
+                self.chunks[id as usize] = chunk;
+                id
+            }
+            None => {
+                self.chunks.push(chunk);
+                (self.chunks.len() - 1) as u32
+            }
+        };
+        ChunkId(id)
+    }
+
+    /// Frees the chunk at once if none of its records was pushed.
+    pub fn seal(&mut self, id: ChunkId) {
+        self.free_if_empty(id.0);
+    }
+
+    /// The bytes of an open chunk.
+    #[must_use]
+    pub fn chunk_bytes(&self, id: ChunkId) -> &[u8] {
+        self.chunks[id.0 as usize].as_ref().map_or(&[], |chunk| &chunk.bytes)
+    }
+
+    /// Appends a record to its serial's queue. `range` and `serial` lie within the chunk's bytes.
+    pub fn push(
+        &mut self,
+        id: ChunkId,
+        range: std::ops::Range<usize>,
+        serial: std::ops::Range<usize>,
+        hash: u64,
+        seq: MessageSeq,
+    ) {
+        let Some(chunk) = self.chunks[id.0 as usize].as_mut() else { return };
+        chunk.live += 1;
+        let text = &chunk.bytes[serial];
+        let serials = &mut self.serials;
+        let entry = match self.table.find(hash, |&at| serials[at as usize].text() == text) {
+            Some(&at) => at,
+            None => {
+                let fresh = Serial::new(hash, text);
+                let at = match self.free_serials.pop() {
+                    Some(at) => {
+                        serials[at as usize] = fresh;
+                        at
+                    }
+                    None => {
+                        serials.push(fresh);
+                        (serials.len() - 1) as u32
+                    }
+                };
+                self.table.insert_unique(hash, at, |&at| serials[at as usize].hash);
+                self.fresh.push_back(at);
+                at
+            }
+        };
+        let slot = Slot { chunk: id.0, start: range.start as u32, len: range.len() as u32, next: NIL, seq };
+        let at = if self.free_slots == NIL {
+            self.slots.push(slot);
+            (self.slots.len() - 1) as u32
+        } else {
+            let at = self.free_slots;
+            self.free_slots = self.slots[at as usize].next;
+            self.slots[at as usize] = slot;
+            at
+        };
+        let serial = &mut self.serials[entry as usize];
+        if serial.head == NIL {
+            serial.head = at;
+        } else {
+            self.slots[serial.tail as usize].next = at;
+        }
+        serial.tail = at;
+        serial.records += 1;
+        serial.bytes += range.len() as u64;
+        self.queued += 1;
+        if !serial.in_flight {
+            self.ready_records += 1;
+            self.ready_bytes += range.len() as u64;
+        }
+    }
+
+    /// Records that a request could take now (of serials without a batch in flight).
+    #[must_use]
+    pub fn ready_records(&self) -> usize {
+        self.ready_records
+    }
+
+    /// Bytes of the ready records, without brackets and commas.
+    #[must_use]
+    pub fn ready_bytes(&self) -> u64 {
+        self.ready_bytes
+    }
+
+    /// All queued records, ready or waiting behind a batch in flight.
+    #[must_use]
+    pub fn queued(&self) -> usize {
+        self.queued
+    }
+
+    /// Serials with records queued or in flight.
+    #[must_use]
+    pub fn serials(&self) -> usize {
+        self.table.len()
+    }
+
+    /// When the oldest ready record arrived.
+    #[must_use]
+    pub fn oldest_ready(&self) -> Option<Instant> {
+        let head = self.serials[self.next_ready()? as usize].head;
+        self.chunks[self.slots[head as usize].chunk as usize].as_ref().map(|chunk| chunk.arrived)
+    }
+
+    fn next_ready(&self) -> Option<u32> {
+        let fresh = self.fresh.front().map(|&at| (self.head_seq(at), at));
+        let returned = self.returned.peek().map(|Reverse(top)| *top);
+        match (fresh, returned) {
+            (Some(a), Some(b)) => Some(a.min(b).1),
+            (a, b) => a.or(b).map(|(_, at)| at),
+        }
+    }
+
+    fn pop_ready(&mut self, at: u32) {
+        if self.fresh.front() == Some(&at) {
+            self.fresh.pop_front();
+        } else {
+            self.returned.pop();
+        }
+    }
+
+    fn head_seq(&self, at: u32) -> MessageSeq {
+        self.slots[self.serials[at as usize].head as usize].seq
+    }
+
+    /// Packs one request from the oldest ready serials; `None` when nothing is ready.
+    ///
+    /// A record larger than the byte limit goes alone: only the gateway can say that it is too large.
+    pub fn pack(&mut self, limits: Limits) -> Option<(Request, Ticket)> {
+        let mut at = self.next_ready()?;
+        let want = limits.records.min(self.ready_records);
+        let mut body = Vec::with_capacity(limits.bytes.min(self.ready_bytes as usize + want + 1).max(2));
+        let mut records: Vec<Span> = Vec::with_capacity(want);
+        let mut seqs: Vec<MessageSeq> = Vec::with_capacity(want);
+        let mut batches: Vec<u32> = Vec::new();
+        let mut serials: Vec<u32> = Vec::new();
+        loop {
+            let serial = &self.serials[at as usize];
+            let first = records.len();
+            let mut head = serial.head;
+            let mut bytes = 0;
+            while head != NIL && records.len() < limits.records {
+                let slot = self.slots[head as usize];
+                // One byte before each record (bracket or comma), one bracket at the end.
+                if body.len() + 1 + slot.len as usize + 1 > limits.bytes && !records.is_empty() {
+                    break;
+                }
+                body.push(if records.is_empty() { b'[' } else { b',' });
+                let start = body.len() as u32;
+                if let Some(chunk) = self.chunks[slot.chunk as usize].as_mut() {
+                    body.extend_from_slice(&chunk.bytes[slot.start as usize..(slot.start + slot.len) as usize]);
+                    chunk.live -= 1;
+                    if chunk.live == 0 {
+                        free_chunk(&mut self.chunks, &mut self.free_chunks, &mut self.spares, slot.chunk);
+                    }
+                }
+                records.push(Span { start, end: body.len() as u32 });
+                seqs.push(slot.seq);
+                bytes += u64::from(slot.len);
+                self.slots[head as usize].next = self.free_slots;
+                self.free_slots = head;
+                head = slot.next;
+            }
+            let taken = records.len() - first;
+            if taken == 0 {
+                break;
+            }
+            self.pop_ready(at);
+            batches.push(first as u32);
+            serials.push(at);
+            let serial = &mut self.serials[at as usize];
+            self.ready_records -= serial.records as usize;
+            self.ready_bytes -= serial.bytes;
+            self.queued -= taken;
+            serial.in_flight = true;
+            serial.head = head;
+            if head == NIL {
+                serial.tail = NIL;
+            }
+            serial.records -= taken as u32;
+            serial.bytes -= bytes;
+            let full = records.len() >= limits.records || head != NIL;
+            match self.next_ready() {
+                Some(next) if !full => at = next,
+                _ => break,
+            }
+        }
+        body.push(b']');
+        Some((Request { body: Bytes::from(body), records, batches }, Ticket { seqs, serials }))
+    }
+
+    /// Makes the serials of a finished request ready again (S2).
+    pub fn complete(&mut self, ticket: &Ticket) {
+        for &at in &ticket.serials {
+            let serial = &mut self.serials[at as usize];
+            serial.in_flight = false;
+            if serial.head == NIL {
+                let hash = serial.hash;
+                if let Ok(entry) = self.table.find_entry(hash, |&other| other == at) {
+                    entry.remove();
+                }
+                self.free_serials.push(at);
+            } else {
+                self.ready_records += serial.records as usize;
+                self.ready_bytes += serial.bytes;
+                let seq = self.slots[serial.head as usize].seq;
+                self.returned.push(Reverse((seq, at)));
+            }
+        }
+    }
+
+    fn free_if_empty(&mut self, id: u32) {
+        if self.chunks[id as usize].as_ref().is_some_and(|chunk| chunk.live == 0) {
+            free_chunk(&mut self.chunks, &mut self.free_chunks, &mut self.spares, id);
+        }
+    }
+}
+
+fn free_chunk(chunks: &mut [Option<Chunk>], free: &mut Vec<u32>, spares: &mut Vec<Vec<u8>>, id: u32) {
+    if let Some(chunk) = chunks[id as usize].take() {
+        free.push(id);
+        if spares.len() < SPARES {
+            let mut bytes = chunk.bytes;
+            bytes.clear();
+            spares.push(bytes);
+        }
+        drop(chunk.permit);
+    }
+}
+
+#[cfg(test)]
+#[path = "queues_tests.rs"]
+mod tests;
