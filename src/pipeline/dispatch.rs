@@ -1,0 +1,78 @@
+//! Dispatch: when a partition should ask for an upload slot. A pure decision of state and time.
+//!
+//! A request is due when a full one is ready, when the oldest ready record has waited for the linger time, or when somebody
+//! needs the memory back (M1: whoever is refused a permit first flushes what it has queued).
+
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use super::queues::{Limits, SerialQueues};
+
+/// Settings (`[batch]`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Records of one request at most; the gateway takes 5000 (OpenAPI, `maxItems`).
+    pub max_records: usize,
+    /// Bytes of one request's body at most; the gateway's own limit is not published.
+    pub max_bytes: usize,
+    /// Milliseconds a ready record waits for more to fill a request.
+    pub linger_ms: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { max_records: 5000, max_bytes: 4 * 1024 * 1024, linger_ms: 200 }
+    }
+}
+
+/// When to ask for a slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Due {
+    Now,
+    At(Instant),
+    Never,
+}
+
+/// Decides whether a request should be packed at `now`. `flush` ignores the linger time.
+#[must_use]
+pub fn due(queues: &SerialQueues, limits: Limits, linger: Duration, flush: bool, now: Instant) -> Due {
+    let Some(oldest) = queues.oldest_ready() else { return Due::Never };
+    let body = queues.ready_bytes() + queues.ready_records() as u64 + 1;
+    if flush || queues.ready_records() >= limits.records || body >= limits.bytes as u64 {
+        return Due::Now;
+    }
+    let at = oldest + linger;
+    if at <= now { Due::Now } else { Due::At(at) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pipeline::offsets::MessageSeq;
+
+    fn queues(records: u64, arrived: Instant) -> SerialQueues {
+        let mut queues = SerialQueues::new();
+        let id = queues.open_chunk(b"A".repeat(records as usize), None, arrived);
+        for seq in 0..records {
+            let at = seq as usize;
+            queues.push(id, at..at + 1, at..at + 1, 1, MessageSeq(seq));
+        }
+        queues.seal(id);
+        queues
+    }
+
+    #[test]
+    fn waits_for_linger_unless_full_or_flushed() {
+        let now = Instant::now();
+        let linger = Duration::from_millis(100);
+        let limits = Limits { records: 3, bytes: 1000 };
+        assert_eq!(due(&queues(0, now), limits, linger, true, now), Due::Never);
+        assert_eq!(due(&queues(2, now), limits, linger, false, now), Due::At(now + linger));
+        assert_eq!(due(&queues(2, now), limits, linger, false, now + linger), Due::Now);
+        assert_eq!(due(&queues(2, now), limits, linger, true, now), Due::Now);
+        assert_eq!(due(&queues(3, now), limits, linger, false, now), Due::Now);
+        assert_eq!(due(&queues(2, now), Limits { records: 9, bytes: 5 }, linger, false, now), Due::Now);
+    }
+}

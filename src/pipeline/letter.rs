@@ -1,0 +1,154 @@
+//! Letters: records that leave the path sideways, into the dead-letter topic or the held topic.
+//!
+//! Owns the typed form of a letter and its headers, both ways. A record with a letter is settled only when the broker has
+//! confirmed the letter.
+//!
+//! It does not produce anything ([`super::producer`]) and does not decide who gets one.
+
+use super::offsets::MessageSeq;
+
+/// Where a letter goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Destination {
+    DeadLetter,
+    /// The held topic of the source topic, same partition number as the source (S1).
+    Held,
+}
+
+/// Why a record left the path; becomes the letter's headers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reason {
+    /// Stable code: a rule id, `device.unknown`, `gateway.refused`, ...
+    pub code: String,
+    pub detail: String,
+    /// `decode`, `map`, `validate`, `gate` or `upload`.
+    pub stage: String,
+    pub http_status: Option<u16>,
+    pub server_text: Option<String>,
+    pub serial: Option<String>,
+    /// POSTs that carried the record; 0 when it was never sent.
+    pub attempts: u32,
+}
+
+/// Where the record came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    pub topic: String,
+    pub partition: i32,
+    pub offset: i64,
+    /// Milliseconds since the epoch, when the broker gave one.
+    pub timestamp_ms: Option<i64>,
+}
+
+/// One letter: a record's original bytes and why it is here.
+#[derive(Debug, Clone)]
+pub struct Letter {
+    pub destination: Destination,
+    pub key: Option<Vec<u8>>,
+    pub value: Vec<u8>,
+    pub reason: Reason,
+    pub source: Source,
+    /// The message to settle a record of once the letter is confirmed.
+    pub seq: MessageSeq,
+}
+
+const VERSION: &str = concat!("dig-ingest/", env!("CARGO_PKG_VERSION"));
+
+/// Header names, stable.
+pub mod header {
+    pub const REASON: &str = "reason";
+    pub const DETAIL: &str = "detail";
+    pub const STAGE: &str = "stage";
+    pub const HTTP_STATUS: &str = "http-status";
+    pub const SERVER_TEXT: &str = "server-text";
+    pub const SERIAL: &str = "serial";
+    pub const ATTEMPTS: &str = "attempts";
+    pub const SOURCE_TOPIC: &str = "source-topic";
+    pub const SOURCE_PARTITION: &str = "source-partition";
+    pub const SOURCE_OFFSET: &str = "source-offset";
+    pub const SOURCE_TIMESTAMP: &str = "source-timestamp-ms";
+    pub const VERSION: &str = "version";
+}
+
+/// The headers of a letter, in a fixed order; absent parts are left out.
+#[must_use]
+pub fn headers(reason: &Reason, source: &Source) -> Vec<(&'static str, String)> {
+    let mut out = vec![
+        (header::REASON, reason.code.clone()),
+        (header::DETAIL, reason.detail.clone()),
+        (header::STAGE, reason.stage.clone()),
+        (header::ATTEMPTS, reason.attempts.to_string()),
+        (header::SOURCE_TOPIC, source.topic.clone()),
+        (header::SOURCE_PARTITION, source.partition.to_string()),
+        (header::SOURCE_OFFSET, source.offset.to_string()),
+        (header::VERSION, VERSION.to_owned()),
+    ];
+    let optional = [
+        (header::HTTP_STATUS, reason.http_status.map(|s| s.to_string())),
+        (header::SERVER_TEXT, reason.server_text.clone()),
+        (header::SERIAL, reason.serial.clone()),
+        (header::SOURCE_TIMESTAMP, source.timestamp_ms.map(|t| t.to_string())),
+    ];
+    out.extend(optional.into_iter().filter_map(|(name, value)| Some((name, value?))));
+    out
+}
+
+/// Reads a letter's headers back.
+///
+/// # Errors
+/// The name of the header that is missing or unreadable.
+pub fn parse<'a>(headers: impl Iterator<Item = (&'a str, &'a [u8])>) -> Result<(Reason, Source), &'static str> {
+    let given: std::collections::HashMap<&str, String> =
+        headers.map(|(name, value)| (name, String::from_utf8_lossy(value).into_owned())).collect();
+    let text = |name: &'static str| given.get(name).cloned().ok_or(name);
+    fn number<T: std::str::FromStr>(text: &str, name: &'static str) -> Result<T, &'static str> {
+        text.parse().map_err(|_| name)
+    }
+    let optional = |name: &'static str| given.get(name).cloned();
+    Ok((
+        Reason {
+            code: text(header::REASON)?,
+            detail: text(header::DETAIL)?,
+            stage: text(header::STAGE)?,
+            http_status: optional(header::HTTP_STATUS).map(|t| number(&t, header::HTTP_STATUS)).transpose()?,
+            server_text: optional(header::SERVER_TEXT),
+            serial: optional(header::SERIAL),
+            attempts: number(&text(header::ATTEMPTS)?, header::ATTEMPTS)?,
+        },
+        Source {
+            topic: text(header::SOURCE_TOPIC)?,
+            partition: number(&text(header::SOURCE_PARTITION)?, header::SOURCE_PARTITION)?,
+            offset: number(&text(header::SOURCE_OFFSET)?, header::SOURCE_OFFSET)?,
+            timestamp_ms: optional(header::SOURCE_TIMESTAMP).map(|t| number(&t, header::SOURCE_TIMESTAMP)).transpose()?,
+        },
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn headers_round_trip(
+            texts in prop::array::uniform4(".{0,40}"),
+            status in prop::option::of(any::<u16>()),
+            server in prop::option::of(".{0,40}"),
+            serial in prop::option::of("[A-Z0-9]{12}"),
+            numbers in (any::<u32>(), any::<i32>(), any::<i64>(), prop::option::of(any::<i64>())),
+        ) {
+            let [code, detail, stage, topic] = texts;
+            let reason = Reason { code, detail, stage, http_status: status, server_text: server, serial, attempts: numbers.0 };
+            let source = Source { topic, partition: numbers.1, offset: numbers.2, timestamp_ms: numbers.3 };
+            let written = headers(&reason, &source);
+            let read = parse(written.iter().map(|(name, value)| (*name, value.as_bytes())));
+            prop_assert_eq!(read, Ok((reason, source)));
+        }
+    }
+
+    #[test]
+    fn a_missing_header_is_named() {
+        assert_eq!(parse([("reason", b"x".as_slice())].into_iter()), Err(header::DETAIL));
+    }
+}

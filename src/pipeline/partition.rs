@@ -1,0 +1,327 @@
+//! One partition's world: its offset tracker, its serial queues and its account of records. Pure; the worker is its shell.
+//!
+//! Owns everything between a decoded chunk and the watermark of one partition of one assignment.
+//!
+//! * O1, S1, S2: through [`OffsetTracker`] and [`SerialQueues`].
+//! * O2: read = accepted + dead-lettered + held + in hand, after every call.
+//! * O3: after [`revoke`](Partition::revoke) nothing is packed any more.
+//! * G1: what the gate does not send never reaches a serial queue.
+//!
+//! It does no I/O and reads no clock: chunks come in, requests and letters go out, verdicts and confirmations come back.
+//! Dropping it abandons what is in hand; the offsets stay unsettled and the next owner reads them again.
+
+use std::time::Instant;
+
+use super::gate::{Decision, Gate};
+use super::letter::{Destination, Letter, Reason, Source};
+use super::offsets::{MessageSeq, OffsetTracker};
+use super::permits::Permit;
+use super::queues::{Limits, SerialQueues, Ticket};
+use super::request::{Request, Verdicts};
+use crate::record::{Decoded, Outcome, Reject, Stage, Unknown, ValidRecord};
+use crate::registry::Snapshot;
+
+/// One message as it was read, with the number of outcomes it decoded to.
+#[derive(Debug, Clone, Copy)]
+pub struct Read<'a> {
+    pub offset: i64,
+    pub timestamp_ms: Option<i64>,
+    pub key: Option<&'a [u8]>,
+    pub payload: Option<&'a [u8]>,
+    pub records: u32,
+}
+
+/// The account of records (O2) and messages.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Account {
+    pub messages: u64,
+    /// Tombstones and empty arrays: messages without a record.
+    pub empty: u64,
+    pub read: u64,
+    pub accepted: u64,
+    pub dead_lettered: u64,
+    pub held: u64,
+}
+
+impl Account {
+    /// Records neither accepted nor confirmed elsewhere yet.
+    #[must_use]
+    pub fn in_hand(&self) -> u64 {
+        self.read - self.accepted - self.dead_lettered - self.held
+    }
+}
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub struct Partition {
+    topic: String,
+    number: i32,
+    gate: Gate,
+    tracker: OffsetTracker,
+    queues: SerialQueues,
+    account: Account,
+    letters: u64,
+    requests: usize,
+    revoked: bool,
+}
+
+impl Partition {
+    #[must_use]
+    pub fn new(topic: &str, number: i32, gate: Gate) -> Self {
+        Self {
+            topic: topic.to_owned(),
+            number,
+            gate,
+            tracker: OffsetTracker::new(),
+            queues: SerialQueues::new(),
+            account: Account::default(),
+            letters: 0,
+            requests: 0,
+            revoked: false,
+        }
+    }
+
+    /// Takes in a decoded chunk: what may be sent is queued, the rest comes back as letters to write.
+    ///
+    /// `reads` yields the chunk's messages in order; their `records` add up to `decoded.outcomes`.
+    pub fn admit<'a>(
+        &mut self,
+        reads: impl Iterator<Item = Read<'a>>,
+        decoded: &mut Decoded,
+        permit: Option<Permit>,
+        devices: &Snapshot,
+        now: Instant,
+    ) -> Vec<Letter> {
+        let mut letters = Vec::new();
+        let spare = self.queues.spare();
+        let bytes = std::mem::replace(&mut decoded.bytes, spare);
+        let chunk = self.queues.open_chunk(bytes, permit, now);
+        let mut outcomes = decoded.outcomes.drain(..);
+        for read in reads {
+            let seq = self.tracker.read(read.offset, read.records);
+            self.account.messages += 1;
+            self.account.read += u64::from(read.records);
+            if read.records == 0 {
+                self.account.empty += 1;
+            }
+            for outcome in outcomes.by_ref().take(read.records as usize) {
+                let letter = match outcome {
+                    Outcome::Valid(record) => {
+                        let bytes = self.queues.chunk_bytes(chunk);
+                        match self.gate.decide(&record, bytes, devices) {
+                            Decision::Send => {
+                                self.queues.push(chunk, record.range(), record.serial_range(), record.hash(), seq);
+                                continue;
+                            }
+                            decision => gated(decision, &record, bytes),
+                        }
+                    }
+                    Outcome::Unknown(unknown) => {
+                        let decision = self.gate.decide_unknown(&unknown.device_id, devices);
+                        unresolved(decision, &unknown, read.payload.unwrap_or_default())
+                    }
+                    Outcome::Reject(reject) => rejected(&reject, &read),
+                };
+                letters.push(letter.addressed(self.source(read.offset, read.timestamp_ms), seq));
+            }
+        }
+        debug_assert!(outcomes.next().is_none(), "more outcomes than the messages have records");
+        self.queues.seal(chunk);
+        self.letters += letters.len() as u64;
+        letters
+    }
+
+    fn source(&self, offset: i64, timestamp_ms: Option<i64>) -> Source {
+        Source { topic: self.topic.clone(), partition: self.number, offset, timestamp_ms }
+    }
+
+    /// Packs the next request, unless the partition was revoked (O3) or nothing is ready.
+    pub fn pack(&mut self, limits: Limits) -> Option<(Request, Ticket)> {
+        if self.revoked {
+            return None;
+        }
+        let packed = self.queues.pack(limits)?;
+        self.requests += 1;
+        Some(packed)
+    }
+
+    /// Takes the verdicts on a request: accepted records are settled, refused ones come back as letters.
+    pub fn complete(&mut self, request: &Request, ticket: &Ticket, verdicts: &Verdicts) -> Vec<Letter> {
+        let mut letters = Vec::new();
+        let mut refused = verdicts.refused.iter().peekable();
+        for (index, &seq) in ticket.seqs.iter().enumerate() {
+            match refused.next_if(|refusal| refusal.record as usize == index) {
+                None => {
+                    self.account.accepted += 1;
+                    self.tracker.settle(seq);
+                }
+                Some(refusal) => {
+                    let span = request.records[index];
+                    let value = request.body[span.start as usize..span.end as usize].to_vec();
+                    let serial = serial_of(&value);
+                    let offset = self.tracker.offset(seq).unwrap_or(-1);
+                    letters.push(Letter {
+                        destination: Destination::DeadLetter,
+                        key: serial.clone().map(String::into_bytes),
+                        value,
+                        reason: Reason {
+                            code: "gateway.refused".to_owned(),
+                            detail: format!("the gateway answered {} to this record alone", refusal.status),
+                            stage: Stage::Upload.name().to_owned(),
+                            http_status: Some(refusal.status),
+                            server_text: Some(refusal.text.clone()),
+                            serial,
+                            attempts: 1,
+                        },
+                        source: self.source(offset, None),
+                        seq,
+                    });
+                }
+            }
+        }
+        self.letters += letters.len() as u64;
+        self.requests -= 1;
+        self.queues.complete(ticket);
+        letters
+    }
+
+    /// The broker has confirmed a letter.
+    pub fn letter_written(&mut self, destination: Destination, seq: MessageSeq) {
+        match destination {
+            Destination::DeadLetter => self.account.dead_lettered += 1,
+            Destination::Held => self.account.held += 1,
+        }
+        self.letters -= 1;
+        self.tracker.settle(seq);
+    }
+
+    /// No request is packed after this (O3).
+    pub fn revoke(&mut self) {
+        self.revoked = true;
+    }
+
+    #[must_use]
+    pub fn watermark(&self) -> Option<i64> {
+        self.tracker.watermark()
+    }
+
+    /// Messages between the watermark and the newest read.
+    #[must_use]
+    pub fn window(&self) -> usize {
+        self.tracker.window()
+    }
+
+    #[must_use]
+    pub fn account(&self) -> Account {
+        self.account
+    }
+
+    #[must_use]
+    pub fn queues(&self) -> &SerialQueues {
+        &self.queues
+    }
+
+    /// A buffer for the next chunk's decoded bytes.
+    pub fn spare(&mut self) -> Vec<u8> {
+        self.queues.spare()
+    }
+
+    /// Requests packed and not completed.
+    #[must_use]
+    pub fn requests(&self) -> usize {
+        self.requests
+    }
+
+    /// Letters handed out and not confirmed.
+    #[must_use]
+    pub fn letters(&self) -> u64 {
+        self.letters
+    }
+}
+
+/// A letter before it knows its source.
+struct Draft {
+    destination: Destination,
+    key: Option<Vec<u8>>,
+    value: Vec<u8>,
+    reason: Reason,
+}
+
+impl Draft {
+    fn addressed(self, source: Source, seq: MessageSeq) -> Letter {
+        Letter { destination: self.destination, key: self.key, value: self.value, reason: self.reason, source, seq }
+    }
+}
+
+fn by_gate(decision: Decision) -> (Destination, &'static str) {
+    match decision {
+        Decision::Hold(code) => (Destination::Held, code),
+        Decision::DeadLetter(code) => (Destination::DeadLetter, code),
+        // The callers handle `Send`; a record that cannot be sent must not be lost either.
+        Decision::Send => (Destination::DeadLetter, "device.unknown"),
+    }
+}
+
+fn gate_reason(code: &str, detail: String, serial: Option<String>) -> Reason {
+    Reason {
+        code: code.to_owned(),
+        detail,
+        stage: Stage::Gate.name().to_owned(),
+        http_status: None,
+        server_text: None,
+        serial,
+        attempts: 0,
+    }
+}
+
+fn gated(decision: Decision, record: &ValidRecord, bytes: &[u8]) -> Draft {
+    let (destination, code) = by_gate(decision);
+    let serial = String::from_utf8_lossy(record.serial(bytes)).into_owned();
+    Draft {
+        destination,
+        key: Some(record.serial(bytes).to_vec()),
+        value: record.bytes(bytes).to_vec(),
+        reason: gate_reason(code, format!("serial {serial} may not send"), Some(serial)),
+    }
+}
+
+fn unresolved(decision: Decision, unknown: &Unknown, payload: &[u8]) -> Draft {
+    let (destination, code) = by_gate(decision);
+    Draft {
+        destination,
+        key: Some(unknown.device_id.clone().into_bytes()),
+        value: slice(payload, &unknown.original),
+        reason: gate_reason(code, format!("device {} has no serial in the registry", unknown.device_id), None),
+    }
+}
+
+fn rejected(reject: &Reject, read: &Read<'_>) -> Draft {
+    Draft {
+        destination: Destination::DeadLetter,
+        key: reject.subject.clone().map(String::into_bytes).or_else(|| read.key.map(<[u8]>::to_vec)),
+        value: slice(read.payload.unwrap_or_default(), &reject.original),
+        reason: Reason {
+            code: reject.rule.to_owned(),
+            detail: reject.to_string(),
+            stage: reject.stage.name().to_owned(),
+            http_status: None,
+            server_text: None,
+            serial: reject.subject.clone(),
+            attempts: 0,
+        },
+    }
+}
+
+fn slice(payload: &[u8], range: &std::ops::Range<usize>) -> Vec<u8> {
+    payload.get(range.clone()).unwrap_or(payload).to_vec()
+}
+
+/// The serial of a record as it was sent; refused records are rare, so it is parsed again instead of being kept.
+fn serial_of(record: &[u8]) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    struct Named {
+        #[serde(rename = "SerialNo")]
+        serial: String,
+    }
+    serde_json::from_slice::<Named>(record).ok().map(|named| named.serial)
+}
