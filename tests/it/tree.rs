@@ -1,1 +1,592 @@
-//! Tests of tree.
+//! The tree's own rules, checked on the source text: who may import whom, which file owns which crate, sizes, names,
+//! module docs, help texts.
+//!
+//! A rule that is broken is reported with file and line, all of them at once.
+
+use std::{
+    fmt::Write as _,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+/// Lines a file may have; files that hold only tests may be a little longer.
+const MAX_LINES: usize = 500;
+const MAX_TEST_LINES: usize = 600;
+
+/// Names that say nothing: one noun per thing instead.
+const EMPTY_NAMES: [&str; 10] = [
+    "manager",
+    "service",
+    "handler",
+    "processor",
+    "helper",
+    "helpers",
+    "util",
+    "utils",
+    "common",
+    "types",
+];
+
+/// A module and the modules of this crate that it never imports.
+const NEVER_IMPORTS: [(&str, &[&str]); 8] = [
+    // The simulator has its own wire types: a mistake in ours must not be mirrored by what judges it.
+    (
+        "sim",
+        &[
+            "dig", "pipeline", "record", "registry", "orders", "commands",
+        ],
+    ),
+    ("pipeline", &["sim", "orders", "myadmin", "commands"]),
+    ("orders", &["sim", "pipeline", "dig", "commands"]),
+    ("dig", &["sim", "pipeline", "orders", "commands"]),
+    (
+        "http",
+        &["sim", "pipeline", "orders", "dig", "record", "commands"],
+    ),
+    (
+        "record",
+        &["sim", "pipeline", "orders", "dig", "http", "commands"],
+    ),
+    (
+        "registry",
+        &["sim", "pipeline", "orders", "dig", "commands"],
+    ),
+    ("ops", &["sim", "dig", "orders", "commands"]),
+];
+
+/// What only a few files may name, and those files (or folders, ending in a slash).
+const OWNED: [(&str, &[&str]); 6] = [
+    (
+        "rdkafka",
+        &[
+            "pipeline/",
+            "registry.rs",
+            "registry/",
+            "commands/load.rs",
+            "commands/load/",
+            "commands/demo.rs",
+            "commands/demo/",
+            "commands/check.rs",
+            "commands/check/",
+        ],
+    ),
+    ("reqwest", &["dig/", "http/"]),
+    ("simd_json", &["record/"]),
+    ("governor", &["http/"]),
+    ("metrics", &["ops/"]),
+    ("env", &["config.rs", "config/"]),
+];
+
+/// The macros of the `metrics` crate, and the only folder that may use them.
+const METRIC_MACROS: [&str; 6] = [
+    "counter!",
+    "gauge!",
+    "histogram!",
+    "describe_counter!",
+    "describe_gauge!",
+    "describe_histogram!",
+];
+const METRIC_FOLDER: &str = "ops/metrics/";
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Every file below `folder` with one of the `endings`, as (path relative to the root, text), sorted.
+fn files(folder: &str, endings: &[&str]) -> Vec<(String, String)> {
+    fn walk(folder: &Path, into: &mut Vec<PathBuf>) {
+        let Ok(entries) = fs::read_dir(folder) else {
+            return;
+        };
+        for entry in entries.map(Result::unwrap) {
+            let path = entry.path();
+            if path.is_dir() {
+                walk(&path, into);
+            } else {
+                into.push(path);
+            }
+        }
+    }
+    let mut paths = Vec::new();
+    walk(&root().join(folder), &mut paths);
+    paths.sort();
+    paths
+        .into_iter()
+        .filter(|path| {
+            endings
+                .iter()
+                .any(|ending| path.to_string_lossy().ends_with(ending))
+        })
+        .map(|path| {
+            let text = fs::read_to_string(&path).unwrap();
+            (
+                path.strip_prefix(root())
+                    .unwrap()
+                    .to_string_lossy()
+                    .into_owned(),
+                text,
+            )
+        })
+        .collect()
+}
+
+fn rust_files() -> Vec<(String, String)> {
+    ["src", "tests", "benches"]
+        .iter()
+        .flat_map(|folder| files(folder, &[".rs"]))
+        .collect()
+}
+
+/// Rust text with comments and literals blanked out, line by line as before.
+fn code_only(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let mut out = String::with_capacity(text.len());
+    let mut at = 0;
+    let blank = |out: &mut String, from: usize, to: usize| {
+        out.extend(
+            text[from..to]
+                .chars()
+                .map(|c| if c == '\n' { '\n' } else { ' ' }),
+        );
+    };
+    while at < bytes.len() {
+        let rest = &text[at..];
+        let end = if rest.starts_with("//") {
+            at + rest.find('\n').unwrap_or(rest.len())
+        } else if rest.starts_with("/*") {
+            let mut depth = 0;
+            let mut end = at;
+            while end < bytes.len() {
+                if text[end..].starts_with("/*") {
+                    (depth, end) = (depth + 1, end + 2);
+                } else if text[end..].starts_with("*/") {
+                    (depth, end) = (depth - 1, end + 2);
+                    if depth == 0 {
+                        break;
+                    }
+                } else {
+                    end += text[end..].chars().next().map_or(1, char::len_utf8);
+                }
+            }
+            end
+        } else if let Some(hashes) = raw_string(rest)
+            && !out.ends_with(|c: char| c.is_alphanumeric() || c == '_')
+        {
+            let close = format!("\"{}", "#".repeat(hashes));
+            let body = at + 2 + hashes;
+            text[body..]
+                .find(&close)
+                .map_or(text.len(), |found| body + found + close.len())
+        } else if rest.starts_with('"') {
+            let mut end = at + 1;
+            while end < bytes.len() && bytes[end] != b'"' {
+                end += if bytes[end] == b'\\' { 2 } else { 1 };
+            }
+            (end + 1).min(text.len())
+        } else if let Some(length) = char_literal(rest) {
+            at + length
+        } else {
+            let c = rest.chars().next().unwrap();
+            out.push(c);
+            at += c.len_utf8();
+            continue;
+        };
+        blank(&mut out, at, end);
+        at = end;
+    }
+    out
+}
+
+/// The number of `#` if a raw string starts here.
+fn raw_string(rest: &str) -> Option<usize> {
+    let after = rest.strip_prefix('r')?;
+    let hashes = after.len() - after.trim_start_matches('#').len();
+    after[hashes..].starts_with('"').then_some(hashes)
+}
+
+/// The length of the character literal that starts here; a lifetime is none.
+fn char_literal(rest: &str) -> Option<usize> {
+    let after = rest.strip_prefix('\'')?;
+    let mut chars = after.char_indices();
+    let (_, first) = chars.next()?;
+    if first == '\\' {
+        return after[2..].find('\'').map(|found| 1 + 2 + found + 1);
+    }
+    let (next, quote) = chars.next()?;
+    (quote == '\'').then_some(1 + next + 1)
+}
+
+/// The part of a file before its `#[cfg(test)] mod tests {`; nothing of a file that is tests only.
+fn without_tests(code: &str) -> &str {
+    let mut from = 0;
+    while let Some(found) = code[from..].find("#[cfg(test)]") {
+        let after = code[from + found..]["#[cfg(test)]".len()..].trim_start();
+        if after.starts_with("mod ")
+            && after.find('{') < after.find(';').or(Some(usize::MAX))
+            && after.contains('{')
+        {
+            return &code[..from + found];
+        }
+        from += found + 1;
+    }
+    code
+}
+
+/// Where a word stands alone: (line, column in bytes).
+fn occurrences(code: &str, word: &str) -> Vec<usize> {
+    let is_word = |c: char| c.is_alphanumeric() || c == '_';
+    code.match_indices(word)
+        .filter(|(at, _)| {
+            !code[..*at].ends_with(is_word) && !code[at + word.len()..].starts_with(is_word)
+        })
+        .map(|(at, _)| at)
+        .collect()
+}
+
+fn line_of(code: &str, at: usize) -> usize {
+    code[..at].matches('\n').count() + 1
+}
+
+/// The top modules of this crate that a text imports: `crate::a::..` and the first level of `crate::{a::.., b}`.
+fn imports(code: &str) -> Vec<(usize, String)> {
+    let mut found = Vec::new();
+    for at in occurrences(code, "crate") {
+        let Some(rest) = code[at + "crate".len()..].trim_start().strip_prefix("::") else {
+            continue;
+        };
+        let rest = rest.trim_start();
+        let word = |text: &str| {
+            text.chars()
+                .take_while(|c| c.is_alphanumeric() || *c == '_')
+                .collect::<String>()
+        };
+        if let Some(group) = rest.strip_prefix('{') {
+            let (mut depth, mut expects) = (0_u32, true);
+            for (index, c) in group.char_indices() {
+                match c {
+                    '{' => depth += 1,
+                    '}' if depth == 0 => break,
+                    '}' => depth -= 1,
+                    ',' if depth == 0 => expects = true,
+                    c if expects && depth == 0 && !c.is_whitespace() => {
+                        found.push((line_of(code, at), word(&group[index..])));
+                        expects = false;
+                    }
+                    _ => {}
+                }
+            }
+        } else {
+            found.push((line_of(code, at), word(rest)));
+        }
+    }
+    found
+}
+
+/// The module a source file belongs to: its folder, or its name, under `src/`.
+fn module_of(path: &str) -> &str {
+    let path = path.strip_prefix("src/").unwrap_or(path);
+    path.split('/')
+        .next()
+        .unwrap_or(path)
+        .trim_end_matches(".rs")
+}
+
+fn only_tests(path: &str) -> bool {
+    path.starts_with("tests/") || path.ends_with("/tests.rs") || path.contains("/tests/")
+}
+
+#[track_caller]
+fn none(broken: &[String]) {
+    let mut list = String::new();
+    for line in broken {
+        let _ = writeln!(list, "  {line}");
+    }
+    assert!(broken.is_empty(), "{} broken:\n{list}", broken.len());
+}
+
+#[test]
+fn modules_import_only_what_they_may() {
+    let mut broken = Vec::new();
+    for (path, text) in files("src", &[".rs"]) {
+        if only_tests(&path) {
+            continue;
+        }
+        let code = code_only(&text);
+        let Some((_, never)) = NEVER_IMPORTS
+            .iter()
+            .find(|(module, _)| *module == module_of(&path))
+        else {
+            continue;
+        };
+        for (line, module) in imports(without_tests(&code)) {
+            if never.contains(&module.as_str()) {
+                broken.push(format!(
+                    "{path}:{line}: {} imports {module}",
+                    module_of(&path)
+                ));
+            }
+        }
+    }
+    none(&broken);
+}
+
+#[test]
+fn a_crate_is_named_only_by_the_files_that_own_it() {
+    let mut broken = Vec::new();
+    for (path, text) in files("src", &[".rs"]) {
+        if only_tests(&path) {
+            continue;
+        }
+        let code = code_only(&text);
+        let code = without_tests(&code);
+        let inside = path.trim_start_matches("src/");
+        for (name, owners) in OWNED {
+            let owned = owners.iter().any(|owner| {
+                inside == *owner || (owner.ends_with('/') && inside.starts_with(owner))
+            });
+            for at in occurrences(code, name) {
+                let (before, after) = (code[..at].trim_end(), code[at + name.len()..].trim_start());
+                // A path of the crate itself, not a field, a macro or a module of ours with the same name.
+                let ours = before.ends_with("ops::")
+                    || before.ends_with("crate::")
+                    || before.ends_with("super::");
+                let foreign = after.starts_with("::") && !ours
+                    || before.ends_with("use") && after.starts_with(';')
+                    || name == "env" && before.ends_with("std::");
+                if foreign && !owned && !imported_from_ours(code, name) {
+                    broken.push(format!(
+                        "{path}:{}: {name} belongs to {owners:?}",
+                        line_of(code, at)
+                    ));
+                }
+            }
+        }
+        for name in METRIC_MACROS {
+            let word = name.trim_end_matches('!');
+            for at in occurrences(code, word) {
+                if code[at + word.len()..].starts_with('!') && !inside.starts_with(METRIC_FOLDER) {
+                    broken.push(format!(
+                        "{path}:{}: {name} belongs to src/{METRIC_FOLDER}",
+                        line_of(code, at)
+                    ));
+                }
+            }
+        }
+    }
+    none(&broken);
+}
+
+/// Whether a file brings in a module of this crate under that name: `use crate::ops::metrics`, `ops::{metrics, ..}`.
+fn imported_from_ours(code: &str, name: &str) -> bool {
+    occurrences(code, name).into_iter().any(|at| {
+        let statement = code[..at].rfind("use ").map_or("", |from| &code[from..at]);
+        !statement.contains(';') && (statement.contains("crate::") || statement.contains("super::"))
+    })
+}
+
+#[test]
+fn files_are_short() {
+    let mut broken = Vec::new();
+    for (path, text) in rust_files() {
+        let most = if only_tests(&path) {
+            MAX_TEST_LINES
+        } else {
+            MAX_LINES
+        };
+        let lines = text.lines().count();
+        if lines > most {
+            broken.push(format!("{path}: {lines} lines, at most {most}"));
+        }
+    }
+    none(&broken);
+}
+
+#[test]
+fn every_module_says_what_it_is() {
+    let mut broken = Vec::new();
+    for (path, text) in rust_files() {
+        let first = text
+            .lines()
+            .find(|line| !line.trim().is_empty() && !line.starts_with("#!["));
+        let doc = first
+            .and_then(|line| line.strip_prefix("//!"))
+            .map(str::trim)
+            .unwrap_or_default();
+        // The crate's documentation may come from the README.
+        if doc.len() < 10 && !text.contains("#![doc = include_str!") {
+            broken.push(format!("{path}: does not begin with a `//!` sentence"));
+        }
+    }
+    none(&broken);
+}
+
+#[test]
+fn no_file_has_an_empty_name() {
+    let broken: Vec<_> = rust_files()
+        .into_iter()
+        .filter(|(path, _)| {
+            path.trim_end_matches(".rs")
+                .split(['/', '_'])
+                .any(|part| EMPTY_NAMES.contains(&part))
+        })
+        .map(|(path, _)| path)
+        .collect();
+    none(&broken);
+}
+
+#[test]
+fn no_test_is_ignored_and_none_sleeps() {
+    let mut broken = Vec::new();
+    for (path, text) in rust_files() {
+        let code = code_only(&text);
+        for at in code.match_indices("#[ignore").map(|(at, _)| at) {
+            broken.push(format!(
+                "{path}:{}: an ignored test proves nothing",
+                line_of(&code, at)
+            ));
+        }
+        // The one loop that waits for a condition.
+        if path == "tests/it/support.rs" || path.starts_with("tests/it/support/") {
+            continue;
+        }
+        let tests_from = if only_tests(&path) {
+            0
+        } else {
+            without_tests(&code).len()
+        };
+        for at in occurrences(&code, "sleep")
+            .into_iter()
+            .filter(|at| *at >= tests_from)
+        {
+            broken.push(format!(
+                "{path}:{}: wait for a condition instead of sleeping",
+                line_of(&code, at)
+            ));
+        }
+    }
+    none(&broken);
+}
+
+#[test]
+fn nothing_names_the_machine_it_was_written_on() {
+    // Put together here, so that this file does not name them either.
+    let marks = [
+        concat!("/wo", "rk/"),
+        concat!("/tmp/", "bash"),
+        concat!("/ro", "ot/"),
+        concat!("/ho", "me/"),
+    ];
+    let endings = [
+        ".rs",
+        ".toml",
+        ".md",
+        ".sh",
+        ".json",
+        ".ndjson",
+        ".csv",
+        ".xml",
+        ".properties",
+        ".html",
+        "/run",
+        "/test",
+    ];
+    let mut broken = Vec::new();
+    let top = [
+        "README.md",
+        "CHANGELOG.md",
+        "Cargo.toml",
+        "deny.toml",
+        "clippy.toml",
+        ".gitignore",
+    ]
+    .into_iter()
+    .filter_map(|name| Some((name.to_owned(), fs::read_to_string(root().join(name)).ok()?)));
+    let below = ["src", "tests", "benches", "config", ".ci"]
+        .iter()
+        .flat_map(|folder| files(folder, &endings));
+    let scripts = files("scripts", &[""]);
+    for (path, text) in top.chain(below).chain(scripts) {
+        for (number, line) in text.lines().enumerate() {
+            if let Some(mark) = marks.iter().find(|mark| line.contains(**mark)) {
+                broken.push(format!("{path}:{}: names {mark}", number + 1));
+            }
+        }
+    }
+    none(&broken);
+}
+
+fn help_of(program: &Path, args: &[&str]) -> String {
+    let output = Command::new(program)
+        .args(args)
+        .arg("--help")
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{} {args:?} --help: {}",
+        program.display(),
+        output.status
+    );
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn every_command_prints_help_with_examples() {
+    let program = Path::new(env!("CARGO_BIN_EXE_dig-ingest"));
+    let top = help_of(program, &[]);
+    let commands: Vec<_> = top
+        .lines()
+        .skip_while(|line| *line != "Commands:")
+        .skip(1)
+        .take_while(|line| !line.is_empty())
+        .filter_map(|line| line.strip_prefix("  ")?.split(' ').next())
+        .filter(|name| !name.is_empty() && *name != "help")
+        .collect();
+    assert!(commands.len() >= 10, "commands in the help: {commands:?}");
+    let mut broken = Vec::new();
+    for command in commands {
+        if !help_of(program, &[command]).contains("Examples:") {
+            broken.push(format!("dig-ingest {command} --help has no examples"));
+        }
+    }
+    none(&broken);
+}
+
+#[test]
+fn every_script_prints_help_with_examples() {
+    let mut broken = Vec::new();
+    let scripts = files("scripts", &[""]).into_iter().filter(|(path, text)| {
+        path.matches('/').count() == 1 && text.starts_with("#!") && !path.ends_with(".sh")
+    });
+    for (path, _) in scripts.chain(files(".ci", &["/run"])) {
+        if !help_of(&root().join(&path), &[]).contains("Examples:") {
+            broken.push(format!("{path} --help has no examples"));
+        }
+    }
+    none(&broken);
+}
+
+#[test]
+fn the_checks_see_code_and_not_text() {
+    let text = "use rdkafka::x; // rdkafka::y\nlet s = \"rdkafka::z\"; let c = '\"'; r#\"rdkafka::q\"#; fn f<'a>() {}\n";
+    let code = code_only(text);
+    assert_eq!(occurrences(&code, "rdkafka").len(), 1, "{code}");
+    assert_eq!(line_of(&code, code.find("fn f<'a>").unwrap()), 2);
+    let names: Vec<_> = imports("use crate::{a::{b, c}, d,\n e::*}; crate::f::g()")
+        .into_iter()
+        .map(|(_, name)| name)
+        .collect();
+    assert_eq!(names, ["a", "d", "e", "f"]);
+    assert_eq!(without_tests("a\n#[cfg(test)]\nmod tests {\n b }"), "a\n");
+    assert_eq!(
+        without_tests("a\n#[cfg(test)]\nmod tests;\nb"),
+        "a\n#[cfg(test)]\nmod tests;\nb"
+    );
+    assert!(imported_from_ours("use crate::ops::metrics;", "metrics"));
+    assert!(imported_from_ours(
+        "use crate::{ops::{metrics, x}};",
+        "metrics"
+    ));
+    assert!(!imported_from_ours("use metrics::counter;", "metrics"));
+}
