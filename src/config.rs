@@ -1,1 +1,3 @@
 //! The settings: the only file that reads the environment.
+
+pub mod secret;
