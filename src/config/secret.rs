@@ -42,7 +42,10 @@ impl Secret {
         let text = std::fs::read_to_string(path)?;
         let text = text.trim_end_matches(['\r', '\n']);
         if text.is_empty() {
-            return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, "the file is empty"));
+            return Err(std::io::Error::new(
+                std::io::ErrorKind::InvalidData,
+                "the file is empty",
+            ));
         }
         Ok(Self(text.to_owned()))
     }
@@ -54,7 +57,11 @@ impl Secret {
 
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.is_empty() { "[not set]" } else { REDACTED })
+        f.write_str(if self.is_empty() {
+            "[not set]"
+        } else {
+            REDACTED
+        })
     }
 }
 
@@ -77,7 +84,9 @@ pub struct Properties(BTreeMap<String, String>);
 impl Properties {
     /// Name and value of every property, by name. The values are not redacted.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+        self.0
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
     /// The value of one property, not redacted.
@@ -91,16 +100,25 @@ impl Properties {
     }
 
     fn shown(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.iter().map(|(name, value)| (name, if names_secret(name) { REDACTED } else { value }))
+        self.iter()
+            .map(|(name, value)| (name, if names_secret(name) { REDACTED } else { value }))
     }
 }
 
 /// Whether a property of this name may hold a secret.
 pub fn names_secret(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
-    ["password", "secret", "token", "key.pem", "oauthbearer.config", "jaas", "credential"]
-        .iter()
-        .any(|part| name.contains(part))
+    [
+        "password",
+        "secret",
+        "token",
+        "key.pem",
+        "oauthbearer.config",
+        "jaas",
+        "credential",
+    ]
+    .iter()
+    .any(|part| name.contains(part))
 }
 
 impl FromIterator<(String, String)> for Properties {
@@ -131,8 +149,8 @@ impl<'de> Deserialize<'de> for Properties {
             }
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Properties, A::Error> {
                 let mut pairs = BTreeMap::new();
-                while let Some((name, Plain(value))) = map.next_entry::<String, Plain>()? {
-                    pairs.insert(name, value);
+                while let Some((name, value)) = map.next_entry::<String, Value>()? {
+                    value.spread(name, &mut pairs);
                 }
                 Ok(Properties(pairs))
             }
@@ -141,34 +159,60 @@ impl<'de> Deserialize<'de> for Properties {
     }
 }
 
-/// A property's value: text, or a number or boolean written without quotes.
-struct Plain(String);
+/// A property's value: text, or a number or boolean written without quotes; or, of a dotted name written without
+/// quotes (which TOML reads as nested tables), what follows its first dot.
+enum Value {
+    Plain(String),
+    Under(BTreeMap<String, Value>),
+}
 
-impl<'de> Deserialize<'de> for Plain {
+impl Value {
+    fn spread(self, name: String, pairs: &mut BTreeMap<String, String>) {
+        match self {
+            Self::Plain(text) => {
+                pairs.insert(name, text);
+            }
+            Self::Under(inner) => {
+                inner
+                    .into_iter()
+                    .for_each(|(rest, value)| value.spread(format!("{name}.{rest}"), pairs));
+            }
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Value {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Scalar;
-        impl Visitor<'_> for Scalar {
-            type Value = Plain;
+        struct Either;
+        impl<'de> Visitor<'de> for Either {
+            type Value = Value;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("text, a number or a boolean")
             }
-            fn visit_str<E>(self, value: &str) -> Result<Plain, E> {
-                Ok(Plain(value.to_owned()))
+            fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+                Ok(Value::Plain(value.to_owned()))
             }
-            fn visit_bool<E>(self, value: bool) -> Result<Plain, E> {
-                Ok(Plain(value.to_string()))
+            fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+                Ok(Value::Plain(value.to_string()))
             }
-            fn visit_i64<E>(self, value: i64) -> Result<Plain, E> {
-                Ok(Plain(value.to_string()))
+            fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+                Ok(Value::Plain(value.to_string()))
             }
-            fn visit_u64<E>(self, value: u64) -> Result<Plain, E> {
-                Ok(Plain(value.to_string()))
+            fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+                Ok(Value::Plain(value.to_string()))
             }
-            fn visit_f64<E>(self, value: f64) -> Result<Plain, E> {
-                Ok(Plain(value.to_string()))
+            fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+                Ok(Value::Plain(value.to_string()))
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+                let mut inner = BTreeMap::new();
+                while let Some((name, value)) = map.next_entry()? {
+                    inner.insert(name, value);
+                }
+                Ok(Value::Under(inner))
             }
         }
-        deserializer.deserialize_any(Scalar)
+        deserializer.deserialize_any(Either)
     }
 }
 
@@ -179,7 +223,10 @@ mod tests {
     #[test]
     fn a_secret_shows_only_whether_it_is_set() {
         let secret = Secret::new("hunter2");
-        let shown = format!("{secret:?} {secret} {}", serde_json::to_string(&secret).unwrap());
+        let shown = format!(
+            "{secret:?} {secret} {}",
+            serde_json::to_string(&secret).unwrap()
+        );
         assert!(!shown.contains("hunter2"), "{shown}");
         assert_eq!(format!("{}", Secret::default()), "[not set]");
         assert_eq!(serde_json::to_string(&Secret::default()).unwrap(), "\"\"");
@@ -188,11 +235,14 @@ mod tests {
 
     #[test]
     fn properties_show_values_except_those_named_like_secrets() {
-        let given = r#"{"ssl.key.password":"hunter2","fetch.wait.max.ms":50,"enable.x":true}"#;
+        let given = r#"{"ssl.key.password":"hunter2","fetch.wait.max.ms":50,"enable.x":true,"q":{"r":{"s":1}}}"#;
         let properties: Properties = serde_json::from_str(given).unwrap();
         assert_eq!(properties.get("ssl.key.password"), Some("hunter2"));
         assert_eq!(properties.get("fetch.wait.max.ms"), Some("50"));
-        let shown = format!("{properties:?} {}", serde_json::to_string(&properties).unwrap());
+        let shown = format!(
+            "{properties:?} {}",
+            serde_json::to_string(&properties).unwrap()
+        );
         assert!(!shown.contains("hunter2"), "{shown}");
         assert!(shown.contains("50") && shown.contains("true"), "{shown}");
     }
