@@ -1,1 +1,113 @@
-//! The settings: the only file that reads the environment.
+//! The settings: one struct per section, owned by the module that obeys it, composed here.
+//!
+//! Layers, each over the one before: defaults in the code, the file, the environment
+//! (`DIG_INGEST__SECTION__KEY=value`), flags (`--set section.key=value`). Unknown keys are refused in every layer,
+//! and a problem names its place, the key, what is wrong and the remedy. This file is the only one that reads the
+//! environment.
+
+mod layers;
+mod problem;
+mod rules;
+mod schema;
+pub mod secret;
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::ops;
+
+pub use layers::{PREFIX, Places};
+pub use problem::{Error, Place, Problem, nearest};
+pub use schema::{Kind, Schema};
+
+/// All settings. Each section's meaning is with its own type and in `config/dig-ingest.toml`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    pub ops: ops::Config,
+    pub log: ops::log::Config,
+}
+
+/// The flags by which every command that uses settings takes them.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct ConfigArgs {
+    /// Settings file; without it the defaults hold.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// One setting, over file and environment; may be repeated.
+    #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
+    pub sets: Vec<String>,
+}
+
+impl ConfigArgs {
+    /// Loads what the flags name.
+    ///
+    /// # Errors
+    /// As [`Settings::load`].
+    pub fn load(&self) -> Result<Settings, Error> {
+        Settings::load(self.config.as_deref(), &self.sets)
+    }
+}
+
+impl Settings {
+    /// Loads the settings from all layers and checks them.
+    ///
+    /// # Errors
+    /// All problems found, each with its place.
+    pub fn load(path: Option<&Path>, sets: &[String]) -> Result<Self, Error> {
+        let variables = std::env::vars_os().filter_map(|(name, value)| {
+            // A name or value that is not UTF-8 is kept in part, so that it is refused by name and not overlooked.
+            let name = name.to_string_lossy().into_owned();
+            name.starts_with(PREFIX)
+                .then(|| (name, value.to_string_lossy().into_owned()))
+        });
+        Self::load_from(path, variables, sets)
+    }
+
+    /// As [`Settings::load`], with the environment as an argument.
+    ///
+    /// # Errors
+    /// All problems found, each with its place.
+    pub fn load_from(
+        path: Option<&Path>,
+        variables: impl IntoIterator<Item = (String, String)>,
+        sets: &[String],
+    ) -> Result<Self, Error> {
+        let schema = Self::schema();
+        let mut layers = layers::Layers::new(&schema);
+        if let Some(path) = path {
+            match std::fs::read_to_string(path) {
+                Ok(text) => layers.add_file(path, &text),
+                Err(error) => layers.add_unreadable(path, &error),
+            }
+        }
+        layers.add_variables(variables);
+        layers.add_flags(sets);
+        let (settings, places) = layers.finish::<Self>()?;
+        let problems = rules::broken(&settings, &places);
+        if problems.is_empty() {
+            Ok(settings)
+        } else {
+            Err(Error(problems))
+        }
+    }
+
+    /// Every key there is, with its kind.
+    pub fn schema() -> Schema {
+        schema::of::<Self>()
+    }
+
+    /// All settings as TOML with secrets hidden, for the log at start and for `check`.
+    pub fn redacted(&self) -> String {
+        // Secrets hide themselves when serialised; the second sweep is for a section that kept one as plain text.
+        let hidden = toml::Table::try_from(self).map(|mut table| {
+            layers::redact(&mut table);
+            toml::to_string(&table)
+        });
+        match hidden {
+            Ok(Ok(text)) => text,
+            Ok(Err(error)) | Err(error) => format!("# settings cannot be shown: {error}\n"),
+        }
+    }
+}

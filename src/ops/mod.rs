@@ -1,3 +1,27 @@
 //! What operators see: metrics, health, logs.
 
+pub mod log;
 pub mod metrics;
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use serde::{Deserialize, Serialize};
+
+/// `[ops]`: the operations pages.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Address and port of `/metrics`, `/livez`, `/readyz` and `/status`; port 0 takes any free one.
+    pub listen: SocketAddr,
+    /// Seconds without progress after which a partition that has records in hand counts as stalled.
+    pub stall_after_s: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9464)),
+            stall_after_s: 120,
+        }
+    }
+}
