@@ -1,0 +1,170 @@
+//! A partition's feed: messages straight from librdkafka's partition queue, many per call.
+//!
+//! Owns the only unsafe code here. The safe `BaseConsumer::poll` allocates twice per message and hands out one at a time;
+//! `rd_kafka_consume_batch_queue` costs a fraction of it, and the difference is larger than everything else the pipeline does.
+//!
+//! * A feed is opened once per partition and kept for the life of the consumer: closing an old queue silences the new one of the
+//!   same partition, and splitting again is not needed (librdkafka marks the queue as forwarded by the application for good).
+//! * Every [`Message`] and [`Feed`] keeps the consumer alive, so none can outlive the client whose memory it points into.
+//!
+//! It does not block: an empty queue gives an empty read.
+
+use std::ffi::CString;
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+use rdkafka::bindings::{
+    rd_kafka_consume_batch_queue, rd_kafka_message_destroy, rd_kafka_message_t, rd_kafka_message_timestamp,
+    rd_kafka_queue_destroy, rd_kafka_queue_forward, rd_kafka_queue_get_partition, rd_kafka_queue_t,
+};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
+
+/// One partition's queue.
+pub struct Feed<C: ConsumerContext + 'static> {
+    queue: NonNull<rd_kafka_queue_t>,
+    // Declared last and dropped last: the queue belongs to this client.
+    consumer: Arc<BaseConsumer<C>>,
+}
+
+// SAFETY: librdkafka's queues may be used and destroyed from any thread; the pointer is owned by this value alone.
+unsafe impl<C: ConsumerContext + 'static> Send for Feed<C> {}
+
+impl<C: ConsumerContext + 'static> Feed<C> {
+    /// Splits the partition's messages off into their own queue, from now on and for good.
+    ///
+    /// Returns `None` for a topic name that librdkafka cannot take.
+    pub fn open(consumer: &Arc<BaseConsumer<C>>, topic: &str, partition: i32) -> Option<Self> {
+        let topic = CString::new(topic).ok()?;
+        // SAFETY: the client is alive (we hold it), the name is a C string that outlives the call.
+        let queue = unsafe { rd_kafka_queue_get_partition(consumer.client().native_ptr(), topic.as_ptr(), partition) };
+        let queue = NonNull::new(queue)?;
+        // SAFETY: the queue was just given to us; a null destination means "keep the messages here".
+        unsafe { rd_kafka_queue_forward(queue.as_ptr(), std::ptr::null_mut()) };
+        Some(Self { queue, consumer: Arc::clone(consumer) })
+    }
+
+    /// Moves messages out of the queue until `most` are in `into`; returns how many came. Never blocks.
+    pub fn read(&self, most: usize, into: &mut Messages<C>) -> usize {
+        let before = into.raw.len();
+        into.raw.reserve(most.saturating_sub(before));
+        while into.raw.len() < most {
+            let want = most - into.raw.len();
+            let spare = into.raw.spare_capacity_mut();
+            // SAFETY: the queue is alive; `spare` has room for `want` pointers, and librdkafka writes the first `got` of them.
+            let got = unsafe { rd_kafka_consume_batch_queue(self.queue.as_ptr(), 0, spare.as_mut_ptr().cast(), want) };
+            let got = usize::try_from(got).unwrap_or(0);
+            // SAFETY: the first `got` spare places were just written.
+            unsafe { into.raw.set_len(into.raw.len() + got) };
+            if got < want {
+                break;
+            }
+        }
+        into.raw.len() - before
+    }
+
+    /// An empty buffer for [`read`](Self::read).
+    pub fn buffer(&self) -> Messages<C> {
+        Messages { raw: Vec::new(), consumer: Arc::clone(&self.consumer) }
+    }
+}
+
+impl<C: ConsumerContext + 'static> Drop for Feed<C> {
+    fn drop(&mut self) {
+        // SAFETY: owned by this value, destroyed once, before the client.
+        unsafe { rd_kafka_queue_destroy(self.queue.as_ptr()) };
+    }
+}
+
+/// Messages read from one partition, in order. Dropping them gives their memory back to librdkafka.
+pub struct Messages<C: ConsumerContext + 'static> {
+    raw: Vec<*mut rd_kafka_message_t>,
+    // Declared last and dropped last: the messages' memory belongs to this client.
+    #[allow(dead_code)]
+    consumer: Arc<BaseConsumer<C>>,
+}
+
+// SAFETY: librdkafka's messages may be read and destroyed from any thread; the pointers are owned by this value alone.
+unsafe impl<C: ConsumerContext + 'static> Send for Messages<C> {}
+
+impl<C: ConsumerContext + 'static> Messages<C> {
+    /// The messages in order; an error that librdkafka put in a message's place comes as such.
+    pub fn iter(&self) -> impl Iterator<Item = Result<Message<'_>, RDKafkaErrorCode>> {
+        self.raw.iter().map(|&raw| {
+            // SAFETY: not null (librdkafka never returns null messages) and alive until `clear` or drop, which need `&mut self`.
+            let message = Message { raw: unsafe { &*raw } };
+            match message.raw.err {
+                RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(message),
+                error => Err(error.into()),
+            }
+        })
+    }
+
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.raw.len()
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.raw.is_empty()
+    }
+
+    /// Bytes of all payloads.
+    #[must_use]
+    pub fn payload_bytes(&self) -> u64 {
+        self.iter().flatten().map(|message| message.raw.len as u64).sum()
+    }
+
+    /// Gives every message's memory back.
+    pub fn clear(&mut self) {
+        for raw in self.raw.drain(..) {
+            // SAFETY: owned by this value, destroyed once.
+            unsafe { rd_kafka_message_destroy(raw) };
+        }
+    }
+}
+
+impl<C: ConsumerContext + 'static> Drop for Messages<C> {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
+/// One message, borrowed.
+#[derive(Clone, Copy)]
+pub struct Message<'a> {
+    raw: &'a rd_kafka_message_t,
+}
+
+impl<'a> Message<'a> {
+    #[must_use]
+    pub fn offset(&self) -> i64 {
+        self.raw.offset
+    }
+
+    /// `None` for a tombstone.
+    #[must_use]
+    pub fn payload(&self) -> Option<&'a [u8]> {
+        bytes(self.raw.payload, self.raw.len)
+    }
+
+    #[must_use]
+    pub fn key(&self) -> Option<&'a [u8]> {
+        bytes(self.raw.key, self.raw.key_len)
+    }
+
+    /// Milliseconds since the epoch, when the broker gave a timestamp.
+    #[must_use]
+    pub fn timestamp_ms(&self) -> Option<i64> {
+        let mut kind = rdkafka::bindings::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
+        // SAFETY: the message is alive for 'a.
+        let at = unsafe { rd_kafka_message_timestamp(self.raw, &raw mut kind) };
+        (at >= 0).then_some(at)
+    }
+}
+
+fn bytes<'a>(start: *mut std::ffi::c_void, len: usize) -> Option<&'a [u8]> {
+    // SAFETY: librdkafka gives a pointer to `len` bytes, or null; they live as long as the message ('a at the only callers).
+    (!start.is_null()).then(|| unsafe { std::slice::from_raw_parts(start.cast::<u8>(), len) })
+}

@@ -1,0 +1,229 @@
+//! The Kafka client's settings, and how they become librdkafka properties.
+//!
+//! Owns `[kafka]` and the properties the pipeline depends on; a pass-through property that would break an invariant is refused
+//! by name. It opens no connection.
+
+use rdkafka::ClientConfig;
+use serde::{Deserialize, Serialize};
+
+use crate::config::secret::{Properties, Secret};
+
+/// Settings (`[kafka]`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Bootstrap servers, comma separated.
+    pub brokers: String,
+    /// Consumer group; all instances of one job share it.
+    pub group: String,
+    /// Shown in the broker's logs and quotas.
+    pub client_id: String,
+    /// Static membership: a name unique per instance, kept over restarts; empty for dynamic membership.
+    pub instance_id: String,
+    /// `plaintext`, `ssl`, `sasl_plaintext` or `sasl_ssl`.
+    pub security_protocol: String,
+    /// `PLAIN`, `SCRAM-SHA-256` or `SCRAM-SHA-512`.
+    pub sasl_mechanism: String,
+    pub sasl_username: String,
+    pub sasl_password: Secret,
+    /// File that holds the SASL password; read at start.
+    pub sasl_password_file: String,
+    /// PEM file of the authorities to trust; empty for the system's.
+    pub ca_file: String,
+    /// Milliseconds without a heartbeat after which the group gives our partitions away.
+    pub session_timeout_ms: u32,
+    /// Milliseconds between commits of the stored offsets.
+    pub commit_interval_ms: u32,
+    /// Bytes librdkafka prefetches per partition, in KiB; part of the memory formula.
+    pub prefetch_kib_per_partition: u32,
+    /// Milliseconds between the client's own statistics (consumer lag).
+    pub statistics_interval_ms: u32,
+    /// Further librdkafka properties, for consumer and producer alike.
+    pub properties: Properties,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            brokers: "127.0.0.1:9092".to_owned(),
+            group: "dig-ingest".to_owned(),
+            client_id: "dig-ingest".to_owned(),
+            instance_id: String::new(),
+            security_protocol: "plaintext".to_owned(),
+            sasl_mechanism: "SCRAM-SHA-512".to_owned(),
+            sasl_username: String::new(),
+            sasl_password: Secret::default(),
+            sasl_password_file: String::new(),
+            ca_file: String::new(),
+            session_timeout_ms: 45_000,
+            commit_interval_ms: 1_000,
+            prefetch_kib_per_partition: 4_096,
+            statistics_interval_ms: 15_000,
+            properties: Properties::default(),
+        }
+    }
+}
+
+/// Properties that hold an invariant or have a setting of their own: `(name, why)`.
+const OWNED: &[(&str, &str)] = &[
+    ("bootstrap.servers", "set kafka.brokers"),
+    ("metadata.broker.list", "set kafka.brokers"),
+    ("group.id", "set kafka.group"),
+    ("group.instance.id", "set kafka.instance_id"),
+    ("client.id", "set kafka.client_id"),
+    ("group.protocol", "the job drains on revoke by the classic protocol"),
+    ("partition.assignment.strategy", "the job relies on cooperative-sticky"),
+    ("enable.auto.commit", "stored offsets are committed by the client's timer"),
+    ("enable.auto.offset.store", "an offset is stored only when every record below it is settled (O1)"),
+    ("auto.commit.interval.ms", "set kafka.commit_interval_ms"),
+    ("auto.offset.reset", "anything but earliest skips records"),
+    ("enable.partition.eof", "the job does not ask where a partition ends"),
+    ("session.timeout.ms", "set kafka.session_timeout_ms"),
+    ("statistics.interval.ms", "set kafka.statistics_interval_ms"),
+    ("queued.max.messages.kbytes", "set kafka.prefetch_kib_per_partition"),
+    ("security.protocol", "set kafka.security_protocol"),
+    ("sasl.mechanism", "set kafka.sasl_mechanism"),
+    ("sasl.mechanisms", "set kafka.sasl_mechanism"),
+    ("sasl.username", "set kafka.sasl_username"),
+    ("sasl.password", "set kafka.sasl_password_file"),
+    ("ssl.ca.location", "set kafka.ca_file"),
+    ("enable.idempotence", "letters must keep their order (S1)"),
+    ("acks", "a letter is written only when every replica has it"),
+    ("message.timeout.ms", "a letter is never given up"),
+    ("delivery.timeout.ms", "a letter is never given up"),
+];
+
+/// A pass-through property the pipeline cannot allow, or a setting that cannot be used.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    #[error("kafka.properties: \"{name}\" may not be set: {why}")]
+    Conflict { name: String, why: &'static str },
+    #[error("kafka.{field}: {problem}")]
+    Field { field: &'static str, problem: String },
+}
+
+impl Config {
+    /// Checks what can be checked without a broker.
+    ///
+    /// # Errors
+    /// The first property or field that cannot be used.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        for (name, _) in self.properties.iter() {
+            if let Some((name, why)) = OWNED.iter().find(|(owned, _)| *owned == name) {
+                return Err(ConfigError::Conflict { name: (*name).to_owned(), why });
+            }
+        }
+        let field = |field, problem: &str| Err(ConfigError::Field { field, problem: problem.to_owned() });
+        if self.brokers.trim().is_empty() {
+            return field("brokers", "is empty; name at least one host:port");
+        }
+        if self.group.trim().is_empty() {
+            return field("group", "is empty; all instances of a job share one group name");
+        }
+        if !["plaintext", "ssl", "sasl_plaintext", "sasl_ssl"].contains(&self.security_protocol.as_str()) {
+            return field("security_protocol", "is not one of plaintext, ssl, sasl_plaintext, sasl_ssl");
+        }
+        if self.session_timeout_ms < 3_000 {
+            return field("session_timeout_ms", "is below 3000; a drain needs time before the group moves on");
+        }
+        Ok(())
+    }
+
+    fn base(&self) -> anyhow::Result<ClientConfig> {
+        use anyhow::Context;
+        self.validate()?;
+        let mut client = ClientConfig::new();
+        for (name, value) in self.properties.iter() {
+            client.set(name, value);
+        }
+        client
+            .set("bootstrap.servers", &self.brokers)
+            .set("client.id", &self.client_id)
+            .set("security.protocol", &self.security_protocol);
+        if self.security_protocol.starts_with("sasl") {
+            let password = if self.sasl_password_file.is_empty() {
+                self.sasl_password.clone()
+            } else {
+                Secret::from_file(self.sasl_password_file.as_ref())
+                    .with_context(|| format!("kafka.sasl_password_file: cannot read {}", self.sasl_password_file))?
+            };
+            client
+                .set("sasl.mechanism", &self.sasl_mechanism)
+                .set("sasl.username", &self.sasl_username)
+                .set("sasl.password", password.reveal());
+        }
+        if !self.ca_file.is_empty() {
+            client.set("ssl.ca.location", &self.ca_file);
+        }
+        Ok(client)
+    }
+
+    /// Properties of the telemetry consumer.
+    ///
+    /// # Errors
+    /// A conflicting property, or a secret that cannot be read.
+    pub fn consumer(&self) -> anyhow::Result<ClientConfig> {
+        let mut client = self.base()?;
+        client
+            .set("group.id", &self.group)
+            .set("partition.assignment.strategy", "cooperative-sticky")
+            .set("enable.auto.commit", "true")
+            .set("enable.auto.offset.store", "false")
+            .set("auto.commit.interval.ms", self.commit_interval_ms.to_string())
+            .set("auto.offset.reset", "earliest")
+            .set("session.timeout.ms", self.session_timeout_ms.to_string())
+            .set("heartbeat.interval.ms", (self.session_timeout_ms / 10).clamp(300, 3_000).to_string())
+            .set("statistics.interval.ms", self.statistics_interval_ms.to_string())
+            .set("queued.max.messages.kbytes", self.prefetch_kib_per_partition.to_string())
+            .set("queued.min.messages", "1000000");
+        if !self.instance_id.is_empty() {
+            client.set("group.instance.id", &self.instance_id);
+        }
+        Ok(client)
+    }
+
+    /// Properties of the producer of letters: idempotent, and it never gives up on its own.
+    ///
+    /// # Errors
+    /// As [`consumer`](Self::consumer).
+    pub fn producer(&self) -> anyhow::Result<ClientConfig> {
+        let mut client = self.base()?;
+        client.set("enable.idempotence", "true").set("acks", "all").set("message.timeout.ms", "0").set("linger.ms", "20");
+        Ok(client)
+    }
+
+    /// Properties of a client that only asks (metadata, `check --connect`).
+    ///
+    /// # Errors
+    /// As [`consumer`](Self::consumer).
+    pub fn plain(&self) -> anyhow::Result<ClientConfig> {
+        self.base()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_conflicting_property_is_refused_by_name() {
+        let config: Config =
+            toml::from_str("[properties]\n\"enable.auto.commit\" = \"false\"\n\"fetch.min.bytes\" = \"1\"").expect("parses");
+        assert_eq!(
+            config.validate().expect_err("refused").to_string(),
+            "kafka.properties: \"enable.auto.commit\" may not be set: stored offsets are committed by the client's timer"
+        );
+    }
+
+    #[test]
+    fn the_invariants_properties_are_set() {
+        let client = Config::default().consumer().expect("defaults work");
+        for (name, value) in [
+            ("enable.auto.offset.store", "false"),
+            ("auto.offset.reset", "earliest"),
+            ("partition.assignment.strategy", "cooperative-sticky"),
+        ] {
+            assert_eq!(client.get(name), Some(value));
+        }
+    }
+}

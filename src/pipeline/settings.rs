@@ -1,0 +1,113 @@
+//! Settings of the pipeline's own sections that no single stage owns: `[input]`, `[topics]`, `[memory]`, `[guard]`.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// Settings (`[input]`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Input {
+    /// Topics to read. One that starts with `^` is a pattern (regular expression) over topic names.
+    pub topics: Vec<String>,
+    /// Mapping by topic name: a file in `mapping.dir`, or a shipped mapping's name. Topics not listed carry native records.
+    pub mappings: BTreeMap<String, String>,
+    /// Milliseconds a partition that is being taken away may finish the requests it has in flight.
+    pub drain_ms: u64,
+    /// Milliseconds the whole job may take to finish what it has in hand after SIGTERM.
+    pub shutdown_ms: u64,
+}
+
+impl Default for Input {
+    fn default() -> Self {
+        Self {
+            topics: vec!["telemetry".to_owned()],
+            mappings: BTreeMap::new(),
+            drain_ms: 10_000,
+            shutdown_ms: 25_000,
+        }
+    }
+}
+
+/// Settings (`[topics]`): the topics the job writes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Topics {
+    /// Records that may not or could not be sent.
+    pub dead_letter: String,
+    /// Appended to an input topic's name: records of devices that are not active yet.
+    pub held_suffix: String,
+    /// What the gateway rejected later.
+    pub invalid: String,
+    /// Compacted: small cursors.
+    pub state: String,
+    /// Create missing topics at start (held topics with the partition count of their input).
+    pub create: bool,
+    /// Replication factor of created topics; -1 for the broker's default.
+    pub replication: i32,
+    /// Seconds a letter may wait for the broker before an alarm is raised; it goes on waiting.
+    pub alarm_s: u64,
+}
+
+impl Default for Topics {
+    fn default() -> Self {
+        Self {
+            dead_letter: "dig.dead-letter".to_owned(),
+            held_suffix: ".held".to_owned(),
+            invalid: "dig.invalid".to_owned(),
+            state: "dig.state".to_owned(),
+            create: true,
+            replication: -1,
+            alarm_s: 30,
+        }
+    }
+}
+
+/// Settings (`[memory]`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Memory {
+    /// Bytes of decoded records in hand, all partitions together.
+    pub total_bytes: u64,
+    /// Bytes of decoded records in hand per partition.
+    pub partition_bytes: u64,
+    /// Messages of a partition between its watermark and the newest one read; also bounds what a crash sends twice.
+    pub window_messages: u64,
+    /// Messages of one read from a partition.
+    pub chunk_messages: usize,
+    /// Bytes the job may need by its own formula; 0 for no limit. `check` prints the formula, `run` refuses to start above it.
+    pub limit_bytes: u64,
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self {
+            total_bytes: 256 * 1024 * 1024,
+            partition_bytes: 64 * 1024 * 1024,
+            window_messages: 500_000,
+            chunk_messages: 1024,
+            limit_bytes: 0,
+        }
+    }
+}
+
+/// Bytes charged per message beside its payload: its place in the tracker, its record's slot, its serial's entry.
+pub const MESSAGE_OVERHEAD: u64 = 128;
+
+/// Settings (`[guard]`): a bad deploy must not dead-letter a fleet.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Guard {
+    /// Share of records (0 to 1) that may become dead letters within the window; above it the job stops. 1 switches it off.
+    pub share: f64,
+    /// Seconds the share is measured over.
+    pub window_s: u64,
+    /// Records the window must hold before the guard may act.
+    pub min_records: u64,
+}
+
+impl Default for Guard {
+    fn default() -> Self {
+        Self { share: 0.5, window_s: 60, min_records: 1_000 }
+    }
+}
