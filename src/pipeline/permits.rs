@@ -9,7 +9,7 @@
 //! It does not know what the bytes are. Capacity: `[memory] total_bytes` and `partition_bytes`; when full, nothing is read.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::Thread;
 
 /// Limits shared by every partition.
@@ -17,6 +17,8 @@ use std::thread::Thread;
 pub struct Permits {
     total: u64,
     used: AtomicU64,
+    /// Set by a refusal, cleared by the return that wakes the reader.
+    refused: AtomicBool,
     /// The consumer thread, parked while it waits for room.
     reader: Option<Thread>,
 }
@@ -37,10 +39,10 @@ pub struct Permit {
 }
 
 impl Permits {
-    /// `total` in bytes; `reader` is unparked whenever bytes come back.
+    /// `total` in bytes; `reader` is unparked when bytes come back after a refusal.
     #[must_use]
     pub fn new(total: u64, reader: Option<Thread>) -> Arc<Self> {
-        Arc::new(Self { total, used: AtomicU64::new(0), reader })
+        Arc::new(Self { total, used: AtomicU64::new(0), refused: AtomicBool::new(false), reader })
     }
 
     /// Bytes lent out at this instant.
@@ -75,10 +77,12 @@ impl PartitionPermits {
     #[must_use]
     pub fn reserve(self: &Arc<Self>, bytes: u64) -> Option<Permit> {
         if !take(&self.used, bytes, self.limit) {
+            self.shared.refused.store(true, Ordering::Release);
             return None;
         }
         if !take(&self.shared.used, bytes, self.shared.total) {
             self.used.fetch_sub(bytes, Ordering::AcqRel);
+            self.shared.refused.store(true, Ordering::Release);
             return None;
         }
         Some(Permit { owner: Arc::clone(self), bytes })
@@ -111,7 +115,9 @@ impl Permit {
     fn give_back(&self, bytes: u64) {
         self.owner.used.fetch_sub(bytes, Ordering::AcqRel);
         self.owner.shared.used.fetch_sub(bytes, Ordering::AcqRel);
-        if let Some(reader) = &self.owner.shared.reader {
+        if let Some(reader) = &self.owner.shared.reader
+            && self.owner.shared.refused.swap(false, Ordering::AcqRel)
+        {
             reader.unpark();
         }
     }

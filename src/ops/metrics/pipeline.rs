@@ -1,1 +1,119 @@
-//! Metrics of pipeline.
+//! Metrics of the pipeline: the account of records (O2), letters, requests, and the sentinels.
+
+use metrics::{counter, gauge, histogram};
+
+use crate::pipeline::letter::{Destination, Reason};
+use crate::pipeline::partition::Account;
+
+/// Adds what changed in a partition's account.
+pub fn account(topic: &str, before: &Account, after: &Account) {
+    let add = |outcome: &'static str, from: u64, to: u64| {
+        if to > from {
+            counter!("dig_ingest_records_total", "topic" => topic.to_owned(), "outcome" => outcome).increment(to - from);
+        }
+    };
+    add("read", before.read, after.read);
+    add("accepted", before.accepted, after.accepted);
+    add("dead_lettered", before.dead_lettered, after.dead_lettered);
+    add("held", before.held, after.held);
+    if after.messages > before.messages {
+        counter!("dig_ingest_messages_total", "topic" => topic.to_owned()).increment(after.messages - before.messages);
+    }
+    if after.empty > before.empty {
+        counter!("dig_ingest_messages_empty_total", "topic" => topic.to_owned()).increment(after.empty - before.empty);
+    }
+}
+
+/// A letter was queued; the reason codes are rule ids, so the label is bounded.
+pub fn letter(destination: Destination, reason: &Reason) {
+    let destination = match destination {
+        Destination::DeadLetter => "dead_letter",
+        Destination::Held => "held",
+    };
+    counter!("dig_ingest_letters_total", "destination" => destination, "reason" => reason.code.clone()).increment(1);
+}
+
+/// The broker refused a letter.
+pub fn letter_refused() {
+    counter!("dig_ingest_letters_refused_total").increment(1);
+}
+
+/// Letters have waited longer than the alarm time.
+pub fn letters_stuck(topic: &str) {
+    counter!("dig_ingest_letters_stuck_total", "topic" => topic.to_owned()).increment(1);
+}
+
+/// A validation rule warned about or normalised records.
+pub fn noted(rule: &'static str, count: u64) {
+    counter!("dig_ingest_validation_notes_total", "rule" => rule).increment(count);
+}
+
+/// The client gave an error in a message's place.
+pub fn message_error(topic: &str) {
+    counter!("dig_ingest_message_errors_total", "topic" => topic.to_owned()).increment(1);
+}
+
+/// A request was packed.
+pub fn packed(records: usize, batches: usize, bytes: usize) {
+    histogram!("dig_ingest_request_records").record(records as f64);
+    histogram!("dig_ingest_request_batches").record(batches as f64);
+    histogram!("dig_ingest_request_bytes").record(bytes as f64);
+}
+
+/// Partitions assigned to this instance.
+pub fn assigned(partitions: usize) {
+    gauge!("dig_ingest_partitions_assigned").set(partitions as f64);
+}
+
+/// The group moved partitions.
+pub fn rebalanced(kind: &'static str) {
+    counter!("dig_ingest_rebalances_total", "kind" => kind).increment(1);
+}
+
+/// Bytes lent out by the memory permits, and their limit.
+pub fn memory(used: u64, total: u64) {
+    gauge!("dig_ingest_memory_permits_used_bytes").set(used as f64);
+    gauge!("dig_ingest_memory_permits_total_bytes").set(total as f64);
+}
+
+/// A partition's state as the consumer thread sees it.
+pub fn partition(topic: &str, partition: i32, in_hand: u64, window: u64, stalled_s: f64) {
+    let labels = [("topic", topic.to_owned()), ("partition", partition.to_string())];
+    gauge!("dig_ingest_partition_in_hand", &labels).set(in_hand as f64);
+    gauge!("dig_ingest_partition_window_messages", &labels).set(window as f64);
+    gauge!("dig_ingest_partition_stalled_seconds", &labels).set(stalled_s);
+}
+
+/// Messages between the committed offset and the end of the partition, as the client reports it.
+pub fn lag(topic: &str, partition: i32, messages: i64) {
+    let labels = [("topic", topic.to_owned()), ("partition", partition.to_string())];
+    gauge!("dig_ingest_partition_lag_messages", &labels).set(messages as f64);
+}
+
+/// A read was refused for want of memory or window.
+pub fn backpressure(reason: &'static str) {
+    counter!("dig_ingest_backpressure_total", "reason" => reason).increment(1);
+}
+
+/// Sentinel: one commit was confirmed; `regressed` must never be true (O1).
+pub fn committed(regressed: bool) {
+    counter!("dig_ingest_sentinel_commits_total").increment(1);
+    counter!("dig_ingest_sentinel_commit_regress_total").increment(u64::from(regressed));
+}
+
+/// Sentinel: messages between the watermark and what the broker says is committed.
+pub fn commit_gap(topic: &str, partition: i32, messages: i64) {
+    let labels = [("topic", topic.to_owned()), ("partition", partition.to_string())];
+    gauge!("dig_ingest_sentinel_commit_gap_messages", &labels).set(messages as f64);
+    counter!("dig_ingest_sentinel_commit_gap_checks_total").increment(1);
+}
+
+/// A commit failed; during a rebalance that is normal.
+pub fn commit_failed() {
+    counter!("dig_ingest_commits_failed_total").increment(1);
+}
+
+/// The client moved to another offset by its reset rule: records may have been lost before they were read.
+pub fn offset_reset() {
+    counter!("dig_ingest_offset_resets_total").increment(1);
+}

@@ -1,0 +1,125 @@
+//! The telemetry consumer's door: everything the Kafka client does to us becomes one [`Event`].
+//!
+//! Owns the callbacks and nothing else: each only notes what happened, so none can wait for a task. The consumer thread
+//! ([`super::reader`]) takes the events from a channel without a bound; the client makes few, and each is small.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc as std_mpsc;
+
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::statistics::Statistics;
+use rdkafka::types::RDKafkaRespErr;
+use rdkafka::{ClientContext, Offset, TopicPartitionList};
+
+use crate::ops::metrics::pipeline as metrics;
+
+/// Everything the client does to us.
+#[derive(Debug)]
+pub enum Event {
+    Assigned(Vec<(String, i32)>),
+    Revoked(Vec<(String, i32)>),
+    Committed(Vec<(String, i32, i64)>),
+    CommitFailed(String),
+    Lag(Vec<(String, i32, i64)>),
+    Failed { error: KafkaError, reason: String },
+}
+
+/// The door through which the client's callbacks come in.
+pub struct Events {
+    to: std_mpsc::Sender<Event>,
+    /// Once set, a revocation is granted on the spot: nothing is assigned to drain any more.
+    closing: AtomicBool,
+}
+
+impl Events {
+    /// The door and the room behind it.
+    #[must_use]
+    pub fn channel() -> (Self, std_mpsc::Receiver<Event>) {
+        let (to, from) = std_mpsc::channel();
+        (Self { to, closing: AtomicBool::new(false) }, from)
+    }
+
+    fn tell(&self, event: Event) {
+        // The receiver goes away only when the thread ends; late events concern nobody.
+        let _ = self.to.send(event);
+    }
+
+    /// From now on revocations are granted without a drain.
+    pub fn close(&self) {
+        self.closing.store(true, Ordering::Release);
+    }
+}
+
+fn named(list: &TopicPartitionList) -> Vec<(String, i32)> {
+    list.elements().iter().map(|element| (element.topic().to_owned(), element.partition())).collect()
+}
+
+/// One line of the client's own log. An offset reset may mean lost records, so it is an alarm.
+pub fn log_client(level: RDKafkaLogLevel, facility: &str, message: &str) {
+    if message.contains("offset reset") {
+        metrics::offset_reset();
+        tracing::warn!(facility, message, "the client moved to another offset by its reset rule");
+        return;
+    }
+    match level {
+        RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
+            tracing::warn!(facility, message, "kafka client");
+        }
+        RDKafkaLogLevel::Warning | RDKafkaLogLevel::Notice => tracing::info!(facility, message, "kafka client"),
+        RDKafkaLogLevel::Info | RDKafkaLogLevel::Debug => tracing::debug!(facility, message, "kafka client"),
+    }
+}
+
+impl ClientContext for Events {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = false;
+
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        log_client(level, facility, message);
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        let lag = statistics.topics.values().flat_map(|topic| {
+            topic.partitions.values().filter(|p| p.partition >= 0 && p.consumer_lag >= 0).map(|p| {
+                (topic.topic.clone(), p.partition, p.consumer_lag)
+            })
+        });
+        self.tell(Event::Lag(lag.collect()));
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.tell(Event::Failed { error, reason: reason.to_owned() });
+    }
+}
+
+impl ConsumerContext for Events {
+    /// Only notes what the group wants: the thread answers with an assign or unassign of its own when the workers are ready.
+    fn rebalance(&self, consumer: &BaseConsumer<Self>, kind: RDKafkaRespErr, list: &mut TopicPartitionList) {
+        match kind {
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => self.tell(Event::Assigned(named(list))),
+            _ if self.closing.load(Ordering::Acquire) => {
+                if let Err(error) = consumer.incremental_unassign(list) {
+                    tracing::warn!(%error, "cannot give partitions back while leaving");
+                }
+            }
+            _ => self.tell(Event::Revoked(named(list))),
+        }
+    }
+
+    fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
+        match result {
+            Ok(()) => {
+                let elements = offsets.elements();
+                let offsets = elements.iter().filter_map(|element| match element.offset() {
+                    Offset::Offset(offset) if element.error().is_ok() => {
+                        Some((element.topic().to_owned(), element.partition(), offset))
+                    }
+                    _ => None,
+                });
+                self.tell(Event::Committed(offsets.collect()));
+            }
+            Err(error) => self.tell(Event::CommitFailed(error.to_string())),
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! The producer of letters, invalid records and cursors: the one Kafka producer of the job.
+//!
+//! Owns the connection. "Written" means confirmed by every replica, never queued.
+//!
+//! * Letters of one destination partition keep the order they were handed over in (idempotent producer).
+//! * Nothing is given up: the client retries for ever; a letter the broker refuses comes back to the caller.
+//!
+//! Capacity: librdkafka's own queue; when it is full [`Producer::enqueue`] says so and the caller keeps the letter.
+//! Dropping the producer drops what is not confirmed; its records are unsettled and will be read again.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use rdkafka::ClientContext;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::future_producer::DeliveryFuture;
+use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
+
+use super::kafka;
+use super::letter::{self, Destination, Letter};
+use super::settings::Topics;
+
+/// Turns the client's log lines into ours.
+struct Quiet;
+
+impl ClientContext for Quiet {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = false;
+
+    fn log(&self, level: rdkafka::config::RDKafkaLogLevel, facility: &str, message: &str) {
+        super::consumer::log_client(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::warn!(%error, reason, "kafka producer");
+    }
+}
+
+/// See the module's documentation.
+#[derive(Clone)]
+pub struct Producer {
+    inner: FutureProducer<Quiet>,
+    topics: Topics,
+}
+
+/// What became of an enqueued letter.
+pub type Delivery = DeliveryFuture;
+
+impl Producer {
+    /// Opens the producer.
+    ///
+    /// # Errors
+    /// Settings that librdkafka refuses.
+    pub fn new(kafka: &kafka::Config, topics: &Topics) -> anyhow::Result<Self> {
+        let inner = kafka.producer()?.create_with_context(Quiet).context("cannot open the producer of letters")?;
+        Ok(Self { inner, topics: topics.clone() })
+    }
+
+    /// Hands a letter over; the future resolves when the broker has confirmed or refused it. `None`: the queue is full, try later.
+    pub fn enqueue(&self, letter: &Letter) -> Option<Delivery> {
+        let held;
+        let (topic, partition) = match letter.destination {
+            Destination::DeadLetter => (self.topics.dead_letter.as_str(), None),
+            Destination::Held => {
+                held = format!("{}{}", letter.source.topic, self.topics.held_suffix);
+                (held.as_str(), Some(letter.source.partition))
+            }
+        };
+        let mut headers = OwnedHeaders::new();
+        for (name, value) in letter::headers(&letter.reason, &letter.source) {
+            headers = headers.insert(Header { key: name, value: Some(value.as_bytes()) });
+        }
+        let mut record: FutureRecord<'_, [u8], [u8]> = FutureRecord::to(topic).payload(letter.value.as_slice()).headers(headers);
+        record.key = letter.key.as_deref();
+        record.partition = partition;
+        match self.inner.send_result(record) {
+            Ok(delivery) => Some(delivery),
+            Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => None,
+            Err((error, _)) => {
+                tracing::error!(%error, topic, "a letter cannot be handed to the producer; it will be tried again");
+                None
+            }
+        }
+    }
+
+    /// Writes one message and waits until the broker has it; retried for ever by the client.
+    ///
+    /// # Errors
+    /// The broker's refusal.
+    pub async fn write(&self, topic: &str, key: &[u8], value: &[u8]) -> anyhow::Result<()> {
+        let record: FutureRecord<'_, [u8], [u8]> = FutureRecord::to(topic).payload(value).key(key);
+        self.inner
+            .send(record, Duration::from_secs(30))
+            .await
+            .map(|_| ())
+            .map_err(|(error, _)| anyhow::Error::from(error).context(format!("cannot write to {topic}")))
+    }
+
+    /// Waits until everything handed over is confirmed or the bound has passed. Blocks the calling thread.
+    pub fn flush(&self, bound: Duration) {
+        if let Err(error) = self.inner.flush(bound) {
+            tracing::warn!(%error, "letters were not confirmed before the bound; their records will be read again");
+        }
+    }
+}
+
+/// Creates what is missing of `wanted` (name, partitions, compacted); existing topics are left as they are.
+///
+/// # Errors
+/// The broker refused, or cannot be reached within the bound.
+pub async fn create_topics(kafka: &kafka::Config, topics: &Topics, wanted: &[(String, i32, bool)]) -> anyhow::Result<()> {
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    let admin: AdminClient<DefaultClientContext> = kafka.plain()?.create().context("cannot open the admin client")?;
+    let new: Vec<NewTopic<'_>> = wanted
+        .iter()
+        .map(|(name, partitions, compacted)| {
+            let topic = NewTopic::new(name, *partitions, TopicReplication::Fixed(topics.replication));
+            if *compacted { topic.set("cleanup.policy", "compact") } else { topic }
+        })
+        .collect();
+    let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(20)));
+    for result in admin.create_topics(&new, &options).await.context("cannot create topics")? {
+        match result {
+            Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+            Err((name, code)) => anyhow::bail!("cannot create topic {name}: {code}; create it by hand or set topics.create = false"),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,322 @@
+//! The consumer thread: events in, chunks out, watermarks stored.
+//!
+//! Owns the Kafka consumer, the feeds, and for every assigned partition the way to its worker. An OS thread of its own, because
+//! a rebalance waits for workers and must not hold up the runtime they run on.
+//!
+//! * O1: it stores what a worker published as its watermark, nothing else; the client's timer commits what is stored.
+//! * O3: offsets are stored only for partitions assigned at that moment, and not at all for a lost one.
+//! * M1: no memory permit, no read. A refused read asks the worker to flush.
+//! * Backpressure is not reading a partition's queue, never pause and resume (which throws prefetched messages away).
+//!
+//! Queue to a worker: [`worker::CHUNKS`]. When the thread ends, drained partitions have their offsets stored and the client
+//! commits them while it leaves the group; what was in hand is read again by the next owner.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::mpsc as std_mpsc;
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::{Offset, TopicPartitionList};
+use tokio::sync::{mpsc, watch};
+
+use super::consumer::{Event, Events};
+use super::feed::Feed;
+use super::gate::Gate;
+use super::partition::Partition;
+use super::permits::{PartitionPermits, Permits};
+use super::settings::{Input, MESSAGE_OVERHEAD, Memory};
+use super::worker::{self, Chunk, Command, Progress, Shared, Worker};
+use crate::ops::metrics::pipeline as metrics;
+use crate::record::decode::Decoder;
+
+/// Pause of the loop when nothing is to be read and nobody wakes it.
+const IDLE: Duration = Duration::from_millis(5);
+/// How often watermarks are stored and figures published.
+const STORE_EVERY: Duration = Duration::from_millis(100);
+/// First guess of a message's size; then the largest of recent reads.
+const FIRST_GUESS: u64 = 1024;
+
+/// The assigned partitions' progress, for status, health and feedback.
+pub type Assignment = Arc<Vec<Arc<Progress>>>;
+
+/// Makes the decoder of a topic.
+pub type Decoders = Box<dyn Fn(&str) -> Decoder + Send>;
+
+/// What the thread is made of.
+pub struct Reader {
+    pub consumer: Arc<BaseConsumer<Events>>,
+    pub events: std_mpsc::Receiver<Event>,
+    pub shared: Shared,
+    pub gate: Gate,
+    pub decoders: Decoders,
+    pub permits: Arc<Permits>,
+    pub memory: Memory,
+    pub input: Input,
+    pub runtime: tokio::runtime::Handle,
+    pub assignment: watch::Sender<Assignment>,
+    /// Set to end the thread: `true` after SIGTERM.
+    pub stop: watch::Receiver<bool>,
+    pub start: Instant,
+}
+
+struct Assigned {
+    chunks: mpsc::Sender<Chunk>,
+    command: watch::Sender<Command>,
+    progress: Arc<Progress>,
+    done: std_mpsc::Receiver<()>,
+    permits: Arc<PartitionPermits>,
+    stored: i64,
+    committed: i64,
+    message_bytes: u64,
+}
+
+type Key = (String, i32);
+
+impl Reader {
+    /// Runs until told to stop; then drains, stores and leaves the group.
+    pub fn run(self) {
+        let mut feeds: HashMap<Key, Feed<Events>> = HashMap::new();
+        let mut assigned: HashMap<Key, Assigned> = HashMap::new();
+        let mut stored_at = Instant::now();
+        while !*self.stop.borrow() {
+            self.serve(&mut feeds, &mut assigned);
+            let mut busy = false;
+            for (key, partition) in &mut assigned {
+                if let Some(feed) = feeds.get(key) {
+                    busy |= self.read(feed, partition);
+                }
+            }
+            if stored_at.elapsed() >= STORE_EVERY {
+                self.store(&mut assigned);
+                self.publish(&assigned);
+                stored_at = Instant::now();
+            }
+            if !busy {
+                std::thread::park_timeout(IDLE);
+            }
+        }
+        let everything: Vec<Key> = assigned.keys().cloned().collect();
+        let bound = Duration::from_millis(self.input.shutdown_ms);
+        self.drain(&everything, &mut assigned, true, bound);
+        self.serve(&mut feeds, &mut assigned);
+        feeds.clear();
+        let _ = self.assignment.send(Assignment::default());
+        // Leaving commits what is stored; a revocation on the way out finds nothing left to drain.
+        self.consumer.context().close();
+    }
+
+    /// Serves the client's callbacks and acts on what they brought.
+    fn serve(&self, feeds: &mut HashMap<Key, Feed<Events>>, assigned: &mut HashMap<Key, Assigned>) {
+        match self.consumer.poll(Duration::ZERO) {
+            None => {}
+            Some(Err(error)) => tracing::warn!(%error, "kafka consumer"),
+            // Every partition's queue is split off before it is assigned.
+            Some(Ok(_)) => self.fail(anyhow::anyhow!("a message came past its partition's feed")),
+        }
+        while let Ok(event) = self.events.try_recv() {
+            match event {
+                Event::Assigned(keys) => self.assign(&keys, feeds, assigned),
+                Event::Revoked(keys) => self.revoke(&keys, assigned),
+                Event::Committed(offsets) => {
+                    for (topic, partition, offset) in offsets {
+                        if let Some(ours) = assigned.get_mut(&(topic, partition)) {
+                            metrics::committed(offset < ours.committed);
+                            ours.committed = offset;
+                        }
+                    }
+                }
+                Event::CommitFailed(error) => {
+                    metrics::commit_failed();
+                    tracing::info!(%error, "a commit was refused; during a rebalance that is normal");
+                }
+                Event::Lag(partitions) => {
+                    for (topic, partition, messages) in partitions {
+                        metrics::lag(&topic, partition, messages);
+                    }
+                }
+                Event::Failed { error, reason } => tracing::warn!(%error, reason, "kafka consumer"),
+            }
+        }
+    }
+
+    fn fail(&self, error: anyhow::Error) {
+        // Only the first reason matters; a full channel already holds one.
+        let _ = self.shared.fatal.try_send(error);
+    }
+
+    fn assign(&self, keys: &[Key], feeds: &mut HashMap<Key, Feed<Events>>, assigned: &mut HashMap<Key, Assigned>) {
+        metrics::rebalanced("assign");
+        for key in keys {
+            let (topic, number) = key;
+            if !feeds.contains_key(key) {
+                let Some(feed) = Feed::open(&self.consumer, topic, *number) else {
+                    self.fail(anyhow::anyhow!("cannot open the queue of partition {number} of {topic}"));
+                    continue;
+                };
+                feeds.insert(key.clone(), feed);
+            }
+            let (chunks, from) = mpsc::channel(worker::CHUNKS);
+            let (command, commands) = watch::channel(Command::Run);
+            let (done, ended) = std_mpsc::sync_channel(1);
+            let progress = Progress::new(topic, *number, self.start);
+            let worker = Worker::new(
+                self.shared.clone(),
+                Partition::new(topic, *number, self.gate.clone()),
+                (self.decoders)(topic),
+                from,
+                commands,
+                Arc::clone(&progress),
+            );
+            let (fatal, what) = (self.shared.fatal.clone(), format!("{topic} {number}"));
+            let task = self.runtime.spawn(worker.run());
+            self.runtime.spawn(async move {
+                if let Err(error) = task.await {
+                    let _ = fatal.try_send(anyhow::anyhow!("the worker of {what} broke an invariant: {error}"));
+                }
+                let _ = done.try_send(());
+            });
+            let permits = self.permits.partition(self.memory.partition_bytes);
+            let state = Assigned {
+                chunks,
+                command,
+                progress,
+                done: ended,
+                permits,
+                stored: -1,
+                committed: -1,
+                message_bytes: FIRST_GUESS,
+            };
+            assigned.insert(key.clone(), state);
+        }
+        if let Err(error) = self.consumer.incremental_assign(&list(keys.iter().map(|key| (key, None)))) {
+            self.fail(anyhow::Error::from(error).context("cannot take the partitions the group gave us"));
+        }
+        tracing::info!(partitions = keys.len(), all = assigned.len(), "partitions assigned");
+        self.publish(assigned);
+    }
+
+    fn revoke(&self, keys: &[Key], assigned: &mut HashMap<Key, Assigned>) {
+        let lost = self.consumer.assignment_lost();
+        metrics::rebalanced(if lost { "lost" } else { "revoke" });
+        tracing::info!(partitions = keys.len(), lost, "partitions revoked");
+        if lost {
+            for key in keys {
+                if let Some(partition) = assigned.remove(key) {
+                    partition.command.send_replace(Command::Abandon);
+                }
+            }
+        } else {
+            self.drain(keys, assigned, false, Duration::from_millis(self.input.drain_ms));
+        }
+        if let Err(error) = self.consumer.incremental_unassign(&list(keys.iter().map(|key| (key, None)))) {
+            self.fail(anyhow::Error::from(error).context("cannot give back the partitions the group took"));
+        }
+        self.publish(assigned);
+    }
+
+    /// Ends the workers of these partitions and stores how far they came.
+    fn drain(&self, keys: &[Key], assigned: &mut HashMap<Key, Assigned>, flush: bool, bound: Duration) {
+        let deadline = Instant::now() + bound;
+        for partition in keys.iter().filter_map(|key| assigned.get(key)) {
+            partition.command.send_replace(Command::Drain { flush, deadline });
+        }
+        let mut offsets = Vec::new();
+        for key in keys {
+            let Some(partition) = assigned.remove(key) else { continue };
+            // A little longer than the worker's own deadline, so that its last settling is counted.
+            let left = deadline.saturating_duration_since(Instant::now()) + Duration::from_millis(250);
+            if partition.done.recv_timeout(left).is_err() {
+                tracing::warn!(topic = key.0, partition = key.1, "a worker did not end in time; what it had in hand is read again");
+                partition.command.send_replace(Command::Abandon);
+            }
+            if let Some(watermark) = partition.progress.watermark() {
+                offsets.push((key.clone(), watermark));
+            }
+        }
+        self.store_offsets(&offsets);
+    }
+
+    fn store(&self, assigned: &mut HashMap<Key, Assigned>) {
+        let mut offsets = Vec::new();
+        for (key, partition) in assigned.iter_mut() {
+            if let Some(watermark) = partition.progress.watermark().filter(|&watermark| watermark > partition.stored) {
+                partition.stored = watermark;
+                offsets.push((key.clone(), watermark));
+            }
+        }
+        self.store_offsets(&offsets);
+    }
+
+    fn store_offsets(&self, offsets: &[(Key, i64)]) {
+        if offsets.is_empty() {
+            return;
+        }
+        let list = list(offsets.iter().map(|(key, offset)| (key, Some(*offset))));
+        if let Err(error) = self.consumer.store_offsets(&list) {
+            // Only a partition that is no longer ours is refused here, and its next owner starts from the last commit.
+            tracing::info!(%error, "offsets were not stored");
+        }
+    }
+
+    fn publish(&self, assigned: &HashMap<Key, Assigned>) {
+        metrics::assigned(assigned.len());
+        metrics::memory(self.permits.used(), self.permits.total());
+        let mut all: Vec<Arc<Progress>> = assigned.values().map(|partition| Arc::clone(&partition.progress)).collect();
+        for progress in &all {
+            let stalled = progress.stalled().as_secs_f64();
+            metrics::partition(&progress.topic, progress.partition, progress.in_hand(), progress.window(), stalled);
+        }
+        all.sort_by(|a, b| (&a.topic, a.partition).cmp(&(&b.topic, b.partition)));
+        self.assignment.send_if_modified(|current| {
+            let same = current.len() == all.len() && current.iter().zip(&all).all(|(a, b)| Arc::ptr_eq(a, b));
+            if !same {
+                *current = Arc::new(all);
+            }
+            !same
+        });
+    }
+
+    /// Reads one chunk of a partition if there is room for it; whether anything came.
+    fn read(&self, feed: &Feed<Events>, partition: &mut Assigned) -> bool {
+        if partition.chunks.capacity() == 0 {
+            return false;
+        }
+        if partition.progress.window() >= self.memory.window_messages {
+            metrics::backpressure("window");
+            return false;
+        }
+        let each = partition.message_bytes + MESSAGE_OVERHEAD;
+        // Never more than a quarter of the partition's share, so that a read of larger messages than expected stays small.
+        let most = (self.memory.partition_bytes / 4 / each).clamp(1, self.memory.chunk_messages as u64);
+        let Some(mut permit) = partition.permits.reserve(most * each) else {
+            metrics::backpressure("memory");
+            partition.progress.ask_flush();
+            return false;
+        };
+        let mut messages = feed.buffer();
+        if feed.read(most as usize, &mut messages) == 0 {
+            return false;
+        }
+        let count = messages.len() as u64;
+        let bytes = messages.payload_bytes();
+        permit.charge(bytes + count * MESSAGE_OVERHEAD);
+        // Falls slowly, rises at once: the reserve should rarely be too small.
+        partition.message_bytes = (bytes / count).max(partition.message_bytes - partition.message_bytes / 16).max(16);
+        // Capacity was checked above and this thread is the only sender; a closed channel means a worker that failed.
+        let _ = partition.chunks.try_send(Chunk { messages, permit });
+        true
+    }
+}
+
+fn list<'a>(partitions: impl Iterator<Item = (&'a Key, Option<i64>)>) -> TopicPartitionList {
+    let mut list = TopicPartitionList::new();
+    for ((topic, number), offset) in partitions {
+        let mut element = list.add_partition(topic, *number);
+        if let Some(offset) = offset {
+            // Fails only for offsets no broker gives.
+            let _ = element.set_offset(Offset::Offset(offset));
+        }
+    }
+    list
+}

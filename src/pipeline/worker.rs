@@ -1,0 +1,439 @@
+//! A partition worker: the task that drives one partition's world.
+//!
+//! Owns the [`Partition`], its decoder, its requests in flight and its letters on their way. Workers share nothing but channels,
+//! permits and snapshots.
+//!
+//! * O2, O3, S1, S2 hold through [`Partition`]; the watermark is published only after the settling act.
+//! * S2 across restarts: a revoked worker starts nothing new; what is in flight may finish until the drain's deadline.
+//!
+//! Queues: chunks from the consumer thread, capacity [`CHUNKS`]; letters on their way, at most [`LETTERS`] before it stops taking
+//! chunks. When the worker ends, whatever is in hand is dropped unsettled and read again by the partition's next owner.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::dispatch::{self, Due};
+use super::feed::Messages;
+use super::guard::Guard;
+use super::letter::{Destination, Letter};
+use super::partition::{Account, Partition, Read};
+use super::permits::Permit;
+use super::producer::Producer;
+use super::queues::{Limits, Ticket};
+use super::request::{Request, Verdicts};
+use super::upload::{Slot, Uploader};
+use crate::ops::metrics::pipeline as metrics;
+use crate::record::Decoded;
+use crate::record::decode::Decoder;
+use crate::registry;
+
+/// Chunks waiting for a worker.
+pub const CHUNKS: usize = 2;
+/// Letters on their way before a worker stops taking chunks.
+pub const LETTERS: usize = 10_000;
+/// Pause before a letter that the broker refused is tried again.
+const LETTER_RETRY: Duration = Duration::from_millis(500);
+
+/// Messages on their way to a worker, with the permit for their bytes.
+pub struct Chunk {
+    pub messages: Messages<super::consumer::Events>,
+    pub permit: Permit,
+}
+
+/// What the consumer thread wants of a worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Command {
+    Run,
+    /// Start nothing new (with `flush`: finish what is queued as well) and end, at the deadline at the latest.
+    Drain { flush: bool, deadline: Instant },
+    /// The partition is lost: end now.
+    Abandon,
+}
+
+/// What a worker lets others see. Plain atomics: each is a figure of its own, and readers only look.
+#[derive(Debug)]
+pub struct Progress {
+    pub topic: String,
+    pub partition: i32,
+    /// -1 until the first message is settled.
+    watermark: AtomicI64,
+    window: AtomicU64,
+    in_hand: AtomicU64,
+    letters: AtomicU64,
+    /// Milliseconds since `start` when the worker last settled or had nothing in hand.
+    moved_ms: AtomicU64,
+    start: Instant,
+    flush: Notify,
+}
+
+impl Progress {
+    #[must_use]
+    pub fn new(topic: &str, partition: i32, start: Instant) -> Arc<Self> {
+        Arc::new(Self {
+            topic: topic.to_owned(),
+            partition,
+            watermark: AtomicI64::new(-1),
+            window: AtomicU64::new(0),
+            in_hand: AtomicU64::new(0),
+            letters: AtomicU64::new(0),
+            moved_ms: AtomicU64::new(start.elapsed().as_millis() as u64),
+            start,
+            flush: Notify::new(),
+        })
+    }
+
+    /// The offset to store, once there is one (O1).
+    #[must_use]
+    pub fn watermark(&self) -> Option<i64> {
+        let watermark = self.watermark.load(Ordering::Acquire);
+        (watermark >= 0).then_some(watermark)
+    }
+
+    #[must_use]
+    pub fn window(&self) -> u64 {
+        self.window.load(Ordering::Acquire)
+    }
+
+    #[must_use]
+    pub fn in_hand(&self) -> u64 {
+        self.in_hand.load(Ordering::Acquire)
+    }
+
+    #[must_use]
+    pub fn letters(&self) -> u64 {
+        self.letters.load(Ordering::Acquire)
+    }
+
+    /// How long nothing was settled although something is in hand.
+    #[must_use]
+    pub fn stalled(&self) -> Duration {
+        if self.in_hand() == 0 {
+            return Duration::ZERO;
+        }
+        let now = self.start.elapsed();
+        now.saturating_sub(Duration::from_millis(self.moved_ms.load(Ordering::Acquire)))
+    }
+
+    /// Asks the worker to send what it has without waiting for more (M1).
+    pub fn ask_flush(&self) {
+        self.flush.notify_one();
+    }
+}
+
+/// What every worker of a job is handed.
+#[derive(Clone)]
+pub struct Shared {
+    pub uploader: Arc<Uploader>,
+    pub producer: Producer,
+    pub registry: registry::Feed,
+    pub guard: Arc<Guard>,
+    pub batch: dispatch::Config,
+    /// Seconds a letter may wait before an alarm.
+    pub alarm: Duration,
+    /// Takes the reason why the whole job must stop.
+    pub fatal: mpsc::Sender<anyhow::Error>,
+    /// Wakes the consumer thread.
+    pub reader: std::thread::Thread,
+}
+
+type Written = (Letter, Result<(), String>);
+type Finished = (Request, Ticket, Option<Verdicts>);
+
+/// See the module's documentation.
+pub struct Worker {
+    shared: Shared,
+    partition: Partition,
+    decoder: Decoder,
+    decoded: Decoded,
+    counts: Vec<u32>,
+    chunks: mpsc::Receiver<Chunk>,
+    command: watch::Receiver<Command>,
+    progress: Arc<Progress>,
+    requests: JoinSet<Finished>,
+    outbox: VecDeque<Letter>,
+    letters: FuturesUnordered<Pin<Box<dyn Future<Output = Written> + Send>>>,
+    letter_waits_since: Option<Instant>,
+    stop: CancellationToken,
+    flush: bool,
+    published: Account,
+}
+
+impl Worker {
+    pub fn new(
+        shared: Shared,
+        partition: Partition,
+        decoder: Decoder,
+        chunks: mpsc::Receiver<Chunk>,
+        command: watch::Receiver<Command>,
+        progress: Arc<Progress>,
+    ) -> Self {
+        Self {
+            shared,
+            partition,
+            decoder,
+            decoded: Decoded::default(),
+            counts: Vec::new(),
+            chunks,
+            command,
+            progress,
+            requests: JoinSet::new(),
+            outbox: VecDeque::new(),
+            letters: FuturesUnordered::new(),
+            letter_waits_since: None,
+            stop: CancellationToken::new(),
+            flush: false,
+            published: Account::default(),
+        }
+    }
+
+    /// Runs until the consumer thread drains or abandons the partition.
+    pub async fn run(mut self) {
+        let mut slot: Option<Pin<Box<dyn Future<Output = Slot> + Send>>> = None;
+        let mut open = true;
+        loop {
+            let command = *self.command.borrow_and_update();
+            match command {
+                Command::Run => {}
+                Command::Drain { flush, deadline } => {
+                    let queued = flush && self.partition.queues().queued() > 0;
+                    if !flush {
+                        self.partition.revoke();
+                        self.stop.cancel();
+                    }
+                    self.flush = true;
+                    let idle = self.requests.is_empty() && self.outbox.is_empty() && self.letters.is_empty();
+                    if (idle && !queued) || Instant::now() >= deadline {
+                        break;
+                    }
+                }
+                Command::Abandon => break,
+            }
+            let running = command == Command::Run;
+            self.hand_over_letters();
+
+            let limits = self.limits();
+            let linger = Duration::from_millis(self.shared.batch.linger_ms);
+            let revoked = matches!(command, Command::Drain { flush: false, .. });
+            let due = if revoked {
+                Due::Never
+            } else {
+                dispatch::due(self.partition.queues(), limits, linger, self.flush, Instant::now())
+            };
+            if due == Due::Now && slot.is_none() {
+                let uploader = Arc::clone(&self.shared.uploader);
+                slot = Some(Box::pin(async move { uploader.slot().await }));
+            }
+            let wake = self.next_wake(due, command);
+            let accepting = running && open && self.outbox.len() + self.letters.len() < LETTERS;
+
+            tokio::select! {
+                biased;
+                changed = self.command.changed() => if changed.is_err() { break },
+                Some(finished) = self.requests.join_next() => match finished {
+                    Ok(finished) => self.finish(finished),
+                    Err(error) => {
+                        self.fail(anyhow::anyhow!("an upload task ended without an answer: {error}"));
+                        break;
+                    }
+                },
+                Some((letter, result)) = self.letters.next() => self.written(letter, result),
+                granted = async { slot.as_mut().expect("guarded").await }, if slot.is_some() => {
+                    slot = None;
+                    self.send(granted);
+                }
+                chunk = self.chunks.recv(), if accepting => match chunk {
+                    Some(chunk) => {
+                        self.shared.reader.unpark();
+                        if let Err(error) = self.admit(chunk) {
+                            self.fail(error);
+                            break;
+                        }
+                    }
+                    None => open = false,
+                },
+                () = self.progress.flush.notified(), if running => self.flush = true,
+                () = tokio::time::sleep_until(wake.unwrap_or_else(Instant::now).into()), if wake.is_some() => {}
+            }
+            self.publish();
+        }
+        // Requests still in flight are abandoned: no verdict of theirs can settle anything any more (O3).
+        self.requests.abort_all();
+        self.publish();
+    }
+
+    fn limits(&self) -> Limits {
+        Limits {
+            records: self.shared.batch.max_records,
+            bytes: self.shared.batch.max_bytes.min(self.shared.uploader.max_bytes()),
+        }
+    }
+
+    fn next_wake(&self, due: Due, command: Command) -> Option<Instant> {
+        let linger = match due {
+            Due::At(at) => Some(at),
+            Due::Now | Due::Never => None,
+        };
+        let drain = match command {
+            Command::Drain { deadline, .. } => Some(deadline),
+            Command::Run | Command::Abandon => None,
+        };
+        let outbox = (!self.outbox.is_empty()).then(|| Instant::now() + LETTER_RETRY);
+        [linger, drain, outbox].into_iter().flatten().min()
+    }
+
+    fn admit(&mut self, chunk: Chunk) -> anyhow::Result<()> {
+        let Chunk { messages, permit } = chunk;
+        let now = Instant::now();
+        let now_us = jiff::Timestamp::now().as_microsecond();
+        let devices = Arc::clone(&self.shared.registry.borrow());
+        self.counts.clear();
+        self.decoded.outcomes.clear();
+        self.decoded.notes.clear();
+        for message in messages.iter().flatten() {
+            let before = self.decoded.outcomes.len();
+            self.decoder.decode(message.payload(), &*devices, now_us, &mut self.decoded);
+            self.counts.push((self.decoded.outcomes.len() - before) as u32);
+        }
+        for error in messages.iter().filter_map(Result::err) {
+            metrics::message_error(&self.progress.topic);
+            tracing::error!(topic = %self.progress.topic, partition = self.progress.partition, %error, "the client gave an error in a message's place");
+        }
+        for &(rule, count) in &self.decoded.notes {
+            metrics::noted(rule, count);
+        }
+        let records = self.decoded.outcomes.len() as u64;
+        let reads = messages.iter().flatten().zip(&self.counts).map(|(message, &records)| Read {
+            offset: message.offset(),
+            timestamp_ms: message.timestamp_ms(),
+            key: message.key(),
+            payload: message.payload(),
+            records,
+        });
+        let letters = self.partition.admit(reads, &mut self.decoded, Some(permit), &devices, now);
+        self.post(letters, records)
+    }
+
+    /// Queues letters for the producer, unless the guard says that there are too many.
+    fn post(&mut self, letters: Vec<Letter>, records: u64) -> anyhow::Result<()> {
+        let dead = letters.iter().filter(|letter| letter.destination == Destination::DeadLetter).count() as u64;
+        self.shared.guard.note(records, dead, Instant::now())?;
+        for letter in &letters {
+            metrics::letter(letter.destination, &letter.reason);
+        }
+        self.outbox.extend(letters);
+        Ok(())
+    }
+
+    fn hand_over_letters(&mut self) {
+        while let Some(letter) = self.outbox.front() {
+            let Some(delivery) = self.shared.producer.enqueue(letter) else { break };
+            let Some(letter) = self.outbox.pop_front() else { break };
+            self.letters.push(Box::pin(async move {
+                let result = match delivery.await {
+                    Ok(Ok(_)) => Ok(()),
+                    Ok(Err((error, _))) => Err(error.to_string()),
+                    Err(_) => Err("the producer was closed".to_owned()),
+                };
+                (letter, result)
+            }));
+        }
+        let waiting = !self.outbox.is_empty() || !self.letters.is_empty();
+        match (waiting, self.letter_waits_since) {
+            (false, _) => self.letter_waits_since = None,
+            (true, None) => self.letter_waits_since = Some(Instant::now()),
+            (true, Some(since)) if since.elapsed() > self.shared.alarm => {
+                metrics::letters_stuck(&self.progress.topic);
+                tracing::error!(
+                    topic = %self.progress.topic, partition = self.progress.partition,
+                    waiting = self.outbox.len() + self.letters.len(), seconds = since.elapsed().as_secs(),
+                    "letters are not confirmed: the partition waits until their topic can be written"
+                );
+                self.letter_waits_since = Some(Instant::now());
+            }
+            (true, Some(_)) => {}
+        }
+    }
+
+    fn written(&mut self, letter: Letter, result: Result<(), String>) {
+        match result {
+            Ok(()) => {
+                self.letter_waits_since = None;
+                self.partition.letter_written(letter.destination, letter.seq);
+            }
+            Err(error) => {
+                metrics::letter_refused();
+                tracing::error!(
+                    topic = %self.progress.topic, partition = self.progress.partition, offset = letter.source.offset, %error,
+                    "a letter was refused; it is tried again and the partition waits"
+                );
+                let at = self.outbox.partition_point(|other| other.seq < letter.seq);
+                self.outbox.insert(at, letter);
+            }
+        }
+    }
+
+    fn send(&mut self, slot: Slot) {
+        let limits = self.limits();
+        let linger = Duration::from_millis(self.shared.batch.linger_ms);
+        // The slot may come late: what was due then may have been revoked or sent since.
+        if dispatch::due(self.partition.queues(), limits, linger, self.flush, Instant::now()) != Due::Now {
+            return;
+        }
+        let Some((request, ticket)) = self.partition.pack(limits) else { return };
+        if self.partition.queues().ready_records() == 0 {
+            self.flush = false;
+        }
+        metrics::packed(request.records.len(), request.batches.len(), request.body.len());
+        let uploader = Arc::clone(&self.shared.uploader);
+        let stop = self.stop.clone();
+        self.requests.spawn(async move {
+            let verdicts = uploader.upload(slot, request.clone(), &stop).await.ok();
+            (request, ticket, verdicts)
+        });
+    }
+
+    fn finish(&mut self, (request, ticket, verdicts): Finished) {
+        // Abandoned: only on a drain, and then its records stay unsettled.
+        let Some(verdicts) = verdicts else { return };
+        let letters = self.partition.complete(&request, &ticket, &verdicts);
+        if let Err(error) = self.post(letters, 0) {
+            self.fail(error);
+        }
+    }
+
+    fn fail(&mut self, error: anyhow::Error) {
+        self.partition.revoke();
+        self.stop.cancel();
+        let error = error.context(format!("partition {} of {}", self.progress.partition, self.progress.topic));
+        // Only the first reason matters; a full channel already holds one.
+        let _ = self.shared.fatal.try_send(error);
+    }
+
+    fn publish(&mut self) {
+        let account = self.partition.account();
+        let progress = &self.progress;
+        let settled = account.in_hand() < self.published.in_hand() + (account.read - self.published.read);
+        if settled || account.in_hand() == 0 {
+            progress.moved_ms.store(progress.start.elapsed().as_millis() as u64, Ordering::Release);
+        }
+        if let Some(watermark) = self.partition.watermark() {
+            progress.watermark.store(watermark, Ordering::Release);
+        }
+        progress.window.store(self.partition.window() as u64, Ordering::Release);
+        progress.in_hand.store(account.in_hand(), Ordering::Release);
+        progress.letters.store(self.partition.letters(), Ordering::Release);
+        metrics::account(&progress.topic, &self.published, &account);
+        self.published = account;
+    }
+}
+
