@@ -15,16 +15,18 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::ops;
+use crate::{ops, pipeline};
 
 pub use layers::{PREFIX, Places};
 pub use problem::{Error, Place, Problem, nearest};
 pub use schema::{Kind, Schema};
 
 /// All settings. Each section's meaning is with its own type and in `config/dig-ingest.toml`.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
+    pub batch: pipeline::dispatch::Config,
+    pub gate: pipeline::gate::Config,
     pub ops: ops::Config,
     pub log: ops::log::Config,
 }

@@ -333,11 +333,9 @@ fn shown(kind: &Kind, value: &Value) -> String {
 /// A value from the text of a variable or flag, where quotes are not needed.
 fn read(kind: &Kind, raw: &str) -> Option<Value> {
     let toml = |raw: &str| {
-        Some(
-            toml::from_str::<Table>(&format!("value = {raw}"))
-                .ok()?
-                .remove("value")?,
-        )
+        toml::from_str::<Table>(&format!("value = {raw}"))
+            .ok()?
+            .remove("value")
     };
     match kind {
         Kind::Text | Kind::Secret | Kind::Choice(_) => Some(Value::String(raw.to_owned())),

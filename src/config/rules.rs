@@ -19,6 +19,18 @@ pub fn broken(settings: &Settings, places: &Places) -> Vec<Problem> {
         }
     };
     rule(
+        (1..=5000).contains(&settings.batch.max_records),
+        "batch.max_records",
+        "a request holds at least 1 record, and the gateway takes at most 5000",
+        "give a number from 1 to 5000",
+    );
+    rule(
+        settings.batch.max_bytes >= 1024,
+        "batch.max_bytes",
+        "not even a few records fit",
+        "give at least 1024 (bytes)",
+    );
+    rule(
         settings.ops.stall_after_s > 0,
         "ops.stall_after_s",
         "a worker cannot be called stalled at once",
