@@ -6,6 +6,7 @@
 //! environment.
 
 mod layers;
+pub mod memory;
 mod problem;
 mod rules;
 mod schema;
@@ -25,8 +26,13 @@ pub use schema::{Kind, Schema};
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    pub batch: pipeline::dispatch::Config,
+    pub kafka: pipeline::kafka::Config,
+    pub input: pipeline::settings::Input,
+    pub topics: pipeline::settings::Topics,
     pub gate: pipeline::gate::Config,
+    pub batch: pipeline::dispatch::Config,
+    pub memory: pipeline::settings::Memory,
+    pub guard: pipeline::settings::Guard,
     pub ops: ops::Config,
     pub log: ops::log::Config,
 }
@@ -87,7 +93,7 @@ impl Settings {
         layers.add_variables(variables);
         layers.add_flags(sets);
         let (settings, places) = layers.finish::<Self>()?;
-        let problems = rules::broken(&settings, &places);
+        let problems = rules::broken(&settings, &schema, &places);
         if problems.is_empty() {
             Ok(settings)
         } else {
