@@ -6,6 +6,7 @@
 //! environment.
 
 mod layers;
+pub mod memory;
 mod problem;
 mod rules;
 mod schema;
@@ -15,16 +16,23 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::ops;
+use crate::{ops, pipeline};
 
 pub use layers::{PREFIX, Places};
 pub use problem::{Error, Place, Problem, nearest};
 pub use schema::{Kind, Schema};
 
 /// All settings. Each section's meaning is with its own type and in `config/dig-ingest.toml`.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
+    pub kafka: pipeline::kafka::Config,
+    pub input: pipeline::settings::Input,
+    pub topics: pipeline::settings::Topics,
+    pub gate: pipeline::gate::Config,
+    pub batch: pipeline::dispatch::Config,
+    pub memory: pipeline::settings::Memory,
+    pub guard: pipeline::settings::Guard,
     pub ops: ops::Config,
     pub log: ops::log::Config,
 }
@@ -85,7 +93,7 @@ impl Settings {
         layers.add_variables(variables);
         layers.add_flags(sets);
         let (settings, places) = layers.finish::<Self>()?;
-        let problems = rules::broken(&settings, &places);
+        let problems = rules::broken(&settings, &schema, &places);
         if problems.is_empty() {
             Ok(settings)
         } else {

@@ -141,7 +141,12 @@ impl<'a> Layers<'a> {
         if let Some((map, name)) = self.map_of(key).filter(|(map, _)| *map != key) {
             let (map, name) = (map.to_owned(), name.trim_matches('"').to_owned());
             let mut entries = self.entries(&map);
-            entries.insert(name, Value::String(raw.to_owned()));
+            // An array or table is written as in a file; anything else is text, which every map of ours takes.
+            let value = match raw.trim_start().starts_with(['[', '{']) {
+                true => read(&Kind::Any, raw),
+                false => None,
+            };
+            entries.insert(name, value.unwrap_or_else(|| Value::String(raw.to_owned())));
             return self.put(&map, Value::Table(entries), place);
         }
         let Some(kind) = self.schema.get(key) else {
@@ -333,11 +338,9 @@ fn shown(kind: &Kind, value: &Value) -> String {
 /// A value from the text of a variable or flag, where quotes are not needed.
 fn read(kind: &Kind, raw: &str) -> Option<Value> {
     let toml = |raw: &str| {
-        Some(
-            toml::from_str::<Table>(&format!("value = {raw}"))
-                .ok()?
-                .remove("value")?,
-        )
+        toml::from_str::<Table>(&format!("value = {raw}"))
+            .ok()?
+            .remove("value")
     };
     match kind {
         Kind::Text | Kind::Secret | Kind::Choice(_) => Some(Value::String(raw.to_owned())),

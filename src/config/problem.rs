@@ -34,6 +34,7 @@ pub struct Problem {
     /// The dotted key, or what stood where a key was expected; empty when the file as a whole is at fault.
     pub key: String,
     pub what: String,
+    /// What to do about it; empty when `what` says so already.
     pub remedy: String,
 }
 
@@ -43,7 +44,11 @@ impl fmt::Display for Problem {
         if !self.key.is_empty() {
             write!(f, "{}: ", self.key)?;
         }
-        write!(f, "{}; {}", self.what, self.remedy)
+        f.write_str(&self.what)?;
+        if !self.remedy.is_empty() {
+            write!(f, "; {}", self.remedy)?;
+        }
+        Ok(())
     }
 }
 

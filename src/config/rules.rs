@@ -1,36 +1,386 @@
 //! Rules over several settings, or over values that their type cannot bound.
+//!
+//! A section whose module checks itself is asked; what concerns several sections is here.
 
-use super::Settings;
 use super::layers::Places;
 use super::problem::Problem;
+use super::schema::Schema;
+use super::{Place, Settings};
 
 /// Every rule that is broken, with the place of the value at fault.
-pub fn broken(settings: &Settings, places: &Places) -> Vec<Problem> {
-    let mut found = Vec::new();
-    let mut rule = |holds: bool, key: &str, what: &str, remedy: &str| {
+pub fn broken(settings: &Settings, schema: &Schema, places: &Places) -> Vec<Problem> {
+    let mut found = Found {
+        schema,
+        places,
+        problems: Vec::new(),
+    };
+    kafka(settings, &mut found);
+    input(settings, &mut found);
+    sizes(settings, &mut found);
+    let Settings {
+        guard, ops, log, ..
+    } = settings;
+    found.rule(
+        guard.share > 0.0 && guard.share <= 1.0,
+        "guard.share",
+        "a share lies above 0 and at most at 1",
+        "give 1 to switch the guard off",
+    );
+    found.rule(
+        guard.window_s > 0,
+        "guard.window_s",
+        "nothing can be measured over no time",
+        "give at least 1 (second)",
+    );
+    found.rule(
+        ops.stall_after_s > 0,
+        "ops.stall_after_s",
+        "a worker cannot be called stalled at once",
+        "give at least 1 (second)",
+    );
+    if let Err(error) = log.filter() {
+        let remedy = "give error, warn, info, debug or trace, or directives such as info,dig_ingest::dig=debug";
+        found.rule(false, "log.level", &error, remedy);
+    }
+    found.problems
+}
+
+struct Found<'a> {
+    schema: &'a Schema,
+    places: &'a Places,
+    problems: Vec<Problem>,
+}
+
+impl Found<'_> {
+    fn rule(&mut self, holds: bool, key: &str, what: &str, remedy: &str) {
         if !holds {
             let (what, remedy) = (what.to_owned(), remedy.to_owned());
-            found.push(Problem {
-                place: places.of(key),
+            self.problems.push(Problem {
+                place: self.places.of(key),
                 key: key.to_owned(),
                 what,
                 remedy,
             });
         }
-    };
-    rule(
-        settings.ops.stall_after_s > 0,
-        "ops.stall_after_s",
-        "a worker cannot be called stalled at once",
-        "give at least 1 (second)",
-    );
-    if let Err(error) = settings.log.filter() {
-        rule(
-            false,
-            "log.level",
-            &error,
-            "give error, warn, info, debug or trace, or directives such as info,dig_ingest::dig=debug",
+    }
+
+    /// Takes over what a section says about itself: the key is the first of its settings that the text names.
+    fn adopt(&mut self, section: &str, verdict: Result<(), impl std::fmt::Display>) {
+        let Err(error) = verdict else { return };
+        let text = error.to_string();
+        let text = text.strip_prefix(&format!("[{section}] ")).unwrap_or(&text);
+        let names: Vec<&str> = text
+            .split(|c: char| !c.is_ascii_alphanumeric() && c != '_' && c != '.')
+            .collect();
+        let key = names.iter().find_map(|name| {
+            let name = name.strip_prefix(&format!("{section}.")).unwrap_or(name);
+            let key = format!("{section}.{}", name.trim_matches('.'));
+            self.schema.contains_key(&key).then_some(key)
+        });
+        let key = key.unwrap_or_else(|| section.to_owned());
+        let what = text
+            .strip_prefix(&format!("{key}: "))
+            .unwrap_or(text)
+            .to_owned();
+        self.problems.push(Problem {
+            place: self.places.of(&key),
+            key,
+            what,
+            remedy: String::new(),
+        });
+    }
+}
+
+fn kafka(Settings { kafka, input, .. }: &Settings, found: &mut Found<'_>) {
+    found.adopt("kafka", kafka.validate());
+    if kafka.security_protocol.starts_with("sasl") {
+        found.rule(
+            !kafka.sasl_username.is_empty(),
+            "kafka.sasl_username",
+            "SASL needs a user name",
+            "set it, or give kafka.security_protocol = \"plaintext\" or \"ssl\"",
+        );
+        found.rule(
+            !kafka.sasl_password.is_empty() || !kafka.sasl_password_file.is_empty(),
+            "kafka.sasl_password_file",
+            "SASL needs a password",
+            "name a file that holds it, or set the variable DIG_INGEST__KAFKA__SASL_PASSWORD",
         );
     }
-    found
+    found.rule(
+        kafka.sasl_password.is_empty() || kafka.sasl_password_file.is_empty(),
+        "kafka.sasl_password_file",
+        "kafka.sasl_password is set too, and only one can count",
+        "remove one of the two",
+    );
+    found.rule(
+        input.drain_ms < u64::from(kafka.session_timeout_ms),
+        "input.drain_ms",
+        "a drain would outlast kafka.session_timeout_ms, and the group would give the partitions away meanwhile (O3)",
+        "give less than the session timeout",
+    );
+}
+
+fn input(Settings { input, topics, .. }: &Settings, found: &mut Found<'_>) {
+    found.rule(
+        !input.topics.is_empty(),
+        "input.topics",
+        "there is nothing to read",
+        "name at least one topic",
+    );
+    found.rule(
+        input.topics.iter().all(|topic| !topic.trim().is_empty()),
+        "input.topics",
+        "a topic's name is empty",
+        "remove it",
+    );
+    let written = [
+        ("topics.dead_letter", &topics.dead_letter),
+        ("topics.invalid", &topics.invalid),
+        ("topics.state", &topics.state),
+    ];
+    for (key, name) in written {
+        found.rule(
+            !name.trim().is_empty(),
+            key,
+            "a topic's name is empty",
+            "name a topic",
+        );
+    }
+    found.rule(
+        !topics.held_suffix.is_empty(),
+        "topics.held_suffix",
+        "held records would go into the topic they came from",
+        "give a suffix such as .held",
+    );
+    let mut patterns = Vec::new();
+    for topic in &input.topics {
+        match topic.starts_with('^').then(|| regex::Regex::new(topic)) {
+            None => {}
+            Some(Ok(pattern)) => patterns.push(pattern),
+            Some(Err(error)) => {
+                let what = format!(
+                    "the pattern {topic} cannot be read: {}",
+                    last_line(&error.to_string())
+                );
+                found.rule(
+                    false,
+                    "input.topics",
+                    &what,
+                    "correct the regular expression",
+                );
+            }
+        }
+    }
+    let reads = |name: &str| {
+        input.topics.iter().any(|topic| topic == name) || patterns.iter().any(|p| p.is_match(name))
+    };
+    for (key, name) in written {
+        let what = format!(
+            "{name} is written by this job and read as input, so its records would go in circles"
+        );
+        found.rule(
+            !reads(name),
+            key,
+            &what,
+            "give the two different names, or make the input pattern narrower",
+        );
+    }
+    for topic in &input.topics {
+        let held = format!("{topic}{}", topics.held_suffix);
+        let what = format!("{held} is where held records of {topic} go, and it is read as input");
+        let remedy = "remove it from the input, or give another topics.held_suffix";
+        found.rule(
+            topic.starts_with('^') || !reads(&held),
+            "input.topics",
+            &what,
+            remedy,
+        );
+    }
+    for topic in input.mappings.keys() {
+        let what = format!("there is a mapping for {topic}, which is not read");
+        found.rule(
+            reads(topic),
+            "input.mappings",
+            &what,
+            "add the topic to input.topics, or remove its mapping",
+        );
+    }
+}
+
+fn sizes(Settings { batch, memory, .. }: &Settings, found: &mut Found<'_>) {
+    found.rule(
+        (1..=5000).contains(&batch.max_records),
+        "batch.max_records",
+        "a request holds at least 1 record, and the gateway takes at most 5000",
+        "give a number from 1 to 5000",
+    );
+    found.rule(
+        batch.max_bytes >= 1024,
+        "batch.max_bytes",
+        "not even a few records fit",
+        "give at least 1024 (bytes)",
+    );
+    found.rule(
+        memory.partition_bytes <= memory.total_bytes,
+        "memory.partition_bytes",
+        "one partition may hold more than all together (memory.total_bytes)",
+        "give at most memory.total_bytes",
+    );
+    found.rule(
+        batch.max_bytes as u64 <= memory.partition_bytes,
+        "batch.max_bytes",
+        "a full request does not fit into a partition's memory (memory.partition_bytes)",
+        "give less, or give the partition more",
+    );
+    found.rule(
+        memory.chunk_messages > 0,
+        "memory.chunk_messages",
+        "nothing would be read",
+        "give at least 1",
+    );
+    found.rule(
+        memory.window_messages >= memory.chunk_messages as u64,
+        "memory.window_messages",
+        "less than one read (memory.chunk_messages)",
+        "give at least memory.chunk_messages",
+    );
+}
+
+fn last_line(text: &str) -> &str {
+    text.lines()
+        .last()
+        .unwrap_or(text)
+        .trim_start_matches("error: ")
+}
+
+/// The problem of a job that would need more memory than it is given.
+pub(super) fn too_much(places: Place, total: u64, limit: u64) -> Problem {
+    Problem {
+        place: places,
+        key: "memory.limit_bytes".to_owned(),
+        what: format!("the job may need {total} bytes and is given {limit}"),
+        remedy: "raise the limit, or lower memory.total_bytes, kafka.prefetch_kib_per_partition, batch.max_bytes \
+                 or pacing.concurrency_cap"
+            .to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(sets: &[&str]) -> String {
+        let sets: Vec<_> = sets.iter().map(|set| (*set).to_owned()).collect();
+        match Settings::load_from(None, [], &sets) {
+            Ok(_) => String::new(),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn every_rule_can_be_broken_and_names_its_key() {
+        let cases: &[(&[&str], &str)] = &[
+            (&["kafka.brokers="], "kafka.brokers: is empty"),
+            (
+                &["kafka.properties.acks=1"],
+                "kafka.properties: \"acks\" may not be set",
+            ),
+            (
+                &["kafka.security_protocol=sasl_ssl", "kafka.sasl_password=x"],
+                "kafka.sasl_username: SASL needs a user",
+            ),
+            (
+                &["kafka.security_protocol=sasl_ssl", "kafka.sasl_username=x"],
+                "kafka.sasl_password_file: SASL needs a pass",
+            ),
+            (
+                &["kafka.sasl_password=x", "kafka.sasl_password_file=x"],
+                "kafka.sasl_password_file: kafka.sasl_password is set",
+            ),
+            (
+                &["kafka.session_timeout_ms=6000"],
+                "input.drain_ms: a drain would outlast",
+            ),
+            (&["input.topics="], "input.topics: there is nothing to read"),
+            (
+                &["input.topics=^tele(metry"],
+                "input.topics: the pattern ^tele(metry cannot be read",
+            ),
+            (
+                &["input.topics=^dig"],
+                "topics.state: dig.state is written by this job and read as input",
+            ),
+            (
+                &["input.topics=a,a.held"],
+                "input.topics: a.held is where held records of a go",
+            ),
+            (
+                &["input.mappings.b=flespi"],
+                "input.mappings: there is a mapping for b, which is not read",
+            ),
+            (
+                &["topics.held_suffix="],
+                "topics.held_suffix: held records would go",
+            ),
+            (
+                &["topics.invalid="],
+                "topics.invalid: a topic's name is empty",
+            ),
+            (
+                &["batch.max_records=5001"],
+                "flag --set: batch.max_records: a request holds at least 1 record",
+            ),
+            (&["batch.max_bytes=10"], "batch.max_bytes: not even"),
+            (
+                &["memory.partition_bytes=1000000"],
+                "batch.max_bytes: a full request does not fit",
+            ),
+            (
+                &["memory.total_bytes=5000000"],
+                "memory.partition_bytes: one partition may hold more",
+            ),
+            (
+                &["memory.chunk_messages=0"],
+                "memory.chunk_messages: nothing would be read",
+            ),
+            (
+                &["memory.window_messages=10"],
+                "memory.window_messages: less than one read",
+            ),
+            (&["guard.share=1.5"], "guard.share: a share lies above 0"),
+            (
+                &["guard.window_s=0"],
+                "guard.window_s: nothing can be measured",
+            ),
+            (
+                &["ops.stall_after_s=0"],
+                "ops.stall_after_s: a worker cannot",
+            ),
+            (&["log.level=dig_ingest=loud"], "log.level: "),
+        ];
+        for (sets, expected) in cases {
+            let error = error(sets);
+            assert!(
+                error.contains(expected),
+                "{sets:?}: expected {expected:?}, got {error:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_allowed_is_not_refused() {
+        for sets in [
+            &["guard.share=1"][..],
+            &["input.topics=^tele.*", "input.mappings.telemetry=flespi"],
+            &[
+                "kafka.security_protocol=sasl_ssl",
+                "kafka.sasl_username=u",
+                "kafka.sasl_password=p",
+            ],
+            &["kafka.properties.fetch.min.bytes=1"],
+        ] {
+            assert_eq!(error(sets), "");
+        }
+    }
 }

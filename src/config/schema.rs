@@ -10,6 +10,8 @@ use std::fmt;
 use serde::de::value::StrDeserializer;
 use serde::de::{self, DeserializeOwned, DeserializeSeed, Deserializer, MapAccess, Visitor};
 
+use super::secret::names_secret;
+
 /// What a setting takes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kind {
@@ -60,9 +62,17 @@ pub fn of<T: DeserializeOwned>() -> Schema {
 }
 
 fn collect<T: DeserializeOwned>(path: &mut Vec<&'static str>, schema: &mut Schema) {
-    let Some(kind) = kind_at::<T>(path) else {
+    let Some(mut kind) = kind_at::<T>(path) else {
         return;
     };
+    // By name as well, so that a secret kept in another type is not shown in an error either.
+    if kind == Kind::Text
+        && path
+            .last()
+            .is_some_and(|name| names_secret(name) && !name.ends_with("_file"))
+    {
+        kind = Kind::Secret;
+    }
     if let Kind::Section(names) = &kind {
         for name in *names {
             path.push(name);
@@ -264,6 +274,8 @@ mod tests {
         password: Secret,
         properties: Properties,
         word: Word,
+        plain_token: String,
+        token_file: std::path::PathBuf,
         floor: Option<std::num::NonZeroU32>,
     }
 
@@ -284,11 +296,13 @@ mod tests {
         assert_eq!(of("inner.at"), Some(Kind::Text));
         assert_eq!(of("inner.path"), Some(Kind::Text));
         assert_eq!(of("inner.password"), Some(Kind::Secret));
+        assert_eq!(of("inner.plain_token"), Some(Kind::Secret));
+        assert_eq!(of("inner.token_file"), Some(Kind::Text));
         assert_eq!(of("inner.properties"), Some(Kind::Map));
         assert_eq!(of("inner.word"), Some(Kind::Choice(&["off", "on"])));
         assert_eq!(of("inner.floor"), Some(Kind::Integer(0, u32::MAX.into())));
         assert_eq!(of("list"), Some(Kind::List));
-        assert!(matches!(of("inner"), Some(Kind::Section(names)) if names.len() == 8));
-        assert_eq!(schema.len(), 10);
+        assert!(matches!(of("inner"), Some(Kind::Section(names)) if names.len() == 10));
+        assert_eq!(schema.len(), 12);
     }
 }

@@ -1,7 +1,10 @@
 //! What operators see: metrics, health, logs.
 
+pub mod board;
 pub mod log;
 pub mod metrics;
+pub mod status;
+pub mod web;
 
 use std::net::{Ipv4Addr, SocketAddr};
 

@@ -38,7 +38,13 @@ impl Events {
     #[must_use]
     pub fn channel() -> (Self, std_mpsc::Receiver<Event>) {
         let (to, from) = std_mpsc::channel();
-        (Self { to, closing: AtomicBool::new(false) }, from)
+        (
+            Self {
+                to,
+                closing: AtomicBool::new(false),
+            },
+            from,
+        )
     }
 
     fn tell(&self, event: Event) {
@@ -53,22 +59,36 @@ impl Events {
 }
 
 fn named(list: &TopicPartitionList) -> Vec<(String, i32)> {
-    list.elements().iter().map(|element| (element.topic().to_owned(), element.partition())).collect()
+    list.elements()
+        .iter()
+        .map(|element| (element.topic().to_owned(), element.partition()))
+        .collect()
 }
 
 /// One line of the client's own log. An offset reset may mean lost records, so it is an alarm.
 pub fn log_client(level: RDKafkaLogLevel, facility: &str, message: &str) {
     if message.contains("offset reset") {
         metrics::offset_reset();
-        tracing::warn!(facility, message, "the client moved to another offset by its reset rule");
+        tracing::warn!(
+            facility,
+            message,
+            "the client moved to another offset by its reset rule"
+        );
         return;
     }
     match level {
-        RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
+        RDKafkaLogLevel::Emerg
+        | RDKafkaLogLevel::Alert
+        | RDKafkaLogLevel::Critical
+        | RDKafkaLogLevel::Error => {
             tracing::warn!(facility, message, "kafka client");
         }
-        RDKafkaLogLevel::Warning | RDKafkaLogLevel::Notice => tracing::info!(facility, message, "kafka client"),
-        RDKafkaLogLevel::Info | RDKafkaLogLevel::Debug => tracing::debug!(facility, message, "kafka client"),
+        RDKafkaLogLevel::Warning | RDKafkaLogLevel::Notice => {
+            tracing::info!(facility, message, "kafka client")
+        }
+        RDKafkaLogLevel::Info | RDKafkaLogLevel::Debug => {
+            tracing::debug!(facility, message, "kafka client")
+        }
     }
 }
 
@@ -81,23 +101,35 @@ impl ClientContext for Events {
 
     fn stats(&self, statistics: Statistics) {
         let lag = statistics.topics.values().flat_map(|topic| {
-            topic.partitions.values().filter(|p| p.partition >= 0 && p.consumer_lag >= 0).map(|p| {
-                (topic.topic.clone(), p.partition, p.consumer_lag)
-            })
+            topic
+                .partitions
+                .values()
+                .filter(|p| p.partition >= 0 && p.consumer_lag >= 0)
+                .map(|p| (topic.topic.clone(), p.partition, p.consumer_lag))
         });
         self.tell(Event::Lag(lag.collect()));
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        self.tell(Event::Failed { error, reason: reason.to_owned() });
+        self.tell(Event::Failed {
+            error,
+            reason: reason.to_owned(),
+        });
     }
 }
 
 impl ConsumerContext for Events {
     /// Only notes what the group wants: the thread answers with an assign or unassign of its own when the workers are ready.
-    fn rebalance(&self, consumer: &BaseConsumer<Self>, kind: RDKafkaRespErr, list: &mut TopicPartitionList) {
+    fn rebalance(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        kind: RDKafkaRespErr,
+        list: &mut TopicPartitionList,
+    ) {
         match kind {
-            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => self.tell(Event::Assigned(named(list))),
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => {
+                self.tell(Event::Assigned(named(list)))
+            }
             _ if self.closing.load(Ordering::Acquire) => {
                 if let Err(error) = consumer.incremental_unassign(list) {
                     tracing::warn!(%error, "cannot give partitions back while leaving");
@@ -111,12 +143,14 @@ impl ConsumerContext for Events {
         match result {
             Ok(()) => {
                 let elements = offsets.elements();
-                let offsets = elements.iter().filter_map(|element| match element.offset() {
-                    Offset::Offset(offset) if element.error().is_ok() => {
-                        Some((element.topic().to_owned(), element.partition(), offset))
-                    }
-                    _ => None,
-                });
+                let offsets = elements
+                    .iter()
+                    .filter_map(|element| match element.offset() {
+                        Offset::Offset(offset) if element.error().is_ok() => {
+                            Some((element.topic().to_owned(), element.partition(), offset))
+                        }
+                        _ => None,
+                    });
                 self.tell(Event::Committed(offsets.collect()));
             }
             Err(error) => self.tell(Event::CommitFailed(error.to_string())),

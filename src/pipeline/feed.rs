@@ -14,8 +14,9 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 
 use rdkafka::bindings::{
-    rd_kafka_consume_batch_queue, rd_kafka_message_destroy, rd_kafka_message_t, rd_kafka_message_timestamp,
-    rd_kafka_queue_destroy, rd_kafka_queue_forward, rd_kafka_queue_get_partition, rd_kafka_queue_t,
+    rd_kafka_consume_batch_queue, rd_kafka_message_destroy, rd_kafka_message_t,
+    rd_kafka_message_timestamp, rd_kafka_queue_destroy, rd_kafka_queue_forward,
+    rd_kafka_queue_get_partition, rd_kafka_queue_t,
 };
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
@@ -37,11 +38,16 @@ impl<C: ConsumerContext + 'static> Feed<C> {
     pub fn open(consumer: &Arc<BaseConsumer<C>>, topic: &str, partition: i32) -> Option<Self> {
         let topic = CString::new(topic).ok()?;
         // SAFETY: the client is alive (we hold it), the name is a C string that outlives the call.
-        let queue = unsafe { rd_kafka_queue_get_partition(consumer.client().native_ptr(), topic.as_ptr(), partition) };
+        let queue = unsafe {
+            rd_kafka_queue_get_partition(consumer.client().native_ptr(), topic.as_ptr(), partition)
+        };
         let queue = NonNull::new(queue)?;
         // SAFETY: the queue was just given to us; a null destination means "keep the messages here".
         unsafe { rd_kafka_queue_forward(queue.as_ptr(), std::ptr::null_mut()) };
-        Some(Self { queue, consumer: Arc::clone(consumer) })
+        Some(Self {
+            queue,
+            consumer: Arc::clone(consumer),
+        })
     }
 
     /// Moves messages out of the queue until `most` are in `into`; returns how many came. Never blocks.
@@ -52,7 +58,14 @@ impl<C: ConsumerContext + 'static> Feed<C> {
             let want = most - into.raw.len();
             let spare = into.raw.spare_capacity_mut();
             // SAFETY: the queue is alive; `spare` has room for `want` pointers, and librdkafka writes the first `got` of them.
-            let got = unsafe { rd_kafka_consume_batch_queue(self.queue.as_ptr(), 0, spare.as_mut_ptr().cast(), want) };
+            let got = unsafe {
+                rd_kafka_consume_batch_queue(
+                    self.queue.as_ptr(),
+                    0,
+                    spare.as_mut_ptr().cast(),
+                    want,
+                )
+            };
             let got = usize::try_from(got).unwrap_or(0);
             // SAFETY: the first `got` spare places were just written.
             unsafe { into.raw.set_len(into.raw.len() + got) };
@@ -65,7 +78,10 @@ impl<C: ConsumerContext + 'static> Feed<C> {
 
     /// An empty buffer for [`read`](Self::read).
     pub fn buffer(&self) -> Messages<C> {
-        Messages { raw: Vec::new(), consumer: Arc::clone(&self.consumer) }
+        Messages {
+            raw: Vec::new(),
+            consumer: Arc::clone(&self.consumer),
+        }
     }
 }
 
@@ -92,7 +108,9 @@ impl<C: ConsumerContext + 'static> Messages<C> {
     pub fn iter(&self) -> impl Iterator<Item = Result<Message<'_>, RDKafkaErrorCode>> {
         self.raw.iter().map(|&raw| {
             // SAFETY: not null (librdkafka never returns null messages) and alive until `clear` or drop, which need `&mut self`.
-            let message = Message { raw: unsafe { &*raw } };
+            let message = Message {
+                raw: unsafe { &*raw },
+            };
             match message.raw.err {
                 RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(message),
                 error => Err(error.into()),
@@ -113,7 +131,10 @@ impl<C: ConsumerContext + 'static> Messages<C> {
     /// Bytes of all payloads.
     #[must_use]
     pub fn payload_bytes(&self) -> u64 {
-        self.iter().flatten().map(|message| message.raw.len as u64).sum()
+        self.iter()
+            .flatten()
+            .map(|message| message.raw.len as u64)
+            .sum()
     }
 
     /// Gives every message's memory back.
@@ -157,7 +178,8 @@ impl<'a> Message<'a> {
     /// Milliseconds since the epoch, when the broker gave a timestamp.
     #[must_use]
     pub fn timestamp_ms(&self) -> Option<i64> {
-        let mut kind = rdkafka::bindings::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
+        let mut kind =
+            rdkafka::bindings::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
         // SAFETY: the message is alive for 'a.
         let at = unsafe { rd_kafka_message_timestamp(self.raw, &raw mut kind) };
         (at >= 0).then_some(at)

@@ -45,7 +45,11 @@ pub struct Guard {
 impl Guard {
     #[must_use]
     pub fn new(config: Config, start: Instant) -> Self {
-        Self { config, start, window: Mutex::default() }
+        Self {
+            config,
+            start,
+            window: Mutex::default(),
+        }
     }
 
     /// Notes `records` read and `dead` about to become dead letters.
@@ -54,7 +58,10 @@ impl Guard {
     /// The share is above the limit, now or before.
     pub fn note(&self, records: u64, dead: u64, now: Instant) -> Result<(), Tripped> {
         let second = now.saturating_duration_since(self.start).as_secs();
-        let mut window = self.window.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut window = self
+            .window
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         if let Some(tripped) = window.tripped {
             return Err(tripped);
         }
@@ -102,7 +109,17 @@ mod tests {
 
     fn guard(share: f64) -> (Guard, Instant) {
         let start = Instant::now();
-        (Guard::new(Config { share, window_s: 10, min_records: 100 }, start), start)
+        (
+            Guard::new(
+                Config {
+                    share,
+                    window_s: 10,
+                    min_records: 100,
+                },
+                start,
+            ),
+            start,
+        )
     }
 
     #[test]
@@ -125,7 +142,10 @@ mod tests {
         let (guard, now) = guard(0.5);
         assert!(guard.note(1_000, 400, now).is_ok());
         let later = now + Duration::from_secs(11);
-        assert!(guard.note(50, 50, later).is_ok(), "only 50 records in the window");
+        assert!(
+            guard.note(50, 50, later).is_ok(),
+            "only 50 records in the window"
+        );
     }
 
     #[test]

@@ -71,16 +71,34 @@ const OWNED: &[(&str, &str)] = &[
     ("group.id", "set kafka.group"),
     ("group.instance.id", "set kafka.instance_id"),
     ("client.id", "set kafka.client_id"),
-    ("group.protocol", "the job drains on revoke by the classic protocol"),
-    ("partition.assignment.strategy", "the job relies on cooperative-sticky"),
-    ("enable.auto.commit", "stored offsets are committed by the client's timer"),
-    ("enable.auto.offset.store", "an offset is stored only when every record below it is settled (O1)"),
+    (
+        "group.protocol",
+        "the job drains on revoke by the classic protocol",
+    ),
+    (
+        "partition.assignment.strategy",
+        "the job relies on cooperative-sticky",
+    ),
+    (
+        "enable.auto.commit",
+        "stored offsets are committed by the client's timer",
+    ),
+    (
+        "enable.auto.offset.store",
+        "an offset is stored only when every record below it is settled (O1)",
+    ),
     ("auto.commit.interval.ms", "set kafka.commit_interval_ms"),
     ("auto.offset.reset", "anything but earliest skips records"),
-    ("enable.partition.eof", "the job does not ask where a partition ends"),
+    (
+        "enable.partition.eof",
+        "the job does not ask where a partition ends",
+    ),
     ("session.timeout.ms", "set kafka.session_timeout_ms"),
     ("statistics.interval.ms", "set kafka.statistics_interval_ms"),
-    ("queued.max.messages.kbytes", "set kafka.prefetch_kib_per_partition"),
+    (
+        "queued.max.messages.kbytes",
+        "set kafka.prefetch_kib_per_partition",
+    ),
     ("security.protocol", "set kafka.security_protocol"),
     ("sasl.mechanism", "set kafka.sasl_mechanism"),
     ("sasl.mechanisms", "set kafka.sasl_mechanism"),
@@ -99,7 +117,10 @@ pub enum ConfigError {
     #[error("kafka.properties: \"{name}\" may not be set: {why}")]
     Conflict { name: String, why: &'static str },
     #[error("kafka.{field}: {problem}")]
-    Field { field: &'static str, problem: String },
+    Field {
+        field: &'static str,
+        problem: String,
+    },
 }
 
 impl Config {
@@ -110,21 +131,40 @@ impl Config {
     pub fn validate(&self) -> Result<(), ConfigError> {
         for (name, _) in self.properties.iter() {
             if let Some((name, why)) = OWNED.iter().find(|(owned, _)| *owned == name) {
-                return Err(ConfigError::Conflict { name: (*name).to_owned(), why });
+                return Err(ConfigError::Conflict {
+                    name: (*name).to_owned(),
+                    why,
+                });
             }
         }
-        let field = |field, problem: &str| Err(ConfigError::Field { field, problem: problem.to_owned() });
+        let field = |field, problem: &str| {
+            Err(ConfigError::Field {
+                field,
+                problem: problem.to_owned(),
+            })
+        };
         if self.brokers.trim().is_empty() {
             return field("brokers", "is empty; name at least one host:port");
         }
         if self.group.trim().is_empty() {
-            return field("group", "is empty; all instances of a job share one group name");
+            return field(
+                "group",
+                "is empty; all instances of a job share one group name",
+            );
         }
-        if !["plaintext", "ssl", "sasl_plaintext", "sasl_ssl"].contains(&self.security_protocol.as_str()) {
-            return field("security_protocol", "is not one of plaintext, ssl, sasl_plaintext, sasl_ssl");
+        if !["plaintext", "ssl", "sasl_plaintext", "sasl_ssl"]
+            .contains(&self.security_protocol.as_str())
+        {
+            return field(
+                "security_protocol",
+                "is not one of plaintext, ssl, sasl_plaintext, sasl_ssl",
+            );
         }
         if self.session_timeout_ms < 3_000 {
-            return field("session_timeout_ms", "is below 3000; a drain needs time before the group moves on");
+            return field(
+                "session_timeout_ms",
+                "is below 3000; a drain needs time before the group moves on",
+            );
         }
         Ok(())
     }
@@ -144,8 +184,12 @@ impl Config {
             let password = if self.sasl_password_file.is_empty() {
                 self.sasl_password.clone()
             } else {
-                Secret::from_file(self.sasl_password_file.as_ref())
-                    .with_context(|| format!("kafka.sasl_password_file: cannot read {}", self.sasl_password_file))?
+                Secret::from_file(self.sasl_password_file.as_ref()).with_context(|| {
+                    format!(
+                        "kafka.sasl_password_file: cannot read {}",
+                        self.sasl_password_file
+                    )
+                })?
             };
             client
                 .set("sasl.mechanism", &self.sasl_mechanism)
@@ -169,12 +213,24 @@ impl Config {
             .set("partition.assignment.strategy", "cooperative-sticky")
             .set("enable.auto.commit", "true")
             .set("enable.auto.offset.store", "false")
-            .set("auto.commit.interval.ms", self.commit_interval_ms.to_string())
+            .set(
+                "auto.commit.interval.ms",
+                self.commit_interval_ms.to_string(),
+            )
             .set("auto.offset.reset", "earliest")
             .set("session.timeout.ms", self.session_timeout_ms.to_string())
-            .set("heartbeat.interval.ms", (self.session_timeout_ms / 10).clamp(300, 3_000).to_string())
-            .set("statistics.interval.ms", self.statistics_interval_ms.to_string())
-            .set("queued.max.messages.kbytes", self.prefetch_kib_per_partition.to_string())
+            .set(
+                "heartbeat.interval.ms",
+                (self.session_timeout_ms / 10).clamp(300, 3_000).to_string(),
+            )
+            .set(
+                "statistics.interval.ms",
+                self.statistics_interval_ms.to_string(),
+            )
+            .set(
+                "queued.max.messages.kbytes",
+                self.prefetch_kib_per_partition.to_string(),
+            )
             .set("queued.min.messages", "1000000");
         if !self.instance_id.is_empty() {
             client.set("group.instance.id", &self.instance_id);
@@ -188,7 +244,11 @@ impl Config {
     /// As [`consumer`](Self::consumer).
     pub fn producer(&self) -> anyhow::Result<ClientConfig> {
         let mut client = self.base()?;
-        client.set("enable.idempotence", "true").set("acks", "all").set("message.timeout.ms", "0").set("linger.ms", "20");
+        client
+            .set("enable.idempotence", "true")
+            .set("acks", "all")
+            .set("message.timeout.ms", "0")
+            .set("linger.ms", "20");
         Ok(client)
     }
 
@@ -207,8 +267,10 @@ mod tests {
 
     #[test]
     fn a_conflicting_property_is_refused_by_name() {
-        let config: Config =
-            toml::from_str("[properties]\n\"enable.auto.commit\" = \"false\"\n\"fetch.min.bytes\" = \"1\"").expect("parses");
+        let config: Config = toml::from_str(
+            "[properties]\n\"enable.auto.commit\" = \"false\"\n\"fetch.min.bytes\" = \"1\"",
+        )
+        .expect("parses");
         assert_eq!(
             config.validate().expect_err("refused").to_string(),
             "kafka.properties: \"enable.auto.commit\" may not be set: stored offsets are committed by the client's timer"

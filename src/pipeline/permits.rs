@@ -42,7 +42,12 @@ impl Permits {
     /// `total` in bytes; `reader` is unparked when bytes come back after a refusal.
     #[must_use]
     pub fn new(total: u64, reader: Option<Thread>) -> Arc<Self> {
-        Arc::new(Self { total, used: AtomicU64::new(0), refused: AtomicBool::new(false), reader })
+        Arc::new(Self {
+            total,
+            used: AtomicU64::new(0),
+            refused: AtomicBool::new(false),
+            reader,
+        })
     }
 
     /// Bytes lent out at this instant.
@@ -59,7 +64,11 @@ impl Permits {
     /// A partition's share: at most `limit` bytes.
     #[must_use]
     pub fn partition(self: &Arc<Self>, limit: u64) -> Arc<PartitionPermits> {
-        Arc::new(PartitionPermits { shared: Arc::clone(self), limit, used: AtomicU64::new(0) })
+        Arc::new(PartitionPermits {
+            shared: Arc::clone(self),
+            limit,
+            used: AtomicU64::new(0),
+        })
     }
 }
 
@@ -85,7 +94,10 @@ impl PartitionPermits {
             self.shared.refused.store(true, Ordering::Release);
             return None;
         }
-        Some(Permit { owner: Arc::clone(self), bytes })
+        Some(Permit {
+            owner: Arc::clone(self),
+            bytes,
+        })
     }
 
     #[must_use]

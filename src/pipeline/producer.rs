@@ -54,8 +54,14 @@ impl Producer {
     /// # Errors
     /// Settings that librdkafka refuses.
     pub fn new(kafka: &kafka::Config, topics: &Topics) -> anyhow::Result<Self> {
-        let inner = kafka.producer()?.create_with_context(Quiet).context("cannot open the producer of letters")?;
-        Ok(Self { inner, topics: topics.clone() })
+        let inner = kafka
+            .producer()?
+            .create_with_context(Quiet)
+            .context("cannot open the producer of letters")?;
+        Ok(Self {
+            inner,
+            topics: topics.clone(),
+        })
     }
 
     /// Hands a letter over; the future resolves when the broker has confirmed or refused it. `None`: the queue is full, try later.
@@ -70,9 +76,14 @@ impl Producer {
         };
         let mut headers = OwnedHeaders::new();
         for (name, value) in letter::headers(&letter.reason, &letter.source) {
-            headers = headers.insert(Header { key: name, value: Some(value.as_bytes()) });
+            headers = headers.insert(Header {
+                key: name,
+                value: Some(value.as_bytes()),
+            });
         }
-        let mut record: FutureRecord<'_, [u8], [u8]> = FutureRecord::to(topic).payload(letter.value.as_slice()).headers(headers);
+        let mut record: FutureRecord<'_, [u8], [u8]> = FutureRecord::to(topic)
+            .payload(letter.value.as_slice())
+            .headers(headers);
         record.key = letter.key.as_deref();
         record.partition = partition;
         match self.inner.send_result(record) {
@@ -95,7 +106,9 @@ impl Producer {
             .send(record, Duration::from_secs(30))
             .await
             .map(|_| ())
-            .map_err(|(error, _)| anyhow::Error::from(error).context(format!("cannot write to {topic}")))
+            .map_err(|(error, _)| {
+                anyhow::Error::from(error).context(format!("cannot write to {topic}"))
+            })
     }
 
     /// Waits until everything handed over is confirmed or the bound has passed. Blocks the calling thread.
@@ -110,23 +123,44 @@ impl Producer {
 ///
 /// # Errors
 /// The broker refused, or cannot be reached within the bound.
-pub async fn create_topics(kafka: &kafka::Config, topics: &Topics, wanted: &[(String, i32, bool)]) -> anyhow::Result<()> {
+pub async fn create_topics(
+    kafka: &kafka::Config,
+    topics: &Topics,
+    wanted: &[(String, i32, bool)],
+) -> anyhow::Result<()> {
     if wanted.is_empty() {
         return Ok(());
     }
-    let admin: AdminClient<DefaultClientContext> = kafka.plain()?.create().context("cannot open the admin client")?;
+    let admin: AdminClient<DefaultClientContext> = kafka
+        .plain()?
+        .create()
+        .context("cannot open the admin client")?;
     let new: Vec<NewTopic<'_>> = wanted
         .iter()
         .map(|(name, partitions, compacted)| {
-            let topic = NewTopic::new(name, *partitions, TopicReplication::Fixed(topics.replication));
-            if *compacted { topic.set("cleanup.policy", "compact") } else { topic }
+            let topic = NewTopic::new(
+                name,
+                *partitions,
+                TopicReplication::Fixed(topics.replication),
+            );
+            if *compacted {
+                topic.set("cleanup.policy", "compact")
+            } else {
+                topic
+            }
         })
         .collect();
     let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(20)));
-    for result in admin.create_topics(&new, &options).await.context("cannot create topics")? {
+    for result in admin
+        .create_topics(&new, &options)
+        .await
+        .context("cannot create topics")?
+    {
         match result {
             Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
-            Err((name, code)) => anyhow::bail!("cannot create topic {name}: {code}; create it by hand or set topics.create = false"),
+            Err((name, code)) => anyhow::bail!(
+                "cannot create topic {name}: {code}; create it by hand or set topics.create = false"
+            ),
         }
     }
     Ok(())

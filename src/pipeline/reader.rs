@@ -145,13 +145,20 @@ impl Reader {
         let _ = self.shared.fatal.try_send(error);
     }
 
-    fn assign(&self, keys: &[Key], feeds: &mut HashMap<Key, Feed<Events>>, assigned: &mut HashMap<Key, Assigned>) {
+    fn assign(
+        &self,
+        keys: &[Key],
+        feeds: &mut HashMap<Key, Feed<Events>>,
+        assigned: &mut HashMap<Key, Assigned>,
+    ) {
         metrics::rebalanced("assign");
         for key in keys {
             let (topic, number) = key;
             if !feeds.contains_key(key) {
                 let Some(feed) = Feed::open(&self.consumer, topic, *number) else {
-                    self.fail(anyhow::anyhow!("cannot open the queue of partition {number} of {topic}"));
+                    self.fail(anyhow::anyhow!(
+                        "cannot open the queue of partition {number} of {topic}"
+                    ));
                     continue;
                 };
                 feeds.insert(key.clone(), feed);
@@ -172,7 +179,9 @@ impl Reader {
             let task = self.runtime.spawn(worker.run());
             self.runtime.spawn(async move {
                 if let Err(error) = task.await {
-                    let _ = fatal.try_send(anyhow::anyhow!("the worker of {what} broke an invariant: {error}"));
+                    let _ = fatal.try_send(anyhow::anyhow!(
+                        "the worker of {what} broke an invariant: {error}"
+                    ));
                 }
                 let _ = done.try_send(());
             });
@@ -189,10 +198,19 @@ impl Reader {
             };
             assigned.insert(key.clone(), state);
         }
-        if let Err(error) = self.consumer.incremental_assign(&list(keys.iter().map(|key| (key, None)))) {
-            self.fail(anyhow::Error::from(error).context("cannot take the partitions the group gave us"));
+        if let Err(error) = self
+            .consumer
+            .incremental_assign(&list(keys.iter().map(|key| (key, None))))
+        {
+            self.fail(
+                anyhow::Error::from(error).context("cannot take the partitions the group gave us"),
+            );
         }
-        tracing::info!(partitions = keys.len(), all = assigned.len(), "partitions assigned");
+        tracing::info!(
+            partitions = keys.len(),
+            all = assigned.len(),
+            "partitions assigned"
+        );
         self.publish(assigned);
     }
 
@@ -207,27 +225,53 @@ impl Reader {
                 }
             }
         } else {
-            self.drain(keys, assigned, false, Duration::from_millis(self.input.drain_ms));
+            self.drain(
+                keys,
+                assigned,
+                false,
+                Duration::from_millis(self.input.drain_ms),
+            );
         }
-        if let Err(error) = self.consumer.incremental_unassign(&list(keys.iter().map(|key| (key, None)))) {
-            self.fail(anyhow::Error::from(error).context("cannot give back the partitions the group took"));
+        if let Err(error) = self
+            .consumer
+            .incremental_unassign(&list(keys.iter().map(|key| (key, None))))
+        {
+            self.fail(
+                anyhow::Error::from(error)
+                    .context("cannot give back the partitions the group took"),
+            );
         }
         self.publish(assigned);
     }
 
     /// Ends the workers of these partitions and stores how far they came.
-    fn drain(&self, keys: &[Key], assigned: &mut HashMap<Key, Assigned>, flush: bool, bound: Duration) {
+    fn drain(
+        &self,
+        keys: &[Key],
+        assigned: &mut HashMap<Key, Assigned>,
+        flush: bool,
+        bound: Duration,
+    ) {
         let deadline = Instant::now() + bound;
         for partition in keys.iter().filter_map(|key| assigned.get(key)) {
-            partition.command.send_replace(Command::Drain { flush, deadline });
+            partition
+                .command
+                .send_replace(Command::Drain { flush, deadline });
         }
         let mut offsets = Vec::new();
         for key in keys {
-            let Some(partition) = assigned.remove(key) else { continue };
+            let Some(partition) = assigned.remove(key) else {
+                continue;
+            };
             // A little longer than the worker's own deadline, so that its last settling is counted.
-            let left = deadline.saturating_duration_since(Instant::now()) + Duration::from_millis(250);
+            let left =
+                deadline.saturating_duration_since(Instant::now()) + Duration::from_millis(250);
             if partition.done.recv_timeout(left).is_err() {
-                tracing::warn!(topic = key.0, partition = key.1, "a worker did not end in time; what it had in hand is read again");
+                tracing::warn!(
+                    topic = key.0,
+                    partition = key.1,
+                    "a worker did not end in time; what it had in hand is read again"
+                );
                 partition.command.send_replace(Command::Abandon);
             }
             if let Some(watermark) = partition.progress.watermark() {
@@ -240,7 +284,11 @@ impl Reader {
     fn store(&self, assigned: &mut HashMap<Key, Assigned>) {
         let mut offsets = Vec::new();
         for (key, partition) in assigned.iter_mut() {
-            if let Some(watermark) = partition.progress.watermark().filter(|&watermark| watermark > partition.stored) {
+            if let Some(watermark) = partition
+                .progress
+                .watermark()
+                .filter(|&watermark| watermark > partition.stored)
+            {
                 partition.stored = watermark;
                 offsets.push((key.clone(), watermark));
             }
@@ -262,14 +310,24 @@ impl Reader {
     fn publish(&self, assigned: &HashMap<Key, Assigned>) {
         metrics::assigned(assigned.len());
         metrics::memory(self.permits.used(), self.permits.total());
-        let mut all: Vec<Arc<Progress>> = assigned.values().map(|partition| Arc::clone(&partition.progress)).collect();
+        let mut all: Vec<Arc<Progress>> = assigned
+            .values()
+            .map(|partition| Arc::clone(&partition.progress))
+            .collect();
         for progress in &all {
             let stalled = progress.stalled().as_secs_f64();
-            metrics::partition(&progress.topic, progress.partition, progress.in_hand(), progress.window(), stalled);
+            metrics::partition(
+                &progress.topic,
+                progress.partition,
+                progress.in_hand(),
+                progress.window(),
+                stalled,
+            );
         }
         all.sort_by(|a, b| (&a.topic, a.partition).cmp(&(&b.topic, b.partition)));
         self.assignment.send_if_modified(|current| {
-            let same = current.len() == all.len() && current.iter().zip(&all).all(|(a, b)| Arc::ptr_eq(a, b));
+            let same = current.len() == all.len()
+                && current.iter().zip(&all).all(|(a, b)| Arc::ptr_eq(a, b));
             if !same {
                 *current = Arc::new(all);
             }
@@ -288,7 +346,8 @@ impl Reader {
         }
         let each = partition.message_bytes + MESSAGE_OVERHEAD;
         // Never more than a quarter of the partition's share, so that a read of larger messages than expected stays small.
-        let most = (self.memory.partition_bytes / 4 / each).clamp(1, self.memory.chunk_messages as u64);
+        let most =
+            (self.memory.partition_bytes / 4 / each).clamp(1, self.memory.chunk_messages as u64);
         let Some(mut permit) = partition.permits.reserve(most * each) else {
             metrics::backpressure("memory");
             partition.progress.ask_flush();
@@ -302,7 +361,9 @@ impl Reader {
         let bytes = messages.payload_bytes();
         permit.charge(bytes + count * MESSAGE_OVERHEAD);
         // Falls slowly, rises at once: the reserve should rarely be too small.
-        partition.message_bytes = (bytes / count).max(partition.message_bytes - partition.message_bytes / 16).max(16);
+        partition.message_bytes = (bytes / count)
+            .max(partition.message_bytes - partition.message_bytes / 16)
+            .max(16);
         // Capacity was checked above and this thread is the only sender; a closed channel means a worker that failed.
         let _ = partition.chunks.try_send(Chunk { messages, permit });
         true

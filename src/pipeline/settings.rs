@@ -108,6 +108,10 @@ pub struct Guard {
 
 impl Default for Guard {
     fn default() -> Self {
-        Self { share: 0.5, window_s: 60, min_records: 1_000 }
+        Self {
+            share: 0.5,
+            window_s: 60,
+            min_records: 1_000,
+        }
     }
 }

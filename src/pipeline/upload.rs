@@ -5,7 +5,18 @@ pub struct Slot;
 pub struct Uploader;
 pub struct Abandoned;
 impl Uploader {
-    pub async fn slot(&self) -> Slot { Slot }
-    pub fn max_bytes(&self) -> usize { 1 }
-    pub async fn upload(&self, _s: Slot, _r: Request, _t: &CancellationToken) -> Result<Verdicts, Abandoned> { Err(Abandoned) }
+    pub async fn slot(&self) -> Slot {
+        Slot
+    }
+    pub fn max_bytes(&self) -> usize {
+        1
+    }
+    pub async fn upload(
+        &self,
+        _s: Slot,
+        _r: Request,
+        _t: &CancellationToken,
+    ) -> Result<Verdicts, Abandoned> {
+        Err(Abandoned)
+    }
 }

@@ -55,7 +55,10 @@ pub struct Chunk {
 pub enum Command {
     Run,
     /// Start nothing new (with `flush`: finish what is queued as well) and end, at the deadline at the latest.
-    Drain { flush: bool, deadline: Instant },
+    Drain {
+        flush: bool,
+        deadline: Instant,
+    },
     /// The partition is lost: end now.
     Abandon,
 }
@@ -211,7 +214,9 @@ impl Worker {
                         self.stop.cancel();
                     }
                     self.flush = true;
-                    let idle = self.requests.is_empty() && self.outbox.is_empty() && self.letters.is_empty();
+                    let idle = self.requests.is_empty()
+                        && self.outbox.is_empty()
+                        && self.letters.is_empty();
                     if (idle && !queued) || Instant::now() >= deadline {
                         break;
                     }
@@ -227,7 +232,13 @@ impl Worker {
             let due = if revoked {
                 Due::Never
             } else {
-                dispatch::due(self.partition.queues(), limits, linger, self.flush, Instant::now())
+                dispatch::due(
+                    self.partition.queues(),
+                    limits,
+                    linger,
+                    self.flush,
+                    Instant::now(),
+                )
             };
             if due == Due::Now && slot.is_none() {
                 let uploader = Arc::clone(&self.shared.uploader);
@@ -274,7 +285,11 @@ impl Worker {
     fn limits(&self) -> Limits {
         Limits {
             records: self.shared.batch.max_records,
-            bytes: self.shared.batch.max_bytes.min(self.shared.uploader.max_bytes()),
+            bytes: self
+                .shared
+                .batch
+                .max_bytes
+                .min(self.shared.uploader.max_bytes()),
         }
     }
 
@@ -301,8 +316,10 @@ impl Worker {
         self.decoded.notes.clear();
         for message in messages.iter().flatten() {
             let before = self.decoded.outcomes.len();
-            self.decoder.decode(message.payload(), &*devices, now_us, &mut self.decoded);
-            self.counts.push((self.decoded.outcomes.len() - before) as u32);
+            self.decoder
+                .decode(message.payload(), &*devices, now_us, &mut self.decoded);
+            self.counts
+                .push((self.decoded.outcomes.len() - before) as u32);
         }
         for error in messages.iter().filter_map(Result::err) {
             metrics::message_error(&self.progress.topic);
@@ -312,20 +329,29 @@ impl Worker {
             metrics::noted(rule, count);
         }
         let records = self.decoded.outcomes.len() as u64;
-        let reads = messages.iter().flatten().zip(&self.counts).map(|(message, &records)| Read {
-            offset: message.offset(),
-            timestamp_ms: message.timestamp_ms(),
-            key: message.key(),
-            payload: message.payload(),
-            records,
-        });
-        let letters = self.partition.admit(reads, &mut self.decoded, Some(permit), &devices, now);
+        let reads = messages
+            .iter()
+            .flatten()
+            .zip(&self.counts)
+            .map(|(message, &records)| Read {
+                offset: message.offset(),
+                timestamp_ms: message.timestamp_ms(),
+                key: message.key(),
+                payload: message.payload(),
+                records,
+            });
+        let letters = self
+            .partition
+            .admit(reads, &mut self.decoded, Some(permit), &devices, now);
         self.post(letters, records)
     }
 
     /// Queues letters for the producer, unless the guard says that there are too many.
     fn post(&mut self, letters: Vec<Letter>, records: u64) -> anyhow::Result<()> {
-        let dead = letters.iter().filter(|letter| letter.destination == Destination::DeadLetter).count() as u64;
+        let dead = letters
+            .iter()
+            .filter(|letter| letter.destination == Destination::DeadLetter)
+            .count() as u64;
         self.shared.guard.note(records, dead, Instant::now())?;
         for letter in &letters {
             metrics::letter(letter.destination, &letter.reason);
@@ -336,8 +362,12 @@ impl Worker {
 
     fn hand_over_letters(&mut self) {
         while let Some(letter) = self.outbox.front() {
-            let Some(delivery) = self.shared.producer.enqueue(letter) else { break };
-            let Some(letter) = self.outbox.pop_front() else { break };
+            let Some(delivery) = self.shared.producer.enqueue(letter) else {
+                break;
+            };
+            let Some(letter) = self.outbox.pop_front() else {
+                break;
+            };
             self.letters.push(Box::pin(async move {
                 let result = match delivery.await {
                     Ok(Ok(_)) => Ok(()),
@@ -368,7 +398,8 @@ impl Worker {
         match result {
             Ok(()) => {
                 self.letter_waits_since = None;
-                self.partition.letter_written(letter.destination, letter.seq);
+                self.partition
+                    .letter_written(letter.destination, letter.seq);
             }
             Err(error) => {
                 metrics::letter_refused();
@@ -386,14 +417,27 @@ impl Worker {
         let limits = self.limits();
         let linger = Duration::from_millis(self.shared.batch.linger_ms);
         // The slot may come late: what was due then may have been revoked or sent since.
-        if dispatch::due(self.partition.queues(), limits, linger, self.flush, Instant::now()) != Due::Now {
+        if dispatch::due(
+            self.partition.queues(),
+            limits,
+            linger,
+            self.flush,
+            Instant::now(),
+        ) != Due::Now
+        {
             return;
         }
-        let Some((request, ticket)) = self.partition.pack(limits) else { return };
+        let Some((request, ticket)) = self.partition.pack(limits) else {
+            return;
+        };
         if self.partition.queues().ready_records() == 0 {
             self.flush = false;
         }
-        metrics::packed(request.records.len(), request.batches.len(), request.body.len());
+        metrics::packed(
+            request.records.len(),
+            request.batches.len(),
+            request.body.len(),
+        );
         let uploader = Arc::clone(&self.shared.uploader);
         let stop = self.stop.clone();
         self.requests.spawn(async move {
@@ -414,7 +458,10 @@ impl Worker {
     fn fail(&mut self, error: anyhow::Error) {
         self.partition.revoke();
         self.stop.cancel();
-        let error = error.context(format!("partition {} of {}", self.progress.partition, self.progress.topic));
+        let error = error.context(format!(
+            "partition {} of {}",
+            self.progress.partition, self.progress.topic
+        ));
         // Only the first reason matters; a full channel already holds one.
         let _ = self.shared.fatal.try_send(error);
     }
@@ -422,18 +469,25 @@ impl Worker {
     fn publish(&mut self) {
         let account = self.partition.account();
         let progress = &self.progress;
-        let settled = account.in_hand() < self.published.in_hand() + (account.read - self.published.read);
+        let settled =
+            account.in_hand() < self.published.in_hand() + (account.read - self.published.read);
         if settled || account.in_hand() == 0 {
-            progress.moved_ms.store(progress.start.elapsed().as_millis() as u64, Ordering::Release);
+            progress.moved_ms.store(
+                progress.start.elapsed().as_millis() as u64,
+                Ordering::Release,
+            );
         }
         if let Some(watermark) = self.partition.watermark() {
             progress.watermark.store(watermark, Ordering::Release);
         }
-        progress.window.store(self.partition.window() as u64, Ordering::Release);
+        progress
+            .window
+            .store(self.partition.window() as u64, Ordering::Release);
         progress.in_hand.store(account.in_hand(), Ordering::Release);
-        progress.letters.store(self.partition.letters(), Ordering::Release);
+        progress
+            .letters
+            .store(self.partition.letters(), Ordering::Release);
         metrics::account(&progress.topic, &self.published, &account);
         self.published = account;
     }
 }
-

@@ -1,3 +1,5 @@
+//! Tests of the layers, over a small settings type of their own.
+
 use super::*;
 use crate::config::secret::{Properties, Secret};
 

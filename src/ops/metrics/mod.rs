@@ -3,6 +3,10 @@
 //! One file per area, each a set of functions whose names are verbs; nothing else names a metric.
 
 pub mod dig;
+mod exposition;
 pub mod feedback;
 pub mod pipeline;
+mod process;
 pub mod upload;
+
+pub use exposition::{Exposition, install};

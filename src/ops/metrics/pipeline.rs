@@ -9,7 +9,8 @@ use crate::pipeline::partition::Account;
 pub fn account(topic: &str, before: &Account, after: &Account) {
     let add = |outcome: &'static str, from: u64, to: u64| {
         if to > from {
-            counter!("dig_ingest_records_total", "topic" => topic.to_owned(), "outcome" => outcome).increment(to - from);
+            counter!("dig_ingest_records_total", "topic" => topic.to_owned(), "outcome" => outcome)
+                .increment(to - from);
         }
     };
     add("read", before.read, after.read);
@@ -17,10 +18,12 @@ pub fn account(topic: &str, before: &Account, after: &Account) {
     add("dead_lettered", before.dead_lettered, after.dead_lettered);
     add("held", before.held, after.held);
     if after.messages > before.messages {
-        counter!("dig_ingest_messages_total", "topic" => topic.to_owned()).increment(after.messages - before.messages);
+        counter!("dig_ingest_messages_total", "topic" => topic.to_owned())
+            .increment(after.messages - before.messages);
     }
     if after.empty > before.empty {
-        counter!("dig_ingest_messages_empty_total", "topic" => topic.to_owned()).increment(after.empty - before.empty);
+        counter!("dig_ingest_messages_empty_total", "topic" => topic.to_owned())
+            .increment(after.empty - before.empty);
     }
 }
 
@@ -78,7 +81,10 @@ pub fn memory(used: u64, total: u64) {
 
 /// A partition's state as the consumer thread sees it.
 pub fn partition(topic: &str, partition: i32, in_hand: u64, window: u64, stalled_s: f64) {
-    let labels = [("topic", topic.to_owned()), ("partition", partition.to_string())];
+    let labels = [
+        ("topic", topic.to_owned()),
+        ("partition", partition.to_string()),
+    ];
     gauge!("dig_ingest_partition_in_hand", &labels).set(in_hand as f64);
     gauge!("dig_ingest_partition_window_messages", &labels).set(window as f64);
     gauge!("dig_ingest_partition_stalled_seconds", &labels).set(stalled_s);
@@ -86,7 +92,10 @@ pub fn partition(topic: &str, partition: i32, in_hand: u64, window: u64, stalled
 
 /// Messages between the committed offset and the end of the partition, as the client reports it.
 pub fn lag(topic: &str, partition: i32, messages: i64) {
-    let labels = [("topic", topic.to_owned()), ("partition", partition.to_string())];
+    let labels = [
+        ("topic", topic.to_owned()),
+        ("partition", partition.to_string()),
+    ];
     gauge!("dig_ingest_partition_lag_messages", &labels).set(messages as f64);
 }
 
@@ -103,7 +112,10 @@ pub fn committed(regressed: bool) {
 
 /// Sentinel: messages between the watermark and what the broker says is committed.
 pub fn commit_gap(topic: &str, partition: i32, messages: i64) {
-    let labels = [("topic", topic.to_owned()), ("partition", partition.to_string())];
+    let labels = [
+        ("topic", topic.to_owned()),
+        ("partition", partition.to_string()),
+    ];
     gauge!("dig_ingest_sentinel_commit_gap_messages", &labels).set(messages as f64);
     counter!("dig_ingest_sentinel_commit_gap_checks_total").increment(1);
 }

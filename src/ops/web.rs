@@ -1,0 +1,267 @@
+//! The operations pages over HTTP: `/metrics`, `/livez`, `/readyz`, `/status`.
+//!
+//! Thin: what they say is decided in [`super::status`]. Requests are answered from a snapshot; nothing here waits
+//! for the pipeline. Listens on loopback unless told otherwise; has no authentication and shows no setting.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::board::Board;
+use super::metrics::Exposition;
+use super::{Config, status};
+
+/// How often histograms are folded when nobody asks for `/metrics`, so that they do not grow without bound.
+const UPKEEP: Duration = Duration::from_secs(5);
+
+/// The running pages.
+#[derive(Debug)]
+pub struct Handle {
+    address: SocketAddr,
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Handle {
+    /// The address the pages are served at, with the port that was really taken.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Stops answering; requests under way are finished.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        // A page that panicked took only its own request with it.
+        let _ = self.task.await;
+    }
+}
+
+#[derive(Clone)]
+struct Pages {
+    board: Arc<Board>,
+    exposition: Exposition,
+    stall_after: Duration,
+    started: Instant,
+}
+
+/// Starts serving.
+///
+/// # Errors
+/// The address cannot be listened on.
+pub async fn start(
+    config: &Config,
+    board: Arc<Board>,
+    exposition: Exposition,
+) -> anyhow::Result<Handle> {
+    let listener = TcpListener::bind(config.listen).await.with_context(|| {
+        format!(
+            "ops.listen: cannot listen on {}; give another address, or port 0 for any free one",
+            config.listen
+        )
+    })?;
+    let address = listener
+        .local_addr()
+        .context("ops.listen: no local address")?;
+    let pages = Pages {
+        board,
+        exposition: exposition.clone(),
+        stall_after: Duration::from_secs(config.stall_after_s),
+        started: Instant::now(),
+    };
+    let router = Router::new()
+        .route("/metrics", get(metrics))
+        .route("/livez", get(livez))
+        .route("/readyz", get(readyz))
+        .route("/status", get(job))
+        .with_state(pages);
+    let stop = CancellationToken::new();
+    let (ended, folded) = (
+        stop.clone().cancelled_owned(),
+        stop.clone().cancelled_owned(),
+    );
+    let task = tokio::spawn(async move {
+        let serve = axum::serve(listener, router).with_graceful_shutdown(ended);
+        let upkeep = async {
+            let mut tick = tokio::time::interval(UPKEEP);
+            loop {
+                tick.tick().await;
+                exposition.fold();
+            }
+        };
+        let upkeep = async {
+            tokio::select! { () = upkeep => {}, () = folded => {} }
+        };
+        let (served, ()) = tokio::join!(serve, upkeep);
+        if let Err(error) = served {
+            tracing::error!(%error, "the operations pages ended");
+        }
+    });
+    Ok(Handle {
+        address,
+        stop,
+        task,
+    })
+}
+
+async fn metrics(State(pages): State<Pages>) -> Response {
+    let content = [(
+        header::CONTENT_TYPE,
+        "text/plain; version=0.0.4; charset=utf-8",
+    )];
+    (content, pages.exposition.render()).into_response()
+}
+
+async fn livez(State(pages): State<Pages>) -> Response {
+    let verdict = status::live(&pages.board.snapshot(), Instant::now(), pages.stall_after);
+    (code(verdict.live), Json(verdict)).into_response()
+}
+
+async fn readyz(State(pages): State<Pages>) -> Response {
+    let verdict = status::ready(&pages.board.snapshot());
+    (code(verdict.ready), Json(verdict)).into_response()
+}
+
+async fn job(State(pages): State<Pages>) -> Response {
+    let (snapshot, now) = (pages.board.snapshot(), Instant::now());
+    let partitions: Vec<_> = snapshot
+        .partitions
+        .iter()
+        .map(|partition| {
+            json!({
+                "topic": partition.topic,
+                "partition": partition.partition,
+                "totals": partition.totals,
+                "in_hand": partition.totals.in_hand(),
+                "watermark": partition.watermark,
+                "pause": partition.pause,
+                "progress_s_ago": now.saturating_duration_since(partition.progress).as_secs(),
+            })
+        })
+        .collect();
+    let body = json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "up_s": now.saturating_duration_since(pages.started).as_secs(),
+        "live": status::live(&snapshot, now, pages.stall_after),
+        "ready": status::ready(&snapshot),
+        "partitions": partitions,
+    });
+    Json(body).into_response()
+}
+
+fn code(good: bool) -> StatusCode {
+    if good {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::super::status::{Pause, Totals};
+    use super::*;
+
+    async fn get(address: SocketAddr, path: &str) -> (u16, String) {
+        let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        (
+            head.split(' ').nth(1).unwrap().parse().unwrap(),
+            body.to_owned(),
+        )
+    }
+
+    #[tokio::test]
+    async fn the_pages_say_what_the_board_says() {
+        // No time at all is allowed, so that the partition is stalled as soon as it has work.
+        let start_of_time = Instant::now();
+        let board = Board::new(start_of_time);
+        let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+        let config = Config {
+            listen,
+            stall_after_s: 0,
+        };
+        let exposition = crate::ops::metrics::install().unwrap();
+        let pages = start(&config, Arc::clone(&board), exposition)
+            .await
+            .unwrap();
+        let address = pages.address();
+
+        assert_eq!(get(address, "/livez").await.0, 200);
+        assert_eq!(get(address, "/readyz").await.0, 503);
+        board.set_assigned(true);
+        board.set_logged_in(true);
+        board.set_registry_read(true);
+        assert_eq!(get(address, "/readyz").await.0, 200);
+
+        let slot = board.open("telemetry", 7, start_of_time);
+        slot.post(
+            Totals {
+                read: 3,
+                ..Totals::default()
+            },
+            Some(12),
+            start_of_time,
+        );
+        let (code, body) = get(address, "/livez").await;
+        let body: serde_json::Value = serde_json::from_str(&body).unwrap();
+        assert_eq!(
+            (code, body["stalled"][0]["part"].as_str()),
+            (503, Some("telemetry/7"))
+        );
+        slot.pause(Pause::Gateway, start_of_time);
+        let (code, body) = get(address, "/livez").await;
+        let body: serde_json::Value = serde_json::from_str(&body).unwrap();
+        assert_eq!(
+            (code, body["paused"][0]["pause"].as_str()),
+            (200, Some("gateway"))
+        );
+
+        let (code, body) = get(address, "/status").await;
+        let body: serde_json::Value = serde_json::from_str(&body).unwrap();
+        assert_eq!(
+            (code, body["partitions"][0]["in_hand"].as_u64()),
+            (200, Some(3))
+        );
+        let (code, body) = get(address, "/metrics").await;
+        assert_eq!(code, 200);
+        assert!(body.contains("dig_ingest_build_version{version="), "{body}");
+        assert_eq!(get(address, "/").await.0, 404);
+
+        pages.stop().await;
+        assert!(tokio::net::TcpStream::connect(address).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_taken_address_is_an_error_that_names_the_setting() {
+        let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let config = Config {
+            listen: taken.local_addr().unwrap(),
+            ..Config::default()
+        };
+        let exposition = crate::ops::metrics::install().unwrap();
+        let error = start(&config, Board::new(Instant::now()), exposition)
+            .await
+            .unwrap_err();
+        assert!(
+            format!("{error:#}").contains("ops.listen: cannot listen on"),
+            "{error:#}"
+        );
+    }
+}
