@@ -73,7 +73,9 @@ impl Snapshot {
                 None => {
                     kept.push(device);
                     let at = (kept.len() - 1) as u32;
-                    by_id.insert_unique(hash, at, |&at| serial_hash(kept[at as usize].device_id.as_bytes()));
+                    by_id.insert_unique(hash, at, |&at| {
+                        serial_hash(kept[at as usize].device_id.as_bytes())
+                    });
                 }
             }
         }
@@ -88,19 +90,28 @@ impl Snapshot {
             if let Some(&other) = by_serial.find(hash, |&other| serial_at(other) == serial) {
                 return Err(DuplicateSerial {
                     serial: serial.to_owned(),
-                    devices: [kept[other as usize].device_id.to_string(), kept[at as usize].device_id.to_string()],
+                    devices: [
+                        kept[other as usize].device_id.to_string(),
+                        kept[at as usize].device_id.to_string(),
+                    ],
                 });
             }
             by_serial.insert_unique(hash, at, |&at| serial_hash(serial_at(at).as_bytes()));
         }
-        Ok(Self { devices: kept, by_id, by_serial })
+        Ok(Self {
+            devices: kept,
+            by_id,
+            by_serial,
+        })
     }
 
     #[must_use]
     pub fn device(&self, device_id: &str) -> Option<&Device> {
         let hash = serial_hash(device_id.as_bytes());
         self.by_id
-            .find(hash, |&at| &*self.devices[at as usize].device_id == device_id)
+            .find(hash, |&at| {
+                &*self.devices[at as usize].device_id == device_id
+            })
             .map(|&at| &self.devices[at as usize])
     }
 
@@ -108,7 +119,12 @@ impl Snapshot {
     #[must_use]
     pub fn with_serial(&self, hash: u64, serial: &[u8]) -> Option<&Device> {
         self.by_serial
-            .find(hash, |&at| self.devices[at as usize].serial.as_deref().is_some_and(|s| s.as_bytes() == serial))
+            .find(hash, |&at| {
+                self.devices[at as usize]
+                    .serial
+                    .as_deref()
+                    .is_some_and(|s| s.as_bytes() == serial)
+            })
             .map(|&at| &self.devices[at as usize])
     }
 
@@ -137,7 +153,11 @@ mod tests {
     use super::*;
 
     fn device(id: &str, serial: Option<&str>, state: State) -> Device {
-        Device { device_id: id.into(), serial: serial.map(Into::into), state }
+        Device {
+            device_id: id.into(),
+            serial: serial.map(Into::into),
+            state,
+        }
     }
 
     #[test]
@@ -152,7 +172,12 @@ mod tests {
         assert_eq!(snapshot.serial_of("a"), Some("CX0000000002"));
         assert_eq!(snapshot.serial_of("b"), None);
         let serial = b"CX0000000002";
-        assert_eq!(snapshot.with_serial(serial_hash(serial), serial).map(|d| d.state), Some(State::Terminated));
+        assert_eq!(
+            snapshot
+                .with_serial(serial_hash(serial), serial)
+                .map(|d| d.state),
+            Some(State::Terminated)
+        );
         let gone = b"CX0000000001";
         assert_eq!(snapshot.with_serial(serial_hash(gone), gone), None);
     }
@@ -164,6 +189,9 @@ mod tests {
             device("b", Some("CX0000000001"), State::Active),
         ])
         .expect_err("a conflict");
-        assert_eq!(error.to_string(), "serial CX0000000001 is claimed by device a and device b");
+        assert_eq!(
+            error.to_string(),
+            "serial CX0000000001 is claimed by device a and device b"
+        );
     }
 }

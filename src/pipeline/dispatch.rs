@@ -23,7 +23,11 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { max_records: 5000, max_bytes: 4 * 1024 * 1024, linger_ms: 200 }
+        Self {
+            max_records: 5000,
+            max_bytes: 4 * 1024 * 1024,
+            linger_ms: 200,
+        }
     }
 }
 
@@ -37,8 +41,16 @@ pub enum Due {
 
 /// Decides whether a request should be packed at `now`. `flush` ignores the linger time.
 #[must_use]
-pub fn due(queues: &SerialQueues, limits: Limits, linger: Duration, flush: bool, now: Instant) -> Due {
-    let Some(oldest) = queues.oldest_ready() else { return Due::Never };
+pub fn due(
+    queues: &SerialQueues,
+    limits: Limits,
+    linger: Duration,
+    flush: bool,
+    now: Instant,
+) -> Due {
+    let Some(oldest) = queues.oldest_ready() else {
+        return Due::Never;
+    };
     let body = queues.ready_bytes() + queues.ready_records() as u64 + 1;
     if flush || queues.ready_records() >= limits.records || body >= limits.bytes as u64 {
         return Due::Now;
@@ -67,12 +79,33 @@ mod tests {
     fn waits_for_linger_unless_full_or_flushed() {
         let now = Instant::now();
         let linger = Duration::from_millis(100);
-        let limits = Limits { records: 3, bytes: 1000 };
+        let limits = Limits {
+            records: 3,
+            bytes: 1000,
+        };
         assert_eq!(due(&queues(0, now), limits, linger, true, now), Due::Never);
-        assert_eq!(due(&queues(2, now), limits, linger, false, now), Due::At(now + linger));
-        assert_eq!(due(&queues(2, now), limits, linger, false, now + linger), Due::Now);
+        assert_eq!(
+            due(&queues(2, now), limits, linger, false, now),
+            Due::At(now + linger)
+        );
+        assert_eq!(
+            due(&queues(2, now), limits, linger, false, now + linger),
+            Due::Now
+        );
         assert_eq!(due(&queues(2, now), limits, linger, true, now), Due::Now);
         assert_eq!(due(&queues(3, now), limits, linger, false, now), Due::Now);
-        assert_eq!(due(&queues(2, now), Limits { records: 9, bytes: 5 }, linger, false, now), Due::Now);
+        assert_eq!(
+            due(
+                &queues(2, now),
+                Limits {
+                    records: 9,
+                    bytes: 5
+                },
+                linger,
+                false,
+                now
+            ),
+            Due::Now
+        );
     }
 }

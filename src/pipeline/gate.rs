@@ -66,7 +66,11 @@ impl Gate {
     pub fn decide(&self, record: &ValidRecord, bytes: &[u8], devices: &Snapshot) -> Decision {
         match self.config.mode {
             Mode::Off => Decision::Send,
-            Mode::Registry => self.by_state(devices.with_serial(record.hash(), record.serial(bytes)).map(|d| d.state)),
+            Mode::Registry => self.by_state(
+                devices
+                    .with_serial(record.hash(), record.serial(bytes))
+                    .map(|d| d.state),
+            ),
         }
     }
 
@@ -86,7 +90,10 @@ impl Gate {
     /// Decides on a record whose device id has no serial: it cannot be sent, whatever the policy.
     #[must_use]
     pub fn decide_unknown(&self, device_id: &str, devices: &Snapshot) -> Decision {
-        match (self.config.mode, self.by_state(devices.device(device_id).map(|d| d.state))) {
+        match (
+            self.config.mode,
+            self.by_state(devices.device(device_id).map(|d| d.state)),
+        ) {
             (Mode::Off, _) | (_, Decision::Send) => Decision::DeadLetter("device.unknown"),
             (Mode::Registry, decision) => decision,
         }
@@ -100,18 +107,36 @@ mod tests {
 
     #[test]
     fn g1_only_active_devices_pass() {
-        let gate = Gate::new(Config { mode: Mode::Registry, unknown: UnknownPolicy::Hold });
+        let gate = Gate::new(Config {
+            mode: Mode::Registry,
+            unknown: UnknownPolicy::Hold,
+        });
         assert_eq!(gate.by_state(Some(State::Active)), Decision::Send);
-        assert_eq!(gate.by_state(Some(State::Pending)), Decision::Hold("device.pending"));
-        assert_eq!(gate.by_state(Some(State::Terminated)), Decision::DeadLetter("device.terminated"));
+        assert_eq!(
+            gate.by_state(Some(State::Pending)),
+            Decision::Hold("device.pending")
+        );
+        assert_eq!(
+            gate.by_state(Some(State::Terminated)),
+            Decision::DeadLetter("device.terminated")
+        );
         assert_eq!(gate.by_state(None), Decision::Hold("device.unknown"));
     }
 
     #[test]
     fn a_record_without_a_serial_is_never_sent() {
-        let devices = Snapshot::new(vec![Device { device_id: "a".into(), serial: None, state: State::Active }]).expect("one");
+        let devices = Snapshot::new(vec![Device {
+            device_id: "a".into(),
+            serial: None,
+            state: State::Active,
+        }])
+        .expect("one");
         for mode in [Mode::Off, Mode::Registry] {
-            for unknown in [UnknownPolicy::Hold, UnknownPolicy::Send, UnknownPolicy::DeadLetter] {
+            for unknown in [
+                UnknownPolicy::Hold,
+                UnknownPolicy::Send,
+                UnknownPolicy::DeadLetter,
+            ] {
                 let gate = Gate::new(Config { mode, unknown });
                 assert_ne!(gate.decide_unknown("a", &devices), Decision::Send);
                 assert_ne!(gate.decide_unknown("b", &devices), Decision::Send);

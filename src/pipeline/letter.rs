@@ -84,12 +84,22 @@ pub fn headers(reason: &Reason, source: &Source) -> Vec<(&'static str, String)> 
         (header::VERSION, VERSION.to_owned()),
     ];
     let optional = [
-        (header::HTTP_STATUS, reason.http_status.map(|s| s.to_string())),
+        (
+            header::HTTP_STATUS,
+            reason.http_status.map(|s| s.to_string()),
+        ),
         (header::SERVER_TEXT, reason.server_text.clone()),
         (header::SERIAL, reason.serial.clone()),
-        (header::SOURCE_TIMESTAMP, source.timestamp_ms.map(|t| t.to_string())),
+        (
+            header::SOURCE_TIMESTAMP,
+            source.timestamp_ms.map(|t| t.to_string()),
+        ),
     ];
-    out.extend(optional.into_iter().filter_map(|(name, value)| Some((name, value?))));
+    out.extend(
+        optional
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, value?))),
+    );
     out
 }
 
@@ -97,9 +107,12 @@ pub fn headers(reason: &Reason, source: &Source) -> Vec<(&'static str, String)> 
 ///
 /// # Errors
 /// The name of the header that is missing or unreadable.
-pub fn parse<'a>(headers: impl Iterator<Item = (&'a str, &'a [u8])>) -> Result<(Reason, Source), &'static str> {
-    let given: std::collections::HashMap<&str, String> =
-        headers.map(|(name, value)| (name, String::from_utf8_lossy(value).into_owned())).collect();
+pub fn parse<'a>(
+    headers: impl Iterator<Item = (&'a str, &'a [u8])>,
+) -> Result<(Reason, Source), &'static str> {
+    let given: std::collections::HashMap<&str, String> = headers
+        .map(|(name, value)| (name, String::from_utf8_lossy(value).into_owned()))
+        .collect();
     let text = |name: &'static str| given.get(name).cloned().ok_or(name);
     fn number<T: std::str::FromStr>(text: &str, name: &'static str) -> Result<T, &'static str> {
         text.parse().map_err(|_| name)
@@ -110,7 +123,9 @@ pub fn parse<'a>(headers: impl Iterator<Item = (&'a str, &'a [u8])>) -> Result<(
             code: text(header::REASON)?,
             detail: text(header::DETAIL)?,
             stage: text(header::STAGE)?,
-            http_status: optional(header::HTTP_STATUS).map(|t| number(&t, header::HTTP_STATUS)).transpose()?,
+            http_status: optional(header::HTTP_STATUS)
+                .map(|t| number(&t, header::HTTP_STATUS))
+                .transpose()?,
             server_text: optional(header::SERVER_TEXT),
             serial: optional(header::SERIAL),
             attempts: number(&text(header::ATTEMPTS)?, header::ATTEMPTS)?,
@@ -119,7 +134,9 @@ pub fn parse<'a>(headers: impl Iterator<Item = (&'a str, &'a [u8])>) -> Result<(
             topic: text(header::SOURCE_TOPIC)?,
             partition: number(&text(header::SOURCE_PARTITION)?, header::SOURCE_PARTITION)?,
             offset: number(&text(header::SOURCE_OFFSET)?, header::SOURCE_OFFSET)?,
-            timestamp_ms: optional(header::SOURCE_TIMESTAMP).map(|t| number(&t, header::SOURCE_TIMESTAMP)).transpose()?,
+            timestamp_ms: optional(header::SOURCE_TIMESTAMP)
+                .map(|t| number(&t, header::SOURCE_TIMESTAMP))
+                .transpose()?,
         },
     ))
 }
@@ -149,6 +166,9 @@ mod tests {
 
     #[test]
     fn a_missing_header_is_named() {
-        assert_eq!(parse([("reason", b"x".as_slice())].into_iter()), Err(header::DETAIL));
+        assert_eq!(
+            parse([("reason", b"x".as_slice())].into_iter()),
+            Err(header::DETAIL)
+        );
     }
 }

@@ -40,8 +40,15 @@ impl OffsetTracker {
     /// # Panics
     /// When offsets do not ascend: the caller mixed up partitions, and no watermark can be right any more.
     pub fn read(&mut self, offset: i64, records: u32) -> MessageSeq {
-        let newest = self.window.back().map(|open| open.offset).or(self.watermark.map(|w| w - 1));
-        assert!(newest.is_none_or(|newest| offset > newest), "offset {offset} after {newest:?}");
+        let newest = self
+            .window
+            .back()
+            .map(|open| open.offset)
+            .or(self.watermark.map(|w| w - 1));
+        assert!(
+            newest.is_none_or(|newest| offset > newest),
+            "offset {offset} after {newest:?}"
+        );
         let seq = MessageSeq(self.base + self.window.len() as u64);
         self.window.push_back(Open { offset, records });
         if records == 0 {
@@ -63,12 +70,18 @@ impl OffsetTracker {
     /// # Panics
     /// As [`settle`](Self::settle).
     pub fn settle_many(&mut self, seq: MessageSeq, records: u32) {
-        let index = seq.0.checked_sub(self.base).expect("a record of a message behind the watermark was settled again");
+        let index = seq
+            .0
+            .checked_sub(self.base)
+            .expect("a record of a message behind the watermark was settled again");
         let open = usize::try_from(index)
             .ok()
             .and_then(|index| self.window.get_mut(index))
             .expect("a record of a message that was never read was settled");
-        open.records = open.records.checked_sub(records).expect("more records settled than the message has");
+        open.records = open
+            .records
+            .checked_sub(records)
+            .expect("more records settled than the message has");
         if index == 0 && open.records == 0 {
             self.advance();
         }

@@ -110,7 +110,13 @@ impl Partition {
                         let bytes = self.queues.chunk_bytes(chunk);
                         match self.gate.decide(&record, bytes, devices) {
                             Decision::Send => {
-                                self.queues.push(chunk, record.range(), record.serial_range(), record.hash(), seq);
+                                self.queues.push(
+                                    chunk,
+                                    record.range(),
+                                    record.serial_range(),
+                                    record.hash(),
+                                    seq,
+                                );
                                 continue;
                             }
                             decision => gated(decision, &record, bytes),
@@ -125,14 +131,22 @@ impl Partition {
                 letters.push(letter.addressed(self.source(read.offset, read.timestamp_ms), seq));
             }
         }
-        debug_assert!(outcomes.next().is_none(), "more outcomes than the messages have records");
+        debug_assert!(
+            outcomes.next().is_none(),
+            "more outcomes than the messages have records"
+        );
         self.queues.seal(chunk);
         self.letters += letters.len() as u64;
         letters
     }
 
     fn source(&self, offset: i64, timestamp_ms: Option<i64>) -> Source {
-        Source { topic: self.topic.clone(), partition: self.number, offset, timestamp_ms }
+        Source {
+            topic: self.topic.clone(),
+            partition: self.number,
+            offset,
+            timestamp_ms,
+        }
     }
 
     /// Packs the next request, unless the partition was revoked (O3) or nothing is ready.
@@ -146,7 +160,12 @@ impl Partition {
     }
 
     /// Takes the verdicts on a request: accepted records are settled, refused ones come back as letters.
-    pub fn complete(&mut self, request: &Request, ticket: &Ticket, verdicts: &Verdicts) -> Vec<Letter> {
+    pub fn complete(
+        &mut self,
+        request: &Request,
+        ticket: &Ticket,
+        verdicts: &Verdicts,
+    ) -> Vec<Letter> {
         let mut letters = Vec::new();
         let mut refused = verdicts.refused.iter().peekable();
         for (index, &seq) in ticket.seqs.iter().enumerate() {
@@ -166,7 +185,10 @@ impl Partition {
                         value,
                         reason: Reason {
                             code: "gateway.refused".to_owned(),
-                            detail: format!("the gateway answered {} to this record alone", refusal.status),
+                            detail: format!(
+                                "the gateway answered {} to this record alone",
+                                refusal.status
+                            ),
                             stage: Stage::Upload.name().to_owned(),
                             http_status: Some(refusal.status),
                             server_text: Some(refusal.text.clone()),
@@ -249,7 +271,14 @@ struct Draft {
 
 impl Draft {
     fn addressed(self, source: Source, seq: MessageSeq) -> Letter {
-        Letter { destination: self.destination, key: self.key, value: self.value, reason: self.reason, source, seq }
+        Letter {
+            destination: self.destination,
+            key: self.key,
+            value: self.value,
+            reason: self.reason,
+            source,
+            seq,
+        }
     }
 }
 
@@ -291,14 +320,22 @@ fn unresolved(decision: Decision, unknown: &Unknown, payload: &[u8]) -> Draft {
         destination,
         key: Some(unknown.device_id.clone().into_bytes()),
         value: slice(payload, &unknown.original),
-        reason: gate_reason(code, format!("device {} has no serial in the registry", unknown.device_id), None),
+        reason: gate_reason(
+            code,
+            format!("device {} has no serial in the registry", unknown.device_id),
+            None,
+        ),
     }
 }
 
 fn rejected(reject: &Reject, read: &Read<'_>) -> Draft {
     Draft {
         destination: Destination::DeadLetter,
-        key: reject.subject.clone().map(String::into_bytes).or_else(|| read.key.map(<[u8]>::to_vec)),
+        key: reject
+            .subject
+            .clone()
+            .map(String::into_bytes)
+            .or_else(|| read.key.map(<[u8]>::to_vec)),
         value: slice(read.payload.unwrap_or_default(), &reject.original),
         reason: Reason {
             code: reject.rule.to_owned(),
@@ -323,5 +360,7 @@ fn serial_of(record: &[u8]) -> Option<String> {
         #[serde(rename = "SerialNo")]
         serial: String,
     }
-    serde_json::from_slice::<Named>(record).ok().map(|named| named.serial)
+    serde_json::from_slice::<Named>(record)
+        .ok()
+        .map(|named| named.serial)
 }

@@ -40,7 +40,11 @@ impl Permits {
     /// `total` in bytes; `reader` is unparked whenever bytes come back.
     #[must_use]
     pub fn new(total: u64, reader: Option<Thread>) -> Arc<Self> {
-        Arc::new(Self { total, used: AtomicU64::new(0), reader })
+        Arc::new(Self {
+            total,
+            used: AtomicU64::new(0),
+            reader,
+        })
     }
 
     /// Bytes lent out at this instant.
@@ -57,7 +61,11 @@ impl Permits {
     /// A partition's share: at most `limit` bytes.
     #[must_use]
     pub fn partition(self: &Arc<Self>, limit: u64) -> Arc<PartitionPermits> {
-        Arc::new(PartitionPermits { shared: Arc::clone(self), limit, used: AtomicU64::new(0) })
+        Arc::new(PartitionPermits {
+            shared: Arc::clone(self),
+            limit,
+            used: AtomicU64::new(0),
+        })
     }
 }
 
@@ -81,7 +89,10 @@ impl PartitionPermits {
             self.used.fetch_sub(bytes, Ordering::AcqRel);
             return None;
         }
-        Some(Permit { owner: Arc::clone(self), bytes })
+        Some(Permit {
+            owner: Arc::clone(self),
+            bytes,
+        })
     }
 
     #[must_use]

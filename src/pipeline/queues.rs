@@ -60,11 +60,23 @@ impl Serial {
             Some(text.into())
         };
         let len = if long.is_some() { 0 } else { text.len() as u8 };
-        Self { hash, inline, len, long, in_flight: false, head: NIL, tail: NIL, records: 0, bytes: 0 }
+        Self {
+            hash,
+            inline,
+            len,
+            long,
+            in_flight: false,
+            head: NIL,
+            tail: NIL,
+            records: 0,
+            bytes: 0,
+        }
     }
 
     fn text(&self) -> &[u8] {
-        self.long.as_deref().unwrap_or(&self.inline[..self.len as usize])
+        self.long
+            .as_deref()
+            .unwrap_or(&self.inline[..self.len as usize])
     }
 }
 
@@ -119,7 +131,10 @@ pub struct SerialQueues {
 impl SerialQueues {
     #[must_use]
     pub fn new() -> Self {
-        Self { free_slots: NIL, ..Self::default() }
+        Self {
+            free_slots: NIL,
+            ..Self::default()
+        }
     }
 
     /// A buffer for the next chunk, recycled when there is one.
@@ -128,8 +143,18 @@ impl SerialQueues {
     }
 
     /// Takes over a chunk's bytes; its records follow by [`push`](Self::push), then [`seal`](Self::seal).
-    pub fn open_chunk(&mut self, bytes: Vec<u8>, permit: Option<Permit>, arrived: Instant) -> ChunkId {
-        let chunk = Some(Chunk { bytes, live: 0, arrived, permit });
+    pub fn open_chunk(
+        &mut self,
+        bytes: Vec<u8>,
+        permit: Option<Permit>,
+        arrived: Instant,
+    ) -> ChunkId {
+        let chunk = Some(Chunk {
+            bytes,
+            live: 0,
+            arrived,
+            permit,
+        });
         let id = match self.free_chunks.pop() {
             Some(id) => {
                 self.chunks[id as usize] = chunk;
@@ -151,7 +176,9 @@ impl SerialQueues {
     /// The bytes of an open chunk.
     #[must_use]
     pub fn chunk_bytes(&self, id: ChunkId) -> &[u8] {
-        self.chunks[id.0 as usize].as_ref().map_or(&[], |chunk| &chunk.bytes)
+        self.chunks[id.0 as usize]
+            .as_ref()
+            .map_or(&[], |chunk| &chunk.bytes)
     }
 
     /// Appends a record to its serial's queue. `range` and `serial` lie within the chunk's bytes.
@@ -163,11 +190,16 @@ impl SerialQueues {
         hash: u64,
         seq: MessageSeq,
     ) {
-        let Some(chunk) = self.chunks[id.0 as usize].as_mut() else { return };
+        let Some(chunk) = self.chunks[id.0 as usize].as_mut() else {
+            return;
+        };
         chunk.live += 1;
         let text = &chunk.bytes[serial];
         let serials = &mut self.serials;
-        let entry = match self.table.find(hash, |&at| serials[at as usize].text() == text) {
+        let entry = match self
+            .table
+            .find(hash, |&at| serials[at as usize].text() == text)
+        {
             Some(&at) => at,
             None => {
                 let fresh = Serial::new(hash, text);
@@ -181,12 +213,19 @@ impl SerialQueues {
                         (serials.len() - 1) as u32
                     }
                 };
-                self.table.insert_unique(hash, at, |&at| serials[at as usize].hash);
+                self.table
+                    .insert_unique(hash, at, |&at| serials[at as usize].hash);
                 self.fresh.push_back(at);
                 at
             }
         };
-        let slot = Slot { chunk: id.0, start: range.start as u32, len: range.len() as u32, next: NIL, seq };
+        let slot = Slot {
+            chunk: id.0,
+            start: range.start as u32,
+            len: range.len() as u32,
+            next: NIL,
+            seq,
+        };
         let at = if self.free_slots == NIL {
             self.slots.push(slot);
             (self.slots.len() - 1) as u32
@@ -240,7 +279,9 @@ impl SerialQueues {
     #[must_use]
     pub fn oldest_ready(&self) -> Option<Instant> {
         let head = self.serials[self.next_ready()? as usize].head;
-        self.chunks[self.slots[head as usize].chunk as usize].as_ref().map(|chunk| chunk.arrived)
+        self.chunks[self.slots[head as usize].chunk as usize]
+            .as_ref()
+            .map(|chunk| chunk.arrived)
     }
 
     fn next_ready(&self) -> Option<u32> {
@@ -270,7 +311,12 @@ impl SerialQueues {
     pub fn pack(&mut self, limits: Limits) -> Option<(Request, Ticket)> {
         let mut at = self.next_ready()?;
         let want = limits.records.min(self.ready_records);
-        let mut body = Vec::with_capacity(limits.bytes.min(self.ready_bytes as usize + want + 1).max(2));
+        let mut body = Vec::with_capacity(
+            limits
+                .bytes
+                .min(self.ready_bytes as usize + want + 1)
+                .max(2),
+        );
         let mut records: Vec<Span> = Vec::with_capacity(want);
         let mut seqs: Vec<MessageSeq> = Vec::with_capacity(want);
         let mut batches: Vec<u32> = Vec::new();
@@ -289,13 +335,23 @@ impl SerialQueues {
                 body.push(if records.is_empty() { b'[' } else { b',' });
                 let start = body.len() as u32;
                 if let Some(chunk) = self.chunks[slot.chunk as usize].as_mut() {
-                    body.extend_from_slice(&chunk.bytes[slot.start as usize..(slot.start + slot.len) as usize]);
+                    body.extend_from_slice(
+                        &chunk.bytes[slot.start as usize..(slot.start + slot.len) as usize],
+                    );
                     chunk.live -= 1;
                     if chunk.live == 0 {
-                        free_chunk(&mut self.chunks, &mut self.free_chunks, &mut self.spares, slot.chunk);
+                        free_chunk(
+                            &mut self.chunks,
+                            &mut self.free_chunks,
+                            &mut self.spares,
+                            slot.chunk,
+                        );
                     }
                 }
-                records.push(Span { start, end: body.len() as u32 });
+                records.push(Span {
+                    start,
+                    end: body.len() as u32,
+                });
                 seqs.push(slot.seq);
                 bytes += u64::from(slot.len);
                 self.slots[head as usize].next = self.free_slots;
@@ -327,7 +383,14 @@ impl SerialQueues {
             }
         }
         body.push(b']');
-        Some((Request { body: Bytes::from(body), records, batches }, Ticket { seqs, serials }))
+        Some((
+            Request {
+                body: Bytes::from(body),
+                records,
+                batches,
+            },
+            Ticket { seqs, serials },
+        ))
     }
 
     /// Makes the serials of a finished request ready again (S2).
@@ -351,13 +414,26 @@ impl SerialQueues {
     }
 
     fn free_if_empty(&mut self, id: u32) {
-        if self.chunks[id as usize].as_ref().is_some_and(|chunk| chunk.live == 0) {
-            free_chunk(&mut self.chunks, &mut self.free_chunks, &mut self.spares, id);
+        if self.chunks[id as usize]
+            .as_ref()
+            .is_some_and(|chunk| chunk.live == 0)
+        {
+            free_chunk(
+                &mut self.chunks,
+                &mut self.free_chunks,
+                &mut self.spares,
+                id,
+            );
         }
     }
 }
 
-fn free_chunk(chunks: &mut [Option<Chunk>], free: &mut Vec<u32>, spares: &mut Vec<Vec<u8>>, id: u32) {
+fn free_chunk(
+    chunks: &mut [Option<Chunk>],
+    free: &mut Vec<u32>,
+    spares: &mut Vec<Vec<u8>>,
+    id: u32,
+) {
     if let Some(chunk) = chunks[id as usize].take() {
         free.push(id);
         if spares.len() < SPARES {

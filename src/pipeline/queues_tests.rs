@@ -15,7 +15,11 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        Self { queues: SerialQueues::new(), next: 0, now: Instant::now() }
+        Self {
+            queues: SerialQueues::new(),
+            next: 0,
+            now: Instant::now(),
+        }
     }
 
     /// One chunk with a record per serial given; the text of a record is `serial#seq` and padding.
@@ -29,7 +33,12 @@ impl World {
             let serial_end = bytes.len();
             bytes.extend_from_slice(format!("#{}", self.next).as_bytes());
             bytes.resize(bytes.len() + pad, b'.');
-            places.push((start..bytes.len(), start..serial_end, serial_hash(name.as_bytes()), MessageSeq(self.next)));
+            places.push((
+                start..bytes.len(),
+                start..serial_end,
+                serial_hash(name.as_bytes()),
+                MessageSeq(self.next),
+            ));
             self.next += 1;
         }
         let id = self.queues.open_chunk(bytes, None, self.now);
@@ -45,9 +54,13 @@ fn texts(request: &Request) -> Vec<(String, u64)> {
         .records
         .iter()
         .map(|span| {
-            let text = std::str::from_utf8(&request.body[span.start as usize..span.end as usize]).expect("ascii");
+            let text = std::str::from_utf8(&request.body[span.start as usize..span.end as usize])
+                .expect("ascii");
             let (serial, rest) = text.split_once('#').expect("a hash");
-            (serial.to_owned(), rest.trim_end_matches('.').parse().expect("a number"))
+            (
+                serial.to_owned(),
+                rest.trim_end_matches('.').parse().expect("a number"),
+            )
         })
         .collect()
 }
@@ -56,7 +69,13 @@ fn texts(request: &Request) -> Vec<(String, u64)> {
 fn a_body_is_the_array_exactly_as_limited() {
     let mut world = World::new();
     world.chunk(&[(1, 0), (2, 0), (1, 0)]);
-    let (request, ticket) = world.queues.pack(Limits { records: 10, bytes: 100 }).expect("ready");
+    let (request, ticket) = world
+        .queues
+        .pack(Limits {
+            records: 10,
+            bytes: 100,
+        })
+        .expect("ready");
     assert_eq!(&request.body[..], b"[S1#0,S1#2,S2#1]");
     assert_eq!(request.batches, [0, 2]);
     assert_eq!(ticket.seqs, [MessageSeq(0), MessageSeq(2), MessageSeq(1)]);
@@ -65,10 +84,22 @@ fn a_body_is_the_array_exactly_as_limited() {
 
     world.chunk(&[(1, 0), (2, 0)]);
     let exactly = b"[S1#3,S2#4]".len();
-    let (request, _) = world.queues.pack(Limits { records: 10, bytes: exactly }).expect("ready");
+    let (request, _) = world
+        .queues
+        .pack(Limits {
+            records: 10,
+            bytes: exactly,
+        })
+        .expect("ready");
     assert_eq!(request.body.len(), exactly);
     world.chunk(&[(3, 0), (4, 0)]);
-    let (request, _) = world.queues.pack(Limits { records: 10, bytes: exactly - 1 }).expect("ready");
+    let (request, _) = world
+        .queues
+        .pack(Limits {
+            records: 10,
+            bytes: exactly - 1,
+        })
+        .expect("ready");
     assert_eq!(request.records.len(), 1);
 }
 
@@ -76,9 +107,21 @@ fn a_body_is_the_array_exactly_as_limited() {
 fn a_record_above_the_byte_limit_goes_alone() {
     let mut world = World::new();
     world.chunk(&[(1, 500), (2, 0)]);
-    let (request, _) = world.queues.pack(Limits { records: 10, bytes: 50 }).expect("ready");
+    let (request, _) = world
+        .queues
+        .pack(Limits {
+            records: 10,
+            bytes: 50,
+        })
+        .expect("ready");
     assert_eq!(request.records.len(), 1);
-    let (request, _) = world.queues.pack(Limits { records: 10, bytes: 50 }).expect("ready");
+    let (request, _) = world
+        .queues
+        .pack(Limits {
+            records: 10,
+            bytes: 50,
+        })
+        .expect("ready");
     assert_eq!(texts(&request), [("S2".into(), 1)]);
 }
 
@@ -86,21 +129,55 @@ fn a_record_above_the_byte_limit_goes_alone() {
 fn s2_a_serial_in_flight_is_not_served_again() {
     let mut world = World::new();
     world.chunk(&[(1, 0), (1, 0)]);
-    let (_, ticket) = world.queues.pack(Limits { records: 1, bytes: 100 }).expect("ready");
+    let (_, ticket) = world
+        .queues
+        .pack(Limits {
+            records: 1,
+            bytes: 100,
+        })
+        .expect("ready");
     assert_eq!(world.queues.ready_records(), 0);
-    assert!(world.queues.pack(Limits { records: 1, bytes: 100 }).is_none());
+    assert!(
+        world
+            .queues
+            .pack(Limits {
+                records: 1,
+                bytes: 100
+            })
+            .is_none()
+    );
     world.queues.complete(&ticket);
     assert_eq!(world.queues.ready_records(), 1);
-    assert!(world.queues.pack(Limits { records: 1, bytes: 100 }).is_some());
+    assert!(
+        world
+            .queues
+            .pack(Limits {
+                records: 1,
+                bytes: 100
+            })
+            .is_some()
+    );
 }
 
 #[test]
 fn the_oldest_ready_serial_is_served_first_even_when_it_came_back() {
     let mut world = World::new();
     world.chunk(&[(1, 0), (1, 0), (2, 0)]);
-    let (_, ticket) = world.queues.pack(Limits { records: 1, bytes: 100 }).expect("ready");
+    let (_, ticket) = world
+        .queues
+        .pack(Limits {
+            records: 1,
+            bytes: 100,
+        })
+        .expect("ready");
     world.queues.complete(&ticket);
-    let (request, _) = world.queues.pack(Limits { records: 1, bytes: 100 }).expect("ready");
+    let (request, _) = world
+        .queues
+        .pack(Limits {
+            records: 1,
+            bytes: 100,
+        })
+        .expect("ready");
     assert_eq!(texts(&request), [("S1".into(), 1)]);
 }
 

@@ -29,7 +29,10 @@ pub fn wait_for<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
         if let Some(found) = probe() {
             return found;
         }
-        assert!(from.elapsed() < PATIENCE, "given up after {PATIENCE:?}: {what}");
+        assert!(
+            from.elapsed() < PATIENCE,
+            "given up after {PATIENCE:?}: {what}"
+        );
         std::thread::sleep(Duration::from_millis(20));
     }
 }

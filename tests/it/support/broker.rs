@@ -14,7 +14,9 @@ use std::{
 
 use rdkafka::{
     ClientConfig, Offset, TopicPartitionList,
-    admin::{AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication},
+    admin::{
+        AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication,
+    },
     client::DefaultClientContext,
     consumer::{BaseConsumer, Consumer},
     message::{Headers, Message},
@@ -48,14 +50,22 @@ impl Broker {
     /// A broker of one's own, with further properties.
     pub fn start(properties: &[&str]) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        let instance = format!("it-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let instance = format!(
+            "it-{}-{}",
+            std::process::id(),
+            COUNT.fetch_add(1, Ordering::Relaxed)
+        );
         let owner = std::process::id().to_string();
         let mut args = vec!["--fresh", "--owner", &owner, "--heap", "384m"];
         for property in properties {
             args.extend(["--property", property]);
         }
         let line = script("start", &instance, &args);
-        let address = line.split_whitespace().nth(2).expect("scripts/kafka start prints the address").to_owned();
+        let address = line
+            .split_whitespace()
+            .nth(2)
+            .expect("scripts/kafka start prints the address")
+            .to_owned();
         Self { instance, address }
     }
 
@@ -85,7 +95,10 @@ impl Broker {
     }
 
     fn admin(&self) -> AdminClient<DefaultClientContext> {
-        ClientConfig::new().set("bootstrap.servers", &self.address).create().expect("an admin client")
+        ClientConfig::new()
+            .set("bootstrap.servers", &self.address)
+            .create()
+            .expect("an admin client")
     }
 
     /// Creates a topic with settings of its own and waits until its leaders are known.
@@ -95,24 +108,30 @@ impl Broker {
             topic = topic.set(key, value);
         }
         let admin = self.admin();
-        let made = block_on(admin.create_topics([&topic], &AdminOptions::new().operation_timeout(Some(ASK))))
-            .expect("the broker answers");
+        let made = block_on(
+            admin.create_topics([&topic], &AdminOptions::new().operation_timeout(Some(ASK))),
+        )
+        .expect("the broker answers");
         made.into_iter().for_each(|each| {
             each.unwrap_or_else(|(name, error)| panic!("topic {name}: {error}"));
         });
         wait_for("the new topic has leaders", || {
             let metadata = admin.inner().fetch_metadata(Some(name), ASK).ok()?;
             let topic = metadata.topics().first()?;
-            (topic.partitions().len() == partitions as usize && topic.partitions().iter().all(|p| p.leader() >= 0))
-                .then_some(())
+            (topic.partitions().len() == partitions as usize
+                && topic.partitions().iter().all(|p| p.leader() >= 0))
+            .then_some(())
         });
     }
 
     /// Changes one setting of a topic.
     pub fn alter_topic(&self, name: &str, key: &str, value: &str) {
         let change = AlterConfig::new(ResourceSpecifier::Topic(name)).set(key, value);
-        let done = block_on(self.admin().alter_configs([&change], &AdminOptions::new().operation_timeout(Some(ASK))))
-            .expect("the broker answers");
+        let done = block_on(
+            self.admin()
+                .alter_configs([&change], &AdminOptions::new().operation_timeout(Some(ASK))),
+        )
+        .expect("the broker answers");
         done.into_iter().for_each(|each| {
             each.unwrap_or_else(|(_, error)| panic!("topic {name}, {key}: {error}"));
         });
@@ -132,7 +151,10 @@ impl Broker {
         let asker = self.asker("nobody");
         (0..partitions)
             .map(|partition| {
-                wait_for("the end of a partition", || asker.fetch_watermarks(topic, partition, ASK).ok()).1
+                wait_for("the end of a partition", || {
+                    asker.fetch_watermarks(topic, partition, ASK).ok()
+                })
+                .1
             })
             .collect()
     }
@@ -144,8 +166,13 @@ impl Broker {
             asked.add_partition(topic, partition);
         }
         let asker = self.asker(group);
-        let answer = wait_for("the committed offsets", || asker.committed_offsets(asked.clone(), ASK).ok());
-        let offset = |partition| match answer.find_partition(topic, partition).map(|found| found.offset()) {
+        let answer = wait_for("the committed offsets", || {
+            asker.committed_offsets(asked.clone(), ASK).ok()
+        });
+        let offset = |partition| match answer
+            .find_partition(topic, partition)
+            .map(|found| found.offset())
+        {
             Some(Offset::Offset(offset)) => offset,
             _ => 0,
         };
@@ -158,23 +185,32 @@ impl Broker {
         let ends = self.ends(topic, partitions);
         let mut from = TopicPartitionList::new();
         for partition in 0..partitions {
-            from.add_partition_offset(topic, partition, Offset::Beginning).expect("an offset");
+            from.add_partition_offset(topic, partition, Offset::Beginning)
+                .expect("an offset");
         }
         asker.assign(&from).expect("an assignment");
         let expected = ends.iter().sum::<i64>() as usize;
         let mut letters = Vec::new();
         while letters.len() < expected {
-            let message = wait_for("a message that is there", || asker.poll(ASK).and_then(Result::ok));
+            let message = wait_for("a message that is there", || {
+                asker.poll(ASK).and_then(Result::ok)
+            });
             let headers = message.headers().map_or_else(Vec::new, |headers| {
                 headers
                     .iter()
                     .map(|header| {
-                        let value = header.value.map(String::from_utf8_lossy).unwrap_or_default();
+                        let value = header
+                            .value
+                            .map(String::from_utf8_lossy)
+                            .unwrap_or_default();
                         (header.key.to_owned(), value.into_owned())
                     })
                     .collect()
             });
-            letters.push(Letter { payload: message.payload().unwrap_or_default().to_vec(), headers });
+            letters.push(Letter {
+                payload: message.payload().unwrap_or_default().to_vec(),
+                headers,
+            });
         }
         letters
     }
@@ -203,5 +239,9 @@ fn script(command: &str, instance: &str, args: &[&str]) -> String {
 }
 
 fn block_on<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(future)
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime")
+        .block_on(future)
 }

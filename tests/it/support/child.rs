@@ -26,7 +26,10 @@ pub struct Running {
 impl Running {
     /// Starts the program; `name` names its output files in `folder`.
     pub fn start(name: &str, folder: &Path, args: &[String]) -> Self {
-        let (stdout, stderr) = (folder.join(format!("{name}.out")), folder.join(format!("{name}.log")));
+        let (stdout, stderr) = (
+            folder.join(format!("{name}.out")),
+            folder.join(format!("{name}.log")),
+        );
         let child = Command::new(program())
             .args(args)
             .stdin(Stdio::null())
@@ -34,11 +37,18 @@ impl Running {
             .stderr(File::create(&stderr).expect("a log file"))
             .spawn()
             .expect("the program starts");
-        Self { name: name.to_owned(), child, status: None, stdout, stderr }
+        Self {
+            name: name.to_owned(),
+            child,
+            status: None,
+            stdout,
+            stderr,
+        }
     }
 
     pub fn log(&self) -> String {
-        fs::read_to_string(&self.stderr).unwrap_or_default() + &fs::read_to_string(&self.stdout).unwrap_or_default()
+        fs::read_to_string(&self.stderr).unwrap_or_default()
+            + &fs::read_to_string(&self.stdout).unwrap_or_default()
     }
 
     /// Whether it still runs.
@@ -59,9 +69,16 @@ impl Running {
 
     /// SIGSTOP, SIGCONT or SIGTERM by name.
     pub fn signal(&mut self, signal: &str) {
-        assert!(self.alive(), "{} has ended:\n{}", self.name, tail(&self.log()));
+        assert!(
+            self.alive(),
+            "{} has ended:\n{}",
+            self.name,
+            tail(&self.log())
+        );
         let pid = self.child.id().to_string();
-        let status = Command::new("bash").args(["-c", "kill -\"$1\" \"$2\"", "kill", signal, &pid]).status();
+        let status = Command::new("bash")
+            .args(["-c", "kill -\"$1\" \"$2\"", "kill", signal, &pid])
+            .status();
         assert!(status.expect("bash runs").success(), "kill -{signal} {pid}");
     }
 
@@ -76,7 +93,12 @@ impl Running {
     /// Waits for a successful end.
     pub fn succeeded(&mut self) {
         let status = self.ended();
-        assert!(status.success(), "{}: {status}\n{}", self.name, tail(&self.log()));
+        assert!(
+            status.success(),
+            "{}: {status}\n{}",
+            self.name,
+            tail(&self.log())
+        );
     }
 
     /// Waits for the end and reads the report: the last line of the output.
@@ -84,8 +106,13 @@ impl Running {
         let status = self.ended();
         let text = fs::read_to_string(&self.stdout).unwrap_or_default();
         let line = text.lines().last().unwrap_or_default();
-        let report = serde_json::from_str(line)
-            .unwrap_or_else(|error| panic!("{}: {status}, no report ({error})\n{}", self.name, tail(&self.log())));
+        let report = serde_json::from_str(line).unwrap_or_else(|error| {
+            panic!(
+                "{}: {status}, no report ({error})\n{}",
+                self.name,
+                tail(&self.log())
+            )
+        });
         (status, report)
     }
 
@@ -93,7 +120,12 @@ impl Running {
     pub fn said<T>(&mut self, what: &str, found: impl Fn(&str) -> Option<T>) -> T {
         wait_for(what, || {
             let said = self.log().lines().find_map(&found);
-            assert!(said.is_some() || self.alive(), "{} ended before: {what}\n{}", self.name, tail(&self.log()));
+            assert!(
+                said.is_some() || self.alive(),
+                "{} ended before: {what}\n{}",
+                self.name,
+                tail(&self.log())
+            );
             said
         })
     }
@@ -104,8 +136,16 @@ impl Drop for Running {
         let alive = self.alive();
         self.kill();
         if std::thread::panicking() {
-            let state = if alive { "was running".to_owned() } else { format!("{:?}", self.status) };
-            eprintln!("-- {} ({state}), end of its log:\n{}", self.name, tail(&self.log()));
+            let state = if alive {
+                "was running".to_owned()
+            } else {
+                format!("{:?}", self.status)
+            };
+            eprintln!(
+                "-- {} ({state}), end of its log:\n{}",
+                self.name,
+                tail(&self.log())
+            );
         }
     }
 }
