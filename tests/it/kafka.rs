@@ -1,1 +1,3 @@
-//! Tests of kafka.
+//! End to end on real brokers: what may go wrong goes wrong, and nothing is lost, reordered or made up.
+
+mod brokers;

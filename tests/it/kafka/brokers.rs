@@ -1,0 +1,66 @@
+//! The harness's own broker does what the other tests rely on.
+
+use std::time::Duration;
+
+use rdkafka::{
+    ClientConfig, TopicPartitionList,
+    consumer::{BaseConsumer, CommitMode, Consumer},
+    producer::{BaseProducer, BaseRecord, Producer},
+};
+
+use crate::support::broker::Broker;
+
+fn produce(broker: &Broker, topic: &str, count: usize) {
+    let producer: BaseProducer = ClientConfig::new()
+        .set("bootstrap.servers", broker.address())
+        .create()
+        .expect("a producer");
+    for number in 0..count {
+        let (key, payload) = (format!("{}", number % 7), format!("{number}"));
+        producer
+            .send(BaseRecord::to(topic).key(&key).payload(&payload))
+            .map_err(|(error, _)| error)
+            .expect("queued");
+    }
+    producer.flush(Duration::from_secs(60)).expect("delivered");
+}
+
+#[test]
+fn a_killed_broker_keeps_what_it_acknowledged_and_its_address() {
+    let broker = Broker::start(&[]);
+    broker.topic("kept", 3, &[("max.message.bytes", "100000")]);
+    produce(&broker, "kept", 100);
+    let consumer: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", broker.address())
+        .set("group.id", "group")
+        .create()
+        .expect("a consumer");
+    let mut offsets = TopicPartitionList::new();
+    offsets
+        .add_partition_offset("kept", 1, rdkafka::Offset::Offset(2))
+        .expect("an offset");
+    consumer
+        .commit(&offsets, CommitMode::Sync)
+        .expect("committed");
+    let address = broker.address().to_owned();
+
+    broker.kill();
+    broker.revive();
+
+    assert_eq!(broker.address(), address);
+    assert_eq!(broker.ends("kept", 3).iter().sum::<i64>(), 100);
+    assert_eq!(broker.committed("group", "kept", 3), [0, 2, 0]);
+    produce(&broker, "kept", 5);
+    assert_eq!(broker.ends("kept", 3).iter().sum::<i64>(), 105);
+    assert_eq!(broker.read("kept", 3).len(), 105);
+}
+
+#[test]
+fn two_brokers_know_nothing_of_each_other() {
+    let (one, other) = (Broker::start(&[]), Broker::shared());
+    one.topic("alone", 1, &[]);
+    other.topic("alone", 2, &[]);
+    produce(&one, "alone", 3);
+    assert_eq!(one.ends("alone", 1), [3]);
+    assert_eq!(other.ends("alone", 2), [0, 0]);
+}

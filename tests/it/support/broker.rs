@@ -1,0 +1,247 @@
+//! A real broker for tests, run by `scripts/kafka`, and what tests ask it.
+//!
+//! One broker is shared by all tests that do not hurt it; a test that does has its own. An instance names this process
+//! as its owner, so it goes with this process however that ends.
+
+use std::{
+    process::Command,
+    sync::{
+        OnceLock,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use rdkafka::{
+    ClientConfig, Offset, TopicPartitionList,
+    admin::{
+        AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication,
+    },
+    client::DefaultClientContext,
+    consumer::{BaseConsumer, Consumer},
+    message::{Headers, Message},
+};
+
+use super::{root, wait_for};
+
+const ASK: Duration = Duration::from_secs(10);
+
+/// A running broker; dropping it ends it, unless it is the shared one.
+#[derive(Debug)]
+pub struct Broker {
+    instance: String,
+    address: String,
+}
+
+/// What a message on a topic says, for tests that look at dead letters.
+#[derive(Debug)]
+pub struct Letter {
+    pub payload: Vec<u8>,
+    pub headers: Vec<(String, String)>,
+}
+
+impl Broker {
+    /// The broker of every test that leaves it alone.
+    pub fn shared() -> &'static Self {
+        static SHARED: OnceLock<Broker> = OnceLock::new();
+        SHARED.get_or_init(|| Self::start(&[]))
+    }
+
+    /// A broker of one's own, with further properties.
+    pub fn start(properties: &[&str]) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let instance = format!(
+            "it-{}-{}",
+            std::process::id(),
+            COUNT.fetch_add(1, Ordering::Relaxed)
+        );
+        let owner = std::process::id().to_string();
+        let mut args = vec!["--fresh", "--owner", &owner, "--heap", "384m"];
+        for property in properties {
+            args.extend(["--property", property]);
+        }
+        let line = script("start", &instance, &args);
+        let address = line
+            .split_whitespace()
+            .nth(2)
+            .expect("scripts/kafka start prints the address")
+            .to_owned();
+        Self { instance, address }
+    }
+
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    pub fn restart(&self) {
+        script("restart", &self.instance, &[]);
+    }
+
+    pub fn kill(&self) {
+        script("kill", &self.instance, &[]);
+    }
+
+    /// Starts it again on its port and data after [`Broker::kill`].
+    pub fn revive(&self) {
+        script("start", &self.instance, &[]);
+    }
+
+    pub fn pause(&self) {
+        script("pause", &self.instance, &[]);
+    }
+
+    pub fn resume(&self) {
+        script("resume", &self.instance, &[]);
+    }
+
+    fn admin(&self) -> AdminClient<DefaultClientContext> {
+        ClientConfig::new()
+            .set("bootstrap.servers", &self.address)
+            .create()
+            .expect("an admin client")
+    }
+
+    /// Creates a topic with settings of its own and waits until its leaders are known.
+    pub fn topic(&self, name: &str, partitions: i32, settings: &[(&str, &str)]) {
+        let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
+        for (key, value) in settings {
+            topic = topic.set(key, value);
+        }
+        let admin = self.admin();
+        let made = block_on(
+            admin.create_topics([&topic], &AdminOptions::new().operation_timeout(Some(ASK))),
+        )
+        .expect("the broker answers");
+        made.into_iter().for_each(|each| {
+            each.unwrap_or_else(|(name, error)| panic!("topic {name}: {error}"));
+        });
+        wait_for("the new topic has leaders", || {
+            let metadata = admin.inner().fetch_metadata(Some(name), ASK).ok()?;
+            let topic = metadata.topics().first()?;
+            (topic.partitions().len() == partitions as usize
+                && topic.partitions().iter().all(|p| p.leader() >= 0))
+            .then_some(())
+        });
+    }
+
+    /// Changes one setting of a topic.
+    pub fn alter_topic(&self, name: &str, key: &str, value: &str) {
+        let change = AlterConfig::new(ResourceSpecifier::Topic(name)).set(key, value);
+        let done = block_on(
+            self.admin()
+                .alter_configs([&change], &AdminOptions::new().operation_timeout(Some(ASK))),
+        )
+        .expect("the broker answers");
+        done.into_iter().for_each(|each| {
+            each.unwrap_or_else(|(_, error)| panic!("topic {name}, {key}: {error}"));
+        });
+    }
+
+    fn asker(&self, group: &str) -> BaseConsumer {
+        ClientConfig::new()
+            .set("bootstrap.servers", &self.address)
+            .set("group.id", group)
+            .set("enable.auto.commit", "false")
+            .create()
+            .expect("a consumer")
+    }
+
+    /// Messages per partition: the offset after the last one.
+    pub fn ends(&self, topic: &str, partitions: i32) -> Vec<i64> {
+        let asker = self.asker("nobody");
+        (0..partitions)
+            .map(|partition| {
+                wait_for("the end of a partition", || {
+                    asker.fetch_watermarks(topic, partition, ASK).ok()
+                })
+                .1
+            })
+            .collect()
+    }
+
+    /// What a group has committed, per partition; 0 where it has committed nothing.
+    pub fn committed(&self, group: &str, topic: &str, partitions: i32) -> Vec<i64> {
+        let mut asked = TopicPartitionList::new();
+        for partition in 0..partitions {
+            asked.add_partition(topic, partition);
+        }
+        let asker = self.asker(group);
+        let answer = wait_for("the committed offsets", || {
+            asker.committed_offsets(asked.clone(), ASK).ok()
+        });
+        let offset = |partition| match answer
+            .find_partition(topic, partition)
+            .map(|found| found.offset())
+        {
+            Some(Offset::Offset(offset)) => offset,
+            _ => 0,
+        };
+        (0..partitions).map(offset).collect()
+    }
+
+    /// Everything on a topic.
+    pub fn read(&self, topic: &str, partitions: i32) -> Vec<Letter> {
+        let asker = self.asker("reader");
+        let ends = self.ends(topic, partitions);
+        let mut from = TopicPartitionList::new();
+        for partition in 0..partitions {
+            from.add_partition_offset(topic, partition, Offset::Beginning)
+                .expect("an offset");
+        }
+        asker.assign(&from).expect("an assignment");
+        let expected = ends.iter().sum::<i64>() as usize;
+        let mut letters = Vec::new();
+        while letters.len() < expected {
+            let message = wait_for("a message that is there", || {
+                asker.poll(ASK).and_then(Result::ok)
+            });
+            let headers = message.headers().map_or_else(Vec::new, |headers| {
+                headers
+                    .iter()
+                    .map(|header| {
+                        let value = header
+                            .value
+                            .map(String::from_utf8_lossy)
+                            .unwrap_or_default();
+                        (header.key.to_owned(), value.into_owned())
+                    })
+                    .collect()
+            });
+            letters.push(Letter {
+                payload: message.payload().unwrap_or_default().to_vec(),
+                headers,
+            });
+        }
+        letters
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        // Nothing of it is needed any more: no orderly stop.
+        script("kill", &self.instance, &["--delete"]);
+    }
+}
+
+fn script(command: &str, instance: &str, args: &[&str]) -> String {
+    let output = Command::new(root().join("scripts/kafka"))
+        .args([command, "--instance", instance])
+        .args(args)
+        .output()
+        .expect("scripts/kafka runs");
+    assert!(
+        output.status.success(),
+        "scripts/kafka {command} {instance}: {}\n{}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8(output.stdout).expect("text")
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime")
+        .block_on(future)
+}

@@ -1,0 +1,156 @@
+//! Child processes of the program under test: their signals, their logs, their reports.
+
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+};
+
+use serde_json::Value;
+
+use super::{program, wait_for};
+
+/// Lines of a log that are shown when a test fails.
+const SHOWN: usize = 60;
+
+/// A running `dig-ingest COMMAND`; dropping it kills it. Its output is kept, and shown if the test fails.
+#[derive(Debug)]
+pub struct Running {
+    name: String,
+    child: Child,
+    status: Option<ExitStatus>,
+    stdout: PathBuf,
+    stderr: PathBuf,
+}
+
+impl Running {
+    /// Starts the program; `name` names its output files in `folder`.
+    pub fn start(name: &str, folder: &Path, args: &[String]) -> Self {
+        let (stdout, stderr) = (
+            folder.join(format!("{name}.out")),
+            folder.join(format!("{name}.log")),
+        );
+        let child = Command::new(program())
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(File::create(&stdout).expect("an output file"))
+            .stderr(File::create(&stderr).expect("a log file"))
+            .spawn()
+            .expect("the program starts");
+        Self {
+            name: name.to_owned(),
+            child,
+            status: None,
+            stdout,
+            stderr,
+        }
+    }
+
+    pub fn log(&self) -> String {
+        fs::read_to_string(&self.stderr).unwrap_or_default()
+            + &fs::read_to_string(&self.stdout).unwrap_or_default()
+    }
+
+    /// Whether it still runs.
+    pub fn alive(&mut self) -> bool {
+        if self.status.is_none() {
+            self.status = self.child.try_wait().expect("a child of ours");
+        }
+        self.status.is_none()
+    }
+
+    /// SIGKILL, and waits for the end.
+    pub fn kill(&mut self) {
+        if self.status.is_none() {
+            let _ = self.child.kill();
+            self.status = Some(self.child.wait().expect("a child of ours"));
+        }
+    }
+
+    /// SIGSTOP, SIGCONT or SIGTERM by name.
+    pub fn signal(&mut self, signal: &str) {
+        assert!(
+            self.alive(),
+            "{} has ended:\n{}",
+            self.name,
+            tail(&self.log())
+        );
+        let pid = self.child.id().to_string();
+        let status = Command::new("bash")
+            .args(["-c", "kill -\"$1\" \"$2\"", "kill", signal, &pid])
+            .status();
+        assert!(status.expect("bash runs").success(), "kill -{signal} {pid}");
+    }
+
+    /// Waits for its end.
+    pub fn ended(&mut self) -> ExitStatus {
+        wait_for(&format!("{} ends", self.name), || {
+            self.alive();
+            self.status
+        })
+    }
+
+    /// Waits for a successful end.
+    pub fn succeeded(&mut self) {
+        let status = self.ended();
+        assert!(
+            status.success(),
+            "{}: {status}\n{}",
+            self.name,
+            tail(&self.log())
+        );
+    }
+
+    /// Waits for the end and reads the report: the last line of the output.
+    pub fn report(&mut self) -> (ExitStatus, Value) {
+        let status = self.ended();
+        let text = fs::read_to_string(&self.stdout).unwrap_or_default();
+        let line = text.lines().last().unwrap_or_default();
+        let report = serde_json::from_str(line).unwrap_or_else(|error| {
+            panic!(
+                "{}: {status}, no report ({error})\n{}",
+                self.name,
+                tail(&self.log())
+            )
+        });
+        (status, report)
+    }
+
+    /// The first line of its output so far that `found` makes something of.
+    pub fn said<T>(&mut self, what: &str, found: impl Fn(&str) -> Option<T>) -> T {
+        wait_for(what, || {
+            let said = self.log().lines().find_map(&found);
+            assert!(
+                said.is_some() || self.alive(),
+                "{} ended before: {what}\n{}",
+                self.name,
+                tail(&self.log())
+            );
+            said
+        })
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let alive = self.alive();
+        self.kill();
+        if std::thread::panicking() {
+            let state = if alive {
+                "was running".to_owned()
+            } else {
+                format!("{:?}", self.status)
+            };
+            eprintln!(
+                "-- {} ({state}), end of its log:\n{}",
+                self.name,
+                tail(&self.log())
+            );
+        }
+    }
+}
+
+fn tail(text: &str) -> String {
+    let lines: Vec<_> = text.lines().collect();
+    lines[lines.len().saturating_sub(SHOWN)..].join("\n")
+}
