@@ -1,5 +1,6 @@
 //! The library behind the `dig-ingest` binary.
 
+pub mod app;
 pub mod commands;
 pub mod config;
 pub mod dig;

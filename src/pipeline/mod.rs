@@ -1,4 +1,14 @@
 //! The streaming path: Kafka to DIG.
+//!
+//! ```text
+//! consumer thread ─2 chunks─► partition worker: decode ─► validate ─► gate ─► serial queues ─► dispatch ─► upload ─► DIG
+//!        ▲                           │ reject, hold                                                          │ verdicts
+//!        │                           ▼                                                                      ▼
+//!        └── watermark ◄── offset tracker ◄── letter confirmed by the broker ◄── refused ◄──────────────────┘
+//! ```
+//!
+//! [`run`] wires one job together and ends when it is told to or when something fatal happened. What each stage owns and which
+//! invariants it keeps is said in its own file.
 
 pub mod consumer;
 pub mod dispatch;
@@ -17,3 +27,180 @@ pub mod request;
 pub mod settings;
 pub mod upload;
 pub mod worker;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::ops::board::Board;
+use crate::record::decode::{Decoder, Shape};
+use crate::record::validate::Rules;
+use crate::registry;
+
+/// The sections a job obeys.
+#[derive(Debug, Clone, Default)]
+pub struct Config {
+    pub kafka: kafka::Config,
+    pub input: settings::Input,
+    pub topics: settings::Topics,
+    pub gate: gate::Config,
+    pub batch: dispatch::Config,
+    pub memory: settings::Memory,
+    pub guard: settings::Guard,
+}
+
+/// What a job is handed.
+pub struct Parts {
+    pub uploader: Arc<upload::Uploader>,
+    pub registry: registry::Feed,
+    pub rules: Arc<Rules>,
+    /// The shape of a topic's messages.
+    pub shape: Box<dyn Fn(&str) -> Shape + Send>,
+    pub board: Arc<Board>,
+}
+
+/// How long metadata may take at start.
+const METADATA: Duration = Duration::from_secs(20);
+
+/// Runs the job until `stop` is cancelled; then drains, stores offsets and leaves the group.
+///
+/// # Errors
+/// What the job cannot go on without: settings the client refuses, a broken invariant, the dead-letter share guard.
+pub async fn run(config: Config, parts: Parts, stop: CancellationToken) -> anyhow::Result<()> {
+    let Parts {
+        uploader,
+        registry,
+        rules,
+        shape,
+        board,
+    } = parts;
+    if config.topics.create {
+        prepare_topics(&config).await?;
+    }
+    let producer = producer::Producer::new(&config.kafka, &config.topics)?;
+    let (door, events) = consumer::Events::channel();
+    let client = config.kafka.consumer()?;
+    let consumer: BaseConsumer<consumer::Events> = client
+        .create_with_context(door)
+        .context("cannot open the telemetry consumer")?;
+    let consumer = Arc::new(consumer);
+    let topics: Vec<&str> = config.input.topics.iter().map(String::as_str).collect();
+    consumer
+        .subscribe(&topics)
+        .with_context(|| format!("cannot subscribe to {topics:?}"))?;
+
+    let (fatal, mut failures) = mpsc::channel(1);
+    let (assignment, assigned) = watch::channel(reader::Assignment::default());
+    let (end, ended) = watch::channel(false);
+    let runtime = tokio::runtime::Handle::current();
+    let flusher = producer.clone();
+    let (memory, input) = (config.memory.clone(), config.input.clone());
+    let bound = Duration::from_millis(input.shutdown_ms);
+    let thread = std::thread::Builder::new()
+        .name("consumer".to_owned())
+        .spawn(move || {
+            let me = std::thread::current();
+            let permits = permits::Permits::new(memory.total_bytes, Some(me.clone()));
+            let shared = worker::Shared {
+                uploader,
+                producer,
+                registry,
+                guard: Arc::new(guard::Guard::new(config.guard, Instant::now())),
+                board,
+                batch: config.batch,
+                alarm: Duration::from_secs(config.topics.alarm_s),
+                fatal,
+                reader: me,
+            };
+            let decoders: reader::Decoders =
+                Box::new(move |topic| Decoder::new(shape(topic), Arc::clone(&rules)));
+            reader::Reader {
+                consumer,
+                events,
+                shared,
+                gate: gate::Gate::new(config.gate),
+                decoders,
+                permits,
+                memory,
+                input,
+                runtime,
+                assignment,
+                stop: ended,
+            }
+            .run();
+        })
+        .context("cannot start the consumer thread")?;
+    let reader = thread.thread().clone();
+    let finished = tokio::task::spawn_blocking(move || thread.join());
+
+    let failure = tokio::select! {
+        () = stop.cancelled() => None,
+        failure = failures.recv() => failure,
+    };
+    drop(assigned);
+    let _ = end.send(true);
+    reader.unpark();
+    // The thread's own bounds add up to less; a broker that is gone may hold the client longer than anyone should wait.
+    match tokio::time::timeout(bound + Duration::from_secs(5), finished).await {
+        Ok(Ok(Ok(()))) => {}
+        Ok(Ok(Err(_)) | Err(_)) => anyhow::bail!("the consumer thread panicked"),
+        Err(_) => tracing::error!(
+            "the consumer did not leave the group in time; what was in hand is read again"
+        ),
+    }
+    let flush = tokio::task::spawn_blocking(move || flusher.flush(Duration::from_secs(2)));
+    if flush.await.is_err() {
+        tracing::warn!("flushing the producer of letters failed");
+    }
+    match failure {
+        Some(error) => Err(error),
+        None => Ok(()),
+    }
+}
+
+/// Creates the topics the job writes, the held ones with the partition count of their input.
+async fn prepare_topics(config: &Config) -> anyhow::Result<()> {
+    let client = config.kafka.plain()?;
+    let input = config.input.topics.clone();
+    let partitions = tokio::task::spawn_blocking(move || -> anyhow::Result<Vec<(String, i32)>> {
+        let asker: BaseConsumer = client.create().context("cannot open a client")?;
+        let metadata = asker
+            .fetch_metadata(None, METADATA)
+            .context("kafka.brokers: no broker answered")?;
+        let patterns: Vec<regex::Regex> = input
+            .iter()
+            .filter(|topic| topic.starts_with('^'))
+            .map(|pattern| {
+                regex::Regex::new(pattern)
+                    .with_context(|| format!("input.topics: {pattern:?} is no pattern"))
+            })
+            .collect::<anyhow::Result<_>>()?;
+        Ok(metadata
+            .topics()
+            .iter()
+            .filter(|topic| {
+                input.iter().any(|name| name == topic.name())
+                    || patterns.iter().any(|p| p.is_match(topic.name()))
+            })
+            .map(|topic| (topic.name().to_owned(), topic.partitions().len() as i32))
+            .collect())
+    })
+    .await
+    .context("asking for metadata failed")??;
+    let topics = &config.topics;
+    let mut wanted = vec![
+        (topics.dead_letter.clone(), -1, false),
+        (topics.invalid.clone(), -1, false),
+        (topics.state.clone(), 1, true),
+    ];
+    for (topic, count) in partitions {
+        if count > 0 && !topic.ends_with(&topics.held_suffix) {
+            wanted.push((format!("{topic}{}", topics.held_suffix), count, false));
+        }
+    }
+    producer::create_topics(&config.kafka, topics, &wanted).await
+}

@@ -57,7 +57,6 @@ pub struct Reader {
     pub assignment: watch::Sender<Assignment>,
     /// Set to end the thread: `true` after SIGTERM.
     pub stop: watch::Receiver<bool>,
-    pub start: Instant,
 }
 
 struct Assigned {
@@ -80,6 +79,7 @@ impl Reader {
         let mut assigned: HashMap<Key, Assigned> = HashMap::new();
         let mut stored_at = Instant::now();
         while !*self.stop.borrow() {
+            self.shared.board.set_polled(Instant::now());
             self.serve(&mut feeds, &mut assigned);
             let mut busy = false;
             for (key, partition) in &mut assigned {
@@ -166,7 +166,7 @@ impl Reader {
             let (chunks, from) = mpsc::channel(worker::CHUNKS);
             let (command, commands) = watch::channel(Command::Run);
             let (done, ended) = std_mpsc::sync_channel(1);
-            let progress = Progress::new(topic, *number, self.start);
+            let progress = Progress::new(topic, *number);
             let worker = Worker::new(
                 self.shared.clone(),
                 Partition::new(topic, *number, self.gate.clone()),
@@ -211,6 +211,7 @@ impl Reader {
             all = assigned.len(),
             "partitions assigned"
         );
+        self.shared.board.set_assigned(true);
         self.publish(assigned);
     }
 
@@ -309,21 +310,14 @@ impl Reader {
 
     fn publish(&self, assigned: &HashMap<Key, Assigned>) {
         metrics::assigned(assigned.len());
+        for ((topic, number), partition) in assigned {
+            metrics::window(topic, *number, partition.progress.window());
+        }
         metrics::memory(self.permits.used(), self.permits.total());
         let mut all: Vec<Arc<Progress>> = assigned
             .values()
             .map(|partition| Arc::clone(&partition.progress))
             .collect();
-        for progress in &all {
-            let stalled = progress.stalled().as_secs_f64();
-            metrics::partition(
-                &progress.topic,
-                progress.partition,
-                progress.in_hand(),
-                progress.window(),
-                stalled,
-            );
-        }
         all.sort_by(|a, b| (&a.topic, a.partition).cmp(&(&b.topic, b.partition)));
         self.assignment.send_if_modified(|current| {
             let same = current.len() == all.len()

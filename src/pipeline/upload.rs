@@ -8,6 +8,9 @@ impl Uploader {
     pub async fn slot(&self) -> Slot {
         Slot
     }
+    pub fn pause(&self) -> crate::ops::status::Pause {
+        crate::ops::status::Pause::None
+    }
     pub fn max_bytes(&self) -> usize {
         1
     }

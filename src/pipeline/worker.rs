@@ -32,7 +32,9 @@ use super::producer::Producer;
 use super::queues::{Limits, Ticket};
 use super::request::{Request, Verdicts};
 use super::upload::{Slot, Uploader};
+use crate::ops::board::{self, Board};
 use crate::ops::metrics::pipeline as metrics;
+use crate::ops::status::{Pause, Totals};
 use crate::record::Decoded;
 use crate::record::decode::Decoder;
 use crate::registry;
@@ -63,7 +65,7 @@ pub enum Command {
     Abandon,
 }
 
-/// What a worker lets others see. Plain atomics: each is a figure of its own, and readers only look.
+/// How far a worker is, for the consumer thread; operators see the board.
 #[derive(Debug)]
 pub struct Progress {
     pub topic: String,
@@ -71,26 +73,17 @@ pub struct Progress {
     /// -1 until the first message is settled.
     watermark: AtomicI64,
     window: AtomicU64,
-    in_hand: AtomicU64,
-    letters: AtomicU64,
-    /// Milliseconds since `start` when the worker last settled or had nothing in hand.
-    moved_ms: AtomicU64,
-    start: Instant,
     flush: Notify,
 }
 
 impl Progress {
     #[must_use]
-    pub fn new(topic: &str, partition: i32, start: Instant) -> Arc<Self> {
+    pub fn new(topic: &str, partition: i32) -> Arc<Self> {
         Arc::new(Self {
             topic: topic.to_owned(),
             partition,
             watermark: AtomicI64::new(-1),
             window: AtomicU64::new(0),
-            in_hand: AtomicU64::new(0),
-            letters: AtomicU64::new(0),
-            moved_ms: AtomicU64::new(start.elapsed().as_millis() as u64),
-            start,
             flush: Notify::new(),
         })
     }
@@ -102,29 +95,10 @@ impl Progress {
         (watermark >= 0).then_some(watermark)
     }
 
+    /// Messages between the watermark and the newest one taken in.
     #[must_use]
     pub fn window(&self) -> u64 {
         self.window.load(Ordering::Acquire)
-    }
-
-    #[must_use]
-    pub fn in_hand(&self) -> u64 {
-        self.in_hand.load(Ordering::Acquire)
-    }
-
-    #[must_use]
-    pub fn letters(&self) -> u64 {
-        self.letters.load(Ordering::Acquire)
-    }
-
-    /// How long nothing was settled although something is in hand.
-    #[must_use]
-    pub fn stalled(&self) -> Duration {
-        if self.in_hand() == 0 {
-            return Duration::ZERO;
-        }
-        let now = self.start.elapsed();
-        now.saturating_sub(Duration::from_millis(self.moved_ms.load(Ordering::Acquire)))
     }
 
     /// Asks the worker to send what it has without waiting for more (M1).
@@ -140,6 +114,7 @@ pub struct Shared {
     pub producer: Producer,
     pub registry: registry::Feed,
     pub guard: Arc<Guard>,
+    pub board: Arc<Board>,
     pub batch: dispatch::Config,
     /// Seconds a letter may wait before an alarm.
     pub alarm: Duration,
@@ -162,10 +137,12 @@ pub struct Worker {
     chunks: mpsc::Receiver<Chunk>,
     command: watch::Receiver<Command>,
     progress: Arc<Progress>,
+    slot: board::Slot,
     requests: JoinSet<Finished>,
     outbox: VecDeque<Letter>,
     letters: FuturesUnordered<Pin<Box<dyn Future<Output = Written> + Send>>>,
     letter_waits_since: Option<Instant>,
+    letters_blocked: bool,
     stop: CancellationToken,
     flush: bool,
     published: Account,
@@ -180,6 +157,9 @@ impl Worker {
         command: watch::Receiver<Command>,
         progress: Arc<Progress>,
     ) -> Self {
+        let slot = shared
+            .board
+            .open(&progress.topic, progress.partition, Instant::now());
         Self {
             shared,
             partition,
@@ -189,10 +169,12 @@ impl Worker {
             chunks,
             command,
             progress,
+            slot,
             requests: JoinSet::new(),
             outbox: VecDeque::new(),
             letters: FuturesUnordered::new(),
             letter_waits_since: None,
+            letters_blocked: false,
             stop: CancellationToken::new(),
             flush: false,
             published: Account::default(),
@@ -379,9 +361,13 @@ impl Worker {
         }
         let waiting = !self.outbox.is_empty() || !self.letters.is_empty();
         match (waiting, self.letter_waits_since) {
-            (false, _) => self.letter_waits_since = None,
+            (false, _) => {
+                self.letter_waits_since = None;
+                self.letters_blocked = false;
+            }
             (true, None) => self.letter_waits_since = Some(Instant::now()),
             (true, Some(since)) if since.elapsed() > self.shared.alarm => {
+                self.letters_blocked = true;
                 metrics::letters_stuck(&self.progress.topic);
                 tracing::error!(
                     topic = %self.progress.topic, partition = self.progress.partition,
@@ -398,6 +384,7 @@ impl Worker {
         match result {
             Ok(()) => {
                 self.letter_waits_since = None;
+                self.letters_blocked = false;
                 self.partition
                     .letter_written(letter.destination, letter.seq);
             }
@@ -468,26 +455,31 @@ impl Worker {
 
     fn publish(&mut self) {
         let account = self.partition.account();
-        let progress = &self.progress;
-        let settled =
-            account.in_hand() < self.published.in_hand() + (account.read - self.published.read);
-        if settled || account.in_hand() == 0 {
-            progress.moved_ms.store(
-                progress.start.elapsed().as_millis() as u64,
-                Ordering::Release,
-            );
-        }
+        let now = Instant::now();
+        self.slot.pause(self.pause(), now);
+        let totals = Totals {
+            read: account.read,
+            accepted: account.accepted,
+            dead_lettered: account.dead_lettered,
+            held: account.held,
+        };
+        self.slot.post(totals, self.partition.watermark(), now);
         if let Some(watermark) = self.partition.watermark() {
-            progress.watermark.store(watermark, Ordering::Release);
+            self.progress.watermark.store(watermark, Ordering::Release);
         }
-        progress
-            .window
-            .store(self.partition.window() as u64, Ordering::Release);
-        progress.in_hand.store(account.in_hand(), Ordering::Release);
-        progress
-            .letters
-            .store(self.partition.letters(), Ordering::Release);
-        metrics::account(&progress.topic, &self.published, &account);
+        let window = self.partition.window() as u64;
+        self.progress.window.store(window, Ordering::Release);
+        metrics::account(&self.progress.topic, &self.published, &account);
         self.published = account;
+    }
+
+    fn pause(&self) -> Pause {
+        if self.stop.is_cancelled() {
+            Pause::Draining
+        } else if self.letters_blocked {
+            Pause::DeadLetter
+        } else {
+            self.shared.uploader.pause()
+        }
     }
 }

@@ -79,15 +79,13 @@ pub fn memory(used: u64, total: u64) {
     gauge!("dig_ingest_memory_permits_total_bytes").set(total as f64);
 }
 
-/// A partition's state as the consumer thread sees it.
-pub fn partition(topic: &str, partition: i32, in_hand: u64, window: u64, stalled_s: f64) {
+/// Messages between a partition's watermark and the newest one taken in.
+pub fn window(topic: &str, partition: i32, messages: u64) {
     let labels = [
         ("topic", topic.to_owned()),
         ("partition", partition.to_string()),
     ];
-    gauge!("dig_ingest_partition_in_hand", &labels).set(in_hand as f64);
-    gauge!("dig_ingest_partition_window_messages", &labels).set(window as f64);
-    gauge!("dig_ingest_partition_stalled_seconds", &labels).set(stalled_s);
+    gauge!("dig_ingest_partition_window_messages", &labels).set(messages as f64);
 }
 
 /// Messages between the committed offset and the end of the partition, as the client reports it.
