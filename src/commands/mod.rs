@@ -23,6 +23,14 @@ struct Cli {
     command: Command,
 }
 
+/// The form of a command's report: for people, or one JSON object as the last line of standard output.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Report {
+    #[default]
+    Text,
+    Json,
+}
+
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the streaming job: Kafka to DIG.

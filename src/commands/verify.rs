@@ -1,15 +1,161 @@
 //! `dig-ingest verify`.
 
+use std::fs::File;
+use std::io::BufReader;
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+
+use crate::load::manifest;
+use crate::verify::judge::{Example, Judge, Verdict};
+use crate::verify::ledger::{self, Source};
+
+/// How often a ledger that is not complete yet is asked again.
+const POLL: Duration = Duration::from_millis(250);
 
 /// Arguments of `dig-ingest verify`.
-#[derive(Debug, clap::Args)]
-pub struct Args {}
+#[derive(Debug, Clone, clap::Args)]
+#[command(
+    after_help = "Ends with 0 only if nothing is lost, reordered or phantom, and duplicates are within --max-duplicates.
+
+Examples:
+  dig-ingest verify --manifest load.manifest --sim http://127.0.0.1:8080 --wait-s 60
+  dig-ingest verify --manifest first.manifest --manifest second.manifest --ledger ledger.ndjson --report json
+  dig-ingest verify --manifest load.manifest --ledger ledger.ndjson --max-duplicates 0"
+)]
+pub struct Args {
+    /// A manifest that `dig-ingest load` wrote; may be given several times.
+    #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
+    pub manifest: Vec<PathBuf>,
+    /// The ledger as a file of JSON lines.
+    #[arg(long, value_name = "FILE", required_unless_present = "sim")]
+    pub ledger: Option<PathBuf>,
+    /// The simulator whose ledger is to be judged.
+    #[arg(long, value_name = "URL", conflicts_with = "ledger")]
+    pub sim: Option<String>,
+    /// Ask again until nothing is lost, for at most this many seconds.
+    #[arg(long, default_value_t = 0, value_name = "SECONDS")]
+    pub wait_s: u64,
+    /// More ledger lines beyond the first of a record than this are a failure.
+    #[arg(long, value_name = "N")]
+    pub max_duplicates: Option<u64>,
+    #[arg(long, value_enum, default_value = "text")]
+    pub report: super::Report,
+}
 
 /// Runs the command.
 ///
 /// # Errors
 /// Whatever keeps the command from doing its work, with its chain.
-pub async fn run(_args: Args) -> anyhow::Result<ExitCode> {
-    anyhow::bail!("not built yet")
+pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let source = match (&args.ledger, &args.sim) {
+        (Some(path), _) => Source::File(path.clone()),
+        (None, Some(url)) => Source::Sim(url.clone()),
+        (None, None) => anyhow::bail!("name the ledger: --ledger FILE or --sim URL"),
+    };
+    let mut judge = read_manifests(&args.manifest)?;
+    let until = Instant::now() + Duration::from_secs(args.wait_s);
+    loop {
+        ledger::follow(&source, &mut judge).await?;
+        if judge.missing() == 0 || Instant::now() >= until {
+            break;
+        }
+        eprintln!(
+            "{} of {} records are still missing",
+            judge.missing(),
+            judge.verdict().expected
+        );
+        tokio::time::sleep(POLL).await;
+    }
+    let verdict = judge.verdict();
+    let within = args
+        .max_duplicates
+        .is_none_or(|most| verdict.duplicated <= most);
+    if args.report == super::Report::Json {
+        println!("{}", serde_json::to_string(&verdict)?);
+    } else {
+        print!("{}", text(&verdict));
+    }
+    if !within {
+        eprintln!(
+            "more duplicates than allowed: {} > {}",
+            verdict.duplicated,
+            args.max_duplicates.unwrap_or(0)
+        );
+    }
+    Ok(if verdict.is_sound() && within {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// A judge that knows these manifests.
+///
+/// # Errors
+/// When one cannot be read, or two share a record.
+pub(super) fn read_manifests(paths: &[PathBuf]) -> anyhow::Result<Judge> {
+    let mut judge = Judge::new();
+    for path in paths {
+        let named = || format!("manifest {}", path.display());
+        let file = File::open(path).with_context(named)?;
+        judge.next_manifest();
+        manifest::read(BufReader::with_capacity(1 << 20, file), |run| {
+            judge.add(&run)
+        })
+        .with_context(named)?;
+    }
+    Ok(judge)
+}
+
+/// The verdict for people.
+pub(super) fn text(verdict: &Verdict) -> String {
+    let mut text = String::new();
+    let findings = [
+        ("lost", verdict.lost, &verdict.examples.lost),
+        ("unseen", verdict.unseen, &verdict.examples.unseen),
+        (
+            "duplicated",
+            verdict.duplicated,
+            &verdict.examples.duplicated,
+        ),
+        ("reordered", verdict.reordered, &verdict.examples.reordered),
+        ("phantom", verdict.phantom, &verdict.examples.phantom),
+    ];
+    for (name, count, examples) in findings {
+        text.push_str(&format!("{name:<11}{count}\n"));
+        for example in examples {
+            text.push_str(&format!("  {}\n", line(example)));
+        }
+        if count > examples.len() as u64 && !examples.is_empty() {
+            text.push_str("  ...\n");
+        }
+    }
+    text.push_str(&format!(
+        "expected {}, accepted {} ({} of them unconfirmed), to be rejected {}, to be refused {}, ledger lines {}\n",
+        verdict.expected,
+        verdict.accepted,
+        verdict.accepted_unconfirmed,
+        verdict.expected_rejected,
+        verdict.expected_refused,
+        verdict.ledger
+    ));
+    text
+}
+
+fn line(example: &Example) -> String {
+    let place = example
+        .place
+        .map(|place| format!(", record {place} of the serial"))
+        .unwrap_or_default();
+    let line = example
+        .line
+        .map(|line| format!(", ledger line {line}"))
+        .unwrap_or_default();
+    format!(
+        "{} {} {}{place}{line}: {}",
+        example.serial, example.kind, example.date_time, example.why
+    )
 }

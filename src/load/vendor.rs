@@ -1,0 +1,126 @@
+//! Messages in the shapes of the mappings that come with the package (`config/mappings`), named by device id.
+//!
+//! A message is a position, or a position with one status; so a message becomes at most one record of a type, and the
+//! identity (serial, type, time) stays unique.
+
+use super::native::{Fix, fix, put_vin};
+use super::plan::{Device, Draw, Fate, Flaw, Plan, Shape};
+use super::text::{put, put_fixed, put_padded, put_time, put_uint};
+use crate::record::RecordType;
+
+/// Types of the records a message becomes, in order.
+#[must_use]
+pub fn kinds(_draw: &Draw) -> &'static [RecordType] {
+    &[RecordType::Gps]
+}
+
+/// Appends one message.
+pub fn put_message(out: &mut Vec<u8>, plan: &Plan, device: &Device, draw: &Draw) {
+    let start = out.len();
+    let flaw = match draw.fate {
+        Fate::Rejected(flaw) => Some(flaw),
+        Fate::Accepted | Fate::Refused => None,
+    };
+    let fix = fix(plan, device, draw.tick);
+    let _ = (put_vin, flaw);
+    match plan.shape {
+        Shape::Flespi => put_flespi(out, device, draw, &fix, flaw),
+        Shape::Traccar => put_traccar(out, device, draw, &fix, flaw),
+        Shape::Generic | Shape::Native | Shape::NativeArray => {
+            put_generic(out, device, draw, &fix, flaw)
+        }
+    }
+    if flaw == Some(Flaw::Truncated) {
+        let len = out.len() - start;
+        out.truncate(start + len / 2);
+    }
+}
+
+fn put_latitude(out: &mut Vec<u8>, fix: &Fix, flaw: Option<Flaw>) {
+    if flaw == Some(Flaw::WrongValue) {
+        put(out, "\"north\"");
+    } else {
+        put_fixed(out, (fix.latitude * 1e5) as i64, 5);
+    }
+}
+
+fn put_flespi(out: &mut Vec<u8>, device: &Device, draw: &Draw, fix: &Fix, flaw: Option<Flaw>) {
+    put(out, r#"{"ident":""#);
+    put(out, device.id());
+    put(out, "\"");
+    match flaw {
+        Some(Flaw::NoTime) => {}
+        Some(Flaw::TimeIsText) => put(out, r#","timestamp":"yesterday""#),
+        _ => {
+            put(out, r#","timestamp":"#);
+            put_fixed(out, draw.time_us, 6);
+        }
+    }
+    put(out, r#","position.latitude":"#);
+    put_latitude(out, fix, flaw);
+    put(out, r#","position.longitude":"#);
+    put_fixed(out, (fix.longitude * 1e5) as i64, 5);
+    put(out, r#","position.speed":"#);
+    put_fixed(out, i64::from(fix.speed_dkmh), 1);
+    put(out, r#","position.valid":true,"position.satellites":"#);
+    put_uint(out, 6 + draw.bits % 12);
+    put(out, r#","engine.ignition.status":"#);
+    put(out, if fix.ignition { "true}" } else { "false}" });
+}
+
+fn put_traccar(out: &mut Vec<u8>, device: &Device, draw: &Draw, fix: &Fix, flaw: Option<Flaw>) {
+    put(out, r#"{"position":{"id":"#);
+    put_uint(out, draw.tick);
+    put(out, r#","deviceId":"#);
+    put_uint(out, u64::from(device.index) + 1);
+    put(out, r#","protocol":"teltonika""#);
+    match flaw {
+        Some(Flaw::NoTime) => {}
+        Some(Flaw::TimeIsText) => put(out, r#","fixTime":"yesterday""#),
+        _ => {
+            put(out, r#","fixTime":""#);
+            put_time(out, draw.time_us);
+            out.pop();
+            put(out, r#"+00:00""#);
+        }
+    }
+    put(out, r#","valid":true,"latitude":"#);
+    put_latitude(out, fix, flaw);
+    put(out, r#","longitude":"#);
+    put_fixed(out, (fix.longitude * 1e5) as i64, 5);
+    put(out, r#","altitude":0.0,"speed":"#);
+    // Knots.
+    put_fixed(out, (f64::from(fix.speed_dkmh) * 100.0 / 1.852) as i64, 3);
+    put(out, r#","course":0.0,"attributes":{"ignition":"#);
+    put(out, if fix.ignition { "true}}," } else { "false}}," });
+    put(out, r#""device":{"id":"#);
+    put_uint(out, u64::from(device.index) + 1);
+    put(out, r#","name":"unit "#);
+    put_padded(out, u64::from(device.index), 6);
+    put(out, r#"","uniqueId":""#);
+    put(out, device.id());
+    put(out, r#"","status":"online"}}"#);
+}
+
+fn put_generic(out: &mut Vec<u8>, device: &Device, draw: &Draw, fix: &Fix, flaw: Option<Flaw>) {
+    put(out, r#"{"device_id":""#);
+    put(out, device.id());
+    put(out, "\"");
+    match flaw {
+        Some(Flaw::NoTime) => {}
+        Some(Flaw::TimeIsText) => put(out, r#","time":"yesterday""#),
+        _ => {
+            put(out, r#","time":""#);
+            put_time(out, draw.time_us);
+            put(out, "\"");
+        }
+    }
+    put(out, r#","lat":"#);
+    put_latitude(out, fix, flaw);
+    put(out, r#","lon":"#);
+    put_fixed(out, (fix.longitude * 1e5) as i64, 5);
+    put(out, r#","speed":"#);
+    put_fixed(out, i64::from(fix.speed_dkmh), 1);
+    put(out, r#","ignition":"#);
+    put(out, if fix.ignition { "true}" } else { "false}" });
+}
