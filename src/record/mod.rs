@@ -3,10 +3,19 @@
 //! The types mark progress: raw bytes -> [`ValidRecord`] | [`Reject`] | [`Unknown`]. A `ValidRecord` is built only by
 //! validation, so what was not validated cannot be uploaded. Pure: no I/O, no clock; the time is an argument.
 
+pub mod datetime;
 pub mod decode;
 pub mod diagnostics;
+pub mod draft;
+mod judge;
 pub mod mapping;
+pub mod members;
+mod refuse;
+mod render;
+pub mod rules;
+mod text;
 pub mod validate;
+mod view;
 
 use std::fmt;
 
@@ -201,14 +210,17 @@ impl Decoded {
     }
 
     pub fn note(&mut self, rule: &'static str) {
-        match self
-            .notes
-            .iter_mut()
-            .find(|(id, _)| std::ptr::eq(*id, rule) || *id == rule)
-        {
-            Some((_, count)) => *count += 1,
-            None => self.notes.push((rule, 1)),
-        }
+        note(&mut self.notes, rule);
+    }
+}
+
+fn note(notes: &mut Vec<(&'static str, u64)>, rule: &'static str) {
+    match notes
+        .iter_mut()
+        .find(|(id, _)| std::ptr::eq(*id, rule) || *id == rule)
+    {
+        Some((_, count)) => *count += 1,
+        None => notes.push((rule, 1)),
     }
 }
 

@@ -1,0 +1,314 @@
+//! RFC 3339 in, microseconds out, and back.
+//!
+//! Accepted: `yyyy-MM-ddTHH:mm:ss`, 0 to 7 fraction digits, then `Z` or an offset `+HH:mm`. Years 0001 to 9999, also
+//! after the offset is applied. A leap second (`:60`) is refused. Nothing is guessed: without a zone there is no instant.
+
+/// An instant read from text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Instant {
+    /// Microseconds since the epoch; a seventh fraction digit is cut off.
+    pub micros: i64,
+    /// Whether the text already is what the gateway wants: upper-case `T` and `Z`, no offset.
+    pub verbatim: bool,
+}
+
+/// Why a text is not an instant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unreadable {
+    /// Not of the form at all, or no such day or time.
+    Form,
+    /// A local time: neither `Z` nor an offset.
+    Zoneless,
+}
+
+const SECOND: i64 = 1_000_000;
+const MIN: i64 = -62_135_596_800 * SECOND;
+const MAX: i64 = 253_402_300_800 * SECOND - 1;
+
+/// Reads an instant.
+///
+/// # Errors
+/// [`Unreadable`], when it is none.
+#[inline]
+pub fn parse(text: &[u8]) -> Result<Instant, Unreadable> {
+    let Some((head, rest)) = text.split_first_chunk::<19>() else {
+        return Err(Unreadable::Form);
+    };
+    let (Some(year), Some(month), Some(day)) =
+        (digits4(head, 0), digits2(head, 5), digits2(head, 8))
+    else {
+        return Err(Unreadable::Form);
+    };
+    let (Some(hour), Some(minute), Some(second)) =
+        (digits2(head, 11), digits2(head, 14), digits2(head, 17))
+    else {
+        return Err(Unreadable::Form);
+    };
+    let punctuated = head[4] == b'-'
+        && head[7] == b'-'
+        && (head[10] | 0x20) == b't'
+        && head[13] == b':'
+        && head[16] == b':';
+    if !punctuated
+        || year == 0
+        || month.wrapping_sub(1) > 11
+        || day == 0
+        || (day > 28 && day > days_in_month(year, month))
+        || hour > 23
+        || minute > 59
+        || second > 59
+    {
+        return Err(Unreadable::Form);
+    }
+    let (fraction, zone) = fraction(rest)?;
+    let seconds =
+        days_from_civil(year, month, day) * 86_400 + i64::from(hour * 3600 + minute * 60 + second);
+    let local = seconds * SECOND + fraction;
+    match zone {
+        b"Z" => Ok(Instant {
+            micros: local,
+            verbatim: head[10] == b'T',
+        }),
+        b"z" => Ok(Instant {
+            micros: local,
+            verbatim: false,
+        }),
+        b"" => Err(Unreadable::Zoneless),
+        _ => {
+            let micros = local - offset_seconds(zone)? * SECOND;
+            if !(MIN..=MAX).contains(&micros) {
+                return Err(Unreadable::Form);
+            }
+            Ok(Instant {
+                micros,
+                verbatim: false,
+            })
+        }
+    }
+}
+
+/// The fraction in microseconds, and what follows it.
+#[inline]
+fn fraction(rest: &[u8]) -> Result<(i64, &[u8]), Unreadable> {
+    let Some((b'.', digits)) = rest.split_first() else {
+        return Ok((0, rest));
+    };
+    let mut micros = 0i64;
+    let mut count = 0;
+    while let Some(digit) = digits
+        .get(count)
+        .map(|byte| byte.wrapping_sub(b'0'))
+        .filter(|&digit| digit < 10)
+    {
+        if count < 6 {
+            micros = micros * 10 + i64::from(digit);
+        }
+        count += 1;
+        if count > 7 {
+            return Err(Unreadable::Form);
+        }
+    }
+    if count == 0 {
+        return Err(Unreadable::Form);
+    }
+    const SCALE: [i64; 8] = [0, 100_000, 10_000, 1000, 100, 10, 1, 1];
+    Ok((micros * SCALE[count], &digits[count..]))
+}
+
+fn offset_seconds(zone: &[u8]) -> Result<i64, Unreadable> {
+    let Ok(zone) = <&[u8; 6]>::try_from(zone) else {
+        return Err(Unreadable::Form);
+    };
+    let (Some(hours), Some(minutes)) = (digits2(zone, 1), digits2(zone, 4)) else {
+        return Err(Unreadable::Form);
+    };
+    if zone[3] != b':' || hours > 23 || minutes > 59 {
+        return Err(Unreadable::Form);
+    }
+    let seconds = i64::from(hours * 3600 + minutes * 60);
+    match zone[0] {
+        b'+' => Ok(seconds),
+        b'-' => Ok(-seconds),
+        _ => Err(Unreadable::Form),
+    }
+}
+
+#[inline]
+fn digits2<const N: usize>(text: &[u8; N], at: usize) -> Option<u32> {
+    let (tens, ones) = (text[at].wrapping_sub(b'0'), text[at + 1].wrapping_sub(b'0'));
+    (tens < 10 && ones < 10).then(|| u32::from(tens) * 10 + u32::from(ones))
+}
+
+#[inline]
+fn digits4<const N: usize>(text: &[u8; N], at: usize) -> Option<u32> {
+    Some(digits2(text, at)? * 100 + digits2(text, at + 2)?)
+}
+
+#[inline]
+fn days_in_month(year: u32, month: u32) -> u32 {
+    match month {
+        2 if year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) => 29,
+        2 => 28,
+        4 | 6 | 9 | 11 => 30,
+        _ => 31,
+    }
+}
+
+/// Days since 1970-01-01. The year starts in March, so that the leap day is its last.
+#[inline]
+fn days_from_civil(year: u32, month: u32, day: u32) -> i64 {
+    let shifted = year - u32::from(month <= 2);
+    let century = shifted / 100;
+    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    i64::from(shifted * 365 + shifted / 4 - century + century / 4 + day_of_year) - 719_468
+}
+
+/// Year, month and day of a count of days since 1970-01-01.
+fn civil_from_days(days: i64) -> (i64, i64, i64) {
+    let days = days + 719_468;
+    let era = days.div_euclid(146_097);
+    let day_of_era = days.rem_euclid(146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 {
+        month_from_march + 3
+    } else {
+        month_from_march - 9
+    };
+    (era * 400 + year_of_era + i64::from(month <= 2), month, day)
+}
+
+/// The gateway's recommended form, `yyyy-MM-ddTHH:mm:ss.ffffffZ`; an instant outside years 1 to 9999 is clamped.
+#[must_use]
+pub fn render(micros: i64) -> [u8; 27] {
+    let micros = micros.clamp(MIN, MAX);
+    let (days, of_day) = (
+        micros.div_euclid(86_400 * SECOND),
+        micros.rem_euclid(86_400 * SECOND),
+    );
+    let (year, month, day) = civil_from_days(days);
+    let seconds = of_day / SECOND;
+    let mut out = *b"0000-00-00T00:00:00.000000Z";
+    for (at, width, value) in [
+        (0, 4, year),
+        (5, 2, month),
+        (8, 2, day),
+        (11, 2, seconds / 3600),
+        (14, 2, seconds / 60 % 60),
+        (17, 2, seconds % 60),
+        (20, 6, of_day % SECOND),
+    ] {
+        let mut left = value;
+        for byte in out[at..at + width].iter_mut().rev() {
+            *byte = b'0' + (left % 10) as u8;
+            left /= 10;
+        }
+    }
+    out
+}
+
+/// Whether an instant has a year between 1 and 9999, the only ones that can be written.
+#[must_use]
+pub fn is_writable(micros: i64) -> bool {
+    (MIN..=MAX).contains(&micros)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn micros(text: &str) -> i64 {
+        parse(text.as_bytes())
+            .unwrap_or_else(|why| panic!("{text}: {why:?}"))
+            .micros
+    }
+
+    #[test]
+    fn forms() {
+        assert_eq!(micros("1970-01-01T00:00:00Z"), 0);
+        assert_eq!(micros("1970-01-01T00:00:00.000001Z"), 1);
+        assert_eq!(micros("1969-12-31T23:59:59.9999999Z"), -1);
+        assert_eq!(micros("2024-02-29T12:00:00.5Z"), 1_709_208_000_500_000);
+        assert_eq!(micros("2024-02-29T14:00:00.5+02:00"), 1_709_208_000_500_000);
+        assert_eq!(micros("2024-02-29T03:15:00-08:45"), 1_709_208_000_000_000);
+        let zulu = parse(b"2024-02-29T12:00:00.1234567Z").unwrap();
+        assert!(zulu.verbatim);
+        assert_eq!(zulu.micros % SECOND, 123_456);
+        for rewritten in [
+            "2024-02-29t12:00:00Z",
+            "2024-02-29T12:00:00z",
+            "2024-02-29T12:00:00+00:00",
+        ] {
+            assert!(
+                !parse(rewritten.as_bytes()).unwrap().verbatim,
+                "{rewritten}"
+            );
+        }
+    }
+
+    #[test]
+    fn refusals() {
+        for zoneless in ["2024-02-29T12:00:00", "2024-02-29T12:00:00.123"] {
+            assert_eq!(
+                parse(zoneless.as_bytes()),
+                Err(Unreadable::Zoneless),
+                "{zoneless}"
+            );
+        }
+        for bad in [
+            "",
+            "2024-02-29",
+            "2023-02-29T12:00:00Z",
+            "1900-02-29T00:00:00Z",
+            "2024-13-01T00:00:00Z",
+            "2024-00-01T00:00:00Z",
+            "2024-01-00T00:00:00Z",
+            "2024-04-31T00:00:00Z",
+            "0000-01-01T00:00:00Z",
+            "2024-01-01 00:00:00Z",
+            "2024-01-01T24:00:00Z",
+            "2024-01-01T00:60:00Z",
+            "2024-01-01T00:00:60Z",
+            "2024-01-01T00:00:00.Z",
+            "2024-01-01T00:00:00.12345678Z",
+            "2024-01-01T00:00:00+0100",
+            "2024-01-01T00:00:00+01",
+            "2024-01-01T00:00:00+24:00",
+            "2024-01-01T00:00:00 Z",
+            "2024-01-01T00:00:00ZZ",
+            "0001-01-01T00:00:00+00:01",
+            "9999-12-31T23:59:59-00:01",
+            "20x4-01-01T00:00:00Z",
+        ] {
+            assert_eq!(parse(bad.as_bytes()), Err(Unreadable::Form), "{bad}");
+        }
+    }
+
+    #[test]
+    fn agrees_with_jiff_and_renders_back() {
+        let mut micros = MIN;
+        while micros < MAX {
+            let text = render(micros);
+            assert_eq!(
+                parse(&text),
+                Ok(Instant {
+                    micros,
+                    verbatim: true
+                })
+            );
+            let text = std::str::from_utf8(&text).unwrap();
+            if micros > -62_000_000_000_000_000 && micros < 253_000_000_000_000_000 {
+                assert_eq!(
+                    text.parse::<jiff::Timestamp>().unwrap().as_microsecond(),
+                    micros
+                );
+            }
+            micros += 86_400 * SECOND * 31 + 12_345_678_901;
+        }
+        assert_eq!(&render(MAX), b"9999-12-31T23:59:59.999999Z");
+        assert_eq!(&render(i64::MAX), b"9999-12-31T23:59:59.999999Z");
+    }
+}

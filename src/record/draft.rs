@@ -1,0 +1,184 @@
+//! Records that come from elsewhere than native JSON: a mapping describes one as a [`Draft`], and [`Checker::push`] puts it through
+//! the same rules and the same renderer as a native record, and appends what it came to.
+//!
+//! ```ignore
+//! let members = [(Member::Latitude, Value::Float(47.3)), (Member::Longitude, Value::Float(8.5))];
+//! let draft = Draft { kind: RecordType::Gps, whose: Whose::Device("352093081452251"), datetime_us, members: &members, index: None, original: 0..payload.len() };
+//! checker.push(&draft, devices, now, out);
+//! ```
+//!
+//! A message that is no JSON, or too large, is refused with [`Checker::refuse_unreadable`] and [`Checker::refuse_oversized`], so that
+//! mapped and native topics tell the same story. A mapping's own rejects (stage `Map`) are pushed to `out.outcomes` directly.
+
+use std::ops::Range;
+
+use simd_json::{Node, StaticNode, Tape};
+
+use super::decode::{Checker, Sink};
+use super::judge::Desk;
+use super::members::Member;
+use super::refuse::{self, Place};
+use super::rules::RuleNo;
+use super::validate::Rules;
+use super::view::{Slot, Subject, View, Violation};
+use super::{Decoded, RecordType, SerialOf, datetime};
+
+/// A member's value in a draft.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Value<'a> {
+    /// As if the member were absent.
+    Null,
+    Bool(bool),
+    /// For members of integer type; a [`Value::Float`] is rejected there, even a whole one.
+    Int(i64),
+    /// Rendered in its shortest form that reads back the same. Not finite: rejected.
+    Float(f64),
+    Text(&'a str),
+}
+
+/// Whose record it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whose<'a> {
+    /// A Geotab serial, in any form the rules can normalise.
+    Serial(&'a str),
+    /// A device id, to be resolved through the device registry.
+    Device(&'a str),
+}
+
+/// A record to be, described by values.
+#[derive(Debug, Clone)]
+pub struct Draft<'a> {
+    pub kind: RecordType,
+    pub whose: Whose<'a>,
+    /// Microseconds since the epoch.
+    pub datetime_us: i64,
+    /// Everything but Type, DateTime, SerialNo and DeviceId, in any order.
+    pub members: &'a [(Member, Value<'a>)],
+    /// Its index within the message, when one message makes several records; part of a reject's field path.
+    pub index: Option<usize>,
+    /// The bytes of the payload it was made of; kept in rejects and unknowns.
+    pub original: Range<usize>,
+}
+
+impl Checker {
+    /// Checks the draft and appends one outcome: valid, unknown device, or reject. `now` is microseconds since the epoch.
+    pub fn push(
+        &mut self,
+        draft: &Draft<'_>,
+        devices: &impl SerialOf,
+        now: i64,
+        out: &mut Decoded,
+    ) {
+        let datetime = datetime::render(draft.datetime_us);
+        let datetime = std::str::from_utf8(&datetime).unwrap_or_default();
+        let (whose, id) = match draft.whose {
+            Whose::Serial(serial) => (Member::SerialNo, serial),
+            Whose::Device(id) => (Member::DeviceId, id),
+        };
+        let mut nodes = std::mem::replace(&mut self.tape, Tape(Vec::new()))
+            .reset()
+            .0;
+        let mut seen = 0;
+        let mut violation = None;
+        if !datetime::is_writable(draft.datetime_us) {
+            let about = Subject::Member(Member::DateTime);
+            violation = Some(Violation {
+                rule: RuleNo::DateTimeForm,
+                about,
+            });
+        }
+        for (member, node) in [
+            (Member::Type, Node::String(draft.kind.name())),
+            (Member::DateTime, Node::String(datetime)),
+            (whose, Node::String(id)),
+        ]
+        .into_iter()
+        .chain(
+            draft
+                .members
+                .iter()
+                .filter_map(|&(member, value)| Some((member, value.node()?))),
+        ) {
+            let slot = Slot {
+                node: nodes.len() as u32,
+                at: 0,
+            };
+            nodes.push(node);
+            if seen & member.bit() != 0 {
+                let about = Subject::Repeated(member, slot);
+                violation.get_or_insert(Violation {
+                    rule: RuleNo::MemberDuplicate,
+                    about,
+                });
+                continue;
+            }
+            seen |= member.bit();
+            self.slots[member as usize] = slot;
+        }
+        let view = View {
+            nodes: &nodes,
+            slots: &self.slots,
+            seen,
+            text: None,
+        };
+        self.work.desk.begin(true, 0);
+        let checked = match violation {
+            Some(violation) => Err(violation),
+            None => self.work.desk.check(&self.rules, view, devices, now),
+        };
+        let place = Place {
+            index: draft.index,
+            original: draft.original.clone(),
+        };
+        let mut sink = Sink {
+            outcomes: &mut out.outcomes,
+            notes: &mut out.notes,
+        };
+        self.work
+            .conclude(&self.rules, checked, view, place, &mut sink);
+        self.tape = Tape(nodes).reset();
+        self.work.move_written(out);
+    }
+
+    /// The rules and limits in force.
+    #[must_use]
+    pub fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    /// Appends the reject of a message that the JSON parser refused: empty, not UTF-8, too deep, or no JSON.
+    pub fn refuse_unreadable(&self, payload: &[u8], out: &mut Decoded) {
+        out.outcomes.push(refuse::unreadable(&self.rules, payload));
+    }
+
+    /// Appends the reject of a message above [`Rules::max_message_bytes`].
+    pub fn refuse_oversized(&self, payload: &[u8], out: &mut Decoded) {
+        out.outcomes.push(refuse::oversized(&self.rules, payload));
+    }
+}
+
+impl<'a> Value<'a> {
+    fn node(self) -> Option<Node<'a>> {
+        Some(match self {
+            Value::Null => return None,
+            Value::Bool(value) => Node::Static(StaticNode::Bool(value)),
+            Value::Int(value) => Node::Static(StaticNode::I64(value)),
+            Value::Float(value) => Node::Static(StaticNode::F64(value)),
+            Value::Text(value) => Node::String(value),
+        })
+    }
+}
+
+impl Desk {
+    /// Counts this record's notes.
+    #[cold]
+    pub(super) fn count(&self, notes: &mut Vec<(&'static str, u64)>) {
+        let mut left = self.notes;
+        while left != 0 {
+            if let Some(rule) = RuleNo::from_number(left.trailing_zeros()) {
+                super::note(notes, rule.id());
+            }
+            left &= left - 1;
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! The member names of the twelve record types, and how a name becomes a number.
+//!
+//! Owns the fixed order of members in a rendered record. Pure; knows nothing of rules.
+
+use super::RecordType;
+
+/// A member of a record. The numeric order is the order of a rendered record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Member {
+    Type,
+    DateTime,
+    SerialNo,
+    /// Not the gateway's: the integrator's own id, resolved to `SerialNo` and never sent.
+    DeviceId,
+    Latitude,
+    Longitude,
+    Speed,
+    IsGpsValid,
+    IsIgnitionOn,
+    IsAuxiliary1On,
+    IsAuxiliary2On,
+    IsAuxiliary3On,
+    IsAuxiliary4On,
+    IsAuxiliary5On,
+    IsAuxiliary6On,
+    IsAuxiliary7On,
+    IsAuxiliary8On,
+    X,
+    Y,
+    Z,
+    Code,
+    Value,
+    MessageId,
+    ParameterId,
+    SubsystemId,
+    SuspectParameterNumber,
+    FailureModeIdentifier,
+    OccurrenceCount,
+    SourceAddress,
+    MalfunctionLamp,
+    RedStopLamp,
+    AmberWarningLamp,
+    ProtectWarningLamp,
+    FaultStateActive,
+    KeyType,
+    DriverId,
+    Address,
+    Data,
+    DataType,
+    VehicleIdentificationNumber,
+}
+
+use Member as M;
+
+/// How many members there are.
+pub const COUNT: usize = 40;
+
+/// Every member with its exact name, in [`Member`] order.
+const NAMES: [(Member, &str); COUNT] = [
+    (M::Type, "Type"),
+    (M::DateTime, "DateTime"),
+    (M::SerialNo, "SerialNo"),
+    (M::DeviceId, "DeviceId"),
+    (M::Latitude, "Latitude"),
+    (M::Longitude, "Longitude"),
+    (M::Speed, "Speed"),
+    (M::IsGpsValid, "IsGpsValid"),
+    (M::IsIgnitionOn, "IsIgnitionOn"),
+    (M::IsAuxiliary1On, "IsAuxiliary1On"),
+    (M::IsAuxiliary2On, "IsAuxiliary2On"),
+    (M::IsAuxiliary3On, "IsAuxiliary3On"),
+    (M::IsAuxiliary4On, "IsAuxiliary4On"),
+    (M::IsAuxiliary5On, "IsAuxiliary5On"),
+    (M::IsAuxiliary6On, "IsAuxiliary6On"),
+    (M::IsAuxiliary7On, "IsAuxiliary7On"),
+    (M::IsAuxiliary8On, "IsAuxiliary8On"),
+    (M::X, "X"),
+    (M::Y, "Y"),
+    (M::Z, "Z"),
+    (M::Code, "Code"),
+    (M::Value, "Value"),
+    (M::MessageId, "MessageId"),
+    (M::ParameterId, "ParameterId"),
+    (M::SubsystemId, "SubsystemId"),
+    (M::SuspectParameterNumber, "SuspectParameterNumber"),
+    (M::FailureModeIdentifier, "FailureModeIdentifier"),
+    (M::OccurrenceCount, "OccurrenceCount"),
+    (M::SourceAddress, "SourceAddress"),
+    (M::MalfunctionLamp, "MalfunctionLamp"),
+    (M::RedStopLamp, "RedStopLamp"),
+    (M::AmberWarningLamp, "AmberWarningLamp"),
+    (M::ProtectWarningLamp, "ProtectWarningLamp"),
+    (M::FaultStateActive, "FaultStateActive"),
+    (M::KeyType, "KeyType"),
+    (M::DriverId, "DriverId"),
+    (M::Address, "Address"),
+    (M::Data, "Data"),
+    (M::DataType, "DataType"),
+    (
+        M::VehicleIdentificationNumber,
+        "VehicleIdentificationNumber",
+    ),
+];
+
+impl Member {
+    pub fn all() -> impl Iterator<Item = Self> {
+        NAMES.iter().map(|&(member, _)| member)
+    }
+
+    /// The exact name, PascalCase.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        NAMES[self as usize].1
+    }
+
+    /// The member as a bit of a set.
+    #[must_use]
+    pub const fn bit(self) -> u64 {
+        1 << self as u8
+    }
+
+    /// The member with this number, if there is one.
+    #[must_use]
+    pub fn from_number(number: usize) -> Option<Self> {
+        NAMES.get(number).map(|&(member, _)| member)
+    }
+
+    /// Finds a member by its name, any ASCII case; for settings and mapping files.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        exact(name.as_bytes()).or_else(|| any_case(name.as_bytes()))
+    }
+}
+
+/// The member of exactly this name: by length first, then a comparison or two.
+#[inline]
+pub(super) fn exact(name: &[u8]) -> Option<Member> {
+    macro_rules! among {
+        ($($member:ident)*) => {{
+            $(if name == stringify!($member).as_bytes() {
+                return Some(M::$member);
+            })*
+            None
+        }};
+    }
+    match name.len() {
+        1 => among!(X Y Z),
+        4 => among!(Type Code Data),
+        5 => among!(Speed Value),
+        7 => among!(KeyType Address),
+        8 => among!(DateTime SerialNo Latitude DeviceId DriverId DataType),
+        9 => among!(Longitude MessageId),
+        10 => among!(IsGpsValid),
+        11 => among!(ParameterId SubsystemId RedStopLamp),
+        12 => among!(IsIgnitionOn),
+        13 => among!(SourceAddress),
+        14 => {
+            among!(IsAuxiliary1On IsAuxiliary2On IsAuxiliary3On IsAuxiliary4On IsAuxiliary5On IsAuxiliary6On IsAuxiliary7On IsAuxiliary8On)
+        }
+        15 => among!(OccurrenceCount MalfunctionLamp),
+        16 => among!(FaultStateActive AmberWarningLamp),
+        18 => among!(ProtectWarningLamp),
+        21 => among!(FailureModeIdentifier),
+        22 => among!(SuspectParameterNumber),
+        27 => among!(VehicleIdentificationNumber),
+        _ => None,
+    }
+}
+
+/// The member of this name in any ASCII case.
+#[cold]
+pub(super) fn any_case(name: &[u8]) -> Option<Member> {
+    NAMES
+        .iter()
+        .find(|(_, known)| known.as_bytes().eq_ignore_ascii_case(name))
+        .map(|&(member, _)| member)
+}
+
+/// The record type of exactly this name.
+#[inline]
+pub(super) fn exact_type(name: &[u8]) -> Option<RecordType> {
+    macro_rules! among {
+        ($($kind:ident)*) => {{
+            $(if name == RecordType::$kind.name().as_bytes() {
+                return Some(RecordType::$kind);
+            })*
+            None
+        }};
+    }
+    match name.len() {
+        9 => among!(Gps Vin),
+        12 => among!(Status Binary),
+        15 => among!(Bluetooth),
+        16 => among!(J1939Fault J1708Fault ObdiiFault),
+        18 => among!(Acceleration DriverChange GenericFault),
+        19 => among!(GenericStatus),
+        _ => None,
+    }
+}
+
+/// The record type of this name in any ASCII case.
+#[cold]
+pub(super) fn any_case_type(name: &[u8]) -> Option<RecordType> {
+    RecordType::ALL
+        .into_iter()
+        .find(|kind| kind.name().as_bytes().eq_ignore_ascii_case(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_finds_its_member() {
+        for (number, member) in Member::all().enumerate() {
+            assert_eq!(member as usize, number);
+            let name = member.name();
+            assert_eq!(exact(name.as_bytes()), Some(member), "{name}");
+            let lower = name.to_ascii_lowercase();
+            assert_eq!(exact(lower.as_bytes()), None, "{lower}");
+            assert_eq!(any_case(lower.as_bytes()), Some(member), "{lower}");
+        }
+        assert_eq!(exact(b""), None);
+        assert_eq!(exact(b"Longitudf"), None);
+    }
+
+    #[test]
+    fn every_type_is_found() {
+        for kind in RecordType::ALL {
+            assert_eq!(exact_type(kind.name().as_bytes()), Some(kind));
+            let upper = kind.name().to_ascii_uppercase();
+            assert_eq!(exact_type(upper.as_bytes()), None);
+            assert_eq!(any_case_type(upper.as_bytes()), Some(kind));
+        }
+    }
+}
