@@ -53,7 +53,7 @@ pub struct Header {
     pub confirmed: u64,
     pub bad: u64,
     pub poison: u64,
-    /// What starts the vehicle identification number of a `poison` record.
+    /// The vehicle identification number of every `poison` record.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub poison_marker: String,
 }

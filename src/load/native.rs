@@ -107,7 +107,7 @@ pub fn status(plan: &Plan, device: &Device, draw: &Draw) -> (u32, i64) {
     }
 }
 
-/// The vehicle identification number of a device, with a correct check digit; a refused record's starts with the marker.
+/// The vehicle identification number of a device, with a correct check digit; of a refused record, the marker.
 pub fn put_vin(out: &mut Vec<u8>, plan: &Plan, device: &Device, fate: Fate) {
     const LETTERS: &[u8; 33] = b"0123456789ABCDEFGHJKLMNPRSTUVWXYZ";
     const VALUES: [u32; 33] = [
@@ -117,11 +117,6 @@ pub fn put_vin(out: &mut Vec<u8>, plan: &Plan, device: &Device, fate: Fate) {
     const WEIGHTS: [u32; 17] = [8, 7, 6, 5, 4, 3, 2, 10, 0, 9, 8, 7, 6, 5, 4, 3, 2];
     if fate == Fate::Refused {
         put(out, &plan.poison_marker);
-        put_padded(
-            out,
-            u64::from(device.index),
-            17_usize.saturating_sub(plan.poison_marker.len()),
-        );
         return;
     }
     let mut bits = spread(device.key ^ 0x76_696e);

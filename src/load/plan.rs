@@ -119,7 +119,7 @@ pub struct Plan {
     pub poison_share: f64,
     /// Share of pairs of records whose times are swapped.
     pub late_share: f64,
-    /// Start of the vehicle identification number of a refused record; at most 9 characters.
+    /// The vehicle identification number of every refused record; at most 17 characters.
     pub poison_marker: String,
 }
 
@@ -276,7 +276,7 @@ impl Plan {
     #[must_use]
     pub fn kinds(&self, draw: &Draw) -> &'static [RecordType] {
         if self.shape.is_vendor() {
-            super::vendor::kinds(draw)
+            super::vendor::kinds(self.shape, draw)
         } else {
             const EACH: [[RecordType; 1]; 12] = {
                 let mut each = [[RecordType::Gps]; 12];
@@ -337,7 +337,7 @@ pub(crate) fn sample() -> Plan {
         bad_share: 0.0,
         poison_share: 0.0,
         late_share: 0.0,
-        poison_marker: "REFUSE".to_owned(),
+        poison_marker: "REFUSE00000000000".to_owned(),
     }
 }
 

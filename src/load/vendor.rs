@@ -1,17 +1,27 @@
 //! Messages in the shapes of the mappings that come with the package (`config/mappings`), named by device id.
 //!
-//! A message is a position, or a position with one status; so a message becomes at most one record of a type, and the
-//! identity (serial, type, time) stays unique.
+//! A message is a position, or a position with one status; so it becomes at most one record of a type, and the identity
+//! (serial, type, time) stays unique. A spoiled one is a position alone: mapping goes on with the records that are sound.
 
-use super::native::{Fix, fix, put_vin};
+use super::native::{Fix, fix, status};
 use super::plan::{Device, Draw, Fate, Flaw, Plan, Shape};
-use super::text::{put, put_fixed, put_padded, put_time, put_uint};
+use super::text::{put, put_fixed, put_int, put_padded, put_time, put_uint};
 use crate::record::RecordType;
 
-/// Types of the records a message becomes, in order.
+/// Types of the records a message becomes, in the order of the mappings.
 #[must_use]
-pub fn kinds(_draw: &Draw) -> &'static [RecordType] {
-    &[RecordType::Gps]
+pub fn kinds(shape: Shape, draw: &Draw) -> &'static [RecordType] {
+    if has_status(shape, draw) {
+        &[RecordType::Gps, RecordType::GenericStatus]
+    } else {
+        &[RecordType::Gps]
+    }
+}
+
+/// The generic mapping makes a status of every `ignition`, which a position needs too.
+fn has_status(shape: Shape, draw: &Draw) -> bool {
+    let sound = !matches!(draw.fate, Fate::Rejected(_));
+    sound && (shape == Shape::Generic || draw.kind != RecordType::Gps)
 }
 
 /// Appends one message.
@@ -22,10 +32,11 @@ pub fn put_message(out: &mut Vec<u8>, plan: &Plan, device: &Device, draw: &Draw)
         Fate::Accepted | Fate::Refused => None,
     };
     let fix = fix(plan, device, draw.tick);
-    let _ = (put_vin, flaw);
+    // The status's code and raw value become the vendor's member and unit.
+    let status = has_status(plan.shape, draw).then(|| status(plan, device, draw));
     match plan.shape {
-        Shape::Flespi => put_flespi(out, device, draw, &fix, flaw),
-        Shape::Traccar => put_traccar(out, device, draw, &fix, flaw),
+        Shape::Flespi => put_flespi(out, device, draw, &fix, flaw, status),
+        Shape::Traccar => put_traccar(out, device, draw, &fix, flaw, status),
         Shape::Generic | Shape::Native | Shape::NativeArray => {
             put_generic(out, device, draw, &fix, flaw)
         }
@@ -44,7 +55,18 @@ fn put_latitude(out: &mut Vec<u8>, fix: &Fix, flaw: Option<Flaw>) {
     }
 }
 
-fn put_flespi(out: &mut Vec<u8>, device: &Device, draw: &Draw, fix: &Fix, flaw: Option<Flaw>) {
+fn put_bool(out: &mut Vec<u8>, value: bool) {
+    put(out, if value { "true" } else { "false" });
+}
+
+fn put_flespi(
+    out: &mut Vec<u8>,
+    device: &Device,
+    draw: &Draw,
+    fix: &Fix,
+    flaw: Option<Flaw>,
+    status: Option<(u32, i64)>,
+) {
     put(out, r#"{"ident":""#);
     put(out, device.id());
     put(out, "\"");
@@ -64,13 +86,40 @@ fn put_flespi(out: &mut Vec<u8>, device: &Device, draw: &Draw, fix: &Fix, flaw: 
     put_fixed(out, i64::from(fix.speed_dkmh), 1);
     put(out, r#","position.valid":true,"position.satellites":"#);
     put_uint(out, 6 + draw.bits % 12);
-    put(out, r#","engine.ignition.status":"#);
-    put(out, if fix.ignition { "true}" } else { "false}" });
+    put(out, r#","movement.status":"#);
+    put_bool(out, fix.ignition);
+    match status {
+        None => {}
+        Some((5, raw)) => {
+            put(out, r#","can.vehicle.mileage":"#);
+            put_fixed(out, raw, 1);
+        }
+        Some((98, raw)) => {
+            put(out, r#","can.fuel.level":"#);
+            put_int(out, raw * 100 / 256);
+        }
+        Some((107, raw)) => {
+            put(out, r#","can.engine.rpm":"#);
+            put_int(out, raw / 4);
+        }
+        Some(_) => {
+            put(out, r#","engine.ignition.status":"#);
+            put_bool(out, fix.ignition);
+        }
+    }
+    out.push(b'}');
 }
 
-fn put_traccar(out: &mut Vec<u8>, device: &Device, draw: &Draw, fix: &Fix, flaw: Option<Flaw>) {
+fn put_traccar(
+    out: &mut Vec<u8>,
+    device: &Device,
+    draw: &Draw,
+    fix: &Fix,
+    flaw: Option<Flaw>,
+    status: Option<(u32, i64)>,
+) {
     put(out, r#"{"position":{"id":"#);
-    put_uint(out, draw.tick);
+    put_uint(out, draw.tick + 1);
     put(out, r#","deviceId":"#);
     put_uint(out, u64::from(device.index) + 1);
     put(out, r#","protocol":"teltonika""#);
@@ -89,11 +138,30 @@ fn put_traccar(out: &mut Vec<u8>, device: &Device, draw: &Draw, fix: &Fix, flaw:
     put(out, r#","longitude":"#);
     put_fixed(out, (fix.longitude * 1e5) as i64, 5);
     put(out, r#","altitude":0.0,"speed":"#);
-    // Knots.
+    // Tenths of km/h to thousandths of a knot.
     put_fixed(out, (f64::from(fix.speed_dkmh) * 100.0 / 1.852) as i64, 3);
-    put(out, r#","course":0.0,"attributes":{"ignition":"#);
-    put(out, if fix.ignition { "true}}," } else { "false}}," });
-    put(out, r#""device":{"id":"#);
+    put(out, r#","course":0.0,"attributes":{"motion":"#);
+    put_bool(out, fix.ignition);
+    match status {
+        None => {}
+        Some((5, raw)) => {
+            put(out, r#","odometer":"#);
+            put_int(out, raw * 100);
+        }
+        Some((98, raw)) => {
+            put(out, r#","fuelLevel":"#);
+            put_int(out, raw * 100 / 256);
+        }
+        Some((107, raw)) => {
+            put(out, r#","rpm":"#);
+            put_int(out, raw / 4);
+        }
+        Some(_) => {
+            put(out, r#","ignition":"#);
+            put_bool(out, fix.ignition);
+        }
+    }
+    put(out, r#"}},"device":{"id":"#);
     put_uint(out, u64::from(device.index) + 1);
     put(out, r#","name":"unit "#);
     put_padded(out, u64::from(device.index), 6);
@@ -103,7 +171,7 @@ fn put_traccar(out: &mut Vec<u8>, device: &Device, draw: &Draw, fix: &Fix, flaw:
 }
 
 fn put_generic(out: &mut Vec<u8>, device: &Device, draw: &Draw, fix: &Fix, flaw: Option<Flaw>) {
-    put(out, r#"{"device_id":""#);
+    put(out, r#"{"device":""#);
     put(out, device.id());
     put(out, "\"");
     match flaw {
@@ -121,6 +189,9 @@ fn put_generic(out: &mut Vec<u8>, device: &Device, draw: &Draw, fix: &Fix, flaw:
     put_fixed(out, (fix.longitude * 1e5) as i64, 5);
     put(out, r#","speed":"#);
     put_fixed(out, i64::from(fix.speed_dkmh), 1);
-    put(out, r#","ignition":"#);
-    put(out, if fix.ignition { "true}" } else { "false}" });
+    if flaw.is_none() {
+        put(out, r#","ignition":"#);
+        put_bool(out, fix.ignition);
+    }
+    out.push(b'}');
 }
