@@ -101,6 +101,19 @@ impl Settings {
         }
     }
 
+    /// The sections the pipeline obeys.
+    pub fn pipeline(&self) -> pipeline::Config {
+        pipeline::Config {
+            kafka: self.kafka.clone(),
+            input: self.input.clone(),
+            topics: self.topics.clone(),
+            gate: self.gate.clone(),
+            batch: self.batch.clone(),
+            memory: self.memory.clone(),
+            guard: self.guard.clone(),
+        }
+    }
+
     /// Every key there is, with its kind.
     pub fn schema() -> Schema {
         schema::of::<Self>()

@@ -1,15 +1,202 @@
-//! `dig-ingest check`.
+//! `dig-ingest check`: are the settings right, does the job fit into its memory, and with `--connect`: does what the
+//! settings name answer.
+//!
+//! Changes nothing anywhere, and reads no telemetry.
 
+mod broker;
+
+use std::fmt::Write as _;
+use std::io::Write as _;
 use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use serde::Serialize;
+use serde_json::json;
+
+use crate::config::memory::Formula;
+use crate::config::{ConfigArgs, Settings};
 
 /// Arguments of `dig-ingest check`.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+#[command(after_help = "Examples:
+  dig-ingest check --config config/dig-ingest.toml
+  dig-ingest check --config config/dig-ingest.toml --connect
+  dig-ingest check --set kafka.brokers=broker-1:9092 --connect --report json
+  dig-ingest check --partitions 64 --set memory.limit_bytes=1073741824")]
+pub struct Args {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Ask the broker for the topics and log in at the gateway.
+    #[arg(long)]
+    connect: bool,
+    /// Seconds that each of these may take.
+    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
+    timeout_s: u64,
+    /// Partitions one instance may own, for the memory formula; `--connect` counts them itself.
+    #[arg(long, value_name = "N")]
+    partitions: Option<u64>,
+    /// Print all settings as they hold, secrets hidden.
+    #[arg(long)]
+    show: bool,
+    /// How the result is written to stdout.
+    #[arg(long, value_enum, default_value_t = Report::Text)]
+    report: Report,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Report {
+    /// Lines for people.
+    Text,
+    /// One JSON object.
+    Json,
+}
+
+/// One thing that was tried.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+struct Tried {
+    ok: bool,
+    /// What was tried: `broker`, `topic telemetry`.
+    subject: String,
+    /// What was found.
+    found: String,
+    /// What to do about it; empty when all is well.
+    remedy: String,
+}
+
+impl Tried {
+    fn good(subject: impl Into<String>, found: impl Into<String>) -> Self {
+        Self {
+            ok: true,
+            subject: subject.into(),
+            found: found.into(),
+            remedy: String::new(),
+        }
+    }
+
+    fn bad(
+        subject: impl Into<String>,
+        found: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        Self {
+            ok: false,
+            subject: subject.into(),
+            found: found.into(),
+            remedy: remedy.into(),
+        }
+    }
+}
 
 /// Runs the command.
 ///
 /// # Errors
-/// Whatever keeps the command from doing its work, with its chain.
-pub async fn run(_args: Args) -> anyhow::Result<ExitCode> {
-    anyhow::bail!("not built yet")
+/// Stdout cannot be written. What is wrong with the job is no error but the result, and the exit code says it.
+pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let settings = match args.config.load() {
+        Ok(settings) => settings,
+        Err(error) => {
+            if args.report == Report::Json {
+                let problems: Vec<_> = error.0.iter().map(ToString::to_string).collect();
+                print(&format!(
+                    "{}\n",
+                    json!({ "ok": false, "problems": problems })
+                ))?;
+            } else {
+                print(&format!("failed  settings\n{error}\n"))?;
+            }
+            return Ok(ExitCode::FAILURE);
+        }
+    };
+    let mut tried = vec![Tried::good(
+        "settings",
+        "every key is known and every value in its bounds",
+    )];
+    let mut partitions = args.partitions;
+    if args.connect {
+        let timeout = Duration::from_secs(args.timeout_s.max(1));
+        let asked = settings.clone();
+        let (lines, counted) =
+            tokio::task::spawn_blocking(move || broker::ask(&asked, timeout)).await?;
+        tried.extend(lines);
+        partitions = partitions.or(counted);
+    }
+    let formula = settings.memory_formula(partitions.unwrap_or(1));
+    tried.push(fits(&formula, partitions.is_some()));
+    let ok = tried.iter().all(|one| one.ok);
+    print(&match args.report {
+        Report::Json => {
+            let settings = shown(&settings, args.show);
+            let report =
+                json!({ "ok": ok, "checks": tried, "memory": formula, "settings": settings });
+            format!("{report}\n")
+        }
+        Report::Text => text(&settings, &tried, &formula, args.show),
+    })?;
+    Ok(if ok {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// Writes to stdout; a reader that went away is an error like any other, not a panic.
+fn print(text: &str) -> anyhow::Result<()> {
+    std::io::stdout()
+        .write_all(text.as_bytes())
+        .context("cannot write to stdout")
+}
+
+fn shown(settings: &Settings, show: bool) -> Option<toml::Table> {
+    show.then(|| settings.redacted().parse().ok()).flatten()
+}
+
+fn fits(formula: &Formula, counted: bool) -> Tried {
+    let assumed = if counted {
+        ""
+    } else {
+        "; one partition assumed, give --partitions N or --connect"
+    };
+    let bound = match formula.limit_bytes {
+        0 => "no limit is set (memory.limit_bytes)".to_owned(),
+        limit => format!("limit {limit} bytes"),
+    };
+    let found = format!(
+        "at most {} bytes for {} partitions, {bound}{assumed}",
+        formula.total_bytes, formula.partitions
+    );
+    match formula.check() {
+        Ok(()) => Tried::good("memory", found),
+        Err(error) => {
+            let remedy = error
+                .0
+                .first()
+                .map_or_else(String::new, |problem| problem.remedy.clone());
+            Tried::bad("memory", found, remedy)
+        }
+    }
+}
+
+fn text(settings: &Settings, tried: &[Tried], formula: &Formula, show: bool) -> String {
+    let mut out = String::new();
+    // Writing into a string cannot fail.
+    if show {
+        let _ = writeln!(out, "{}", settings.redacted());
+    }
+    let width = tried.iter().map(|one| one.subject.len()).max().unwrap_or(0);
+    for one in tried {
+        let word = if one.ok { "ok" } else { "failed" };
+        let _ = write!(out, "{word:<7} {:<width$}  {}", one.subject, one.found);
+        let _ = if one.remedy.is_empty() {
+            writeln!(out)
+        } else {
+            writeln!(out, "; {}", one.remedy)
+        };
+    }
+    let _ = writeln!(out, "\nmemory formula");
+    for term in &formula.terms {
+        let _ = writeln!(out, "  {:<24} {:>16}  {}", term.name, term.bytes, term.how);
+    }
+    let _ = writeln!(out, "  {:<24} {:>16}", "total", formula.total_bytes);
+    out
 }
