@@ -1,0 +1,411 @@
+//! How fast requests go. Inside the retry loop, so that retries count: circuit -> rate -> concurrency -> send.
+//!
+//! Owns one [`Pacing`] per remote service, shared by all workers: the circuit, the concurrency limit and the rates.
+//! [`Pacing::slot`] is the right to hold a packed request; [`Pacing::pass`] is the right to send it once. Both are
+//! move-only and come back when dropped, so a cancelled worker leaves nothing behind. No queue: waiters wait.
+//! Slots are given in the order they were asked for.
+//!
+//! The lock around the state machines is held for a few assignments, never across an await: every worker needs the
+//! answer of one state at once, and a task between them would cost two hops per request.
+
+pub mod aimd;
+pub mod circuit;
+pub mod rate;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+
+use self::aimd::Aimd;
+use self::circuit::{Circuit, Pass, Signal, State};
+use self::rate::Rates;
+use crate::ops::metrics::upload as metrics;
+
+/// Settings of pacing (`[pacing]`). Rates are for the whole cluster: each instance takes its share of partitions.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Requests per second of all instances together; 0 is no limit.
+    pub requests_per_s: f64,
+    /// Records per second of all instances together; 0 is no limit.
+    pub records_per_s: f64,
+    /// Body bytes per second of all instances together; 0 is no limit.
+    pub bytes_per_s: f64,
+    /// Requests out at once: never fewer than this.
+    pub concurrency_floor: u32,
+    /// Requests out at once: at start.
+    pub concurrency_start: u32,
+    /// Requests out at once: never more than this.
+    pub concurrency_cap: u32,
+    /// Failures in a row (of all workers together) that open the circuit.
+    pub failures_to_open: u32,
+    /// Milliseconds before the first probe of an open circuit; doubles from probe to probe.
+    pub probe_interval_ms: u64,
+    /// Milliseconds between probes at most.
+    pub probe_interval_max_ms: u64,
+    /// Probes out at once.
+    pub probes: u32,
+    /// Successful probes that close the circuit.
+    pub probes_to_close: u32,
+    /// Records in a probe at most.
+    pub probe_records: u32,
+    /// Milliseconds every worker pauses after a 429 or 503 without `Retry-After`; doubles from answer to answer.
+    pub throttle_pause_ms: u64,
+    /// Seconds a `Retry-After` is obeyed at most.
+    pub retry_after_max_s: u64,
+    /// Seconds between probes while the address or the contract seems wrong (404, 405, 415, redirects ...).
+    pub misconfigured_pause_s: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            requests_per_s: 0.0,
+            records_per_s: 0.0,
+            bytes_per_s: 0.0,
+            concurrency_floor: 1,
+            concurrency_start: 2,
+            concurrency_cap: 8,
+            failures_to_open: 5,
+            probe_interval_ms: 1_000,
+            probe_interval_max_ms: 10_000,
+            probes: 1,
+            probes_to_close: 2,
+            probe_records: 20,
+            throttle_pause_ms: 1_000,
+            retry_after_max_s: 900,
+            misconfigured_pause_s: 60,
+        }
+    }
+}
+
+impl Config {
+    /// # Errors
+    /// The first setting out of its bounds, with the remedy.
+    pub fn check(&self) -> anyhow::Result<()> {
+        for (name, rate) in [
+            ("requests_per_s", self.requests_per_s),
+            ("records_per_s", self.records_per_s),
+            ("bytes_per_s", self.bytes_per_s),
+        ] {
+            anyhow::ensure!(rate.is_finite() && rate >= 0.0, "[pacing] {name} = {rate}: use 0 (no limit) or a positive number");
+        }
+        for (name, count) in [
+            ("concurrency_floor", self.concurrency_floor),
+            ("failures_to_open", self.failures_to_open),
+            ("probes", self.probes),
+            ("probes_to_close", self.probes_to_close),
+            ("probe_records", self.probe_records),
+        ] {
+            anyhow::ensure!(count >= 1, "[pacing] {name} = 0: use 1 or more");
+        }
+        anyhow::ensure!(self.probe_interval_ms >= 1, "[pacing] probe_interval_ms = 0: use 1 or more");
+        anyhow::ensure!(
+            self.concurrency_floor <= self.concurrency_start && self.concurrency_start <= self.concurrency_cap,
+            "[pacing] concurrency: floor {} <= start {} <= cap {} does not hold",
+            self.concurrency_floor,
+            self.concurrency_start,
+            self.concurrency_cap
+        );
+        anyhow::ensure!(
+            self.concurrency_cap <= 1_024,
+            "[pacing] concurrency_cap = {}: use at most 1024",
+            self.concurrency_cap
+        );
+        Ok(())
+    }
+}
+
+/// What operators and the guard see of pacing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Status {
+    /// `closed`, `open` or `probing`.
+    pub circuit: &'static str,
+    /// The circuit opened because the address or the contract seems wrong.
+    pub misconfigured: bool,
+    /// Nobody sends for this many milliseconds more.
+    pub paused_ms: u64,
+    /// Requests that may be out at once now.
+    pub limit: usize,
+    /// Requests that are out.
+    pub out: usize,
+}
+
+struct Gate {
+    circuit: Circuit,
+    aimd: Aimd,
+    out: usize,
+    /// Slots there are; `owed` of them are to be taken away when they come back.
+    slots: usize,
+    owed: usize,
+}
+
+/// See the module.
+pub struct Pacing {
+    config: Config,
+    gate: Mutex<Gate>,
+    rates: Mutex<Arc<Rates>>,
+    slots: Arc<Semaphore>,
+    changed: Notify,
+}
+
+/// The right to hold one packed request. Dropped, it comes back.
+pub struct Slot {
+    pacing: Arc<Pacing>,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+/// The right to send once. Dropped before [`Ticket::start`] it is as if never given; dropped after, the request counts
+/// as lost.
+pub struct Ticket<'a> {
+    pacing: &'a Pacing,
+    era: u64,
+    probe: bool,
+    /// The limit was in use when this was given.
+    saturated: bool,
+    started: Option<Instant>,
+    ended: bool,
+}
+
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Every critical section leaves the state whole, so a panic elsewhere does not spoil it.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Pacing {
+    #[must_use]
+    pub fn new(config: Config) -> Arc<Self> {
+        let aimd = Aimd::new(config.concurrency_floor, config.concurrency_start, config.concurrency_cap);
+        let slots = aimd.limit();
+        metrics::set_concurrency(slots);
+        metrics::set_circuit(State::Closed.name());
+        Arc::new(Self {
+            rates: Mutex::new(Arc::new(rates(&config, 1.0))),
+            gate: Mutex::new(Gate { circuit: Circuit::default(), aimd, out: 0, slots, owed: 0 }),
+            slots: Arc::new(Semaphore::new(slots)),
+            changed: Notify::new(),
+            config,
+        })
+    }
+
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// This instance now owns `assigned` of `total` partitions; the rates follow. The limiters start full: a change
+    /// gives at most one second's worth of extra requests.
+    pub fn set_share(&self, assigned: u32, total: u32) {
+        let share = f64::from(assigned.clamp(1, total.max(1))) / f64::from(total.max(1));
+        *locked(&self.rates) = Arc::new(rates(&self.config, share));
+    }
+
+    /// Waits for the right to hold a packed request, in order of asking. Cancelled, it leaves nothing.
+    pub async fn slot(self: &Arc<Self>) -> Slot {
+        // The semaphore is never closed; were it, `None` is a slot that nobody counts.
+        let permit = Arc::clone(&self.slots).acquire_owned().await.ok();
+        Slot { pacing: Arc::clone(self), permit }
+    }
+
+    /// Waits for the right to send one request. Cancelled, it leaves nothing.
+    pub async fn pass(&self) -> Ticket<'_> {
+        loop {
+            let mut changed = std::pin::pin!(self.changed.notified());
+            // Listening begins before asking: no wake-up is missed.
+            changed.as_mut().enable();
+            match self.ask() {
+                Ok(ticket) => return ticket,
+                Err(Some(until)) => {
+                    tokio::select! {
+                        () = tokio::time::sleep_until(until.into()) => {}
+                        () = changed => {}
+                    }
+                }
+                Err(None) => changed.await,
+            }
+        }
+    }
+
+    fn ask(&self) -> Result<Ticket<'_>, Option<Instant>> {
+        let mut gate = locked(&self.gate);
+        if gate.out >= gate.aimd.limit() {
+            return Err(None);
+        }
+        let before = gate.circuit.state();
+        let pass = gate.circuit.ask(&self.config, now());
+        if before != gate.circuit.state() {
+            metrics::set_circuit(gate.circuit.state().name());
+        }
+        match pass {
+            Pass::Go | Pass::Probe => {
+                gate.out += 1;
+                let saturated = gate.out >= gate.aimd.limit();
+                let era = gate.circuit.era();
+                Ok(Ticket { pacing: self, era, probe: pass == Pass::Probe, saturated, started: None, ended: false })
+            }
+            Pass::Wait(until) => Err(Some(until)),
+            Pass::Full => Err(None),
+        }
+    }
+
+    /// Waits until the rates let one request of this size go. Cancelled, what was drawn is spent.
+    pub async fn take(&self, records: u32, bytes: usize) {
+        let rates = Arc::clone(&locked(&self.rates));
+        rates.take(records, bytes).await;
+    }
+
+    /// Whether everybody may send: then a failed request waits for itself instead of for the circuit.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        locked(&self.gate).circuit.state() == State::Closed
+    }
+
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let gate = locked(&self.gate);
+        let paused = gate.circuit.waits_until().map_or(Duration::ZERO, |until| until.saturating_duration_since(now()));
+        Status {
+            circuit: gate.circuit.state().name(),
+            misconfigured: gate.circuit.misconfigured(),
+            paused_ms: u64::try_from(paused.as_millis()).unwrap_or(u64::MAX),
+            limit: gate.aimd.limit(),
+            out: gate.out,
+        }
+    }
+
+    /// Brings the number of slots to the limit.
+    fn resize(&self, gate: &mut Gate) {
+        let limit = gate.aimd.limit();
+        let mut there = gate.slots - gate.owed;
+        if there < limit {
+            let forgiven = gate.owed.min(limit - there);
+            gate.owed -= forgiven;
+            there += forgiven;
+            self.slots.add_permits(limit - there);
+            gate.slots += limit - there;
+        } else if there > limit {
+            let surplus = there - limit;
+            let taken = self.slots.forget_permits(surplus);
+            gate.slots -= taken;
+            gate.owed += surplus - taken;
+        }
+        metrics::set_concurrency(limit);
+    }
+}
+
+fn rates(config: &Config, share: f64) -> Rates {
+    Rates::new(config.requests_per_s, config.records_per_s, config.bytes_per_s, share)
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let mut gate = locked(&self.pacing.gate);
+        if gate.owed > 0
+            && let Some(permit) = self.permit.take()
+        {
+            gate.owed -= 1;
+            gate.slots -= 1;
+            permit.forget();
+        }
+    }
+}
+
+impl Ticket<'_> {
+    #[must_use]
+    pub fn is_probe(&self) -> bool {
+        self.probe
+    }
+
+    /// Marks the request as sent from now on. False when the circuit changed since the ticket was given: then it must
+    /// not be sent, and the ticket is to be dropped.
+    pub fn start(&mut self) -> bool {
+        let gate = locked(&self.pacing.gate);
+        let open = match gate.circuit.waits_until() {
+            Some(until) => now() < until,
+            None => false,
+        };
+        if gate.circuit.era() != self.era || open {
+            drop(gate);
+            return false;
+        }
+        self.started = Some(now());
+        true
+    }
+
+    /// The request ended.
+    pub fn end(mut self, signal: Signal) {
+        self.ended = true;
+        let pacing = self.pacing;
+        let mut gate = locked(&pacing.gate);
+        gate.out = gate.out.saturating_sub(1);
+        let before = gate.circuit.state();
+        let closed = gate.circuit.ended(&pacing.config, now(), self.era, signal, &mut rand::rng());
+        match signal {
+            Signal::Good => gate.aimd.succeeded(self.saturated),
+            Signal::Throttled { .. } | Signal::Failed { overload: true, .. } => {
+                if let Some(started) = self.started {
+                    gate.aimd.overloaded(started, now());
+                }
+            }
+            Signal::Neutral | Signal::Failed { overload: false, .. } | Signal::Misconfigured => {}
+        }
+        if closed {
+            gate.aimd.restart();
+        }
+        pacing.resize(&mut gate);
+        pacing.announce(before, &gate);
+        drop(gate);
+        pacing.changed.notify_waiters();
+    }
+}
+
+impl Drop for Ticket<'_> {
+    fn drop(&mut self) {
+        if self.ended {
+            return;
+        }
+        let pacing = self.pacing;
+        let mut gate = locked(&pacing.gate);
+        gate.out = gate.out.saturating_sub(1);
+        let before = gate.circuit.state();
+        if self.started.is_some() {
+            gate.circuit.lost(&pacing.config, now(), self.era, &mut rand::rng());
+        } else {
+            gate.circuit.unsent(self.era);
+        }
+        pacing.announce(before, &gate);
+        drop(gate);
+        pacing.changed.notify_waiters();
+    }
+}
+
+impl Pacing {
+    /// Says once when the circuit changes: this is what an operator must know first.
+    fn announce(&self, before: State, gate: &Gate) {
+        let after = gate.circuit.state();
+        if before == after {
+            return;
+        }
+        metrics::set_circuit(after.name());
+        match after {
+            State::Open if before == State::Closed => {
+                metrics::count_circuit_opened();
+                tracing::error!(
+                    misconfigured = gate.circuit.misconfigured(),
+                    "the gateway does not work: nothing is sent but probes; nothing is lost, records wait"
+                );
+            }
+            State::Closed => tracing::info!("the gateway works again"),
+            State::Open | State::Probing => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
