@@ -32,7 +32,13 @@ impl Decoder {
     /// Decodes, validates and appends one message's records to `out`, one outcome per record, in message order.
     ///
     /// `payload` is `None` for a tombstone. A tombstone and an empty array append nothing. `now` is microseconds since the epoch.
-    pub fn decode(&mut self, payload: Option<&[u8]>, devices: &impl SerialOf, now: i64, out: &mut Decoded) {
+    pub fn decode(
+        &mut self,
+        payload: Option<&[u8]>,
+        devices: &impl SerialOf,
+        now: i64,
+        out: &mut Decoded,
+    ) {
         let _ = (payload, devices, now, out);
     }
 }

@@ -143,7 +143,11 @@ pub struct Reject {
 
 impl fmt::Display for Reject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {} = {} (expected {})", self.rule, self.field, self.value, self.bound)
+        write!(
+            f,
+            "{}: {} = {} (expected {})",
+            self.rule, self.field, self.value, self.bound
+        )
     }
 }
 
@@ -197,7 +201,11 @@ impl Decoded {
     }
 
     pub fn note(&mut self, rule: &'static str) {
-        match self.notes.iter_mut().find(|(id, _)| std::ptr::eq(*id, rule) || *id == rule) {
+        match self
+            .notes
+            .iter_mut()
+            .find(|(id, _)| std::ptr::eq(*id, rule) || *id == rule)
+        {
             Some((_, count)) => *count += 1,
             None => self.notes.push((rule, 1)),
         }
