@@ -76,7 +76,9 @@ pub fn course(reply: Result<u16, &Failure>) -> Course {
         Ok(408 | 502 | 504) => Course::Again { ambiguous: true },
         Ok(500..=599) => Course::Again { ambiguous: true },
         Ok(_) => Course::Misconfigured,
-        Err(failure) => Course::Again { ambiguous: failure.may_have_effects() },
+        Err(failure) => Course::Again {
+            ambiguous: failure.may_have_effects(),
+        },
     }
 }
 
@@ -91,12 +93,19 @@ pub struct Backoff {
 impl Backoff {
     #[must_use]
     pub fn new(first: Duration, cap: Duration) -> Self {
-        Self { first, cap: cap.max(first), step: 0 }
+        Self {
+            first,
+            cap: cap.max(first),
+            step: 0,
+        }
     }
 
     /// The next wait.
     pub fn next(&mut self, dice: &mut impl Rng) -> Duration {
-        let whole = self.first.saturating_mul(1 << self.step.min(30)).min(self.cap);
+        let whole = self
+            .first
+            .saturating_mul(1 << self.step.min(30))
+            .min(self.cap);
         self.step = self.step.saturating_add(1);
         whole.mul_f64(dice.random_range(0.5..=1.0))
     }
@@ -114,17 +123,31 @@ pub fn retry_after(value: &str, now_s: i64) -> Option<Duration> {
     let value = value.trim();
     if !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit()) {
         // More digits than fit is "very long"; the caller caps.
-        return Some(Duration::from_secs(value.parse().unwrap_or(u64::from(u32::MAX))));
+        return Some(Duration::from_secs(
+            value.parse().unwrap_or(u64::from(u32::MAX)),
+        ));
     }
     let at = http_date(value)?;
     Some(Duration::from_secs(u64::try_from(at - now_s).unwrap_or(0)))
 }
 
 fn http_date(value: &str) -> Option<i64> {
-    const FORMS: [&str; 3] = ["%a, %d %b %Y %H:%M:%S GMT", "%A, %d-%b-%y %H:%M:%S GMT", "%a %b %e %H:%M:%S %Y"];
+    const FORMS: [&str; 3] = [
+        "%a, %d %b %Y %H:%M:%S GMT",
+        "%A, %d-%b-%y %H:%M:%S GMT",
+        "%a %b %e %H:%M:%S %Y",
+    ];
     FORMS.iter().find_map(|form| {
-        let parsed = jiff::fmt::strtime::parse(form, value).ok()?.to_datetime().ok()?;
-        Some(jiff::tz::TimeZone::UTC.to_timestamp(parsed).ok()?.as_second())
+        let parsed = jiff::fmt::strtime::parse(form, value)
+            .ok()?
+            .to_datetime()
+            .ok()?;
+        Some(
+            jiff::tz::TimeZone::UTC
+                .to_timestamp(parsed)
+                .ok()?
+                .as_second(),
+        )
     })
 }
 
@@ -132,7 +155,7 @@ fn http_date(value: &str) -> Option<i64> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use rand::{Rng, SeedableRng, rngs::StdRng};
+    use rand::{SeedableRng, rngs::StdRng};
 
     #[test]
     fn the_outcome_table_row_by_row() {
@@ -165,27 +188,54 @@ mod tests {
             assert_eq!(course(Ok(*status)), *expected, "status {status}");
         }
         let text = String::new;
-        assert_eq!(course(Err(&Failure::Connect(text()))), Course::Again { ambiguous: false });
-        assert_eq!(course(Err(&Failure::Timeout(text()))), Course::Again { ambiguous: true });
-        assert_eq!(course(Err(&Failure::Cut(text()))), Course::Again { ambiguous: true });
+        assert_eq!(
+            course(Err(&Failure::Connect(text()))),
+            Course::Again { ambiguous: false }
+        );
+        assert_eq!(
+            course(Err(&Failure::Timeout(text()))),
+            Course::Again { ambiguous: true }
+        );
+        assert_eq!(
+            course(Err(&Failure::Cut(text()))),
+            Course::Again { ambiguous: true }
+        );
     }
 
     #[test]
     fn only_2xx_is_success() {
         for status in 0..=999 {
-            assert_eq!(course(Ok(status)) == Course::Accepted, (200..300).contains(&status), "status {status}");
+            assert_eq!(
+                course(Ok(status)) == Course::Accepted,
+                (200..300).contains(&status),
+                "status {status}"
+            );
         }
     }
 
     #[test]
     fn retry_after_in_all_forms() {
         let now = 784_111_770; // Sun, 06 Nov 1994 08:49:30 GMT
-        for value in ["7", "Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994"]
-        {
-            assert_eq!(retry_after(value, now), Some(Duration::from_secs(7)), "{value}");
+        for value in [
+            "7",
+            "Sun, 06 Nov 1994 08:49:37 GMT",
+            "Sunday, 06-Nov-94 08:49:37 GMT",
+            "Sun Nov  6 08:49:37 1994",
+        ] {
+            assert_eq!(
+                retry_after(value, now),
+                Some(Duration::from_secs(7)),
+                "{value}"
+            );
         }
-        assert_eq!(retry_after("Sun, 06 Nov 1994 08:49:37 GMT", now + 60), Some(Duration::ZERO));
-        assert_eq!(retry_after("99999999999999999999999", now), Some(Duration::from_secs(u64::from(u32::MAX))));
+        assert_eq!(
+            retry_after("Sun, 06 Nov 1994 08:49:37 GMT", now + 60),
+            Some(Duration::ZERO)
+        );
+        assert_eq!(
+            retry_after("99999999999999999999999", now),
+            Some(Duration::from_secs(u64::from(u32::MAX)))
+        );
         for value in ["", "soon", "-5", "1.5", "Sun, 99 Nov 1994 08:49:37 GMT"] {
             assert_eq!(retry_after(value, now), None, "{value}");
         }

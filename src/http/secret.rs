@@ -30,7 +30,11 @@ impl Secret {
 
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.0.is_empty() { "<empty>" } else { PLACEHOLDER })
+        f.write_str(if self.0.is_empty() {
+            "<empty>"
+        } else {
+            PLACEHOLDER
+        })
     }
 }
 
@@ -59,7 +63,10 @@ mod tests {
     #[test]
     fn c1_a_secret_never_shows() {
         let secret = Secret::new("hunter2");
-        let shown = format!("{secret:?} {secret} {}", serde_json::to_string(&secret).unwrap());
+        let shown = format!(
+            "{secret:?} {secret} {}",
+            serde_json::to_string(&secret).unwrap()
+        );
         assert!(!shown.contains("hunter2"), "{shown}");
         assert_eq!(secret.expose(), "hunter2");
     }

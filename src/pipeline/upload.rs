@@ -1,25 +1,523 @@
-//! stub
-use super::request::{Request, Verdicts};
+//! Takes a request to the gateway until every record has its verdict.
+//!
+//! Owns the outcome table's actions: what is retried goes again with the same bytes, for ever; 400 and 413 split; a
+//! rejected token is renewed; a wrong address pauses everybody. Invariants:
+//! * S1: parts of a request go one after the other, left first ([`Split`]).
+//! * U-a: only 2xx is acceptance; nothing but 400 and 413 of a single record is refusal.
+//! * U-b: every attempt, also a retry, passes circuit, rates and concurrency.
+//!
+//! No queue: the caller holds a [`Slot`] before it packs, and keeps it through the retries. On `stop` no new attempt
+//! starts; the one in flight is waited for. Dropping the future leaves that one's end unknown: its records may have
+//! been taken.
+
+use std::future::Future;
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-pub struct Slot;
-pub struct Uploader;
-pub struct Abandoned;
-impl Uploader {
+
+use super::request::{Request, Verdicts};
+use super::split::{MAX_RECORDS, Split};
+use crate::dig::{self, Answer, Client, Closed, Session, Token};
+use crate::http::pacing::circuit::Signal;
+use crate::http::pacing::{self, Pacing};
+use crate::http::retry::{self, Backoff, Course, Failure};
+use crate::ops::metrics::upload as metrics;
+
+pub use crate::http::pacing::Slot;
+
+/// A 413 never teaches a limit below this; a request still smaller is cut for itself.
+const LEAST_BYTES: usize = 4 * 1024;
+
+/// Settings of the upload (`[upload]`).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Milliseconds before the first retry of a request that failed while the gateway works; doubles.
+    pub backoff_ms: u64,
+    /// Milliseconds between such retries at most.
+    pub backoff_max_ms: u64,
+    /// Seconds a byte limit learnt from a 413 is remembered.
+    pub byte_limit_memory_s: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            backoff_ms: 250,
+            backoff_max_ms: 30_000,
+            byte_limit_memory_s: 600,
+        }
+    }
+}
+
+/// The upload ended before every record had its verdict: none of the request's records may be settled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the upload was stopped")]
+pub struct Abandoned {
+    /// The gateway has, or may have, accepted some of the records: whoever sends them again may repeat them.
+    pub may_have_effects: bool,
+}
+
+/// What operators and the dead-letter guard see, as it happens: not only once requests are done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Status {
+    pub pacing: pacing::Status,
+    pub session: dig::session::Status,
+    /// Bytes a body may have now.
+    pub max_bytes: usize,
+    /// Records accepted and refused since the start.
+    pub accepted: u64,
+    pub refused: u64,
+    /// 400 answers in a row of all workers, without an acceptance between them.
+    pub refused_in_a_row: u64,
+    /// Attempts whose records may or may not have been taken.
+    pub ambiguous: u64,
+    /// The last answer that was no success: status (0 for none at all) and text.
+    pub last_trouble: Option<(u16, String)>,
+}
+
+/// The way to the gateway. A trait so that the loop is tested with a paused clock and no sockets.
+pub trait Line: Send + Sync {
+    fn token(&self) -> impl Future<Output = Result<Token, Closed>> + Send;
+    fn post(
+        &self,
+        body: Bytes,
+        token: &Token,
+        timeout: Duration,
+    ) -> impl Future<Output = Result<Answer, Failure>> + Send;
+    fn rejected(&self, token: &Token);
+    fn proven(&self, token: &Token);
+    fn status(&self) -> dig::session::Status;
+}
+
+/// The real gateway.
+pub struct Gateway {
+    pub client: Client,
+    pub session: Session,
+}
+
+impl Line for Gateway {
+    async fn token(&self) -> Result<Token, Closed> {
+        self.session.token().await
+    }
+
+    async fn post(&self, body: Bytes, token: &Token, timeout: Duration) -> Result<Answer, Failure> {
+        self.client.post_records(body, token, timeout).await
+    }
+
+    fn rejected(&self, token: &Token) {
+        self.session.rejected(token);
+    }
+
+    fn proven(&self, token: &Token) {
+        self.session.proven(token);
+    }
+
+    fn status(&self) -> dig::session::Status {
+        self.session.status()
+    }
+}
+
+#[derive(Default)]
+struct Tally {
+    accepted: AtomicU64,
+    refused: AtomicU64,
+    refused_in_a_row: AtomicU64,
+    ambiguous: AtomicU64,
+}
+
+struct Inner<L> {
+    line: L,
+    pacing: Arc<Pacing>,
+    config: Config,
+    timeouts: dig::Config,
+    /// The setting.
+    max_bytes: usize,
+    /// A smaller limit learnt from a 413, and until when. Locked for an assignment: every worker may learn one.
+    learnt: Mutex<Option<(usize, Instant)>>,
+    /// Locked for an assignment, only after trouble.
+    trouble: Mutex<Option<(u16, String)>>,
+    tally: Tally,
+}
+
+/// See the module. Cheap to clone; all clones share one pacing.
+pub struct Uploader<L = Gateway> {
+    inner: Arc<Inner<L>>,
+}
+
+impl<L> Clone for Uploader<L> {
+    fn clone(&self) -> Self {
+        Self {
+            inner: Arc::clone(&self.inner),
+        }
+    }
+}
+
+impl Uploader<Gateway> {
+    /// Logs in (in the background) and is ready to upload. `max_bytes` is the body limit of the settings.
+    ///
+    /// # Errors
+    /// Settings that cannot be used.
+    pub fn connect(
+        dig: dig::Config,
+        pacing: pacing::Config,
+        config: Config,
+        max_bytes: usize,
+    ) -> anyhow::Result<Self> {
+        dig.check()?;
+        pacing.check()?;
+        let client = Client::new(&dig)?;
+        let session = Session::start(client.clone(), dig.clone());
+        Ok(Self::new(
+            Gateway { client, session },
+            dig,
+            pacing,
+            config,
+            max_bytes,
+        ))
+    }
+
+    /// The gateway, for the feedback poller.
+    #[must_use]
+    pub fn gateway(&self) -> &Gateway {
+        &self.inner.line
+    }
+
+    /// Revokes the tokens; no upload can succeed afterwards.
+    pub async fn close(&self) {
+        self.inner.line.session.close().await;
+    }
+}
+
+/// What became of one attempt, for the next one.
+struct Last {
+    part: Range<u32>,
+    ambiguous: bool,
+}
+
+impl<L: Line> Uploader<L> {
+    /// `timeouts` gives the timeout ladder.
+    #[must_use]
+    pub fn new(
+        line: L,
+        timeouts: dig::Config,
+        pacing: pacing::Config,
+        config: Config,
+        max_bytes: usize,
+    ) -> Self {
+        metrics::set_byte_limit(max_bytes);
+        let inner = Inner {
+            line,
+            pacing: Pacing::new(pacing),
+            config,
+            timeouts,
+            max_bytes,
+            learnt: Mutex::new(None),
+            trouble: Mutex::new(None),
+            tally: Tally::default(),
+        };
+        Self {
+            inner: Arc::new(inner),
+        }
+    }
+
+    /// Waits for the right to pack and upload one request, in order of asking. Dropped, it comes back.
     pub async fn slot(&self) -> Slot {
-        Slot
+        self.inner.pacing.slot().await
     }
-    pub fn pause(&self) -> crate::ops::status::Pause {
-        crate::ops::status::Pause::None
-    }
+
+    /// Bytes a body may have now: the setting, or less for a while after a 413.
+    #[must_use]
     pub fn max_bytes(&self) -> usize {
-        1
+        self.inner.max_bytes()
     }
+
+    /// This instance owns `assigned` of `total` partitions: its rates are that share.
+    pub fn set_share(&self, assigned: u32, total: u32) {
+        self.inner.pacing.set_share(assigned, total);
+    }
+
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let inner = &self.inner;
+        Status {
+            pacing: inner.pacing.status(),
+            session: inner.line.status(),
+            max_bytes: inner.max_bytes(),
+            accepted: inner.tally.accepted.load(Ordering::Relaxed),
+            refused: inner.tally.refused.load(Ordering::Relaxed),
+            refused_in_a_row: inner.tally.refused_in_a_row.load(Ordering::Relaxed),
+            ambiguous: inner.tally.ambiguous.load(Ordering::Relaxed),
+            last_trouble: inner
+                .trouble
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone(),
+        }
+    }
+
+    /// Uploads a request until every record has its verdict, or `stop`.
+    ///
+    /// # Errors
+    /// `stop` fired, or the session was closed, before that.
     pub async fn upload(
         &self,
-        _s: Slot,
-        _r: Request,
-        _t: &CancellationToken,
+        slot: Slot,
+        request: Request,
+        stop: &CancellationToken,
     ) -> Result<Verdicts, Abandoned> {
-        Err(Abandoned)
+        let _slot = slot;
+        let inner = &*self.inner;
+        let mut upload = Upload {
+            inner,
+            split: Split::new(request),
+            backoff: Backoff::new(
+                Duration::from_millis(inner.config.backoff_ms),
+                Duration::from_millis(inner.config.backoff_max_ms),
+            ),
+            body: None,
+            last: None,
+            silent: 0,
+            may_have_effects: false,
+        };
+        while let Some(part) = upload.split.next(MAX_RECORDS, inner.max_bytes()) {
+            let attempt = upload.attempt(part, stop).await;
+            let goes_on = match attempt {
+                Some(wait) => wait.is_none_or_elapsed(stop).await,
+                None => false,
+            };
+            if !goes_on {
+                return Err(Abandoned {
+                    may_have_effects: upload.may_have_effects,
+                });
+            }
+        }
+        Ok(upload.split.finish())
+    }
+}
+
+/// How long to wait before the next attempt.
+struct Wait(Duration);
+
+impl Wait {
+    const NONE: Self = Self(Duration::ZERO);
+
+    /// False when `stop` came first.
+    async fn is_none_or_elapsed(self, stop: &CancellationToken) -> bool {
+        self.0.is_zero() || unless(stop, tokio::time::sleep(self.0)).await.is_some()
+    }
+}
+
+/// The future's output, or `None` if `stop` came first.
+async fn unless<T>(stop: &CancellationToken, future: impl Future<Output = T>) -> Option<T> {
+    stop.run_until_cancelled(future).await
+}
+
+struct Upload<'a, L> {
+    inner: &'a Inner<L>,
+    split: Split,
+    backoff: Backoff,
+    /// The last part's body: a retry sends the same bytes.
+    body: Option<(Range<u32>, Bytes)>,
+    last: Option<Last>,
+    /// Attempts in a row that got no answer in time.
+    silent: u32,
+    may_have_effects: bool,
+}
+
+impl<L: Line> Upload<'_, L> {
+    /// Sends one part once. `None` when `stop` came before it was sent.
+    async fn attempt(&mut self, mut part: Range<u32>, stop: &CancellationToken) -> Option<Wait> {
+        let inner = self.inner;
+        let mut ticket = unless(stop, inner.pacing.pass()).await?;
+        if ticket.is_probe() {
+            let small = self
+                .split
+                .next(inner.pacing.config().probe_records, inner.max_bytes())?;
+            if small != part {
+                metrics::count_split("probe");
+                part = small;
+            }
+        }
+        let body = self.body(&part);
+        let records = part.end - part.start;
+        unless(stop, inner.pacing.take(records, body.len())).await?;
+        let token = unless(stop, inner.line.token()).await?.ok()?;
+        if stop.is_cancelled() {
+            return None;
+        }
+        if !ticket.start() {
+            return Some(Wait::NONE);
+        }
+        if let Some(last) = self.last.take() {
+            metrics::count_resend(last.part.end.min(part.end) - part.start, last.ambiguous);
+        }
+        metrics::count_sent(records, body.len());
+        let began = Instant::now();
+        let timeout = inner.timeouts.request_timeout(self.silent);
+        let reply = inner.line.post(body, &token, timeout).await;
+        let course = retry::course(reply.as_ref().map(|answer| answer.status));
+        self.silent = if matches!(reply, Err(Failure::Timeout(_))) {
+            self.silent + 1
+        } else {
+            0
+        };
+        inner.note(&reply, began.elapsed());
+
+        let text = reply.as_ref().map_or("", |answer| &answer.text);
+        let retry_after = reply.as_ref().ok().and_then(|answer| answer.retry_after);
+        match course {
+            Course::Accepted => {
+                ticket.end(Signal::Good);
+                inner.line.proven(&token);
+                inner.accepted(records);
+                if let Ok(Answer {
+                    tracking_id: Some(id),
+                    ..
+                }) = &reply
+                {
+                    tracing::debug!(tracking_id = id, records, "accepted");
+                }
+                self.may_have_effects = true;
+                self.backoff.reset();
+                self.split.accepted(&part);
+            }
+            Course::Split => {
+                ticket.end(Signal::Good);
+                inner.line.proven(&token);
+                inner.refused(400, records);
+                self.split.bad(&part, text);
+            }
+            Course::Halve => {
+                ticket.end(Signal::Good);
+                inner.line.proven(&token);
+                inner.refused(413, records);
+                if let Some(limit) = self.split.too_large(&part, text) {
+                    inner.learn(limit);
+                }
+            }
+            Course::Renew => {
+                ticket.end(Signal::Neutral);
+                inner.line.rejected(&token);
+                self.last = Some(Last {
+                    part,
+                    ambiguous: false,
+                });
+            }
+            Course::Throttled => {
+                ticket.end(Signal::Throttled { retry_after });
+                self.last = Some(Last {
+                    part,
+                    ambiguous: false,
+                });
+            }
+            Course::Again { ambiguous } => {
+                let overload = !matches!(reply, Err(Failure::Connect(_) | Failure::Cut(_)));
+                ticket.end(Signal::Failed {
+                    overload,
+                    retry_after,
+                });
+                if ambiguous {
+                    inner.tally.ambiguous.fetch_add(1, Ordering::Relaxed);
+                    metrics::count_ambiguous(records);
+                    self.may_have_effects = true;
+                }
+                self.last = Some(Last { part, ambiguous });
+                // An open circuit does the waiting for everybody.
+                if inner.pacing.is_closed() {
+                    return Some(Wait(self.backoff.next(&mut rand::rng())));
+                }
+            }
+            Course::Misconfigured => {
+                ticket.end(Signal::Misconfigured);
+                self.last = Some(Last {
+                    part,
+                    ambiguous: false,
+                });
+            }
+        }
+        Some(Wait::NONE)
+    }
+
+    fn body(&mut self, part: &Range<u32>) -> Bytes {
+        match &self.body {
+            Some((of, body)) if of == part => body.clone(),
+            _ => {
+                let body = self.split.body(part);
+                self.body = Some((part.clone(), body.clone()));
+                body
+            }
+        }
+    }
+}
+
+impl<L> Inner<L> {
+    fn max_bytes(&self) -> usize {
+        let mut learnt = self.learnt.lock().unwrap_or_else(PoisonError::into_inner);
+        match *learnt {
+            Some((limit, until)) if Instant::now() < until => limit.min(self.max_bytes),
+            Some(_) => {
+                *learnt = None;
+                metrics::set_byte_limit(self.max_bytes);
+                self.max_bytes
+            }
+            None => self.max_bytes,
+        }
+    }
+
+    fn learn(&self, limit: usize) {
+        let limit = limit.max(LEAST_BYTES);
+        let until = Instant::now() + Duration::from_secs(self.config.byte_limit_memory_s);
+        let mut learnt = self.learnt.lock().unwrap_or_else(PoisonError::into_inner);
+        let limit = learnt.map_or(limit, |(known, _)| known.min(limit));
+        *learnt = Some((limit, until));
+        metrics::set_byte_limit(limit.min(self.max_bytes));
+    }
+
+    fn accepted(&self, records: u32) {
+        metrics::count_accepted(records);
+        self.tally
+            .accepted
+            .fetch_add(u64::from(records), Ordering::Relaxed);
+        if self.tally.refused_in_a_row.swap(0, Ordering::Relaxed) > 0 {
+            metrics::set_refused_in_a_row(0);
+        }
+    }
+
+    fn refused(&self, status: u16, records: u32) {
+        if status == 400 {
+            metrics::set_refused_in_a_row(
+                self.tally.refused_in_a_row.fetch_add(1, Ordering::Relaxed) + 1,
+            );
+        }
+        if records == 1 {
+            metrics::count_refused(status);
+            self.tally.refused.fetch_add(1, Ordering::Relaxed);
+        } else {
+            metrics::count_split(if status == 400 { "bad" } else { "large" });
+        }
+    }
+
+    fn note(&self, reply: &Result<Answer, Failure>, took: Duration) {
+        let trouble = match reply {
+            Ok(answer) => {
+                metrics::count_answer(answer.status, took);
+                (!(200..300).contains(&answer.status)).then(|| (answer.status, answer.text.clone()))
+            }
+            Err(failure) => {
+                metrics::count_failure(failure.name());
+                Some((0, failure.to_string()))
+            }
+        };
+        if let Some((status, text)) = trouble {
+            tracing::debug!(status, text, "the gateway did not accept a request");
+            *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some((status, text));
+        }
     }
 }

@@ -27,7 +27,14 @@ impl Aimd {
         let floor = f64::from(floor.max(1));
         let cap = f64::from(cap).max(floor);
         let limit = f64::from(start).clamp(floor, cap);
-        Self { floor, cap, limit, good: 0.0, cut_at: None, succeeded_since_cut: false }
+        Self {
+            floor,
+            cap,
+            limit,
+            good: 0.0,
+            cut_at: None,
+            succeeded_since_cut: false,
+        }
     }
 
     #[must_use]
@@ -40,7 +47,11 @@ impl Aimd {
     pub fn succeeded(&mut self, saturated: bool) {
         self.succeeded_since_cut = true;
         if saturated {
-            let step = if self.limit < self.good * NEAR { 1.0 } else { 1.0 / self.limit };
+            let step = if self.limit < self.good * NEAR {
+                1.0
+            } else {
+                1.0 / self.limit
+            };
             self.limit = (self.limit + step).min(self.cap);
         }
     }
@@ -78,7 +89,10 @@ mod tests {
             aimd.overloaded(now, now + Duration::from_millis(5));
         }
         assert_eq!(aimd.limit(), 8);
-        aimd.overloaded(now + Duration::from_millis(6), now + Duration::from_millis(7));
+        aimd.overloaded(
+            now + Duration::from_millis(6),
+            now + Duration::from_millis(7),
+        );
         assert_eq!(aimd.limit(), 4);
         aimd.restart();
         assert_eq!(aimd.limit(), 8, "half of the last good value");

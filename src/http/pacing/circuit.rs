@@ -34,7 +34,10 @@ pub enum Signal {
     /// The gateway asked to wait, possibly for how long.
     Throttled { retry_after: Option<Duration> },
     /// No usable answer. `overload`: a sign of too much load rather than of a broken line.
-    Failed { overload: bool, retry_after: Option<Duration> },
+    Failed {
+        overload: bool,
+        retry_after: Option<Duration>,
+    },
     /// The address or the contract is wrong.
     Misconfigured,
 }
@@ -60,10 +63,22 @@ impl State {
 
 #[derive(Debug)]
 enum Inner {
-    Closed { failures: u32, paused_until: Option<Instant> },
+    Closed {
+        failures: u32,
+        paused_until: Option<Instant>,
+    },
     /// `step` counts the openings in a row.
-    Open { until: Instant, step: u32, misconfigured: bool },
-    Probing { out: u32, good: u32, step: u32, misconfigured: bool },
+    Open {
+        until: Instant,
+        step: u32,
+        misconfigured: bool,
+    },
+    Probing {
+        out: u32,
+        good: u32,
+        step: u32,
+        misconfigured: bool,
+    },
 }
 
 /// See the module.
@@ -77,7 +92,10 @@ pub struct Circuit {
 #[must_use]
 pub fn interval(config: &Config, step: u32) -> Duration {
     let first = Duration::from_millis(config.probe_interval_ms);
-    first.saturating_mul(1 << step.min(20)).min(Duration::from_millis(config.probe_interval_max_ms)).max(first)
+    first
+        .saturating_mul(1 << step.min(20))
+        .min(Duration::from_millis(config.probe_interval_max_ms))
+        .max(first)
 }
 
 /// The most probes an outage of this length can cost (C-b).
@@ -96,7 +114,13 @@ pub fn most_probes(config: &Config, outage: Duration) -> u64 {
 
 impl Default for Circuit {
     fn default() -> Self {
-        Self { inner: Inner::Closed { failures: 0, paused_until: None }, era: 0 }
+        Self {
+            inner: Inner::Closed {
+                failures: 0,
+                paused_until: None,
+            },
+            era: 0,
+        }
     }
 }
 
@@ -119,7 +143,16 @@ impl Circuit {
     /// Whether the last opening was for a wrong address or contract.
     #[must_use]
     pub fn misconfigured(&self) -> bool {
-        matches!(self.inner, Inner::Open { misconfigured: true, .. } | Inner::Probing { misconfigured: true, .. })
+        matches!(
+            self.inner,
+            Inner::Open {
+                misconfigured: true,
+                ..
+            } | Inner::Probing {
+                misconfigured: true,
+                ..
+            }
+        )
     }
 
     /// Until when nobody may start, if so.
@@ -143,8 +176,17 @@ impl Circuit {
                 }
             },
             Inner::Open { until, .. } if now < *until => Pass::Wait(*until),
-            Inner::Open { step, misconfigured, .. } => {
-                self.inner = Inner::Probing { out: 1, good: 0, step: *step, misconfigured: *misconfigured };
+            Inner::Open {
+                step,
+                misconfigured,
+                ..
+            } => {
+                self.inner = Inner::Probing {
+                    out: 1,
+                    good: 0,
+                    step: *step,
+                    misconfigured: *misconfigured,
+                };
                 self.era += 1;
                 Pass::Probe
             }
@@ -173,7 +215,14 @@ impl Circuit {
     }
 
     /// A request allowed in `era` ended. True when this closed the circuit.
-    pub fn ended(&mut self, config: &Config, now: Instant, era: u64, signal: Signal, dice: &mut impl Rng) -> bool {
+    pub fn ended(
+        &mut self,
+        config: &Config,
+        now: Instant,
+        era: u64,
+        signal: Signal,
+        dice: &mut impl Rng,
+    ) -> bool {
         let asked = match signal {
             Signal::Throttled { retry_after } | Signal::Failed { retry_after, .. } => {
                 retry_after.map(|wait| wait.min(Duration::from_secs(config.retry_after_max_s)))
@@ -187,13 +236,20 @@ impl Circuit {
         match (&mut self.inner, signal) {
             (Inner::Closed { failures, .. }, Signal::Good) => *failures = 0,
             (Inner::Closed { .. }, Signal::Neutral) => {}
-            (Inner::Closed { failures, paused_until }, Signal::Throttled { .. } | Signal::Failed { .. }) => {
+            (
+                Inner::Closed {
+                    failures,
+                    paused_until,
+                },
+                Signal::Throttled { .. } | Signal::Failed { .. },
+            ) => {
                 *failures += 1;
                 if *failures >= config.failures_to_open {
                     self.open(config, now, asked, false, dice);
                 } else {
                     let own = matches!(signal, Signal::Throttled { .. }).then(|| {
-                        let whole = Duration::from_millis(config.throttle_pause_ms) * (1 << (*failures - 1).min(6));
+                        let whole = Duration::from_millis(config.throttle_pause_ms)
+                            * (1 << (*failures - 1).min(6));
                         whole.mul_f64(dice.random_range(0.5..=1.0))
                     });
                     if let Some(wait) = asked.or(own) {
@@ -205,7 +261,10 @@ impl Circuit {
                 *out = out.saturating_sub(1);
                 *good += 1;
                 if *good >= config.probes_to_close {
-                    self.inner = Inner::Closed { failures: 0, paused_until: None };
+                    self.inner = Inner::Closed {
+                        failures: 0,
+                        paused_until: None,
+                    };
                     self.era += 1;
                     return true;
                 }
@@ -215,7 +274,7 @@ impl Circuit {
                 self.open(config, now, asked, false, dice);
             }
             (Inner::Closed { .. } | Inner::Probing { .. }, Signal::Misconfigured) => {
-                let pause = Duration::from_secs(config.misconfigured_pause_s);
+                let pause = Duration::from_millis(config.misconfigured_pause_ms);
                 self.open(config, now, Some(pause), true, dice);
             }
             // Nothing starts in an open era.
@@ -235,7 +294,14 @@ impl Circuit {
         }
     }
 
-    fn open(&mut self, config: &Config, now: Instant, least: Option<Duration>, wrong: bool, dice: &mut impl Rng) {
+    fn open(
+        &mut self,
+        config: &Config,
+        now: Instant,
+        least: Option<Duration>,
+        wrong: bool,
+        dice: &mut impl Rng,
+    ) {
         let step = match self.inner {
             Inner::Closed { .. } => 0,
             Inner::Open { step, .. } | Inner::Probing { step, .. } => step + 1,
@@ -243,7 +309,11 @@ impl Circuit {
         // Only upward, so that C-b holds.
         let wait = interval(config, step).mul_f64(dice.random_range(1.0..=1.25));
         let until = now + least.unwrap_or_default().max(wait);
-        self.inner = Inner::Open { until, step, misconfigured: wrong };
+        self.inner = Inner::Open {
+            until,
+            step,
+            misconfigured: wrong,
+        };
         self.era += 1;
     }
 }
@@ -254,10 +324,19 @@ mod tests {
     use proptest::prelude::*;
     use rand::{Rng, SeedableRng, rngs::StdRng};
 
-    const FAILED: Signal = Signal::Failed { overload: true, retry_after: None };
+    const FAILED: Signal = Signal::Failed {
+        overload: true,
+        retry_after: None,
+    };
 
     fn config(probes: u32) -> Config {
-        Config { probes, failures_to_open: 3, probe_interval_ms: 500, probe_interval_max_ms: 4_000, ..Config::default() }
+        Config {
+            probes,
+            failures_to_open: 3,
+            probe_interval_ms: 500,
+            probe_interval_max_ms: 4_000,
+            ..Config::default()
+        }
     }
 
     #[test]
@@ -266,10 +345,24 @@ mod tests {
         let mut dice = StdRng::seed_from_u64(1);
         let mut circuit = Circuit::default();
         let asked = Duration::from_secs(7);
-        circuit.ended(&config, now, 0, Signal::Throttled { retry_after: Some(asked) }, &mut dice);
+        circuit.ended(
+            &config,
+            now,
+            0,
+            Signal::Throttled {
+                retry_after: Some(asked),
+            },
+            &mut dice,
+        );
         assert_eq!(circuit.ask(&config, now), Pass::Wait(now + asked));
         assert_eq!(circuit.ask(&config, now + asked), Pass::Go);
-        circuit.ended(&config, now, 0, Signal::Throttled { retry_after: None }, &mut dice);
+        circuit.ended(
+            &config,
+            now,
+            0,
+            Signal::Throttled { retry_after: None },
+            &mut dice,
+        );
         assert!(matches!(circuit.ask(&config, now), Pass::Wait(_)));
     }
 
@@ -278,8 +371,19 @@ mod tests {
         let (config, now) = (config(1), Instant::now());
         let mut circuit = Circuit::default();
         let forever = Some(Duration::from_secs(u64::from(u32::MAX)));
-        circuit.ended(&config, now, 0, Signal::Throttled { retry_after: forever }, &mut StdRng::seed_from_u64(1));
-        assert_eq!(circuit.waits_until(), Some(now + Duration::from_secs(config.retry_after_max_s)));
+        circuit.ended(
+            &config,
+            now,
+            0,
+            Signal::Throttled {
+                retry_after: forever,
+            },
+            &mut StdRng::seed_from_u64(1),
+        );
+        assert_eq!(
+            circuit.waits_until(),
+            Some(now + Duration::from_secs(config.retry_after_max_s))
+        );
     }
 
     #[test]
@@ -289,7 +393,8 @@ mod tests {
         let mut circuit = Circuit::default();
         circuit.ended(&config, now, 0, Signal::Misconfigured, &mut dice);
         assert!(circuit.misconfigured());
-        let later = now + Duration::from_secs(config.misconfigured_pause_s) + Duration::from_secs(60);
+        let later =
+            now + Duration::from_millis(config.misconfigured_pause_ms) + Duration::from_secs(60);
         assert_eq!(circuit.ask(&config, later), Pass::Probe);
         assert_eq!(circuit.ask(&config, later), Pass::Full);
         let era = circuit.era();

@@ -55,8 +55,8 @@ pub struct Config {
     pub throttle_pause_ms: u64,
     /// Seconds a `Retry-After` is obeyed at most.
     pub retry_after_max_s: u64,
-    /// Seconds between probes while the address or the contract seems wrong (404, 405, 415, redirects ...).
-    pub misconfigured_pause_s: u64,
+    /// Milliseconds between probes while the address or the contract seems wrong (404, 405, 415, redirects ...).
+    pub misconfigured_pause_ms: u64,
 }
 
 impl Default for Config {
@@ -76,7 +76,7 @@ impl Default for Config {
             probe_records: 20,
             throttle_pause_ms: 1_000,
             retry_after_max_s: 900,
-            misconfigured_pause_s: 60,
+            misconfigured_pause_ms: 60_000,
         }
     }
 }
@@ -90,7 +90,10 @@ impl Config {
             ("records_per_s", self.records_per_s),
             ("bytes_per_s", self.bytes_per_s),
         ] {
-            anyhow::ensure!(rate.is_finite() && rate >= 0.0, "[pacing] {name} = {rate}: use 0 (no limit) or a positive number");
+            anyhow::ensure!(
+                rate.is_finite() && rate >= 0.0,
+                "[pacing] {name} = {rate}: use 0 (no limit) or a positive number"
+            );
         }
         for (name, count) in [
             ("concurrency_floor", self.concurrency_floor),
@@ -101,9 +104,13 @@ impl Config {
         ] {
             anyhow::ensure!(count >= 1, "[pacing] {name} = 0: use 1 or more");
         }
-        anyhow::ensure!(self.probe_interval_ms >= 1, "[pacing] probe_interval_ms = 0: use 1 or more");
         anyhow::ensure!(
-            self.concurrency_floor <= self.concurrency_start && self.concurrency_start <= self.concurrency_cap,
+            self.probe_interval_ms >= 1,
+            "[pacing] probe_interval_ms = 0: use 1 or more"
+        );
+        anyhow::ensure!(
+            self.concurrency_floor <= self.concurrency_start
+                && self.concurrency_start <= self.concurrency_cap,
             "[pacing] concurrency: floor {} <= start {} <= cap {} does not hold",
             self.concurrency_floor,
             self.concurrency_start,
@@ -181,13 +188,23 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Pacing {
     #[must_use]
     pub fn new(config: Config) -> Arc<Self> {
-        let aimd = Aimd::new(config.concurrency_floor, config.concurrency_start, config.concurrency_cap);
+        let aimd = Aimd::new(
+            config.concurrency_floor,
+            config.concurrency_start,
+            config.concurrency_cap,
+        );
         let slots = aimd.limit();
         metrics::set_concurrency(slots);
         metrics::set_circuit(State::Closed.name());
         Arc::new(Self {
             rates: Mutex::new(Arc::new(rates(&config, 1.0))),
-            gate: Mutex::new(Gate { circuit: Circuit::default(), aimd, out: 0, slots, owed: 0 }),
+            gate: Mutex::new(Gate {
+                circuit: Circuit::default(),
+                aimd,
+                out: 0,
+                slots,
+                owed: 0,
+            }),
             slots: Arc::new(Semaphore::new(slots)),
             changed: Notify::new(),
             config,
@@ -210,7 +227,10 @@ impl Pacing {
     pub async fn slot(self: &Arc<Self>) -> Slot {
         // The semaphore is never closed; were it, `None` is a slot that nobody counts.
         let permit = Arc::clone(&self.slots).acquire_owned().await.ok();
-        Slot { pacing: Arc::clone(self), permit }
+        Slot {
+            pacing: Arc::clone(self),
+            permit,
+        }
     }
 
     /// Waits for the right to send one request. Cancelled, it leaves nothing.
@@ -247,7 +267,14 @@ impl Pacing {
                 gate.out += 1;
                 let saturated = gate.out >= gate.aimd.limit();
                 let era = gate.circuit.era();
-                Ok(Ticket { pacing: self, era, probe: pass == Pass::Probe, saturated, started: None, ended: false })
+                Ok(Ticket {
+                    pacing: self,
+                    era,
+                    probe: pass == Pass::Probe,
+                    saturated,
+                    started: None,
+                    ended: false,
+                })
             }
             Pass::Wait(until) => Err(Some(until)),
             Pass::Full => Err(None),
@@ -269,7 +296,9 @@ impl Pacing {
     #[must_use]
     pub fn status(&self) -> Status {
         let gate = locked(&self.gate);
-        let paused = gate.circuit.waits_until().map_or(Duration::ZERO, |until| until.saturating_duration_since(now()));
+        let paused = gate.circuit.waits_until().map_or(Duration::ZERO, |until| {
+            until.saturating_duration_since(now())
+        });
         Status {
             circuit: gate.circuit.state().name(),
             misconfigured: gate.circuit.misconfigured(),
@@ -300,7 +329,12 @@ impl Pacing {
 }
 
 fn rates(config: &Config, share: f64) -> Rates {
-    Rates::new(config.requests_per_s, config.records_per_s, config.bytes_per_s, share)
+    Rates::new(
+        config.requests_per_s,
+        config.records_per_s,
+        config.bytes_per_s,
+        share,
+    )
 }
 
 impl Drop for Slot {
@@ -345,7 +379,9 @@ impl Ticket<'_> {
         let mut gate = locked(&pacing.gate);
         gate.out = gate.out.saturating_sub(1);
         let before = gate.circuit.state();
-        let closed = gate.circuit.ended(&pacing.config, now(), self.era, signal, &mut rand::rng());
+        let closed = gate
+            .circuit
+            .ended(&pacing.config, now(), self.era, signal, &mut rand::rng());
         match signal {
             Signal::Good => gate.aimd.succeeded(self.saturated),
             Signal::Throttled { .. } | Signal::Failed { overload: true, .. } => {
@@ -353,7 +389,11 @@ impl Ticket<'_> {
                     gate.aimd.overloaded(started, now());
                 }
             }
-            Signal::Neutral | Signal::Failed { overload: false, .. } | Signal::Misconfigured => {}
+            Signal::Neutral
+            | Signal::Failed {
+                overload: false, ..
+            }
+            | Signal::Misconfigured => {}
         }
         if closed {
             gate.aimd.restart();
@@ -375,7 +415,8 @@ impl Drop for Ticket<'_> {
         gate.out = gate.out.saturating_sub(1);
         let before = gate.circuit.state();
         if self.started.is_some() {
-            gate.circuit.lost(&pacing.config, now(), self.era, &mut rand::rng());
+            gate.circuit
+                .lost(&pacing.config, now(), self.era, &mut rand::rng());
         } else {
             gate.circuit.unsent(self.era);
         }

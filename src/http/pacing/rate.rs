@@ -45,10 +45,16 @@ impl Limiter {
         if !per_second.is_finite() || per_second <= 0.0 {
             return None;
         }
-        let period = Duration::try_from_secs_f64(1.0 / per_second).unwrap_or(Duration::MAX).max(Duration::from_nanos(1));
+        let period = Duration::try_from_secs_f64(1.0 / per_second)
+            .unwrap_or(Duration::MAX)
+            .max(Duration::from_nanos(1));
         let burst = NonZeroU32::new(burst)?;
-        let quota = Quota::with_period(period.min(Duration::from_secs(24 * 3600)))?.allow_burst(burst);
-        Some(Self { inner: RateLimiter::direct_with_clock(quota, RuntimeClock), burst })
+        let quota =
+            Quota::with_period(period.min(Duration::from_secs(24 * 3600)))?.allow_burst(burst);
+        Some(Self {
+            inner: RateLimiter::direct_with_clock(quota, RuntimeClock),
+            burst,
+        })
     }
 
     /// Waits until `cells` may pass. Cancelled, the draws made so far are spent.
@@ -97,11 +103,12 @@ impl Rates {
             limiter.take(records).await;
         }
         if let Some(limiter) = &self.kibibytes {
-            limiter.take(u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX)).await;
+            limiter
+                .take(u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX))
+                .await;
         }
     }
 }
-
 
 #[cfg(test)]
 mod tests {
@@ -128,7 +135,10 @@ mod tests {
             at.push(Instant::now());
         }
         for (i, start) in at.iter().enumerate() {
-            let within = at[i..].iter().filter(|t| t.duration_since(*start) < Duration::from_secs(60)).count();
+            let within = at[i..]
+                .iter()
+                .filter(|t| t.duration_since(*start) < Duration::from_secs(60))
+                .count();
             assert!(within <= 4, "{within} in a minute");
         }
     }
@@ -136,7 +146,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn no_limit_never_waits() {
         let start = Instant::now();
-        Rates::new(0.0, 0.0, 0.0, 1.0).take(u32::MAX, usize::MAX).await;
+        Rates::new(0.0, 0.0, 0.0, 1.0)
+            .take(u32::MAX, usize::MAX)
+            .await;
         assert_eq!(Instant::now(), start);
         assert!(Limiter::per_second(-1.0).is_none() && Limiter::per_second(f64::NAN).is_none());
     }

@@ -5,7 +5,10 @@ use crate::http::pacing::circuit::most_probes;
 use tokio::task::JoinSet;
 
 fn failed() -> Signal {
-    Signal::Failed { overload: true, retry_after: None }
+    Signal::Failed {
+        overload: true,
+        retry_after: None,
+    }
 }
 
 /// Workers that retry for ever against a gateway that fails for `outage` and then works; gives the requests sent
@@ -50,19 +53,30 @@ async fn storm(config: Config, workers: usize, outage: Duration, length: Duratio
 #[tokio::test(start_paused = true)]
 async fn an_outage_of_a_minute_costs_only_the_allowed_probes() {
     for cap in [1, 8, 64] {
-        let config = Config { concurrency_start: cap, concurrency_cap: cap, ..Config::default() };
+        let config = Config {
+            concurrency_start: cap,
+            concurrency_cap: cap,
+            ..Config::default()
+        };
         let outage = Duration::from_secs(60);
         let (during, after) = storm(config.clone(), 100, outage, Duration::from_millis(20)).await;
         let before_open = u64::from(config.failures_to_open.max(cap)) + u64::from(cap);
         let most = before_open + most_probes(&config, outage);
-        assert!(during <= most, "cap {cap}: {during} requests during the outage, at most {most}");
+        assert!(
+            during <= most,
+            "cap {cap}: {during} requests during the outage, at most {most}"
+        );
         assert_eq!(after, 100, "everybody gets through afterwards");
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_slot_comes_back_and_slots_follow_the_limit() {
-    let config = Config { concurrency_start: 4, concurrency_cap: 4, ..Config::default() };
+    let config = Config {
+        concurrency_start: 4,
+        concurrency_cap: 4,
+        ..Config::default()
+    };
     let pacing = Pacing::new(config);
     let mut slots = Vec::new();
     for _ in 0..4 {
@@ -72,7 +86,9 @@ async fn a_slot_comes_back_and_slots_follow_the_limit() {
     let mut ticket = pacing.pass().await;
     assert!(ticket.start());
     tokio::time::advance(Duration::from_millis(1)).await;
-    ticket.end(Signal::Throttled { retry_after: Some(Duration::from_secs(1)) });
+    ticket.end(Signal::Throttled {
+        retry_after: Some(Duration::from_secs(1)),
+    });
     assert_eq!(pacing.status().limit, 2);
     assert_eq!(pacing.status().paused_ms, 1_000);
     slots.truncate(2);
@@ -97,7 +113,11 @@ async fn a_slot_comes_back_and_slots_follow_the_limit() {
 
 #[tokio::test(start_paused = true)]
 async fn a_ticket_of_an_older_era_is_not_sent() {
-    let config = Config { failures_to_open: 1, concurrency_start: 2, ..Config::default() };
+    let config = Config {
+        failures_to_open: 1,
+        concurrency_start: 2,
+        ..Config::default()
+    };
     let pacing = Pacing::new(config);
     let mut first = pacing.pass().await;
     let mut second = pacing.pass().await;
@@ -111,14 +131,21 @@ async fn a_ticket_of_an_older_era_is_not_sent() {
 
 #[tokio::test(start_paused = true)]
 async fn a_dropped_waiter_leaves_nothing() {
-    let pacing = Pacing::new(Config { concurrency_start: 1, ..Config::default() });
+    let pacing = Pacing::new(Config {
+        concurrency_start: 1,
+        ..Config::default()
+    });
     let held = pacing.slot().await;
     let waiting = tokio::time::timeout(Duration::from_secs(1), pacing.slot()).await;
     assert!(waiting.is_err());
     drop(held);
     let _again = pacing.slot().await;
     let ticket = pacing.pass().await;
-    assert!(tokio::time::timeout(Duration::from_secs(1), pacing.pass()).await.is_err());
+    assert!(
+        tokio::time::timeout(Duration::from_secs(1), pacing.pass())
+            .await
+            .is_err()
+    );
     drop(ticket);
     assert_eq!(pacing.status().out, 0);
     let _ticket = pacing.pass().await;
@@ -127,10 +154,26 @@ async fn a_dropped_waiter_leaves_nothing() {
 #[test]
 fn settings_out_of_bounds_are_named() {
     assert!(Config::default().check().is_ok());
-    let wrong = Config { probes: 0, ..Config::default() };
+    let wrong = Config {
+        probes: 0,
+        ..Config::default()
+    };
     assert!(wrong.check().unwrap_err().to_string().contains("probes"));
-    let wrong = Config { concurrency_cap: 1, concurrency_start: 4, ..Config::default() };
+    let wrong = Config {
+        concurrency_cap: 1,
+        concurrency_start: 4,
+        ..Config::default()
+    };
     assert!(wrong.check().unwrap_err().to_string().contains("cap 1"));
-    let wrong = Config { bytes_per_s: f64::NAN, ..Config::default() };
-    assert!(wrong.check().unwrap_err().to_string().contains("bytes_per_s"));
+    let wrong = Config {
+        bytes_per_s: f64::NAN,
+        ..Config::default()
+    };
+    assert!(
+        wrong
+            .check()
+            .unwrap_err()
+            .to_string()
+            .contains("bytes_per_s")
+    );
 }

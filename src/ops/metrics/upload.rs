@@ -49,7 +49,8 @@ pub fn count_ambiguous(records: u32) {
 pub fn count_resend(records: u32, ambiguous: bool) {
     let ambiguous = if ambiguous { "true" } else { "false" };
     counter!("dig_ingest_upload_resent_requests_total", "ambiguous" => ambiguous).increment(1);
-    counter!("dig_ingest_upload_resent_records_total", "ambiguous" => ambiguous).increment(u64::from(records));
+    counter!("dig_ingest_upload_resent_records_total", "ambiguous" => ambiguous)
+        .increment(u64::from(records));
 }
 
 /// A body of so many records and bytes was sent.
@@ -65,7 +66,8 @@ pub fn count_accepted(records: u32) {
 
 /// One record was refused alone, with 400 or 413.
 pub fn count_refused(status: u16) {
-    counter!("dig_ingest_upload_refused_records_total", "status" => status_label(status)).increment(1);
+    counter!("dig_ingest_upload_refused_records_total", "status" => status_label(status))
+        .increment(1);
 }
 
 /// A request had to be split: `bad` (400), `large` (413) or `probe`.
@@ -93,7 +95,11 @@ pub fn set_concurrency(limit: usize) {
 /// 1 for the circuit's present state, 0 for the others.
 pub fn set_circuit(state: &'static str) {
     for name in ["closed", "open", "probing"] {
-        gauge!("dig_ingest_upload_circuit", "state" => name).set(if name == state { 1.0 } else { 0.0 });
+        gauge!("dig_ingest_upload_circuit", "state" => name).set(if name == state {
+            1.0
+        } else {
+            0.0
+        });
     }
 }
 
