@@ -64,7 +64,6 @@ impl Face {
 enum End {
     Answer(Answer),
     Cut,
-    Silence,
 }
 
 /// Counts a request in, and out however it ends.
@@ -128,14 +127,9 @@ async fn serve(face: &Face, request: Request) -> Response {
     let mut scripted = false;
     let call = Call { face, parts: &parts, operation, number, present: presence.present };
     let end = call.run(body, connection.as_ref(), &mut buffer, &mut scripted).await;
-    if matches!(end, End::Silence) {
-        face.world.touch();
-        // Nothing more comes; dropped when the client gives up or the simulator stops.
-        std::future::pending::<()>().await;
-    }
     let answer = match end {
         End::Answer(answer) => Some(answer),
-        End::Cut | End::Silence => None,
+        End::Cut => None,
     };
     if face.tap.on() {
         face.tap.add(exchange(&parts, operation, &buffer.body, answer.as_ref(), scripted));
@@ -260,16 +254,22 @@ impl Call<'_> {
                 world.counters.cut.fetch_add(1, Relaxed);
                 End::Cut
             }
-            Action::Stall => End::Silence,
+            Action::Stall => self.silence().await,
             Action::LoseAnswer(how) => {
                 self.perform(&settings, length, buffer, read);
                 world.counters.lost_answers.fetch_add(1, Relaxed);
                 match how {
                     Loss::Cut => End::Cut,
-                    Loss::Silence => End::Silence,
+                    Loss::Silence => self.silence().await,
                 }
             }
         }
+    }
+
+    /// Nothing more comes; dropped, with the serials it holds, when the client gives up or the simulator stops.
+    async fn silence(&self) -> End {
+        self.face.world.touch();
+        std::future::pending().await
     }
 
     async fn wait(&self, delay: std::time::Duration) {
@@ -348,7 +348,7 @@ impl Call<'_> {
             Err(record) => {
                 world.counters.refusal("a poisonous record".to_owned());
                 let text = if settings.explain { String::from_utf8_lossy(record) } else { "".into() };
-                Err(refuse(400, &format!("The request has a record that cannot be taken. {text}").trim_end().to_owned()))
+                Err(refuse(400, format!("The request has a record that cannot be taken. {text}").trim_end()))
             }
         }
     }

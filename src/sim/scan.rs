@@ -350,10 +350,8 @@ fn particular(
                 return Ok(Fate::Invalid("sim: Speed is outside 0..1000"));
             }
         }
-        index::STATUS | index::GENERIC_STATUS => {
-            if (128..=1999).contains(&slots.integer(Member::Code)) {
-                return Ok(Fate::Dropped);
-            }
+        index::STATUS | index::GENERIC_STATUS if (128..=1999).contains(&slots.integer(Member::Code)) => {
+            return Ok(Fate::Dropped);
         }
         index::J1708 => {
             let given = |member: Member| u8::from(slots.integers & member.bit() != 0);
@@ -361,10 +359,8 @@ fn particular(
                 return Ok(Fate::Invalid("sim: exactly one of ParameterId and SubsystemId belongs here"));
             }
         }
-        index::J1939 => {
-            if !(0..=524_287).contains(&slots.integer(Member::SuspectParameterNumber)) {
-                return Ok(Fate::Invalid("sim: SuspectParameterNumber is outside 0..524287"));
-            }
+        index::J1939 if !(0..=524_287).contains(&slots.integer(Member::SuspectParameterNumber)) => {
+            return Ok(Fate::Invalid("sim: SuspectParameterNumber is outside 0..524287"));
         }
         index::DRIVER_CHANGE => {
             base64(slots.text(Member::DriverId, body), 239, limits.strict_base64, "DriverId")?;
@@ -391,10 +387,8 @@ fn particular(
             1..=10 => {}
             _ => return Ok(Fate::Invalid("sim: Code is longer than 10 characters")),
         },
-        index::VIN => {
-            if !(1..=17).contains(&slots.text(Member::VehicleIdentificationNumber, body).len()) {
-                return Err(("VehicleIdentificationNumber", "not 1 to 17 characters"));
-            }
+        index::VIN if !(1..=17).contains(&slots.text(Member::VehicleIdentificationNumber, body).len()) => {
+            return Err(("VehicleIdentificationNumber", "not 1 to 17 characters"));
         }
         _ => {}
     }

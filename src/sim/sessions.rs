@@ -147,7 +147,8 @@ impl Sessions {
         if refresh_too {
             self.refreshes.values_mut().for_each(|known| known.expires = known.expires.min(now));
         }
-        self.bearers.values_mut().filter(|known| known.expires > now).map(|known| known.expires = now).count()
+        let live = |known: &&mut Bearer| known.blocked_from > now && known.expires > now;
+        self.bearers.values_mut().filter(live).map(|known| known.expires = now).count()
     }
 
     fn admit(&mut self, call: AuthCall, user: &str, now: i64, settings: &Settings) -> Result<(), Denied> {
