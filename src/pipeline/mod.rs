@@ -24,8 +24,8 @@ pub mod producer;
 pub mod queues;
 pub mod reader;
 pub mod request;
-<<<<<<< HEAD
 pub mod settings;
+pub mod split;
 pub mod upload;
 pub mod worker;
 
@@ -205,7 +205,3 @@ async fn prepare_topics(config: &Config) -> anyhow::Result<()> {
     }
     producer::create_topics(&config.kafka, topics, &wanted).await
 }
-=======
-pub mod split;
-pub mod upload;
->>>>>>> client

@@ -238,6 +238,12 @@ impl<L: Line> Uploader<L> {
         self.inner.max_bytes()
     }
 
+    /// Whether requests flow: the circuit is closed and no alarm pauses everybody.
+    #[must_use]
+    pub fn flowing(&self) -> bool {
+        self.inner.pacing.is_closed()
+    }
+
     /// This instance owns `assigned` of `total` partitions: its rates are that share.
     pub fn set_share(&self, assigned: u32, total: u32) {
         self.inner.pacing.set_share(assigned, total);

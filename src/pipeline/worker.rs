@@ -478,8 +478,10 @@ impl Worker {
             Pause::Draining
         } else if self.letters_blocked {
             Pause::DeadLetter
+        } else if self.shared.uploader.flowing() {
+            Pause::None
         } else {
-            self.shared.uploader.pause()
+            Pause::Gateway
         }
     }
 }

@@ -65,15 +65,11 @@ impl Decoder {
         now: i64,
         out: &mut Decoded,
     ) {
-<<<<<<< HEAD
         let Some(payload) = payload else { return };
         match &self.shape {
             Shape::Native => self.checker.native(payload, devices, now, out),
             Shape::Mapped(mapping) => mapping.decode(payload, devices, now, &mut self.checker, out),
         }
-=======
-        let _ = (payload, devices, now, out);
->>>>>>> client
     }
 }
 

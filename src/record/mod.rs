@@ -210,7 +210,6 @@ impl Decoded {
     }
 
     pub fn note(&mut self, rule: &'static str) {
-<<<<<<< HEAD
         note(&mut self.notes, rule);
     }
 }
@@ -222,16 +221,6 @@ fn note(notes: &mut Vec<(&'static str, u64)>, rule: &'static str) {
     {
         Some((_, count)) => *count += 1,
         None => notes.push((rule, 1)),
-=======
-        match self
-            .notes
-            .iter_mut()
-            .find(|(id, _)| std::ptr::eq(*id, rule) || *id == rule)
-        {
-            Some((_, count)) => *count += 1,
-            None => self.notes.push((rule, 1)),
-        }
->>>>>>> client
     }
 }
 
