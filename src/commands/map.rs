@@ -1,15 +1,184 @@
-//! `dig-ingest map`.
+//! `dig-ingest map`: what vendor messages become, or why not.
 
+use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+
+use crate::record::decode::{Decoder, Shape};
+use crate::record::mapping::{self, Mappings};
+use crate::record::validate::{self, Rules};
+use crate::record::{Decoded, Outcome, SerialOf};
 
 /// Arguments of `dig-ingest map`.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+#[command(after_help = "Examples:
+  dig-ingest map --mapping flespi messages.ndjson
+  dig-ingest map --mapping ./mine.toml --diagnostics ./diagnostics.toml message.json
+  kcat -C -t vendor -c 10 | dig-ingest map --mapping traccar -
+
+Exit status: 0 when every message became records or was skipped on purpose, 1 when anything was rejected.")]
+pub struct Args {
+    /// A mapping: the name of a shipped one (flespi, traccar, generic), of a file in --mapping-dir, or a path.
+    #[arg(long, value_name = "NAME|PATH")]
+    mapping: String,
+    /// Directory of mapping files, as [mapping] dir.
+    #[arg(long, value_name = "DIR")]
+    mapping_dir: Option<PathBuf>,
+    /// File of your own diagnostics, as [mapping] diagnostics.
+    #[arg(long, value_name = "FILE")]
+    diagnostics: Option<PathBuf>,
+    /// Serial shown for messages that carry a device id: the device registry is not asked.
+    #[arg(long, value_name = "SERIAL", default_value = "UNREGISTERED")]
+    serial: String,
+    /// Print a report as the last line of stdout.
+    #[arg(long, value_name = "FORM", value_parser = ["json"])]
+    report: Option<String>,
+    /// Messages: NDJSON, or one JSON document; - is stdin.
+    #[arg(value_name = "FILE|-")]
+    file: PathBuf,
+}
+
+/// Gives every device the same serial.
+struct Everyone(String);
+
+impl SerialOf for Everyone {
+    fn serial_of(&self, _device_id: &str) -> Option<&str> {
+        Some(&self.0)
+    }
+}
+
+#[derive(Debug, Default, serde::Serialize)]
+struct Report {
+    messages: u64,
+    records: u64,
+    rejected: u64,
+    /// Messages that made no record and no reject.
+    skipped: u64,
+    notes: BTreeMap<&'static str, u64>,
+    rejects: BTreeMap<&'static str, u64>,
+}
 
 /// Runs the command.
 ///
 /// # Errors
-/// Whatever keeps the command from doing its work, with its chain.
-pub async fn run(_args: Args) -> anyhow::Result<ExitCode> {
-    anyhow::bail!("not built yet")
+/// The mapping or the file cannot be read, or stdout is closed.
+pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let mappings = Mappings::open(&mapping::Config {
+        dir: args.mapping_dir,
+        diagnostics: args.diagnostics,
+    })?;
+    let mapping = mappings.load(&args.mapping)?;
+    let text = if args.file.as_os_str() == "-" {
+        let mut text = Vec::new();
+        std::io::stdin()
+            .lock()
+            .read_to_end(&mut text)
+            .context("cannot read stdin")?;
+        text
+    } else {
+        std::fs::read(&args.file)
+            .with_context(|| format!("{}: cannot read the messages", args.file.display()))?
+    };
+    let rules = Arc::new(Rules::new(&validate::Config::default()));
+    let mut decoder = Decoder::new(Shape::Mapped(mapping), rules);
+    let devices = Everyone(args.serial);
+    let now = jiff::Timestamp::now().as_microsecond();
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    let mut report = Report::default();
+    let mut decoded = Decoded::default();
+    for (number, message) in messages(&text) {
+        decoded.clear();
+        decoder.decode(Some(message), &devices, now, &mut decoded);
+        report.messages += 1;
+        report.skipped += u64::from(decoded.outcomes.is_empty());
+        for outcome in &decoded.outcomes {
+            match outcome {
+                Outcome::Valid(record) => {
+                    report.records += 1;
+                    out.write_all(record.bytes(&decoded.bytes))?;
+                    out.write_all(b"\n")?;
+                }
+                Outcome::Reject(reject) => {
+                    report.rejected += 1;
+                    *report.rejects.entry(reject.rule).or_default() += 1;
+                    eprintln!("line {number}: {} stage: {reject}", reject.stage.name());
+                }
+                Outcome::Unknown(unknown) => {
+                    eprintln!("line {number}: no serial for device {}", unknown.device_id)
+                }
+            }
+        }
+        if decoded.outcomes.is_empty() {
+            let why: Vec<&str> = decoded.notes.iter().map(|(rule, _)| *rule).collect();
+            eprintln!("line {number}: no record ({})", why.join(", "));
+        }
+        for (rule, count) in &decoded.notes {
+            *report.notes.entry(*rule).or_default() += count;
+        }
+    }
+    eprintln!(
+        "{} messages: {} records, {} rejected, {} messages without record",
+        report.messages, report.records, report.rejected, report.skipped
+    );
+    for (rule, count) in &report.notes {
+        eprintln!("  {rule}: {count}");
+    }
+    if args.report.is_some() {
+        serde_json::to_writer(&mut out, &report)?;
+        out.write_all(b"\n")?;
+    }
+    out.flush()?;
+    Ok(if report.rejected == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// The messages of a file with the line each begins in: its lines when the first that is not blank is JSON by itself, else the whole.
+fn messages(text: &[u8]) -> Vec<(usize, &[u8])> {
+    let lines = || {
+        text.split(|&b| b == b'\n')
+            .enumerate()
+            .filter(|(_, line)| !line.trim_ascii().is_empty())
+    };
+    let by_line = lines()
+        .next()
+        .is_none_or(|(_, first)| serde_json::from_slice::<serde::de::IgnoredAny>(first).is_ok());
+    if by_line {
+        lines()
+            .map(|(n, line)| (n + 1, line.trim_ascii()))
+            .collect()
+    } else {
+        vec![(1, text)]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::messages;
+
+    #[test]
+    fn lines_or_one_document() {
+        let found = |text: &'static str| -> Vec<(usize, &str)> {
+            messages(text.as_bytes())
+                .into_iter()
+                .map(|(n, m)| (n, std::str::from_utf8(m).unwrap()))
+                .collect()
+        };
+        assert_eq!(found(""), []);
+        assert_eq!(
+            found("{\"a\":1}\n\n[2]\r\n"),
+            [(1, "{\"a\":1}"), (3, "[2]")]
+        );
+        assert_eq!(found("{\n \"a\": 1\n}\n"), [(1, "{\n \"a\": 1\n}\n")]);
+        assert_eq!(
+            found("{\"a\":1}\n{broken\n"),
+            [(1, "{\"a\":1}"), (2, "{broken")]
+        );
+    }
 }

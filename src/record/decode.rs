@@ -43,6 +43,8 @@ pub struct Checker {
     pub(super) tape: Tape<'static>,
     pub(super) slots: Slots,
     pub(super) work: Work,
+    /// The buffers of a mapping; none until the first vendor message.
+    pub(super) scratch: Option<Box<super::mapping::Scratch>>,
     buffers: Buffers,
 }
 
@@ -109,6 +111,7 @@ impl Checker {
             tape: Tape(Vec::new()),
             slots: [Slot::default(); members::COUNT],
             work: Work::default(),
+            scratch: None,
             buffers,
         }
     }

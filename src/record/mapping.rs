@@ -1,23 +1,268 @@
 //! Vendor shapes: a mapping file turns one vendor message into records.
+//!
+//! Owns the file format (`config/mappings/README.md`), its compilation, and the evaluation of a message. Every record made here goes
+//! through the same validation and rendering as a native one.
+//!
+//! V1: nothing is lost silently. A vendor message ends as records, as one [`Unknown`](super::Unknown) for all of it, as a reject, or -
+//! only where the mapping file says `skip` or `ignore` - as a note.
+//! V2: one record's fault does not touch the message's other records.
+//!
+//! Does not read files while decoding, and keeps no state between messages but its buffers ([`Scratch`]).
 
-use super::decode::Checker;
-use super::{Decoded, SerialOf};
+mod compile;
+mod file;
+mod path;
+mod run;
+mod spans;
+mod time;
+mod value;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path as FilePath, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context as _, anyhow};
+
+use self::compile::{Record, Switch};
+use self::file::Unmatched;
+use self::path::Tree;
+use self::value::Scalar;
+use super::diagnostics::{Diagnostics, nearest};
+
+pub use self::run::Scratch;
+
+/// Settings of mappings (`[mapping]`).
+#[derive(Debug, Clone, Default, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Directory of mapping files; a file here goes before a shipped mapping of the same name.
+    pub dir: Option<PathBuf>,
+    /// File of your own diagnostics (`[[diagnostic]]` tables); they add to the published ones and replace those of the same code.
+    pub diagnostics: Option<PathBuf>,
+}
+
+/// The shipped mappings: name and text.
+pub const SHIPPED: [(&str, &str); 3] = [
+    ("flespi", include_str!("../../config/mappings/flespi.toml")),
+    (
+        "generic",
+        include_str!("../../config/mappings/generic.toml"),
+    ),
+    (
+        "traccar",
+        include_str!("../../config/mappings/traccar.toml"),
+    ),
+];
+
+/// The rules mapping can break, with what each means; for `dig-ingest explain`.
+pub const RULES: [(&str, &str); 11] = [
+    (
+        "map.json",
+        "The message is not JSON, or nested too deeply. A vendor message is a JSON object or an array of them.",
+    ),
+    (
+        "map.shape",
+        "The message (or an element of the message's array) is not a JSON object.",
+    ),
+    (
+        "map.duplicate",
+        "A member the mapping reads occurs twice in one object, so it is not clear which one counts.",
+    ),
+    (
+        "map.device",
+        "Neither the serial nor the device id that [device] names is in the message.",
+    ),
+    (
+        "map.time",
+        "The time is absent or not in the form the mapping's `format` and `zone` describe.",
+    ),
+    (
+        "map.value.kind",
+        "A value is not of the kind its use needs: an object or array where a scalar is expected, or no number where one is computed.",
+    ),
+    (
+        "map.value.enum",
+        "A value is not in the mapping's `map`, and there is no `otherwise`.",
+    ),
+    (
+        "map.status.length",
+        "A status value's raw integer does not fit the data length of its diagnostic, read as signed or as unsigned.",
+    ),
+    (
+        "map.switch",
+        "The message's type is absent or named by no record and not by `ignore`, and the switch says `otherwise = \"reject\"`.",
+    ),
+    (
+        "map.each",
+        "The path `each` names something that is not an array.",
+    ),
+    (
+        "map.unmatched",
+        "No record of the mapping applies to the message, and the mapping says `unmatched = \"reject\"`.",
+    ),
+];
 
 /// A compiled mapping file.
 #[derive(Debug)]
-pub struct Mapping {}
+pub struct Mapping {
+    name: String,
+    description: String,
+    message: Tree,
+    element: Tree,
+    each: Option<compile::Place>,
+    serial: Vec<compile::Place>,
+    id: Vec<compile::Place>,
+    switch: Option<Switch>,
+    unmatched: Unmatched,
+    records: Vec<Record>,
+}
 
 impl Mapping {
-    /// Turns one vendor message into records, through [`Checker::push`].
-    pub(super) fn decode(
-        &self,
-        payload: &[u8],
-        devices: &impl SerialOf,
-        now: i64,
-        checker: &mut Checker,
-        out: &mut Decoded,
-    ) {
-        let _ = (devices, now);
-        checker.refuse_unreadable(payload, out);
+    /// Compiles a mapping file's text; `name` is the file's name in errors.
+    ///
+    /// # Errors
+    /// What is wrong: file, line, field, remedy.
+    pub fn compile(name: &str, text: &str, diagnostics: &Diagnostics) -> anyhow::Result<Self> {
+        compile::compile(name, text, diagnostics)
     }
+
+    /// The file or shipped name it was compiled from.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The file's own words about itself.
+    #[must_use]
+    pub fn description(&self) -> &str {
+        &self.description
+    }
+}
+
+/// Finds mappings by name or path, and compiles them with one table of diagnostics.
+#[derive(Debug)]
+pub struct Mappings {
+    dir: Option<PathBuf>,
+    diagnostics: Diagnostics,
+}
+
+impl Mappings {
+    /// Reads the diagnostics that the settings name.
+    ///
+    /// # Errors
+    /// As [`Diagnostics::with_file`].
+    pub fn open(config: &Config) -> anyhow::Result<Self> {
+        let diagnostics = match &config.diagnostics {
+            Some(file) => Diagnostics::with_file(file)?,
+            None => Diagnostics::shipped()?,
+        };
+        Ok(Self {
+            dir: config.dir.clone(),
+            diagnostics,
+        })
+    }
+
+    /// Loads a mapping: a path (it has a `/` or ends with `.toml`), else `NAME.toml` in the directory, else a shipped one.
+    ///
+    /// # Errors
+    /// There is none of that name (with those there are), or its file is wrong: file, line, field, remedy.
+    pub fn load(&self, name: &str) -> anyhow::Result<Arc<Mapping>> {
+        if name.contains(['/', '\\']) || name.ends_with(".toml") {
+            return self.read(FilePath::new(name));
+        }
+        if let Some(dir) = &self.dir {
+            let file = dir.join(format!("{name}.toml"));
+            if file.exists() {
+                return self.read(&file);
+            }
+        }
+        match SHIPPED.iter().find(|(shipped, _)| *shipped == name) {
+            Some((name, text)) => Ok(Arc::new(Mapping::compile(name, text, &self.diagnostics)?)),
+            None => {
+                let near = nearest(
+                    name,
+                    SHIPPED.iter().map(|(shipped, _)| *shipped),
+                    SHIPPED.len(),
+                );
+                let dir = match &self.dir {
+                    Some(dir) => format!(", and {} has no {name}.toml", dir.display()),
+                    None => String::new(),
+                };
+                Err(anyhow!(
+                    "no mapping is named \"{name}\": shipped are {near}{dir}; give a shipped name, a file in [mapping] dir, or a path"
+                ))
+            }
+        }
+    }
+
+    fn read(&self, file: &FilePath) -> anyhow::Result<Arc<Mapping>> {
+        let text = std::fs::read_to_string(file)
+            .with_context(|| format!("{}: cannot read the mapping file", file.display()))?;
+        Ok(Arc::new(Mapping::compile(
+            &file.display().to_string(),
+            &text,
+            &self.diagnostics,
+        )?))
+    }
+}
+
+/// A broken mapping rule on its way to a [`Reject`](super::Reject).
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Fault {
+    rule: &'static str,
+    field: String,
+    value: String,
+    bound: String,
+}
+
+impl Fault {
+    fn new(rule: &'static str, field: &str, value: Scalar<'_>, bound: String) -> Self {
+        let value = match value {
+            Scalar::Text(text) => shorten(text),
+            other => other.text().into_owned(),
+        };
+        Self {
+            rule,
+            field: field.to_owned(),
+            value,
+            bound,
+        }
+    }
+
+    fn absent(rule: &'static str, field: String, bound: String) -> Self {
+        Self {
+            rule,
+            field,
+            value: "absent".to_owned(),
+            bound,
+        }
+    }
+}
+
+/// The first 120 characters.
+fn shorten(text: &str) -> String {
+    match text.char_indices().nth(120) {
+        None => text.to_owned(),
+        Some((end, _)) => text[..end].to_owned(),
+    }
+}
+
+/// The line (from 1) of a byte offset.
+pub(super) fn line_of(text: &str, at: usize) -> usize {
+    1 + text.as_bytes()[..at.min(text.len())]
+        .iter()
+        .filter(|&&b| b == b'\n')
+        .count()
+}
+
+/// A TOML error as `file:line: problem, in `the line``.
+pub(super) fn toml_error(file: &str, text: &str, error: &toml::de::Error) -> anyhow::Error {
+    let line = error.span().map_or(1, |span| line_of(text, span.start));
+    let source = text.lines().nth(line - 1).unwrap_or_default().trim();
+    anyhow!(
+        "{file}:{line}: {} in `{source}`; see config/mappings/README.md",
+        error.message().trim_end()
+    )
 }
