@@ -88,15 +88,23 @@ fn drain(source: &Source) -> anyhow::Result<()> {
 }
 
 fn run(source: &Source, settings: &dig_ingest::config::ConfigArgs) -> anyhow::Result<()> {
-    let mut settings = settings.load().map_err(|error| anyhow::anyhow!("{error}"))?;
+    let mut settings = settings
+        .load()
+        .map_err(|error| anyhow::anyhow!("{error}"))?;
     settings.kafka.brokers.clone_from(&source.brokers);
     settings.kafka.group.clone_from(&source.group);
     settings.input.topics = vec![source.topic.clone()];
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(async {
         let stop = tokio_util::sync::CancellationToken::new();
         let board = dig_ingest::ops::board::Board::new(Instant::now());
-        let job = tokio::spawn(dig_ingest::app::stream(settings, Arc::clone(&board), stop.clone()));
+        let job = tokio::spawn(dig_ingest::app::stream(
+            settings,
+            Arc::clone(&board),
+            stop.clone(),
+        ));
         let mut began = None;
         let accepted = loop {
             let totals = board.snapshot().partitions.iter().fold((0, 0), |sum, p| {
@@ -115,7 +123,10 @@ fn run(source: &Source, settings: &dig_ingest::config::ConfigArgs) -> anyhow::Re
         }
         stop.cancel();
         job.await??;
-        anyhow::ensure!(accepted >= source.records, "the job ended after {accepted} records");
+        anyhow::ensure!(
+            accepted >= source.records,
+            "the job ended after {accepted} records"
+        );
         Ok(())
     })
 }
@@ -128,7 +139,10 @@ struct Meter {
 
 impl Meter {
     fn start() -> Self {
-        Self { began: Instant::now(), cpu: cpu_seconds() }
+        Self {
+            began: Instant::now(),
+            cpu: cpu_seconds(),
+        }
     }
 
     fn report(&self, records: u64) {
@@ -152,8 +166,14 @@ impl Meter {
 fn cpu_seconds() -> f64 {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let after = stat.rsplit(')').next().unwrap_or_default();
-    let fields: Vec<f64> = after.split_whitespace().map(|f| f.parse().unwrap_or(0.0)).collect();
-    fields.get(11).zip(fields.get(12)).map_or(0.0, |(user, system)| (user + system) / 100.0)
+    let fields: Vec<f64> = after
+        .split_whitespace()
+        .map(|f| f.parse().unwrap_or(0.0))
+        .collect();
+    fields
+        .get(11)
+        .zip(fields.get(12))
+        .map_or(0.0, |(user, system)| (user + system) / 100.0)
 }
 
 fn peak_rss() -> u64 {

@@ -1,1 +1,106 @@
 //! The composition root: the only file that knows every part of the job.
+//!
+//! Everything else is handed its parts. The streaming job is put together here from the settings; it ends when told to, or with
+//! the reason why it cannot go on.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Settings;
+use crate::ops::board::Board;
+use crate::pipeline::gate::Mode;
+use crate::pipeline::upload::Uploader;
+use crate::record::decode::Shape;
+use crate::record::mapping::{Mapping, Mappings};
+use crate::record::validate::Rules;
+use crate::{pipeline, registry};
+
+/// How long the revocation of tokens may hold up the end of the job.
+const CLOSE: Duration = Duration::from_secs(5);
+
+/// Runs the streaming job until `stop`.
+///
+/// # Errors
+/// As [`pipeline::run`], and settings that cannot be used.
+pub async fn stream(
+    settings: Settings,
+    board: Arc<Board>,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let mappings = load_mappings(&settings)?;
+    let rules = Arc::new(Rules::new(&settings.validate));
+    let (devices, followed) = registry::file::follow(&settings.registry, stop.clone())
+        .context("registry.file: cannot be read")?;
+    board.set_registry_read(true);
+    if settings.gate.mode == Mode::Registry && devices.borrow().devices().is_empty() {
+        tracing::warn!(
+            "gate.mode is \"registry\" and the registry holds no device: nothing will be sent"
+        );
+    }
+    let uploader = Uploader::connect(
+        settings.dig,
+        settings.pacing,
+        settings.upload,
+        settings.batch.max_bytes,
+    )?;
+    let watched = tokio::spawn(watch_login(uploader.clone(), Arc::clone(&board)));
+    let config = pipeline::Config {
+        kafka: settings.kafka,
+        input: settings.input,
+        topics: settings.topics,
+        gate: settings.gate,
+        batch: settings.batch,
+        memory: settings.memory,
+        guard: settings.guard,
+    };
+    let parts = pipeline::Parts {
+        uploader: Arc::new(uploader.clone()),
+        registry: devices,
+        rules,
+        shape: Box::new(
+            move |topic| match mappings.iter().find(|(name, _)| name == topic) {
+                Some((_, mapping)) => Shape::Mapped(Arc::clone(mapping)),
+                None => Shape::Native,
+            },
+        ),
+        board,
+    };
+    let result = pipeline::run(config, parts, stop.clone()).await;
+    stop.cancel();
+    watched.abort();
+    followed.abort();
+    if tokio::time::timeout(CLOSE, uploader.close()).await.is_err() {
+        tracing::warn!(
+            "the gateway did not answer the revocation of our tokens; they expire by themselves"
+        );
+    }
+    result
+}
+
+/// Mapping by topic name, as `[input.mappings]` says.
+fn load_mappings(settings: &Settings) -> anyhow::Result<Vec<(String, Arc<Mapping>)>> {
+    let known = Mappings::open(&settings.mapping)?;
+    settings
+        .input
+        .mappings
+        .iter()
+        .map(|(topic, name)| {
+            let mapping = known
+                .load(name)
+                .with_context(|| format!("input.mappings.\"{topic}\""))?;
+            Ok((topic.clone(), mapping))
+        })
+        .collect()
+}
+
+/// Readiness follows the session.
+async fn watch_login(uploader: Uploader, board: Arc<Board>) {
+    let mut tick = tokio::time::interval(Duration::from_millis(500));
+    loop {
+        tick.tick().await;
+        board.set_logged_in(uploader.status().session.generation > 0);
+    }
+}

@@ -6,12 +6,22 @@
 //!
 //! It decides nothing; the gate does. It is where `pipeline` and the orders journey meet.
 
+pub mod file;
+
 use std::sync::Arc;
 
 use hashbrown::HashTable;
 use serde::{Deserialize, Serialize};
 
 use crate::record::{SerialOf, serial_hash};
+
+/// Settings (`[registry]`).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// File of devices, one JSON object per line, written by `dig-ingest devices import`; empty for none. The job follows it.
+    pub file: std::path::PathBuf,
+}
 
 /// What a device may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -1,15 +1,66 @@
-//! `dig-ingest run`.
+//! `dig-ingest run`: the streaming job, with its operations pages, until a signal ends it.
 
 use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::Context as _;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::ConfigArgs;
+use crate::ops::board::Board;
+use crate::ops::{log, metrics, web};
 
 /// Arguments of `dig-ingest run`.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+#[command(after_help = "Examples:
+  dig-ingest run --config config/dig-ingest.toml
+  DIG_INGEST__DIG__PASSWORD_FILE=/run/secrets/dig dig-ingest run --config job.toml
+  dig-ingest run --set kafka.brokers=127.0.0.1:9092 --set dig.url=http://127.0.0.1:8080/")]
+pub struct Args {
+    #[command(flatten)]
+    settings: ConfigArgs,
+}
 
-/// Runs the command.
+/// Runs until SIGTERM or SIGINT, which drain and commit within `input.shutdown_ms`; a second one leaves at once.
 ///
 /// # Errors
-/// Whatever keeps the command from doing its work, with its chain.
-pub async fn run(_args: Args) -> anyhow::Result<ExitCode> {
-    anyhow::bail!("not built yet")
+/// Settings that cannot be used, or what the job cannot go on without.
+pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let settings = args.settings.load()?;
+    log::start(&settings.log)?;
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), settings = %settings.redacted(), "starting");
+    settings
+        .memory_formula(settings.memory.partitions)
+        .check()?;
+    let exposition = metrics::install()?;
+    let board = Board::new(Instant::now());
+    let pages = web::start(&settings.ops, std::sync::Arc::clone(&board), exposition).await?;
+    tracing::info!(address = %pages.address(), "operations pages");
+    let stop = CancellationToken::new();
+    let signals = tokio::spawn(obey_signals(stop.clone()));
+    let result = crate::app::stream(settings, board, stop).await;
+    signals.abort();
+    pages.stop().await;
+    result?;
+    tracing::info!("ended in order");
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn obey_signals(stop: CancellationToken) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+    for last in [false, true] {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        if last {
+            tracing::warn!("second signal: leaving now; what was in hand is read again");
+            std::process::exit(130);
+        }
+        tracing::info!("draining");
+        stop.cancel();
+    }
+    Ok(())
 }

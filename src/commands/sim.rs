@@ -78,7 +78,11 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let mut terminated = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
         .context("cannot wait for SIGTERM")?;
     let sim = crate::sim::start(config).await?;
-    eprintln!("simulated gateway on {} (control under {}/control)", sim.url(), sim.url());
+    eprintln!(
+        "simulated gateway on {} (control under {}/control)",
+        sim.url(),
+        sim.url()
+    );
     tokio::select! {
         _ = terminated.recv() => {}
         interrupted = tokio::signal::ctrl_c() => interrupted.context("cannot wait for ctrl-c")?,
@@ -94,15 +98,24 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         counters.inversions
     );
     if args.report == Some(Report::Json) {
-        println!("{}", serde_json::to_string(&counters).context("writing the counters")?);
+        println!(
+            "{}",
+            serde_json::to_string(&counters).context("writing the counters")?
+        );
     }
     Ok(ExitCode::SUCCESS)
 }
 
 fn account(args: &Args) -> anyhow::Result<Option<Account>> {
-    let (Some(username), Some(file)) = (&args.username, &args.password_file) else { return Ok(None) };
-    let password = std::fs::read_to_string(file).with_context(|| format!("--password-file {}", file.display()))?;
-    Ok(Some(Account { username: username.clone(), password: password.trim_end_matches(['\r', '\n']).to_owned() }))
+    let (Some(username), Some(file)) = (&args.username, &args.password_file) else {
+        return Ok(None);
+    };
+    let password = std::fs::read_to_string(file)
+        .with_context(|| format!("--password-file {}", file.display()))?;
+    Ok(Some(Account {
+        username: username.clone(),
+        password: password.trim_end_matches(['\r', '\n']).to_owned(),
+    }))
 }
 
 fn settings(args: &Args) -> anyhow::Result<Settings> {
@@ -110,7 +123,10 @@ fn settings(args: &Args) -> anyhow::Result<Settings> {
     let given = [
         ("bearer_s", args.bearer_seconds.map(|value| json!(value))),
         ("refresh_s", args.refresh_seconds.map(|value| json!(value))),
-        ("auth_per_minute", args.auth_per_minute.map(|value| json!(value))),
+        (
+            "auth_per_minute",
+            args.auth_per_minute.map(|value| json!(value)),
+        ),
     ];
     for (name, value) in given {
         if let Some(value) = value {
@@ -118,8 +134,9 @@ fn settings(args: &Args) -> anyhow::Result<Settings> {
         }
     }
     for setting in &args.settings {
-        let (name, value) =
-            setting.split_once('=').with_context(|| format!("--set {setting}: expected NAME=VALUE"))?;
+        let (name, value) = setting
+            .split_once('=')
+            .with_context(|| format!("--set {setting}: expected NAME=VALUE"))?;
         // What is no JSON is a word, so that texts need no quotes.
         all[name] = serde_json::from_str(value).unwrap_or_else(|_| json!(value));
     }

@@ -75,6 +75,8 @@ pub struct Memory {
     pub window_messages: u64,
     /// Messages of one read from a partition.
     pub chunk_messages: usize,
+    /// Partitions this instance may come to own, all topics together; the memory formula counts their prefetch.
+    pub partitions: u64,
     /// Bytes the job may need by its own formula; 0 for no limit. `check` prints the formula, `run` refuses to start above it.
     pub limit_bytes: u64,
 }
@@ -86,6 +88,7 @@ impl Default for Memory {
             partition_bytes: 64 * 1024 * 1024,
             window_messages: 500_000,
             chunk_messages: 1024,
+            partitions: 16,
             limit_bytes: 0,
         }
     }

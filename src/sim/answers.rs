@@ -23,7 +23,12 @@ const JSON: &str = "application/json; charset=utf-8";
 
 impl Answer {
     fn json(status: u16, body: String) -> Self {
-        Self { status, content_type: JSON, retry_after: None, body: body.into() }
+        Self {
+            status,
+            content_type: JSON,
+            retry_after: None,
+            body: body.into(),
+        }
     }
 
     fn success(status: u16, content: &serde_json::Value) -> Self {
@@ -48,14 +53,21 @@ impl Answer {
 
     #[must_use]
     pub fn throttled(settings: &Settings) -> Self {
-        let text = if settings.throttle_status == 429 { "Too many requests." } else { "Service is unavailable" };
+        let text = if settings.throttle_status == 429 {
+            "Too many requests."
+        } else {
+            "Service is unavailable"
+        };
         Self::error(settings.throttle_status, text, settings)
     }
 
     /// 202 with a fresh tracking id.
     #[must_use]
     pub fn tracking() -> Self {
-        Self::json(202, format!(r#"{{"Error":[],"Data":"{}"}}"#, uuid::Uuid::new_v4()))
+        Self::json(
+            202,
+            format!(r#"{{"Error":[],"Data":"{}"}}"#, uuid::Uuid::new_v4()),
+        )
     }
 }
 
@@ -69,23 +81,40 @@ pub fn scripted(
     now: i64,
     settings: &Settings,
 ) -> Answer {
-    let text = text.unwrap_or(if status == 503 { "Service is unavailable" } else { "A scripted fault." });
+    let text = text.unwrap_or(if status == 503 {
+        "Service is unavailable"
+    } else {
+        "A scripted fault."
+    });
     let mut answer = match body {
         // A scripted success must not look like a failure.
-        BodyKind::Json if status < 300 => Answer { status, ..Answer::tracking() },
+        BodyKind::Json if status < 300 => Answer {
+            status,
+            ..Answer::tracking()
+        },
         BodyKind::Json => Answer::error(status, text, settings),
         BodyKind::Html => Answer {
             status,
             content_type: "text/html",
             retry_after: None,
-            body: format!("<html><head><title>{status}</title></head><body><h1>{text}</h1></body></html>\n").into(),
+            body: format!(
+                "<html><head><title>{status}</title></head><body><h1>{text}</h1></body></html>\n"
+            )
+            .into(),
         },
-        BodyKind::Empty => Answer { status, content_type: "", retry_after: None, body: Bytes::new() },
+        BodyKind::Empty => Answer {
+            status,
+            content_type: "",
+            retry_after: None,
+            body: Bytes::new(),
+        },
     };
     answer.retry_after = match retry_after {
         RetryAfter::None => None,
         RetryAfter::Seconds(seconds) => Some(seconds.to_string()),
-        RetryAfter::DateIn(seconds) => Some(instants::http_date(now + i64::from(seconds) * 1_000_000)),
+        RetryAfter::DateIn(seconds) => {
+            Some(instants::http_date(now + i64::from(seconds) * 1_000_000))
+        }
     };
     answer
 }
@@ -101,20 +130,31 @@ fn denied((status, text): Denied, settings: &Settings) -> Answer {
 pub fn user(world: &World, bearer: Option<&str>, settings: &Settings) -> Result<String, Answer> {
     let sessions = world.sessions();
     let user = sessions.user_of(bearer, world.clock.now_us(), settings);
-    user.map(str::to_owned).map_err(|reason| denied(reason, settings))
+    user.map(str::to_owned)
+        .map_err(|reason| denied(reason, settings))
 }
 
 /// The three authentication operations.
 #[must_use]
-pub fn authentication(world: &World, operation: Operation, body: &[u8], settings: &Settings) -> Answer {
+pub fn authentication(
+    world: &World,
+    operation: Operation,
+    body: &[u8],
+    settings: &Settings,
+) -> Answer {
     let names = match operation {
         Operation::Authenticate => ["username", "password"],
         _ => ["bearertoken", "refreshtoken"],
     };
-    let members = World::texts(body).filter(|members| members.keys().all(|name| names.contains(&name.as_str())));
+    let members = World::texts(body)
+        .filter(|members| members.keys().all(|name| names.contains(&name.as_str())));
     let given = |name: &str| members.as_ref()?.get(name).filter(|text| !text.is_empty());
     let [Some(first), Some(second)] = names.map(given) else {
-        return Answer::error(400, "The request is missing parameters or has wrong ones.", settings);
+        return Answer::error(
+            400,
+            "The request is missing parameters or has wrong ones.",
+            settings,
+        );
     };
     let now = world.clock.now_us();
     let mut sessions = world.sessions();
@@ -123,20 +163,28 @@ pub fn authentication(world: &World, operation: Operation, body: &[u8], settings
         Operation::RefreshToken => sessions.refresh(first, second, now, settings),
         _ => {
             return match sessions.revoke(first, second, now, settings) {
-                Ok(()) => {
-                    Answer::success(202, &json!("The refresh token is revoked; the bearer token will be blocked."))
-                }
+                Ok(()) => Answer::success(
+                    202,
+                    &json!("The refresh token is revoked; the bearer token will be blocked."),
+                ),
                 Err(reason) => denied(reason, settings),
             };
         }
     };
-    pair.map_or_else(|reason| denied(reason, settings), |pair| granted(&pair, settings))
+    pair.map_or_else(
+        |reason| denied(reason, settings),
+        |pair| granted(&pair, settings),
+    )
 }
 
 fn granted(pair: &Pair, settings: &Settings) -> Answer {
     let time = |us| {
         let text = instants::text(us);
-        if settings.zoneless_token_times { text[..19].to_owned() } else { text }
+        if settings.zoneless_token_times {
+            text[..19].to_owned()
+        } else {
+            text
+        }
     };
     let token = |text: &str, expires| json!({"TokenString": text, "Created": time(pair.created), "Expires": time(expires)});
     Answer::success(
@@ -155,7 +203,12 @@ const DEFAULT_RESULTS: usize = 1000;
 
 /// `GET /invalidrecords` (dig-api.md section 10); query names in any case.
 #[must_use]
-pub fn invalid_records(world: &World, bearer: Option<&str>, query: &str, settings: &Settings) -> Answer {
+pub fn invalid_records(
+    world: &World,
+    bearer: Option<&str>,
+    query: &str,
+    settings: &Settings,
+) -> Answer {
     let user = match user(world, bearer, settings) {
         Ok(user) => user,
         Err(answer) => return answer,
@@ -175,10 +228,16 @@ pub fn invalid_records(world: &World, bearer: Option<&str>, query: &str, setting
             _ => true,
         };
         if !fits {
-            return Answer::error(400, "The request is missing parameters or has wrong ones.", settings);
+            return Answer::error(
+                400,
+                "The request is missing parameters or has wrong ones.",
+                settings,
+            );
         }
     }
-    let page = world.invalid().page(&user, key, most, world.clock.now_us(), settings);
+    let page = world
+        .invalid()
+        .page(&user, key, most, world.clock.now_us(), settings);
     let mut body = format!(
         r#"{{"Error":[],"Data":{{"NextResultKey":{},"CurrentResultKey":{},"TotalNumberOfInvalidRecords":{},"CurrentNumberOfInvalidRecords":{},"InvalidRecords":["#,
         page.next,

@@ -72,12 +72,18 @@ pub fn routes() -> Router<Arc<Face>> {
         .route("/ledger", get(ledger))
         .route("/digest", get(digest))
         .route("/settings", get(settings).patch(change_settings))
-        .route("/faults", get(faults).post(push_faults).delete(clear_faults))
+        .route(
+            "/faults",
+            get(faults).post(push_faults).delete(clear_faults),
+        )
         .route("/faults/{id}", delete(remove_fault))
         .route("/outage", put(start_outage).delete(end_outage))
         .route("/tokens/{act}", post(tokens))
         .route("/poison", get(poison).post(add_poison).delete(clear_poison))
-        .route("/serials", get(serials).put(mark_serials).delete(clear_serials))
+        .route(
+            "/serials",
+            get(serials).put(mark_serials).delete(clear_serials),
+        )
         .route("/clock", post(clock))
         .route("/reset", post(reset))
         .fallback(|| async { Wrong(StatusCode::NOT_FOUND, "no such control call".to_owned()) });
@@ -91,8 +97,15 @@ fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Wrong> {
 /// One value or an array of them.
 fn several<T: DeserializeOwned>(body: &[u8]) -> Result<Vec<T>, Wrong> {
     let value: Value = read(body)?;
-    let values = if let Value::Array(values) = value { values } else { vec![value] };
-    let one = |value| serde_json::from_value(value).map_err(|error| Wrong(StatusCode::BAD_REQUEST, error.to_string()));
+    let values = if let Value::Array(values) = value {
+        values
+    } else {
+        vec![value]
+    };
+    let one = |value| {
+        serde_json::from_value(value)
+            .map_err(|error| Wrong(StatusCode::BAD_REQUEST, error.to_string()))
+    };
     values.into_iter().map(one).collect()
 }
 
@@ -121,7 +134,11 @@ const LINES_PER_CHUNK: usize = 2000;
 async fn ledger(State(face): Shared, Query(range): Query<Range>) -> Answer {
     let from = range.from.unwrap_or(1).max(1) - 1;
     // What arrives while this is read is not part of it.
-    let end = face.world.ledger().len().min(from.saturating_add(range.limit.unwrap_or(usize::MAX)));
+    let end = face
+        .world
+        .ledger()
+        .len()
+        .min(from.saturating_add(range.limit.unwrap_or(usize::MAX)));
     let world = face.world.clone();
     let chunks = futures_util::stream::unfold(from, move |at| {
         let world = world.clone();
@@ -129,7 +146,10 @@ async fn ledger(State(face): Shared, Query(range): Query<Range>) -> Answer {
             let most = LINES_PER_CHUNK.min(end.checked_sub(at).filter(|left| *left > 0)?);
             let mut lines = Vec::with_capacity(most * 256);
             world.ledger().write(at, most, &mut lines);
-            Some((Ok::<_, std::convert::Infallible>(Bytes::from(lines)), at + most))
+            Some((
+                Ok::<_, std::convert::Infallible>(Bytes::from(lines)),
+                at + most,
+            ))
         }
     });
     Ok(ndjson(Body::from_stream(chunks)))
@@ -156,7 +176,8 @@ pub fn patch(world: &World, changes: &Value) -> Result<Arc<Settings>, String> {
             return Err("expected an object of settings".to_owned());
         };
         all.extend(changes.clone());
-        *settings = serde_json::from_value(Value::Object(all.clone())).map_err(|error| error.to_string())?;
+        *settings = serde_json::from_value(Value::Object(all.clone()))
+            .map_err(|error| error.to_string())?;
         Ok(())
     })?;
     Ok(world.settings.get())
@@ -164,7 +185,8 @@ pub fn patch(world: &World, changes: &Value) -> Result<Arc<Settings>, String> {
 
 async fn change_settings(State(face): Shared, body: Bytes) -> Answer {
     let changes: Value = read(&body)?;
-    let all = patch(&face.world, &changes).map_err(|error| Wrong(StatusCode::BAD_REQUEST, error))?;
+    let all =
+        patch(&face.world, &changes).map_err(|error| Wrong(StatusCode::BAD_REQUEST, error))?;
     Ok(Json(&*all).into_response())
 }
 
@@ -176,7 +198,10 @@ async fn push_faults(State(face): Shared, body: Bytes) -> Answer {
     let rules: Vec<Rule> = several(&body)?;
     let now = face.world.clock.now_us();
     let mut faults = face.world.faults();
-    let ids: Result<Vec<_>, _> = rules.into_iter().map(|rule| faults.push(rule, now)).collect();
+    let ids: Result<Vec<_>, _> = rules
+        .into_iter()
+        .map(|rule| faults.push(rule, now))
+        .collect();
     let ids = ids.map_err(|error| Wrong(StatusCode::BAD_REQUEST, error.to_owned()))?;
     Ok((StatusCode::CREATED, Json(json!({"ids": ids}))).into_response())
 }
@@ -187,7 +212,11 @@ async fn clear_faults(State(face): Shared) -> Answer {
 }
 
 async fn remove_fault(State(face): Shared, Path(id): Path<u64>) -> Answer {
-    if face.world.faults().remove(id) { done() } else { Err(Wrong(StatusCode::NOT_FOUND, format!("no rule {id}"))) }
+    if face.world.faults().remove(id) {
+        done()
+    } else {
+        Err(Wrong(StatusCode::NOT_FOUND, format!("no rule {id}")))
+    }
 }
 
 async fn start_outage(State(face): Shared, body: Bytes) -> Answer {
@@ -208,14 +237,23 @@ struct Expire {
     refresh: bool,
 }
 
-async fn tokens(State(face): Shared, Path(act): Path<String>, Query(expire): Query<Expire>) -> Answer {
+async fn tokens(
+    State(face): Shared,
+    Path(act): Path<String>,
+    Query(expire): Query<Expire>,
+) -> Answer {
     let now = face.world.clock.now_us();
     let mut sessions = face.world.sessions();
     let bearers = match act.as_str() {
         "revoke" => sessions.revoke_all(now),
         "block" => sessions.block_bearers(now),
         "expire" => sessions.expire_all(now, expire.refresh),
-        _ => return Err(Wrong(StatusCode::NOT_FOUND, "tokens can be revoked, blocked or expired".to_owned())),
+        _ => {
+            return Err(Wrong(
+                StatusCode::NOT_FOUND,
+                "tokens can be revoked, blocked or expired".to_owned(),
+            ));
+        }
     };
     Ok(Json(json!({"bearers": bearers})).into_response())
 }
@@ -226,7 +264,9 @@ async fn poison(State(face): Shared) -> Answer {
 
 async fn add_poison(State(face): Shared, body: Bytes) -> Answer {
     let poisons: Vec<Poison> = several(&body)?;
-    face.world.poisons.change(|all| poisons.into_iter().for_each(|poison| all.add(poison)));
+    face.world
+        .poisons
+        .change(|all| poisons.into_iter().for_each(|poison| all.add(poison)));
     done()
 }
 
@@ -241,10 +281,18 @@ async fn serials(State(face): Shared) -> Answer {
 
 async fn mark_serials(State(face): Shared, body: Bytes) -> Answer {
     let marks: Vec<Mark> = several(&body)?;
-    if marks.iter().any(|mark| mark.serial.is_some() == mark.prefix.is_some()) {
-        return Err(Wrong(StatusCode::BAD_REQUEST, "a mark needs either `serial` or `prefix`".to_owned()));
+    if marks
+        .iter()
+        .any(|mark| mark.serial.is_some() == mark.prefix.is_some())
+    {
+        return Err(Wrong(
+            StatusCode::BAD_REQUEST,
+            "a mark needs either `serial` or `prefix`".to_owned(),
+        ));
     }
-    face.world.serials.change(|all| marks.iter().for_each(|mark| all.mark(mark)));
+    face.world
+        .serials
+        .change(|all| marks.iter().for_each(|mark| all.mark(mark)));
     done()
 }
 
@@ -261,7 +309,9 @@ struct Advance {
 
 async fn clock(State(face): Shared, body: Bytes) -> Answer {
     let advance: Advance = read(&body)?;
-    face.world.clock.advance(Duration::from_millis(advance.advance_ms));
+    face.world
+        .clock
+        .advance(Duration::from_millis(advance.advance_ms));
     done()
 }
 

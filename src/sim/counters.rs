@@ -77,7 +77,10 @@ pub struct Snapshot {
 
 impl Counters {
     pub fn tally(&self, tally: &Tally) {
-        self.accepted.fetch_add(tally.new + tally.duplicates + tally.dropped + tally.invalid, Relaxed);
+        self.accepted.fetch_add(
+            tally.new + tally.duplicates + tally.dropped + tally.invalid,
+            Relaxed,
+        );
         self.new.fetch_add(tally.new, Relaxed);
         self.duplicates.fetch_add(tally.duplicates, Relaxed);
         self.dropped.fetch_add(tally.dropped, Relaxed);
@@ -111,12 +114,21 @@ impl Counters {
     #[must_use]
     pub fn snapshot(&self, faults_applied: u64) -> Snapshot {
         let mut answers: BTreeMap<Operation, BTreeMap<u16, u64>> = BTreeMap::new();
-        for ((operation, status), count) in &*self.answers.lock().unwrap_or_else(PoisonError::into_inner) {
-            answers.entry(*operation).or_default().insert(*status, *count);
+        for ((operation, status), count) in
+            &*self.answers.lock().unwrap_or_else(PoisonError::into_inner)
+        {
+            answers
+                .entry(*operation)
+                .or_default()
+                .insert(*status, *count);
         }
         let get = |counter: &AtomicU64| counter.load(Relaxed);
         Snapshot {
-            requests: self.requests.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            requests: self
+                .requests
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone(),
             answers,
             records_accepted: get(&self.accepted),
             records_new: get(&self.new),
@@ -136,7 +148,11 @@ impl Counters {
             lost_answers: get(&self.lost_answers),
             abandoned: get(&self.abandoned),
             faults_applied,
-            refusals: self.refusals.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            refusals: self
+                .refusals
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone(),
         }
     }
 }

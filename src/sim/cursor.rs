@@ -55,7 +55,10 @@ const HIGH: u64 = 0x8080_8080_8080_8080;
 
 impl Cursor<'_> {
     pub fn bad(&self, reason: &'static str) -> Refusal {
-        Refusal::Malformed { at: self.at, reason }
+        Refusal::Malformed {
+            at: self.at,
+            reason,
+        }
     }
 
     /// The next byte; 0, which is never legal here, at the end.
@@ -73,7 +76,11 @@ impl Cursor<'_> {
 
     pub fn end(&mut self) -> Result<(), Refusal> {
         self.space();
-        if self.at == self.body.len() { Ok(()) } else { Err(self.bad("more after the array")) }
+        if self.at == self.body.len() {
+            Ok(())
+        } else {
+            Err(self.bad("more after the array"))
+        }
     }
 
     /// A string's contents; the cursor stands on its opening quote and ends behind its closing one.
@@ -99,7 +106,10 @@ impl Cursor<'_> {
             }
             match self.peek() {
                 b'"' => {
-                    let place = Place { start: start as u32, end: self.at as u32 };
+                    let place = Place {
+                        start: start as u32,
+                        end: self.at as u32,
+                    };
                     self.at += 1;
                     return Ok(place);
                 }
@@ -158,7 +168,10 @@ impl Cursor<'_> {
                 if digit > 9 {
                     return cursor.at - from;
                 }
-                match whole.checked_mul(10).and_then(|whole| whole.checked_add(u64::from(digit))) {
+                match whole
+                    .checked_mul(10)
+                    .and_then(|whole| whole.checked_add(u64::from(digit)))
+                {
                     Some(next) => whole = next,
                     None => exact = false,
                 }
@@ -195,8 +208,15 @@ impl Cursor<'_> {
         }
         if integer {
             // Beyond 64 bits it is out of any range a rule has.
-            let size = if exact { i64::try_from(whole).unwrap_or(i64::MAX) } else { i64::MAX };
-            return Ok((Value::Integer(if negative { -size } else { size }), Class::Integer));
+            let size = if exact {
+                i64::try_from(whole).unwrap_or(i64::MAX)
+            } else {
+                i64::MAX
+            };
+            return Ok((
+                Value::Integer(if negative { -size } else { size }),
+                Class::Integer,
+            ));
         }
         let size = match POWERS.get(scale.unsigned_abs() as usize) {
             Some(power) if exact => whole as f64 / power,
@@ -205,10 +225,14 @@ impl Cursor<'_> {
                 text.parse().unwrap_or(f64::INFINITY)
             }
         };
-        Ok((Value::Number(if negative { -size } else { size }), Class::Number))
+        Ok((
+            Value::Number(if negative { -size } else { size }),
+            Class::Number,
+        ))
     }
 }
 
 static POWERS: [f64; 20] = [
-    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19,
+    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16,
+    1e17, 1e18, 1e19,
 ];

@@ -45,11 +45,20 @@ const LARGEST_BUFFER: usize = 16 << 20;
 impl Face {
     #[must_use]
     pub fn new(world: Arc<World>) -> Self {
-        Self { world, tap: Tap::default(), stopping: CancellationToken::new(), buffers: Mutex::default() }
+        Self {
+            world,
+            tap: Tap::default(),
+            stopping: CancellationToken::new(),
+            buffers: Mutex::default(),
+        }
     }
 
     fn take(&self) -> Buffer {
-        self.buffers.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
+        self.buffers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop()
+            .unwrap_or_default()
     }
 
     fn give_back(&self, buffer: Buffer) {
@@ -82,7 +91,12 @@ impl<'a> Presence<'a> {
             present = world.counters.in_flight.fetch_add(1, Relaxed) + 1;
             world.counters.max_in_flight.fetch_max(present, Relaxed);
         }
-        Self { world, operation, present, ended: false }
+        Self {
+            world,
+            operation,
+            present,
+            ended: false,
+        }
     }
 
     fn end(mut self, status: u16) {
@@ -121,18 +135,35 @@ async fn serve(face: &Face, request: Request) -> Response {
     let operation = operation(&parts);
     let number = face.world.begin(operation);
     let presence = Presence::new(&face.world, operation);
-    let connection = parts.extensions.get::<ConnectInfo<Peer>>().map(|peer| peer.0.connection.clone());
+    let connection = parts
+        .extensions
+        .get::<ConnectInfo<Peer>>()
+        .map(|peer| peer.0.connection.clone());
     let mut buffer = face.take();
     buffer.body.clear();
     let mut scripted = false;
-    let call = Call { face, parts: &parts, operation, number, present: presence.present };
-    let end = call.run(body, connection.as_ref(), &mut buffer, &mut scripted).await;
+    let call = Call {
+        face,
+        parts: &parts,
+        operation,
+        number,
+        present: presence.present,
+    };
+    let end = call
+        .run(body, connection.as_ref(), &mut buffer, &mut scripted)
+        .await;
     let answer = match end {
         End::Answer(answer) => Some(answer),
         End::Cut => None,
     };
     if face.tap.on() {
-        face.tap.add(exchange(&parts, operation, &buffer.body, answer.as_ref(), scripted));
+        face.tap.add(exchange(
+            &parts,
+            operation,
+            &buffer.body,
+            answer.as_ref(),
+            scripted,
+        ));
     }
     face.give_back(buffer);
     presence.end(answer.as_ref().map_or(0, |answer| answer.status));
@@ -160,7 +191,10 @@ fn operation(parts: &Parts) -> Operation {
 }
 
 fn text<'a>(parts: &'a Parts, name: &header::HeaderName) -> Option<&'a str> {
-    parts.headers.get(name).and_then(|value| value.to_str().ok())
+    parts
+        .headers
+        .get(name)
+        .and_then(|value| value.to_str().ok())
 }
 
 fn exchange(
@@ -230,26 +264,49 @@ impl Call<'_> {
             }
         }
         world.counters.body(length);
-        let plan = world.faults().decide(self.operation, &buffer.body, world.clock.now_us());
+        let plan = world
+            .faults()
+            .decide(self.operation, &buffer.body, world.clock.now_us());
         let mut read = None;
         let mut held = None;
-        if settings.watch_overlap && self.operation == Operation::Records && length <= settings.max_bytes {
+        if settings.watch_overlap
+            && self.operation == Operation::Records
+            && length <= settings.max_bytes
+        {
             let result = world.read(&mut buffer.body, &mut buffer.records);
             if let (Ok(()), Some(connection)) = (&result, connection) {
-                held = Some(world.overlaps.hold(self.number, connection, &buffer.body, &buffer.records));
+                held = Some(world.overlaps.hold(
+                    self.number,
+                    connection,
+                    &buffer.body,
+                    &buffer.records,
+                ));
             }
             read = Some(result);
         }
         if let Some(held) = &held {
-            world.counters.overlapping_serials.fetch_add(held.overlapping, Relaxed);
+            world
+                .counters
+                .overlapping_serials
+                .fetch_add(held.overlapping, Relaxed);
         }
         *scripted = plan.action != Action::Pass;
         self.wait(plan.delay).await;
         match plan.action {
             Action::Pass => End::Answer(self.perform(&settings, length, buffer, read)),
-            Action::Status { status, body, text, retry_after } => {
-                End::Answer(answers::scripted(status, body, text.as_deref(), retry_after, world.clock.now_us(), &settings))
-            }
+            Action::Status {
+                status,
+                body,
+                text,
+                retry_after,
+            } => End::Answer(answers::scripted(
+                status,
+                body,
+                text.as_deref(),
+                retry_after,
+                world.clock.now_us(),
+                &settings,
+            )),
             Action::Cut(_) => {
                 world.counters.cut.fetch_add(1, Relaxed);
                 End::Cut
@@ -295,9 +352,17 @@ impl Call<'_> {
                 let query = self.parts.uri.query().unwrap_or("");
                 answers::invalid_records(&self.face.world, bearer(self.parts), query, settings)
             }
-            Operation::Records => self.records(settings, length, buffer, read).unwrap_or_else(|refused| refused),
+            Operation::Records => self
+                .records(settings, length, buffer, read)
+                .unwrap_or_else(|refused| refused),
             Operation::Other => {
-                let known = ["/authentication/authenticate", "/authentication/refresh-token", "/authentication/revoke-token", "/records", "/invalidrecords"];
+                let known = [
+                    "/authentication/authenticate",
+                    "/authentication/refresh-token",
+                    "/authentication/revoke-token",
+                    "/records",
+                    "/invalidrecords",
+                ];
                 let path = self.parts.uri.path().to_ascii_lowercase();
                 if known.contains(&path.as_str()) {
                     Answer::error(405, "The method is not allowed.", settings)
@@ -317,8 +382,13 @@ impl Call<'_> {
     ) -> Result<Answer, Answer> {
         let world = &*self.face.world;
         let refuse = |status, text: &str| Answer::error(status, text, settings);
-        if text(self.parts, &header::CONTENT_ENCODING).is_some_and(|coding| !coding.eq_ignore_ascii_case("identity")) {
-            return Err(refuse(settings.encoding_status, "The content encoding is not supported."));
+        if text(self.parts, &header::CONTENT_ENCODING)
+            .is_some_and(|coding| !coding.eq_ignore_ascii_case("identity"))
+        {
+            return Err(refuse(
+                settings.encoding_status,
+                "The content encoding is not supported.",
+            ));
         }
         let user = answers::user(world, bearer(self.parts), settings)?;
         let media = text(self.parts, &header::CONTENT_TYPE).unwrap_or("");
@@ -333,22 +403,35 @@ impl Call<'_> {
         if settings.throttle > 0 && self.present > u64::from(settings.throttle) {
             return Err(Answer::throttled(settings));
         }
-        if let Err(refusal) = read.unwrap_or_else(|| world.read(&mut buffer.body, &mut buffer.records)) {
+        if let Err(refusal) =
+            read.unwrap_or_else(|| world.read(&mut buffer.body, &mut buffer.records))
+        {
             world.counters.refusal(reason(&refusal));
             let text = match (&refusal, settings.explain) {
                 (_, true) => refusal.to_string(),
                 (Refusal::TooMany(_), _) => "The request has too many records.".to_owned(),
                 _ => "The request is missing parameters or has wrong ones.".to_owned(),
             };
-            let status = if matches!(refusal, Refusal::TooMany(_)) { 413 } else { 400 };
+            let status = if matches!(refusal, Refusal::TooMany(_)) {
+                413
+            } else {
+                400
+            };
             return Err(refuse(status, &text));
         }
         match world.accept(&user, self.number, &buffer.body, &mut buffer.records) {
             Ok(_) => Ok(Answer::tracking()),
             Err(record) => {
                 world.counters.refusal("a poisonous record".to_owned());
-                let text = if settings.explain { String::from_utf8_lossy(record) } else { "".into() };
-                Err(refuse(400, format!("The request has a record that cannot be taken. {text}").trim_end()))
+                let text = if settings.explain {
+                    String::from_utf8_lossy(record)
+                } else {
+                    "".into()
+                };
+                Err(refuse(
+                    400,
+                    format!("The request has a record that cannot be taken. {text}").trim_end(),
+                ))
             }
         }
     }
@@ -366,12 +449,19 @@ fn reason(refusal: &Refusal) -> String {
 impl Answer {
     fn into_response(self) -> Response {
         let mut response = Response::new(Body::from(self.body));
-        *response.status_mut() = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        *response.status_mut() =
+            StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let headers = response.headers_mut();
         if !self.content_type.is_empty() {
-            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(self.content_type));
+            headers.insert(
+                header::CONTENT_TYPE,
+                HeaderValue::from_static(self.content_type),
+            );
         }
-        if let Some(value) = self.retry_after.and_then(|hint| HeaderValue::try_from(hint).ok()) {
+        if let Some(value) = self
+            .retry_after
+            .and_then(|hint| HeaderValue::try_from(hint).ok())
+        {
             headers.insert(header::RETRY_AFTER, value);
         }
         response

@@ -18,10 +18,15 @@ pub fn reduce(body: &[u8]) -> Result<Vec<u8>, Refusal> {
             at += 1;
             continue;
         }
-        let wrong = Refusal::Malformed { at, reason: "not an escape" };
+        let wrong = Refusal::Malformed {
+            at,
+            reason: "not an escape",
+        };
         match body.get(at + 1) {
             Some(b'/') => out.push(b'/'),
-            Some(kept @ (b'"' | b'\\' | b'b' | b'f' | b'n' | b'r' | b't')) => out.extend([b'\\', *kept]),
+            Some(kept @ (b'"' | b'\\' | b'b' | b'f' | b'n' | b'r' | b't')) => {
+                out.extend([b'\\', *kept])
+            }
             Some(b'u') => {
                 let first = unit(body, at + 2).ok_or(wrong.clone())?;
                 at += 4;
@@ -65,7 +70,10 @@ mod tests {
 
     #[test]
     fn leaves_the_meaning_alone() {
-        for text in [r#"["\u0041\/\ud83d\ude00\"\\\n\u0007\u0022\u005c"]"#, r#"{"Serial\u004eo":"x"}"#] {
+        for text in [
+            r#"["\u0041\/\ud83d\ude00\"\\\n\u0007\u0022\u005c"]"#,
+            r#"{"Serial\u004eo":"x"}"#,
+        ] {
             let reduced = reduce(text.as_bytes()).expect(text);
             let before: serde_json::Value = serde_json::from_str(text).expect(text);
             let after: serde_json::Value = serde_json::from_slice(&reduced).expect(text);
@@ -76,7 +84,16 @@ mod tests {
 
     #[test]
     fn refuses_what_is_no_escape() {
-        for text in [r"\x", r"\u12", r"\ud83d", r"\ud83dx", r"\ud83d\u0041", r"\ude00", "\\", r"\u+123"] {
+        for text in [
+            r"\x",
+            r"\u12",
+            r"\ud83d",
+            r"\ud83dx",
+            r"\ud83d\u0041",
+            r"\ude00",
+            "\\",
+            r"\u+123",
+        ] {
             assert!(reduce(text.as_bytes()).is_err(), "{text}");
         }
     }

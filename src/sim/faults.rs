@@ -105,7 +105,9 @@ impl Delay {
     fn draw(self, rng: &mut StdRng) -> Duration {
         match self {
             Self::FixedMs(ms) => Duration::from_millis(ms),
-            Self::UniformMs(low, high) => Duration::from_millis(rng.random_range(low.min(high)..=high.max(low))),
+            Self::UniformMs(low, high) => {
+                Duration::from_millis(rng.random_range(low.min(high)..=high.max(low)))
+            }
             Self::ExponentialMs(mean) => {
                 let unit: f64 = rng.random();
                 let ms = -mean.max(0.0) * (1.0 - unit).ln();
@@ -142,13 +144,21 @@ impl Rule {
     /// A rule for every request, until cleared.
     #[must_use]
     pub fn new(action: Action) -> Self {
-        Self { action: Some(action), ..Self::default() }
+        Self {
+            action: Some(action),
+            ..Self::default()
+        }
     }
 
     /// Answers with this status and the error envelope.
     #[must_use]
     pub fn status(status: u16) -> Self {
-        Self::new(Action::Status { status, body: BodyKind::Json, text: None, retry_after: RetryAfter::None })
+        Self::new(Action::Status {
+            status,
+            body: BodyKind::Json,
+            text: None,
+            retry_after: RetryAfter::None,
+        })
     }
 
     #[must_use]
@@ -163,22 +173,34 @@ impl Rule {
 
     #[must_use]
     pub fn delay(delay: Delay) -> Self {
-        Self { delay: Some(delay), ..Self::default() }
+        Self {
+            delay: Some(delay),
+            ..Self::default()
+        }
     }
 
     #[must_use]
     pub fn on(self, operation: Operation) -> Self {
-        Self { operation: Some(operation), ..self }
+        Self {
+            operation: Some(operation),
+            ..self
+        }
     }
 
     #[must_use]
     pub fn with_serial(self, serial: &str) -> Self {
-        Self { serial: Some(serial.to_owned()), ..self }
+        Self {
+            serial: Some(serial.to_owned()),
+            ..self
+        }
     }
 
     #[must_use]
     pub fn times(self, count: u64) -> Self {
-        Self { count: Some(count), ..self }
+        Self {
+            count: Some(count),
+            ..self
+        }
     }
 
     #[must_use]
@@ -188,7 +210,11 @@ impl Rule {
 
     #[must_use]
     pub fn at_rate(self, rate: f64, seed: u64) -> Self {
-        Self { rate: Some(rate), seed, ..self }
+        Self {
+            rate: Some(rate),
+            seed,
+            ..self
+        }
     }
 
     #[must_use]
@@ -208,7 +234,10 @@ impl Rule {
     }
 
     fn early(&self) -> bool {
-        matches!(self.action, Some(Action::Cut(CutAt::BeforeBody | CutAt::DuringBody)))
+        matches!(
+            self.action,
+            Some(Action::Cut(CutAt::BeforeBody | CutAt::DuringBody))
+        )
     }
 }
 
@@ -245,7 +274,10 @@ impl Armed {
         if self.seen <= rule.skip {
             return false;
         }
-        if rule.rate.is_some_and(|rate| self.rng.random::<f64>() >= rate) {
+        if rule
+            .rate
+            .is_some_and(|rate| self.rng.random::<f64>() >= rate)
+        {
             return false;
         }
         self.applied += 1;
@@ -277,7 +309,9 @@ impl Faults {
     /// A rule that can never be judged.
     pub fn push(&mut self, rule: Rule, now: i64) -> Result<u64, &'static str> {
         if rule.early() && rule.serial.is_some() {
-            return Err("`serial` needs the body, which a cut before or during it does not wait for");
+            return Err(
+                "`serial` needs the body, which a cut before or during it does not wait for",
+            );
         }
         if rule.rate.is_some_and(|rate| !(0.0..=1.0).contains(&rate)) {
             return Err("`rate` is a probability between 0 and 1");
@@ -291,9 +325,18 @@ impl Faults {
             return Err("`status` is between 200 and 599");
         }
         self.last_id += 1;
-        let until_us = rule.seconds.map_or(i64::MAX, |seconds| now.saturating_add((seconds * 1e6) as i64));
+        let until_us = rule.seconds.map_or(i64::MAX, |seconds| {
+            now.saturating_add((seconds * 1e6) as i64)
+        });
         let rng = StdRng::seed_from_u64(rule.seed);
-        self.rules.push(Armed { id: self.last_id, applied: 0, seen: 0, until_us, rng, rule });
+        self.rules.push(Armed {
+            id: self.last_id,
+            applied: 0,
+            seen: 0,
+            until_us,
+            rng,
+            rule,
+        });
         Ok(self.last_id)
     }
 
@@ -331,13 +374,24 @@ impl Faults {
     /// Asked when the headers are there: a cut that does not wait for the body.
     pub fn early(&mut self, operation: Operation, now: i64) -> Option<Plan> {
         if let Some(Action::Cut(at @ (CutAt::BeforeBody | CutAt::DuringBody))) = self.outage {
-            return Some(Plan { delay: Duration::ZERO, action: Action::Cut(at) });
+            return Some(Plan {
+                delay: Duration::ZERO,
+                action: Action::Cut(at),
+            });
         }
         let armed = self.rules.iter_mut().filter(|armed| armed.rule.early());
         for armed in armed {
             if armed.takes(operation, None, now) {
-                let delay = armed.rule.delay.map(|delay| delay.draw(&mut armed.rng)).unwrap_or_default();
-                return armed.rule.action.clone().map(|action| Plan { delay, action });
+                let delay = armed
+                    .rule
+                    .delay
+                    .map(|delay| delay.draw(&mut armed.rng))
+                    .unwrap_or_default();
+                return armed
+                    .rule
+                    .action
+                    .clone()
+                    .map(|action| Plan { delay, action });
             }
         }
         None
@@ -345,7 +399,10 @@ impl Faults {
 
     /// Asked when the body is there.
     pub fn decide(&mut self, operation: Operation, body: &[u8], now: i64) -> Plan {
-        let mut plan = Plan { delay: Duration::ZERO, action: Action::Pass };
+        let mut plan = Plan {
+            delay: Duration::ZERO,
+            action: Action::Pass,
+        };
         if let Some(action) = &self.outage {
             plan.action = action.clone();
             return plan;
@@ -366,7 +423,9 @@ impl Faults {
 }
 
 fn contains(body: &[u8], text: &[u8]) -> bool {
-    let Some((first, rest)) = text.split_first() else { return true };
+    let Some((first, rest)) = text.split_first() else {
+        return true;
+    };
     let mut from = body;
     while let Some(at) = from.iter().position(|byte| byte == first) {
         from = &from[at + 1..];
@@ -382,22 +441,50 @@ mod tests {
     use super::*;
 
     fn actions(faults: &mut Faults, count: usize) -> Vec<Action> {
-        (0..count).map(|_| faults.decide(Operation::Records, b"CX1", 0).action).collect()
+        (0..count)
+            .map(|_| faults.decide(Operation::Records, b"CX1", 0).action)
+            .collect()
     }
 
     #[test]
     fn the_first_matching_rule_acts_and_delays_before_it_add_up() {
         let mut faults = Faults::default();
         faults.push(Rule::delay(Delay::FixedMs(5)), 0).unwrap();
-        faults.push(Rule::status(503).on(Operation::InvalidRecords), 0).unwrap();
-        faults.push(Rule::new(Action::Stall).with_serial("CX2"), 0).unwrap();
-        faults.push(Rule { delay: Some(Delay::FixedMs(2)), ..Rule::new(Action::Pass).times(1) }, 0).unwrap();
-        faults.push(Rule::lose_answer(Loss::Cut).times(2).after(1), 0).unwrap();
+        faults
+            .push(Rule::status(503).on(Operation::InvalidRecords), 0)
+            .unwrap();
+        faults
+            .push(Rule::new(Action::Stall).with_serial("CX2"), 0)
+            .unwrap();
+        faults
+            .push(
+                Rule {
+                    delay: Some(Delay::FixedMs(2)),
+                    ..Rule::new(Action::Pass).times(1)
+                },
+                0,
+            )
+            .unwrap();
+        faults
+            .push(Rule::lose_answer(Loss::Cut).times(2).after(1), 0)
+            .unwrap();
         let first = faults.decide(Operation::Records, b"..CX1..", 0);
-        assert_eq!(first, Plan { delay: Duration::from_millis(7), action: Action::Pass });
+        assert_eq!(
+            first,
+            Plan {
+                delay: Duration::from_millis(7),
+                action: Action::Pass
+            }
+        );
         let lost = Action::LoseAnswer(Loss::Cut);
-        assert_eq!(actions(&mut faults, 4), [Action::Pass, lost.clone(), lost, Action::Pass]);
-        assert_eq!(faults.decide(Operation::Records, b"CX CX2", 0).action, Action::Stall);
+        assert_eq!(
+            actions(&mut faults, 4),
+            [Action::Pass, lost.clone(), lost, Action::Pass]
+        );
+        assert_eq!(
+            faults.decide(Operation::Records, b"CX CX2", 0).action,
+            Action::Stall
+        );
         faults.outage(Some(Action::Cut(CutAt::BeforeBody)));
         assert!(faults.early(Operation::Authenticate, 0).is_some());
         faults.outage(None);
@@ -410,9 +497,23 @@ mod tests {
     #[test]
     fn scopes_end() {
         let mut faults = Faults::default();
-        let id = faults.push(Rule { seconds: Some(1.5), ..Rule::status(429) }, 1_000_000).unwrap();
-        assert!(matches!(faults.decide(Operation::Records, b"", 2_499_999).action, Action::Status { status: 429, .. }));
-        assert_eq!(faults.decide(Operation::Records, b"", 2_500_000).action, Action::Pass);
+        let id = faults
+            .push(
+                Rule {
+                    seconds: Some(1.5),
+                    ..Rule::status(429)
+                },
+                1_000_000,
+            )
+            .unwrap();
+        assert!(matches!(
+            faults.decide(Operation::Records, b"", 2_499_999).action,
+            Action::Status { status: 429, .. }
+        ));
+        assert_eq!(
+            faults.decide(Operation::Records, b"", 2_500_000).action,
+            Action::Pass
+        );
         assert!(faults.remove(id) && !faults.remove(id));
     }
 
@@ -420,12 +521,17 @@ mod tests {
     fn a_seed_repeats_itself() {
         let run = |seed| {
             let mut faults = Faults::default();
-            faults.push(Rule::status(500).at_rate(0.3, seed), 0).unwrap();
+            faults
+                .push(Rule::status(500).at_rate(0.3, seed), 0)
+                .unwrap();
             actions(&mut faults, 1000)
         };
         assert_eq!(run(7), run(7));
         assert_ne!(run(7), run(8));
-        let hits = run(7).iter().filter(|action| **action != Action::Pass).count();
+        let hits = run(7)
+            .iter()
+            .filter(|action| **action != Action::Pass)
+            .count();
         assert!((250..350).contains(&hits), "{hits}");
     }
 
@@ -454,8 +560,17 @@ mod tests {
         }
         let text = r#"{"operation":"records","action":{"status":{"status":503,"retry_after":{"seconds":2}}},"count":3}"#;
         let rule: Rule = serde_json::from_str(text).unwrap();
-        assert_eq!(rule, Rule::status(503).on(Operation::Records).times(3).retry_after(RetryAfter::Seconds(2)));
-        assert_eq!(serde_json::from_str::<Rule>(&serde_json::to_string(&rule).unwrap()).unwrap(), rule);
+        assert_eq!(
+            rule,
+            Rule::status(503)
+                .on(Operation::Records)
+                .times(3)
+                .retry_after(RetryAfter::Seconds(2))
+        );
+        assert_eq!(
+            serde_json::from_str::<Rule>(&serde_json::to_string(&rule).unwrap()).unwrap(),
+            rule
+        );
         assert!(serde_json::from_str::<Rule>(r#"{"cuont":3}"#).is_err());
     }
 }

@@ -12,13 +12,16 @@ pub struct Clock {
 impl Clock {
     /// Microseconds since the epoch.
     pub fn now_us(&self) -> i64 {
-        let real = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let real = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         real.as_micros() as i64 + self.ahead_us.load(Ordering::Relaxed)
     }
 
     /// Moves the world's time forward: tokens age, windows pass, invalid records show.
     pub fn advance(&self, by: Duration) {
-        self.ahead_us.fetch_add(by.as_micros() as i64, Ordering::Relaxed);
+        self.ahead_us
+            .fetch_add(by.as_micros() as i64, Ordering::Relaxed);
     }
 }
 
@@ -74,7 +77,12 @@ pub fn parse(text: &[u8], zoneless_is_utc: bool) -> Option<i64> {
     if text.len() < 19 || text.len() > 33 {
         return None;
     }
-    if text[4] != b'-' || text[7] != b'-' || text[10] | 0x20 != b't' || text[13] != b':' || text[16] != b':' {
+    if text[4] != b'-'
+        || text[7] != b'-'
+        || text[10] | 0x20 != b't'
+        || text[13] != b':'
+        || text[16] != b':'
+    {
         return None;
     }
     let year = two(text, 0)? * 100 + two(text, 2)?;
@@ -92,7 +100,11 @@ pub fn parse(text: &[u8], zoneless_is_utc: bool) -> Option<i64> {
     if text.get(at) == Some(&b'.') {
         at += 1;
         let mut scale = TICKS / 10;
-        while let Some(digit) = text.get(at).map(|byte| byte.wrapping_sub(b'0')).filter(|digit| *digit < 10) {
+        while let Some(digit) = text
+            .get(at)
+            .map(|byte| byte.wrapping_sub(b'0'))
+            .filter(|digit| *digit < 10)
+        {
             if scale == 0 {
                 return None;
             }
@@ -138,7 +150,11 @@ mod tests {
         for (text, ticks) in cases {
             assert_eq!(parse(text.as_bytes(), false), Some(ticks), "{text}");
         }
-        for text in ["2024-02-29T12:34:56.123456Z", "1999-12-31T23:59:59+14:00", "2026-11-23T00:00:00-11:30"] {
+        for text in [
+            "2024-02-29T12:34:56.123456Z",
+            "1999-12-31T23:59:59+14:00",
+            "2026-11-23T00:00:00-11:30",
+        ] {
             let ours = parse(text.as_bytes(), false).expect(text);
             let theirs: jiff::Timestamp = text.parse().expect(text);
             assert_eq!(ours / 10, theirs.as_microsecond(), "{text}");
@@ -169,6 +185,9 @@ mod tests {
     #[test]
     fn writes_both_forms() {
         assert_eq!(text(1_500_000), "1970-01-01T00:00:01.500000Z");
-        assert_eq!(http_date(784_111_777_000_000), "Sun, 06 Nov 1994 08:49:37 GMT");
+        assert_eq!(
+            http_date(784_111_777_000_000),
+            "Sun, 06 Nov 1994 08:49:37 GMT"
+        );
     }
 }

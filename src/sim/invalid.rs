@@ -58,7 +58,14 @@ impl InvalidRecords {
     }
 
     /// Takes a record; it shows after the delay of the settings.
-    pub fn add(&mut self, user: &str, cause: &'static str, record: Vec<u8>, now: i64, settings: &Settings) {
+    pub fn add(
+        &mut self,
+        user: &str,
+        cause: &'static str,
+        record: Vec<u8>,
+        now: i64,
+        settings: &Settings,
+    ) {
         let (low, high) = (settings.invalid_delay_min_ms, settings.invalid_delay_max_ms);
         let delay_ms = self.rng.random_range(low.min(high)..=high.max(low));
         self.arrivals += 1;
@@ -79,7 +86,14 @@ impl InvalidRecords {
     }
 
     /// The page from `key` on; without a key, from the oldest.
-    pub fn page(&mut self, user: &str, key: Option<i64>, most: usize, now: i64, settings: &Settings) -> Page {
+    pub fn page(
+        &mut self,
+        user: &str,
+        key: Option<i64>,
+        most: usize,
+        now: i64,
+        settings: &Settings,
+    ) -> Page {
         self.turn(now, settings);
         let from = key.unwrap_or(0);
         let start = self.shown.partition_point(|record| record.key < from);
@@ -93,7 +107,9 @@ impl InvalidRecords {
             (None, None) => key.unwrap_or(self.next_key),
         };
         Page {
-            current: key.or(records.first().map(|first| first.key)).unwrap_or(next),
+            current: key
+                .or(records.first().map(|first| first.key))
+                .unwrap_or(next),
             next,
             total: self.shown.iter().filter(mine).count() as u64,
             records,
@@ -102,13 +118,19 @@ impl InvalidRecords {
 
     fn turn(&mut self, now: i64, settings: &Settings) {
         while self.waiting.peek().is_some_and(|next| next.0.at_us <= now) {
-            let Some(std::cmp::Reverse(mut record)) = self.waiting.pop() else { return };
+            let Some(std::cmp::Reverse(mut record)) = self.waiting.pop() else {
+                return;
+            };
             record.key = self.next_key;
             self.next_key += self.rng.random_range(2..20);
             self.shown.push_back(record);
         }
         let oldest = now - i64::from(settings.invalid_keep_days) * 86_400_000_000;
-        while self.shown.front().is_some_and(|record| record.at_us < oldest) {
+        while self
+            .shown
+            .front()
+            .is_some_and(|record| record.at_us < oldest)
+        {
             self.shown.pop_front();
         }
     }
@@ -120,10 +142,20 @@ mod tests {
 
     #[test]
     fn pages_cover_everything_once_and_later_records_follow() {
-        let settings = Settings { invalid_delay_min_ms: 10, invalid_delay_max_ms: 1000, ..Settings::default() };
+        let settings = Settings {
+            invalid_delay_min_ms: 10,
+            invalid_delay_max_ms: 1000,
+            ..Settings::default()
+        };
         let mut invalid = InvalidRecords::new(3);
         for number in 0..25 {
-            invalid.add("u", "c", format!("{{\"n\":{number}}}").into_bytes(), 0, &settings);
+            invalid.add(
+                "u",
+                "c",
+                format!("{{\"n\":{number}}}").into_bytes(),
+                0,
+                &settings,
+            );
         }
         invalid.add("other", "c", b"{}".to_vec(), 0, &settings);
         assert!(invalid.page("u", None, 10, 0, &settings).records.is_empty());
@@ -136,8 +168,16 @@ mod tests {
                 if page.records.is_empty() {
                     break;
                 }
-                assert!(page.records.iter().all(|record| record.at_us <= now && record.user == "u"));
-                seen.extend(page.records.into_iter().map(|record| (record.key, record.record)));
+                assert!(
+                    page.records
+                        .iter()
+                        .all(|record| record.at_us <= now && record.user == "u")
+                );
+                seen.extend(
+                    page.records
+                        .into_iter()
+                        .map(|record| (record.key, record.record)),
+                );
             }
         }
         assert_eq!(seen.len(), 25);
@@ -147,7 +187,13 @@ mod tests {
         seen.dedup_by(|a, b| a.1 == b.1);
         assert_eq!(seen.len(), 25);
         // Reading removes nothing; keeping ends.
-        assert_eq!(invalid.page("u", None, 50, 1_000_000, &settings).records.len(), 25);
+        assert_eq!(
+            invalid
+                .page("u", None, 50, 1_000_000, &settings)
+                .records
+                .len(),
+            25
+        );
         assert_eq!(invalid.page("u", None, 50, 1_000_000, &settings).total, 25);
         let later = 1_000_001 + 30 * 86_400_000_000;
         assert_eq!(invalid.page("u", None, 50, later, &settings).total, 0);

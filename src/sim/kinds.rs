@@ -125,7 +125,11 @@ const LONGEST: usize = 27;
 type Row = ([(u8, u64); 9], usize);
 
 const fn lower(byte: u8) -> u8 {
-    if byte.is_ascii_uppercase() { byte | 0x20 } else { byte }
+    if byte.is_ascii_uppercase() {
+        byte | 0x20
+    } else {
+        byte
+    }
 }
 
 const fn tail(name: &[u8]) -> u64 {
@@ -204,7 +208,16 @@ const BASE: u64 = mask(&[M::Type, M::DateTime, M::SerialNo]);
 const INT32: (i64, i64) = (i32::MIN as i64, i32::MAX as i64);
 
 const fn kind(name: &'static str) -> Kind {
-    Kind { name, required: BASE, texts: BASE, integers: 0, numbers: 0, flags: 0, nullable: 0, bounds: &[] }
+    Kind {
+        name,
+        required: BASE,
+        texts: BASE,
+        integers: 0,
+        numbers: 0,
+        flags: 0,
+        nullable: 0,
+        bounds: &[],
+    }
 }
 
 /// Index into [`KINDS`] where code needs to tell types apart.
@@ -225,7 +238,12 @@ const AXES: u64 = mask(&[M::X, M::Y, M::Z]);
 const STATUS: u64 = mask(&[M::Code, M::Value]);
 const J1708_REQUIRED: u64 = mask(&[M::MessageId, M::FailureModeIdentifier, M::OccurrenceCount]);
 const J1708_ONE_OF: u64 = mask(&[M::ParameterId, M::SubsystemId]);
-const J1939: u64 = mask(&[M::SuspectParameterNumber, M::FailureModeIdentifier, M::OccurrenceCount, M::SourceAddress]);
+const J1939: u64 = mask(&[
+    M::SuspectParameterNumber,
+    M::FailureModeIdentifier,
+    M::OccurrenceCount,
+    M::SourceAddress,
+]);
 const POSITION: u64 = mask(&[M::Latitude, M::Longitude]);
 const GPS_FLAGS: u64 = mask(&[
     M::IsGpsValid,
@@ -239,7 +257,12 @@ const GPS_FLAGS: u64 = mask(&[
     M::IsAuxiliary7On,
     M::IsAuxiliary8On,
 ]);
-const LAMPS: u64 = mask(&[M::MalfunctionLamp, M::RedStopLamp, M::AmberWarningLamp, M::ProtectWarningLamp]);
+const LAMPS: u64 = mask(&[
+    M::MalfunctionLamp,
+    M::RedStopLamp,
+    M::AmberWarningLamp,
+    M::ProtectWarningLamp,
+]);
 const ACTIVE: u64 = M::FaultStateActive.bit();
 
 /// The record types, ordered by name.
@@ -247,10 +270,18 @@ pub static KINDS: [Kind; 12] = [
     Kind {
         required: BASE | AXES,
         integers: AXES,
-        bounds: &[(M::X, -32768, 32767), (M::Y, -32768, 32767), (M::Z, -32768, 32767)],
+        bounds: &[
+            (M::X, -32768, 32767),
+            (M::Y, -32768, 32767),
+            (M::Z, -32768, 32767),
+        ],
         ..kind("AccelerationRecord")
     },
-    Kind { required: BASE | M::Data.bit(), texts: BASE | M::Data.bit(), ..kind("BinaryRecord") },
+    Kind {
+        required: BASE | M::Data.bit(),
+        texts: BASE | M::Data.bit(),
+        ..kind("BinaryRecord")
+    },
     Kind {
         required: BASE | mask(&[M::Address, M::Data, M::DataType]),
         texts: BASE | M::Address.bit(),
@@ -280,7 +311,12 @@ pub static KINDS: [Kind; 12] = [
         bounds: &[(M::Code, INT32.0, INT32.1), (M::Value, INT32.0, INT32.1)],
         ..kind("GenericStatusRecord")
     },
-    Kind { required: BASE | POSITION, numbers: POSITION | M::Speed.bit(), flags: GPS_FLAGS, ..kind("GpsRecord") },
+    Kind {
+        required: BASE | POSITION,
+        numbers: POSITION | M::Speed.bit(),
+        flags: GPS_FLAGS,
+        ..kind("GpsRecord")
+    },
     Kind {
         required: BASE | J1708_REQUIRED | ACTIVE,
         integers: J1708_REQUIRED | J1708_ONE_OF,
@@ -299,7 +335,11 @@ pub static KINDS: [Kind; 12] = [
         required: BASE | J1939 | ACTIVE,
         integers: J1939,
         flags: LAMPS | ACTIVE,
-        bounds: &[(M::FailureModeIdentifier, 0, 255), (M::OccurrenceCount, 0, 255), (M::SourceAddress, 0, 255)],
+        bounds: &[
+            (M::FailureModeIdentifier, 0, 255),
+            (M::OccurrenceCount, 0, 255),
+            (M::SourceAddress, 0, 255),
+        ],
         ..kind("J1939FaultRecord")
     },
     Kind {
@@ -326,7 +366,10 @@ pub static KINDS: [Kind; 12] = [
 #[must_use]
 pub fn kind_of(name: &[u8]) -> Option<u8> {
     // The first letters tell all but a few apart; the list is short enough to walk.
-    KINDS.iter().position(|kind| kind.name.as_bytes() == name).map(|index| index as u8)
+    KINDS
+        .iter()
+        .position(|kind| kind.name.as_bytes() == name)
+        .map(|index| index as u8)
 }
 
 #[cfg(test)]
@@ -338,12 +381,31 @@ mod tests {
         for (index, name) in NAMES.iter().enumerate() {
             assert_eq!(find(name.as_bytes()), Some((index as u8, true)), "{name}");
             let lower = name.to_ascii_lowercase();
-            assert_eq!(find(lower.as_bytes()), Some((index as u8, false)), "{lower}");
+            assert_eq!(
+                find(lower.as_bytes()),
+                Some((index as u8, false)),
+                "{lower}"
+            );
             let upper = name.to_ascii_uppercase();
-            assert_eq!(find(upper.as_bytes()).map(|(at, _)| at), Some(index as u8), "{upper}");
+            assert_eq!(
+                find(upper.as_bytes()).map(|(at, _)| at),
+                Some(index as u8),
+                "{upper}"
+            );
         }
-        assert_eq!(NAMES[MEMBERS - 1], Member::VehicleIdentificationNumber.name());
-        for wrong in ["", "T", "Typ", "Types", "DATETIME ", "IsAuxiliary9On", "IsAuxiliary\u{11}On"] {
+        assert_eq!(
+            NAMES[MEMBERS - 1],
+            Member::VehicleIdentificationNumber.name()
+        );
+        for wrong in [
+            "",
+            "T",
+            "Typ",
+            "Types",
+            "DATETIME ",
+            "IsAuxiliary9On",
+            "IsAuxiliary\u{11}On",
+        ] {
             assert_eq!(find(wrong.as_bytes()), None, "{wrong}");
         }
     }

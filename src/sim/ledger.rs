@@ -42,7 +42,11 @@ impl Line {
     #[must_use]
     pub fn member(&self, name: &str) -> Option<String> {
         let value: serde_json::Value = serde_json::from_str(&self.record).ok()?;
-        value.get(name).map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned))
+        value.get(name).map(|value| {
+            value
+                .as_str()
+                .map_or_else(|| value.to_string(), str::to_owned)
+        })
     }
 
     /// The line of `GET /control/ledger`.
@@ -50,7 +54,14 @@ impl Line {
     pub fn json(&self) -> String {
         let mut out = Vec::new();
         let mark = self.standing;
-        write_line(&mut out, self.seq, self.request, self.at_us, mark, self.record.as_bytes());
+        write_line(
+            &mut out,
+            self.seq,
+            self.request,
+            self.at_us,
+            mark,
+            self.record.as_bytes(),
+        );
         String::from_utf8(out).unwrap_or_default()
     }
 }
@@ -113,8 +124,15 @@ pub const CHAIN_START: u64 = 0xcbf2_9ce4_8422_2325;
 /// Continues a chain by one record.
 #[must_use]
 pub fn chain(so_far: u64, kind: &str, date_time: &[u8]) -> u64 {
-    let bytes = kind.as_bytes().iter().chain(b"\0").chain(date_time).chain(b"\n");
-    bytes.fold(so_far, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3))
+    let bytes = kind
+        .as_bytes()
+        .iter()
+        .chain(b"\0")
+        .chain(date_time)
+        .chain(b"\n");
+    bytes.fold(so_far, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
 }
 
 fn hash(parts: [&[u8]; 2], salt: u8) -> u64 {
@@ -227,16 +245,36 @@ impl Ledger {
         false
     }
 
-    fn store(&mut self, request: u64, at_us: i64, body: &[u8], record: &Scanned, standing: Standing) {
+    fn store(
+        &mut self,
+        request: u64,
+        at_us: i64,
+        body: &[u8],
+        record: &Scanned,
+        standing: Standing,
+    ) {
         let room = record.whole.of(body).len() + 8;
-        if self.segments.last().is_none_or(|segment| segment.len() + room > segment.capacity()) {
+        if self
+            .segments
+            .last()
+            .is_none_or(|segment| segment.len() + room > segment.capacity())
+        {
             self.segments.push(Vec::with_capacity(SEGMENT.max(room)));
         }
-        let Some(segment) = self.segments.last_mut() else { return };
+        let Some(segment) = self.segments.last_mut() else {
+            return;
+        };
         let start = segment.len();
         canonical(body, record, segment);
         let (start, len) = (start as u32, (segment.len() - start) as u32);
-        self.entries.push(Entry { request, at_us, segment: self.segments.len() as u32 - 1, start, len, standing });
+        self.entries.push(Entry {
+            request,
+            at_us,
+            segment: self.segments.len() as u32 - 1,
+            start,
+            len,
+            standing,
+        });
     }
 
     /// How many records are listed.
@@ -251,13 +289,21 @@ impl Ledger {
     }
 
     fn record(&self, entry: &Entry) -> &[u8] {
-        &self.segments[entry.segment as usize][entry.start as usize..(entry.start + entry.len) as usize]
+        &self.segments[entry.segment as usize]
+            [entry.start as usize..(entry.start + entry.len) as usize]
     }
 
     /// Lines from index `from`, at most `most`, as NDJSON.
     pub fn write(&self, from: usize, most: usize, out: &mut Vec<u8>) {
         for (at, entry) in self.entries.iter().enumerate().skip(from).take(most) {
-            write_line(out, at as u64 + 1, entry.request, entry.at_us, entry.standing, self.record(entry));
+            write_line(
+                out,
+                at as u64 + 1,
+                entry.request,
+                entry.at_us,
+                entry.standing,
+                self.record(entry),
+            );
             out.push(b'\n');
         }
     }
@@ -283,7 +329,14 @@ impl Ledger {
     }
 }
 
-fn write_line(out: &mut Vec<u8>, seq: u64, request: u64, at_us: i64, standing: Standing, record: &[u8]) {
+fn write_line(
+    out: &mut Vec<u8>,
+    seq: u64,
+    request: u64,
+    at_us: i64,
+    standing: Standing,
+    record: &[u8],
+) {
     let at = instants::text(at_us);
     let mark = match standing {
         Standing::New => String::new(),
@@ -291,7 +344,9 @@ fn write_line(out: &mut Vec<u8>, seq: u64, request: u64, at_us: i64, standing: S
         Standing::Dropped => r#""Dropped":true,"#.to_owned(),
         Standing::Invalid(cause) => format!(r#""Invalid":"{cause}","#),
     };
-    out.extend(format!(r#"{{"Seq":{seq},"Request":{request},"At":"{at}",{mark}"Record":"#).as_bytes());
+    out.extend(
+        format!(r#"{{"Seq":{seq},"Request":{request},"At":"{at}",{mark}"Record":"#).as_bytes(),
+    );
     out.extend_from_slice(record);
     out.push(b'}');
 }
@@ -351,21 +406,64 @@ mod tests {
     #[test]
     fn first_write_wins_and_order_is_judged_by_first_arrivals() {
         let mut ledger = Ledger::new(Keep::Full);
-        let body = format!("[{},{},{}]", status("A", 1, 1), status("A", 3, 1), status("B", 1, 1));
+        let body = format!(
+            "[{},{},{}]",
+            status("A", 1, 1),
+            status("A", 3, 1),
+            status("B", 1, 1)
+        );
         let (tally, _) = add(&mut ledger, 1, &body);
-        assert_eq!(tally, Tally { new: 3, serials: 2, ..Tally::default() });
+        assert_eq!(
+            tally,
+            Tally {
+                new: 3,
+                serials: 2,
+                ..Tally::default()
+            }
+        );
         // A resend overtakes nothing; an instant that comes late does.
-        let (tally, _) = add(&mut ledger, 2, &format!("[{},{}]", status("A", 1, 1), status("A", 2, 1)));
-        assert_eq!(tally, Tally { new: 1, duplicates: 1, inversions: 1, ..Tally::default() });
+        let (tally, _) = add(
+            &mut ledger,
+            2,
+            &format!("[{},{}]", status("A", 1, 1), status("A", 2, 1)),
+        );
+        assert_eq!(
+            tally,
+            Tally {
+                new: 1,
+                duplicates: 1,
+                inversions: 1,
+                ..Tally::default()
+            }
+        );
         let lines = ledger.lines();
-        assert_eq!(lines.iter().map(|line| line.seq).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
+        assert_eq!(
+            lines.iter().map(|line| line.seq).collect::<Vec<_>>(),
+            [1, 2, 3, 4, 5]
+        );
         assert_eq!(lines[3].standing, Standing::Duplicate);
-        assert_eq!(lines[4].member("DateTime").as_deref(), Some("2026-01-01T00:00:02Z"));
+        assert_eq!(
+            lines[4].member("DateTime").as_deref(),
+            Some("2026-01-01T00:00:02Z")
+        );
         let digests = ledger.digests();
-        assert_eq!((digests[0].count, digests[0].duplicates, digests[0].inversions), (3, 1, 1));
-        let expected = ["01", "03", "02"].iter().fold(CHAIN_START, |so_far, second| {
-            chain(so_far, "StatusRecord", format!("2026-01-01T00:00:{second}Z").as_bytes())
-        });
+        assert_eq!(
+            (
+                digests[0].count,
+                digests[0].duplicates,
+                digests[0].inversions
+            ),
+            (3, 1, 1)
+        );
+        let expected = ["01", "03", "02"]
+            .iter()
+            .fold(CHAIN_START, |so_far, second| {
+                chain(
+                    so_far,
+                    "StatusRecord",
+                    format!("2026-01-01T00:00:{second}Z").as_bytes(),
+                )
+            });
         assert_eq!(digests[0].chain, expected);
         assert_eq!(chain(CHAIN_START, "", b""), {
             let nul = CHAIN_START.wrapping_mul(0x100_0000_01b3);
@@ -379,11 +477,17 @@ mod tests {
         let odd = "{\n\"TYPE\":\"GpsRecord\", \"datetime\":\"2026-01-01T00:00:00Z\",\"serialNo\":\"A\",\"latitude\":91,\"Longitude\":0}";
         let (tally, rejected) = add(&mut ledger, 7, &format!("[{odd},{}]", status("A", 0, 128)));
         assert_eq!((tally.invalid, tally.dropped), (1, 1));
-        assert!(rejected[0].ends_with(r#""Latitude":91,"Longitude":0}"#), "{rejected:?}");
+        assert!(
+            rejected[0].ends_with(r#""Latitude":91,"Longitude":0}"#),
+            "{rejected:?}"
+        );
         let mut out = Vec::new();
         ledger.write(0, 10, &mut out);
         let text = String::from_utf8(out).unwrap();
-        let lines: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let lines: Vec<serde_json::Value> = text
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
         assert_eq!(lines[0]["Record"]["SerialNo"], "A");
         assert_eq!(lines[0]["Request"], 7);
         assert_eq!(lines[0]["Invalid"], "sim: Latitude is outside -90..90");
@@ -395,7 +499,13 @@ mod tests {
     fn keeping_nothing_sees_no_duplicates() {
         let mut ledger = Ledger::new(Keep::None);
         let body = format!("[{},{}]", status("A", 1, 1), status("A", 1, 1));
-        assert_eq!(add(&mut ledger, 1, &body).0, Tally { new: 2, ..Tally::default() });
+        assert_eq!(
+            add(&mut ledger, 1, &body).0,
+            Tally {
+                new: 2,
+                ..Tally::default()
+            }
+        );
         assert!(ledger.is_empty() && ledger.digests().is_empty());
         let mut digest = Ledger::new(Keep::Digest);
         assert_eq!(add(&mut digest, 1, &body).0.duplicates, 1);

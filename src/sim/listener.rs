@@ -16,7 +16,9 @@ pub struct Connection {
 impl Connection {
     fn of(stream: &TcpStream) -> Self {
         use std::os::fd::AsFd as _;
-        Self { socket: stream.as_fd().try_clone_to_owned().ok().map(Into::into) }
+        Self {
+            socket: stream.as_fd().try_clone_to_owned().ok().map(Into::into),
+        }
     }
 
     /// Closes both directions at once: no answer gets out any more.
@@ -31,10 +33,12 @@ impl Connection {
     #[must_use]
     pub fn peer_open(&self) -> bool {
         // The socket is non-blocking: nothing to read is an error of its own, a closed end reads as zero bytes.
-        self.socket.as_ref().is_some_and(|socket| match socket.peek(&mut [0]) {
-            Ok(read) => read > 0,
-            Err(error) => error.kind() == std::io::ErrorKind::WouldBlock,
-        })
+        self.socket
+            .as_ref()
+            .is_some_and(|socket| match socket.peek(&mut [0]) {
+                Ok(read) => read > 0,
+                Err(error) => error.kind() == std::io::ErrorKind::WouldBlock,
+            })
     }
 }
 
@@ -66,7 +70,9 @@ impl Open {
     /// Cuts them all.
     pub fn cut(&self) {
         let open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        open.iter().filter_map(Weak::upgrade).for_each(|connection| connection.cut());
+        open.iter()
+            .filter_map(Weak::upgrade)
+            .for_each(|connection| connection.cut());
     }
 }
 
@@ -90,12 +96,17 @@ impl axum::serve::Listener for Listener {
             }
             let connection = Arc::new(Connection::of(&stream));
             self.open.add(&connection);
-            self.world.counters.connections.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            self.world
+                .counters
+                .connections
+                .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             return (stream, Peer { connection });
         }
     }
 
     fn local_addr(&self) -> std::io::Result<Peer> {
-        Ok(Peer { connection: Arc::new(Connection { socket: None }) })
+        Ok(Peer {
+            connection: Arc::new(Connection { socket: None }),
+        })
     }
 }

@@ -72,15 +72,29 @@ pub async fn start(config: Config) -> anyhow::Result<Handle> {
     let address = tcp.local_addr().context("the simulator's own address")?;
     let face = Arc::new(Face::new(Arc::new(World::new(&config))));
     let open = Open::default();
-    let routes: Router = control::routes().fallback(dig::answer).with_state(face.clone());
-    let listener = Listener { tcp, open: open.clone(), world: face.world.clone() };
+    let routes: Router = control::routes()
+        .fallback(dig::answer)
+        .with_state(face.clone());
+    let listener = Listener {
+        tcp,
+        open: open.clone(),
+        world: face.world.clone(),
+    };
     let stopping = face.stopping.clone();
     let server = tokio::spawn(async move {
-        axum::serve(listener, routes.into_make_service_with_connect_info::<Peer>())
-            .with_graceful_shutdown(stopping.cancelled_owned())
-            .await
+        axum::serve(
+            listener,
+            routes.into_make_service_with_connect_info::<Peer>(),
+        )
+        .with_graceful_shutdown(stopping.cancelled_owned())
+        .await
     });
-    Ok(Handle { address, face, open, server })
+    Ok(Handle {
+        address,
+        face,
+        open,
+        server,
+    })
 }
 
 impl Handle {
@@ -98,7 +112,10 @@ impl Handle {
     /// Stops: requests that wait end, then connections are closed.
     pub async fn stop(mut self) {
         self.face.stopping.cancel();
-        if tokio::time::timeout(FAREWELL, &mut self.server).await.is_err() {
+        if tokio::time::timeout(FAREWELL, &mut self.server)
+            .await
+            .is_err()
+        {
             self.open.cut();
             // What is left after this had no socket any more.
             let _ = tokio::time::timeout(FAREWELL, &mut self.server).await;
@@ -142,17 +159,23 @@ impl Handle {
 
     /// Blocks every bearer and spends every refresh token. Returns how many bearers were live.
     pub fn revoke_all_tokens(&self) -> usize {
-        self.world().sessions().revoke_all(self.world().clock.now_us())
+        self.world()
+            .sessions()
+            .revoke_all(self.world().clock.now_us())
     }
 
     /// Blocks every bearer; refresh tokens still work. Returns how many bearers were live.
     pub fn block_all_bearers(&self) -> usize {
-        self.world().sessions().block_bearers(self.world().clock.now_us())
+        self.world()
+            .sessions()
+            .block_bearers(self.world().clock.now_us())
     }
 
     /// Expires every bearer, and with `refresh_too` every refresh token. Returns how many bearers were live.
     pub fn expire_all_tokens(&self, refresh_too: bool) -> usize {
-        self.world().sessions().expire_all(self.world().clock.now_us(), refresh_too)
+        self.world()
+            .sessions()
+            .expire_all(self.world().clock.now_us(), refresh_too)
     }
 
     /// Requests with such a record get 400 from now on.
@@ -166,13 +189,21 @@ impl Handle {
 
     /// Sets what the world thinks of one serial.
     pub fn mark_serial(&self, serial: &str, state: State) {
-        let mark = Mark { serial: Some(serial.to_owned()), prefix: None, state };
+        let mark = Mark {
+            serial: Some(serial.to_owned()),
+            prefix: None,
+            state,
+        };
         self.world().serials.change(|all| all.mark(&mark));
     }
 
     /// Sets what the world thinks of all serials that start so.
     pub fn mark_prefix(&self, prefix: &str, state: State) {
-        let mark = Mark { serial: None, prefix: Some(prefix.to_owned()), state };
+        let mark = Mark {
+            serial: None,
+            prefix: Some(prefix.to_owned()),
+            state,
+        };
         self.world().serials.change(|all| all.mark(&mark));
     }
 
@@ -190,7 +221,9 @@ impl Handle {
     #[must_use]
     pub fn invalid_counts(&self) -> (usize, usize) {
         let world = self.world();
-        world.invalid().counts(world.clock.now_us(), &world.settings.get())
+        world
+            .invalid()
+            .counts(world.clock.now_us(), &world.settings.get())
     }
 
     /// Cuts every open connection, idle ones included.
@@ -251,6 +284,11 @@ impl FaultRules<'_> {
     /// How often a rule was applied; 0 when it is gone.
     #[must_use]
     pub fn applied(&self, id: u64) -> u64 {
-        self.0.faults().rules().iter().find(|armed| armed.id == id).map_or(0, |armed| armed.applied)
+        self.0
+            .faults()
+            .rules()
+            .iter()
+            .find(|armed| armed.id == id)
+            .map_or(0, |armed| armed.applied)
     }
 }

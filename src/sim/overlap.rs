@@ -36,8 +36,20 @@ pub struct Held {
 impl Overlaps {
     /// Holds the serials of a request.
     #[must_use]
-    pub fn hold(self: &Arc<Self>, request: u64, connection: &Arc<Connection>, body: &[u8], records: &[Scanned]) -> Held {
-        let mut held = Held { overlaps: self.clone(), request, serials: Vec::new(), overlapping: 0, example: None };
+    pub fn hold(
+        self: &Arc<Self>,
+        request: u64,
+        connection: &Arc<Connection>,
+        body: &[u8],
+        records: &[Scanned],
+    ) -> Held {
+        let mut held = Held {
+            overlaps: self.clone(),
+            request,
+            serials: Vec::new(),
+            overlapping: 0,
+            example: None,
+        };
         let mut holders = self.holders.lock().unwrap_or_else(PoisonError::into_inner);
         let mut last: &[u8] = b"";
         for record in records {
@@ -49,14 +61,20 @@ impl Overlaps {
             let key = serial_key(serial);
             let holder = holders.entry(key).or_insert_with(|| {
                 held.serials.push(key);
-                Holder { request, connection: connection.clone() }
+                Holder {
+                    request,
+                    connection: connection.clone(),
+                }
             });
             if holder.request != request {
                 if holder.connection.peer_open() {
                     held.overlapping += 1;
                     held.example = Some(record.serial);
                 }
-                *holder = Holder { request, connection: connection.clone() };
+                *holder = Holder {
+                    request,
+                    connection: connection.clone(),
+                };
                 held.serials.push(key);
             }
         }
@@ -66,9 +84,16 @@ impl Overlaps {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        let mut holders = self.overlaps.holders.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut holders = self
+            .overlaps
+            .holders
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         for key in &self.serials {
-            if holders.get(key).is_some_and(|holder| holder.request == self.request) {
+            if holders
+                .get(key)
+                .is_some_and(|holder| holder.request == self.request)
+            {
                 holders.remove(key);
             }
         }

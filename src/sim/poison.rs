@@ -19,7 +19,12 @@ impl Poison {
     #[must_use]
     pub fn record(serial: &str, date_time: &str) -> Self {
         let pairs = [("SerialNo", serial), ("DateTime", date_time)];
-        Self(pairs.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
+        Self(
+            pairs
+                .into_iter()
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .collect(),
+        )
     }
 
     /// Every record whose member has this value.
@@ -31,8 +36,14 @@ impl Poison {
     fn matches(&self, record: &[u8]) -> bool {
         let mut left = self.0.len();
         scan::members(record, |name, value| {
-            let value = value.strip_prefix(b"\"").and_then(|text| text.strip_suffix(b"\"")).unwrap_or(value);
-            let wanted = self.0.iter().find(|(wanted, _)| wanted.as_bytes().eq_ignore_ascii_case(name));
+            let value = value
+                .strip_prefix(b"\"")
+                .and_then(|text| text.strip_suffix(b"\""))
+                .unwrap_or(value);
+            let wanted = self
+                .0
+                .iter()
+                .find(|(wanted, _)| wanted.as_bytes().eq_ignore_ascii_case(name));
             if wanted.is_some_and(|(_, wanted)| wanted.as_bytes() == value) {
                 left -= 1;
             }
@@ -51,7 +62,11 @@ pub struct Poisons {
 impl Poisons {
     pub fn add(&mut self, poison: Poison) {
         match poison.0.get("DateTime") {
-            Some(instant) => self.by_instant.entry(instant.clone().into_bytes()).or_default().push(poison),
+            Some(instant) => self
+                .by_instant
+                .entry(instant.clone().into_bytes())
+                .or_default()
+                .push(poison),
             None => self.others.push(poison),
         }
     }
@@ -67,17 +82,32 @@ impl Poisons {
 
     #[must_use]
     pub fn all(&self) -> Vec<Poison> {
-        self.by_instant.values().flatten().chain(&self.others).cloned().collect()
+        self.by_instant
+            .values()
+            .flatten()
+            .chain(&self.others)
+            .cloned()
+            .collect()
     }
 
     /// The place of the first poisonous record.
     #[must_use]
     pub fn find(&self, body: &[u8], records: &[Scanned]) -> Option<Place> {
         let poisonous = |record: &&Scanned| {
-            let named = self.by_instant.get(record.date_time.of(body)).into_iter().flatten();
-            named.chain(&self.others).any(|poison| poison.matches(record.whole.of(body)))
+            let named = self
+                .by_instant
+                .get(record.date_time.of(body))
+                .into_iter()
+                .flatten();
+            named
+                .chain(&self.others)
+                .any(|poison| poison.matches(record.whole.of(body)))
         };
-        if self.is_empty() { None } else { records.iter().find(poisonous).map(|record| record.whole) }
+        if self.is_empty() {
+            None
+        } else {
+            records.iter().find(poisonous).map(|record| record.whole)
+        }
     }
 }
 
@@ -87,7 +117,8 @@ mod tests {
 
     #[test]
     fn all_named_members_must_match() {
-        let record = br#"{"Type":"StatusRecord","DateTime":"T1","serialno":"A","Code":12,"Value":5}"#;
+        let record =
+            br#"{"Type":"StatusRecord","DateTime":"T1","serialno":"A","Code":12,"Value":5}"#;
         assert!(Poison::record("A", "T1").matches(record));
         assert!(!Poison::record("A", "T2").matches(record));
         assert!(Poison::member("Code", "12").matches(record));

@@ -4,8 +4,8 @@
 //! What fits but means nonsense comes out as a [`Fate`] other than `Valid`, to be shown later as an invalid record.
 
 use super::cursor::{Bad, Class, Cursor, Place, Value};
-use super::{escapes, instants};
 use super::kinds::{self, KINDS, Kind, MEMBERS, Member, index};
+use super::{escapes, instants};
 
 /// What the scan needs to know.
 #[derive(Debug, Clone, Copy)]
@@ -61,7 +61,11 @@ pub enum Refusal {
     #[error("the array has more than {0} records")]
     TooMany(usize),
     #[error("record {record}: {member}: {reason}")]
-    Record { record: usize, member: &'static str, reason: &'static str },
+    Record {
+        record: usize,
+        member: &'static str,
+        reason: &'static str,
+    },
 }
 
 struct Slots {
@@ -121,10 +125,18 @@ pub fn scan(body: &mut Vec<u8>, limits: &Limits, out: &mut Vec<Scanned>) -> Resu
     }
 }
 
-fn pass(body: &[u8], reduced: bool, limits: &Limits, out: &mut Vec<Scanned>) -> Result<(), Refusal> {
+fn pass(
+    body: &[u8],
+    reduced: bool,
+    limits: &Limits,
+    out: &mut Vec<Scanned>,
+) -> Result<(), Refusal> {
     out.clear();
     if let Err(error) = std::str::from_utf8(body) {
-        return Err(Refusal::Malformed { at: error.valid_up_to(), reason: "not UTF-8" });
+        return Err(Refusal::Malformed {
+            at: error.valid_up_to(),
+            reason: "not UTF-8",
+        });
     }
     let mut slots = Slots {
         seen: 0,
@@ -137,7 +149,11 @@ fn pass(body: &[u8], reduced: bool, limits: &Limits, out: &mut Vec<Scanned>) -> 
         canonical: true,
         values: [Value::Other; MEMBERS],
     };
-    let mut cursor = Cursor { body, at: 0, reduced };
+    let mut cursor = Cursor {
+        body,
+        at: 0,
+        reduced,
+    };
     cursor.space();
     match cursor.peek() {
         b'[' => cursor.at += 1,
@@ -155,13 +171,24 @@ fn pass(body: &[u8], reduced: bool, limits: &Limits, out: &mut Vec<Scanned>) -> 
         }
         cursor.space();
         if cursor.peek() != b'{' {
-            return Err(Refusal::Record { record: out.len(), member: "", reason: "not an object" });
+            return Err(Refusal::Record {
+                record: out.len(),
+                member: "",
+                reason: "not an object",
+            });
         }
         let start = cursor.at as u32;
         object(&mut cursor, &mut slots, out.len())?;
-        let whole = Place { start, end: cursor.at as u32 };
-        let record = judge(body, limits, &slots, whole)
-            .map_err(|(member, reason)| Refusal::Record { record: out.len(), member, reason })?;
+        let whole = Place {
+            start,
+            end: cursor.at as u32,
+        };
+        let record =
+            judge(body, limits, &slots, whole).map_err(|(member, reason)| Refusal::Record {
+                record: out.len(),
+                member,
+                reason,
+            })?;
         out.push(record);
         cursor.space();
         match cursor.peek() {
@@ -177,7 +204,11 @@ fn pass(body: &[u8], reduced: bool, limits: &Limits, out: &mut Vec<Scanned>) -> 
 
 /// Calls `each` with the name and the raw value of every member of an object that [`scan`] has accepted.
 pub fn members<'a>(record: &'a [u8], mut each: impl FnMut(&'a [u8], &'a [u8])) {
-    let mut cursor = Cursor { body: record, at: 1, reduced: true };
+    let mut cursor = Cursor {
+        body: record,
+        at: 1,
+        reduced: true,
+    };
     loop {
         cursor.space();
         let Ok(name) = cursor.text() else { return };
@@ -232,7 +263,11 @@ fn object(cursor: &mut Cursor<'_>, slots: &mut Slots, record: usize) -> Result<(
             Ok(value) => value,
             Err(Bad::Nested) => {
                 let member = found.map_or("", |(at, _)| kinds::NAMES[at as usize]);
-                return Err(Refusal::Record { record, member, reason: "an object or array where a plain value belongs" });
+                return Err(Refusal::Record {
+                    record,
+                    member,
+                    reason: "an object or array where a plain value belongs",
+                });
             }
             Err(Bad::Malformed(reason)) => return Err(cursor.bad(reason)),
             Err(Bad::Refused(refusal)) => return Err(refusal),
@@ -241,7 +276,11 @@ fn object(cursor: &mut Cursor<'_>, slots: &mut Slots, record: usize) -> Result<(
             Some((at, canonical)) => {
                 let bit = 1u64 << at;
                 if slots.seen & bit != 0 {
-                    return Err(Refusal::Record { record, member: kinds::NAMES[at as usize], reason: "given twice" });
+                    return Err(Refusal::Record {
+                        record,
+                        member: kinds::NAMES[at as usize],
+                        reason: "given twice",
+                    });
                 }
                 slots.seen |= bit;
                 slots.canonical &= canonical;
@@ -278,7 +317,10 @@ fn object(cursor: &mut Cursor<'_>, slots: &mut Slots, record: usize) -> Result<(
 type Wrong = (&'static str, &'static str);
 
 fn first_name(mask: u64) -> &'static str {
-    kinds::NAMES.get(mask.trailing_zeros() as usize).copied().unwrap_or("")
+    kinds::NAMES
+        .get(mask.trailing_zeros() as usize)
+        .copied()
+        .unwrap_or("")
 }
 
 fn judge(body: &[u8], limits: &Limits, slots: &Slots, whole: Place) -> Result<Scanned, Wrong> {
@@ -292,7 +334,10 @@ fn judge(body: &[u8], limits: &Limits, slots: &Slots, whole: Place) -> Result<Sc
     }
     let allowed = kind.allowed();
     if limits.refuse_extra_members && (slots.extra || slots.seen & !allowed != 0) {
-        return Err((first_name(slots.seen & !allowed), "not a member of this record type"));
+        return Err((
+            first_name(slots.seen & !allowed),
+            "not a member of this record type",
+        ));
     }
     let fits = (kind.texts & slots.texts)
         | (kind.integers & slots.integers)
@@ -310,7 +355,10 @@ fn judge(body: &[u8], limits: &Limits, slots: &Slots, whole: Place) -> Result<Sc
     }
     let date_time = slots.place(Member::DateTime);
     let Some(ticks) = instants::parse(date_time.of(body), limits.zoneless_is_utc) else {
-        return Err(("DateTime", "not an RFC 3339 date-time with a zone and at most seven fractional digits"));
+        return Err((
+            "DateTime",
+            "not an RFC 3339 date-time with a zone and at most seven fractional digits",
+        ));
     };
     let serial = slots.place(Member::SerialNo);
     if serial.start == serial.end || serial.end - serial.start > 50 {
@@ -322,7 +370,15 @@ fn judge(body: &[u8], limits: &Limits, slots: &Slots, whole: Place) -> Result<Sc
         Fate::Valid if ticks > limits.newest => Fate::Invalid("sim: DateTime is in the future"),
         fate => fate,
     };
-    Ok(Scanned { whole, serial, date_time, ticks, kind: at, fate, canonical: slots.canonical })
+    Ok(Scanned {
+        whole,
+        serial,
+        date_time,
+        ticks,
+        kind: at,
+        fate,
+        canonical: slots.canonical,
+    })
 }
 
 /// The rules only one record type has.
@@ -338,8 +394,15 @@ fn particular(
     debug_assert_eq!(KINDS[at as usize].name, kind.name);
     match at {
         index::GPS => {
-            let (latitude, longitude) = (slots.number(Member::Latitude), slots.number(Member::Longitude));
-            let speed = if slots.seen & Member::Speed.bit() == 0 { 0.0 } else { slots.number(Member::Speed) };
+            let (latitude, longitude) = (
+                slots.number(Member::Latitude),
+                slots.number(Member::Longitude),
+            );
+            let speed = if slots.seen & Member::Speed.bit() == 0 {
+                0.0
+            } else {
+                slots.number(Member::Speed)
+            };
             if !(-90.0..=90.0).contains(&latitude) {
                 return Ok(Fate::Invalid("sim: Latitude is outside -90..90"));
             }
@@ -350,30 +413,50 @@ fn particular(
                 return Ok(Fate::Invalid("sim: Speed is outside 0..1000"));
             }
         }
-        index::STATUS | index::GENERIC_STATUS if (128..=1999).contains(&slots.integer(Member::Code)) => {
+        index::STATUS | index::GENERIC_STATUS
+            if (128..=1999).contains(&slots.integer(Member::Code)) =>
+        {
             return Ok(Fate::Dropped);
         }
         index::J1708 => {
             let given = |member: Member| u8::from(slots.integers & member.bit() != 0);
             if given(Member::ParameterId) + given(Member::SubsystemId) != 1 {
-                return Ok(Fate::Invalid("sim: exactly one of ParameterId and SubsystemId belongs here"));
+                return Ok(Fate::Invalid(
+                    "sim: exactly one of ParameterId and SubsystemId belongs here",
+                ));
             }
         }
         index::J1939 if !(0..=524_287).contains(&slots.integer(Member::SuspectParameterNumber)) => {
-            return Ok(Fate::Invalid("sim: SuspectParameterNumber is outside 0..524287"));
+            return Ok(Fate::Invalid(
+                "sim: SuspectParameterNumber is outside 0..524287",
+            ));
         }
         index::DRIVER_CHANGE => {
-            base64(slots.text(Member::DriverId, body), 239, limits.strict_base64, "DriverId")?;
+            base64(
+                slots.text(Member::DriverId, body),
+                239,
+                limits.strict_base64,
+                "DriverId",
+            )?;
             if ticks > limits.now {
                 return Ok(Fate::Invalid("sim: a driver change is in the future"));
             }
         }
-        index::BINARY => base64(slots.text(Member::Data, body), 32_745, limits.strict_base64, "Data")?,
+        index::BINARY => base64(
+            slots.text(Member::Data, body),
+            32_745,
+            limits.strict_base64,
+            "Data",
+        )?,
         index::BLUETOOTH => {
             let address = slots.text(Member::Address, body);
             let fits = address.len() == 17
                 && address.iter().enumerate().all(|(at, byte)| {
-                    if at % 3 == 2 { *byte == b':' } else { byte.is_ascii_hexdigit() }
+                    if at % 3 == 2 {
+                        *byte == b':'
+                    } else {
+                        byte.is_ascii_hexdigit()
+                    }
                 });
             if !fits {
                 return Err(("Address", "not six hexadecimal pairs with colons"));
@@ -387,7 +470,9 @@ fn particular(
             1..=10 => {}
             _ => return Ok(Fate::Invalid("sim: Code is longer than 10 characters")),
         },
-        index::VIN if !(1..=17).contains(&slots.text(Member::VehicleIdentificationNumber, body).len()) => {
+        index::VIN
+            if !(1..=17).contains(&slots.text(Member::VehicleIdentificationNumber, body).len()) =>
+        {
             return Err(("VehicleIdentificationNumber", "not 1 to 17 characters"));
         }
         _ => {}
@@ -401,12 +486,22 @@ fn base64(text: &[u8], most: usize, strict: bool, member: &'static str) -> Resul
     let fits = !text.is_empty()
         && text.len().is_multiple_of(4)
         && padding <= 2
-        && text[..text.len() - padding].iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/'));
+        && text[..text.len() - padding]
+            .iter()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/'));
     if !fits {
         return Err((member, "not padded standard Base64"));
     }
-    let size = if strict { text.len() } else { text.len() / 4 * 3 - padding };
-    if size > most { Err((member, "too long")) } else { Ok(()) }
+    let size = if strict {
+        text.len()
+    } else {
+        text.len() / 4 * 3 - padding
+    };
+    if size > most {
+        Err((member, "too long"))
+    } else {
+        Ok(())
+    }
 }
 
 #[cfg(test)]

@@ -63,7 +63,8 @@ impl Serials {
             let prefix = prefix.to_ascii_uppercase();
             self.prefixes.retain(|(known, _)| *known != prefix);
             self.prefixes.push((prefix, mark.state));
-            self.prefixes.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.len()));
+            self.prefixes
+                .sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.len()));
         }
     }
 
@@ -80,16 +81,32 @@ impl Serials {
     pub fn state(&self, serial: &[u8]) -> State {
         let serial = String::from_utf8_lossy(serial).to_ascii_uppercase();
         self.serials.get(&serial).copied().unwrap_or_else(|| {
-            let found = self.prefixes.iter().find(|(prefix, _)| serial.starts_with(prefix.as_str()));
+            let found = self
+                .prefixes
+                .iter()
+                .find(|(prefix, _)| serial.starts_with(prefix.as_str()));
             found.map(|(_, state)| *state).unwrap_or_default()
         })
     }
 
     #[must_use]
     pub fn marks(&self) -> Vec<Mark> {
-        let serials = self.serials.iter().map(|(serial, state)| (Some(serial.clone()), None, *state));
-        let prefixes = self.prefixes.iter().map(|(prefix, state)| (None, Some(prefix.clone()), *state));
-        serials.chain(prefixes).map(|(serial, prefix, state)| Mark { serial, prefix, state }).collect()
+        let serials = self
+            .serials
+            .iter()
+            .map(|(serial, state)| (Some(serial.clone()), None, *state));
+        let prefixes = self
+            .prefixes
+            .iter()
+            .map(|(prefix, state)| (None, Some(prefix.clone()), *state));
+        serials
+            .chain(prefixes)
+            .map(|(serial, prefix, state)| Mark {
+                serial,
+                prefix,
+                state,
+            })
+            .collect()
     }
 }
 
@@ -101,10 +118,18 @@ mod tests {
     fn a_serials_own_mark_beats_the_longest_prefix() {
         let mut serials = Serials::default();
         assert_eq!(serials.state(b"ANY"), State::Known);
-        let prefix = |prefix: &str, state| Mark { serial: None, prefix: Some(prefix.into()), state };
+        let prefix = |prefix: &str, state| Mark {
+            serial: None,
+            prefix: Some(prefix.into()),
+            state,
+        };
         serials.mark(&prefix("cx", State::Foreign));
         serials.mark(&prefix("CX9", State::Terminated));
-        serials.mark(&Mark { serial: Some("CX99".into()), prefix: None, state: State::Known });
+        serials.mark(&Mark {
+            serial: Some("CX99".into()),
+            prefix: None,
+            state: State::Known,
+        });
         assert_eq!(serials.state(b"CX1"), State::Foreign);
         assert_eq!(serials.state(b"cx91"), State::Terminated);
         assert_eq!(serials.state(b"cx99"), State::Known);

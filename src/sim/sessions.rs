@@ -62,14 +62,23 @@ const LIMITED: Denied = (429, "Rate limit quota exceeded.");
 impl Sessions {
     #[must_use]
     pub fn new(account: Option<Account>) -> Self {
-        Self { account, ..Self::default() }
+        Self {
+            account,
+            ..Self::default()
+        }
     }
 
     /// Logs in.
     ///
     /// # Errors
     /// 429 above the limit, 401 for wrong credentials.
-    pub fn authenticate(&mut self, user: &str, password: &str, now: i64, settings: &Settings) -> Result<Pair, Denied> {
+    pub fn authenticate(
+        &mut self,
+        user: &str,
+        password: &str,
+        now: i64,
+        settings: &Settings,
+    ) -> Result<Pair, Denied> {
         self.admit(AuthCall::Authenticate, user, now, settings)?;
         let known = match &self.account {
             Some(account) => account.username == user && account.password == password,
@@ -85,10 +94,24 @@ impl Sessions {
     ///
     /// # Errors
     /// 429 above the limit, 403 for a spent or unknown token, 401 for one that expired or belongs to another bearer.
-    pub fn refresh(&mut self, bearer: &str, refresh: &str, now: i64, settings: &Settings) -> Result<Pair, Denied> {
-        let user = self.refreshes.get(refresh).map(|known| known.user.clone()).unwrap_or_default();
+    pub fn refresh(
+        &mut self,
+        bearer: &str,
+        refresh: &str,
+        now: i64,
+        settings: &Settings,
+    ) -> Result<Pair, Denied> {
+        let user = self
+            .refreshes
+            .get(refresh)
+            .map(|known| known.user.clone())
+            .unwrap_or_default();
         self.admit(AuthCall::Refresh, &user, now, settings)?;
-        let known = self.refreshes.get_mut(refresh).filter(|known| !known.spent).ok_or(UNKNOWN)?;
+        let known = self
+            .refreshes
+            .get_mut(refresh)
+            .filter(|known| !known.spent)
+            .ok_or(UNKNOWN)?;
         if known.expires <= now || known.bearer != bearer {
             return Err((401, "The tokens could not be used to refresh."));
         }
@@ -100,16 +123,32 @@ impl Sessions {
     ///
     /// # Errors
     /// As [`Self::refresh`].
-    pub fn revoke(&mut self, bearer: &str, refresh: &str, now: i64, settings: &Settings) -> Result<(), Denied> {
-        let user = self.refreshes.get(refresh).map(|known| known.user.clone()).unwrap_or_default();
+    pub fn revoke(
+        &mut self,
+        bearer: &str,
+        refresh: &str,
+        now: i64,
+        settings: &Settings,
+    ) -> Result<(), Denied> {
+        let user = self
+            .refreshes
+            .get(refresh)
+            .map(|known| known.user.clone())
+            .unwrap_or_default();
         self.admit(AuthCall::Revoke, &user, now, settings)?;
-        let known = self.refreshes.get_mut(refresh).filter(|known| !known.spent).ok_or(UNKNOWN)?;
+        let known = self
+            .refreshes
+            .get_mut(refresh)
+            .filter(|known| !known.spent)
+            .ok_or(UNKNOWN)?;
         if known.expires <= now || known.bearer != bearer {
             return Err((401, "The tokens could not be used to revoke."));
         }
         known.spent = true;
         if let Some(known) = self.bearers.get_mut(bearer) {
-            known.blocked_from = known.blocked_from.min(now + settings.revoke_delay_ms as i64 * 1000);
+            known.blocked_from = known
+                .blocked_from
+                .min(now + settings.revoke_delay_ms as i64 * 1000);
         }
         Ok(())
     }
@@ -118,9 +157,16 @@ impl Sessions {
     ///
     /// # Errors
     /// 401 for a missing, unknown or expired bearer; the setting's status for a revoked one.
-    pub fn user_of(&self, bearer: Option<&str>, now: i64, settings: &Settings) -> Result<&str, Denied> {
+    pub fn user_of(
+        &self,
+        bearer: Option<&str>,
+        now: i64,
+        settings: &Settings,
+    ) -> Result<&str, Denied> {
         let invalid = (401, "Invalid or rejected token.");
-        let known = bearer.and_then(|bearer| self.bearers.get(bearer)).ok_or(invalid)?;
+        let known = bearer
+            .and_then(|bearer| self.bearers.get(bearer))
+            .ok_or(invalid)?;
         if known.blocked_from <= now {
             return Err((settings.revoked_status, "The token was revoked."));
         }
@@ -132,26 +178,44 @@ impl Sessions {
 
     /// Blocks every bearer now; refresh tokens are spent too. Returns how many bearers were live.
     pub fn revoke_all(&mut self, now: i64) -> usize {
-        self.refreshes.values_mut().for_each(|known| known.spent = true);
+        self.refreshes
+            .values_mut()
+            .for_each(|known| known.spent = true);
         self.block_bearers(now)
     }
 
     /// Blocks every bearer now and leaves the refresh tokens alone. Returns how many bearers were live.
     pub fn block_bearers(&mut self, now: i64) -> usize {
         let live = |known: &&mut Bearer| known.blocked_from > now && known.expires > now;
-        self.bearers.values_mut().filter(live).map(|known| known.blocked_from = now).count()
+        self.bearers
+            .values_mut()
+            .filter(live)
+            .map(|known| known.blocked_from = now)
+            .count()
     }
 
     /// Expires every bearer now, and with `refresh_too` the refresh tokens. Returns how many bearers were live.
     pub fn expire_all(&mut self, now: i64, refresh_too: bool) -> usize {
         if refresh_too {
-            self.refreshes.values_mut().for_each(|known| known.expires = known.expires.min(now));
+            self.refreshes
+                .values_mut()
+                .for_each(|known| known.expires = known.expires.min(now));
         }
         let live = |known: &&mut Bearer| known.blocked_from > now && known.expires > now;
-        self.bearers.values_mut().filter(live).map(|known| known.expires = now).count()
+        self.bearers
+            .values_mut()
+            .filter(live)
+            .map(|known| known.expires = now)
+            .count()
     }
 
-    fn admit(&mut self, call: AuthCall, user: &str, now: i64, settings: &Settings) -> Result<(), Denied> {
+    fn admit(
+        &mut self,
+        call: AuthCall,
+        user: &str,
+        now: i64,
+        settings: &Settings,
+    ) -> Result<(), Denied> {
         if settings.auth_per_minute == 0 {
             return Ok(());
         }
@@ -180,11 +244,20 @@ impl Sessions {
         let user = pair.user.clone();
         self.bearers.insert(
             pair.bearer.clone(),
-            Bearer { user: user.clone(), expires: bearer_expires, blocked_from: i64::MAX },
+            Bearer {
+                user: user.clone(),
+                expires: bearer_expires,
+                blocked_from: i64::MAX,
+            },
         );
         self.refreshes.insert(
             pair.refresh.clone(),
-            Refresh { user, bearer: pair.bearer.clone(), expires: refresh_expires, spent: false },
+            Refresh {
+                user,
+                bearer: pair.bearer.clone(),
+                expires: refresh_expires,
+                spent: false,
+            },
         );
         pair
     }
@@ -196,14 +269,21 @@ fn bearer_text(user: &str, now: i64, expires: i64) -> String {
     let claims = serde_json::json!({"unique_name": user, "nbf": from, "exp": to, "iat": from});
     let signature: [u8; 32] = rand::rng().random();
     let head = URL_SAFE_NO_PAD.encode(r#"{"alg":"HS256","typ":"JWT"}"#);
-    format!("{head}.{}.{}", URL_SAFE_NO_PAD.encode(claims.to_string()), URL_SAFE_NO_PAD.encode(signature))
+    format!(
+        "{head}.{}.{}",
+        URL_SAFE_NO_PAD.encode(claims.to_string()),
+        URL_SAFE_NO_PAD.encode(signature)
+    )
 }
 
 /// Sixty characters whose alphabet includes `+`, `/` and `=` (3.5).
 fn refresh_text() -> String {
-    const ALPHABET: &[u8; 65] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=";
+    const ALPHABET: &[u8; 65] =
+        b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=";
     let mut rng = rand::rng();
-    (0..60).map(|_| char::from(ALPHABET[rng.random_range(0..ALPHABET.len())])).collect()
+    (0..60)
+        .map(|_| char::from(ALPHABET[rng.random_range(0..ALPHABET.len())]))
+        .collect()
 }
 
 #[cfg(test)]
@@ -211,23 +291,59 @@ mod tests {
     use super::*;
 
     fn open() -> (Sessions, Settings) {
-        (Sessions::default(), Settings { auth_per_minute: 0, ..Settings::default() })
+        (
+            Sessions::default(),
+            Settings {
+                auth_per_minute: 0,
+                ..Settings::default()
+            },
+        )
     }
 
     #[test]
     fn a_pair_lives_its_time_and_refreshes_once() {
         let (mut sessions, settings) = open();
-        let pair = sessions.authenticate("u@x", "p", 0, &settings).ok().unwrap();
+        let pair = sessions
+            .authenticate("u@x", "p", 0, &settings)
+            .ok()
+            .unwrap();
         assert_eq!(pair.bearer_expires, 72 * 3600 * 1_000_000);
-        assert_eq!(sessions.user_of(Some(&pair.bearer), pair.bearer_expires - 1, &settings), Ok("u@x"));
-        assert_eq!(sessions.user_of(Some(&pair.bearer), pair.bearer_expires, &settings).unwrap_err().0, 401);
+        assert_eq!(
+            sessions.user_of(Some(&pair.bearer), pair.bearer_expires - 1, &settings),
+            Ok("u@x")
+        );
+        assert_eq!(
+            sessions
+                .user_of(Some(&pair.bearer), pair.bearer_expires, &settings)
+                .unwrap_err()
+                .0,
+            401
+        );
         assert_eq!(sessions.user_of(None, 0, &settings).unwrap_err().0, 401);
         // Refresh still works once the bearer is gone, and leaves a live one alone.
-        let next = sessions.refresh(&pair.bearer, &pair.refresh, pair.bearer_expires + 1, &settings).ok().unwrap();
+        let next = sessions
+            .refresh(
+                &pair.bearer,
+                &pair.refresh,
+                pair.bearer_expires + 1,
+                &settings,
+            )
+            .ok()
+            .unwrap();
         assert_ne!(next.refresh, pair.refresh);
-        let again = sessions.refresh(&pair.bearer, &pair.refresh, pair.bearer_expires + 1, &settings);
+        let again = sessions.refresh(
+            &pair.bearer,
+            &pair.refresh,
+            pair.bearer_expires + 1,
+            &settings,
+        );
         assert_eq!(again.err().unwrap().0, 403);
-        let crossed = sessions.refresh(&pair.bearer, &next.refresh, pair.bearer_expires + 1, &settings);
+        let crossed = sessions.refresh(
+            &pair.bearer,
+            &next.refresh,
+            pair.bearer_expires + 1,
+            &settings,
+        );
         assert_eq!(crossed.err().unwrap().0, 401);
         let late = sessions.refresh(&next.bearer, &next.refresh, next.refresh_expires, &settings);
         assert_eq!(late.err().unwrap().0, 401);
@@ -237,12 +353,37 @@ mod tests {
     fn revoking_blocks_after_the_delay() {
         let (mut sessions, settings) = open();
         let pair = sessions.authenticate("u", "p", 0, &settings).ok().unwrap();
-        sessions.revoke(&pair.bearer, &pair.refresh, 10, &settings).unwrap();
+        sessions
+            .revoke(&pair.bearer, &pair.refresh, 10, &settings)
+            .unwrap();
         let blocked = 10 + settings.revoke_delay_ms as i64 * 1000;
-        assert!(sessions.user_of(Some(&pair.bearer), blocked - 1, &settings).is_ok());
-        assert_eq!(sessions.user_of(Some(&pair.bearer), blocked, &settings).unwrap_err().0, 403);
-        assert_eq!(sessions.revoke(&pair.bearer, &pair.refresh, 10, &settings).unwrap_err().0, 403);
-        assert_eq!(sessions.refresh(&pair.bearer, &pair.refresh, 10, &settings).err().unwrap().0, 403);
+        assert!(
+            sessions
+                .user_of(Some(&pair.bearer), blocked - 1, &settings)
+                .is_ok()
+        );
+        assert_eq!(
+            sessions
+                .user_of(Some(&pair.bearer), blocked, &settings)
+                .unwrap_err()
+                .0,
+            403
+        );
+        assert_eq!(
+            sessions
+                .revoke(&pair.bearer, &pair.refresh, 10, &settings)
+                .unwrap_err()
+                .0,
+            403
+        );
+        assert_eq!(
+            sessions
+                .refresh(&pair.bearer, &pair.refresh, 10, &settings)
+                .err()
+                .unwrap()
+                .0,
+            403
+        );
     }
 
     #[test]
@@ -252,29 +393,64 @@ mod tests {
         for at in 0..5 {
             assert!(sessions.authenticate("u", "p", at, &settings).is_ok());
         }
-        assert_eq!(sessions.authenticate("u", "p", MINUTE - 1, &settings).err().unwrap().0, 429);
+        assert_eq!(
+            sessions
+                .authenticate("u", "p", MINUTE - 1, &settings)
+                .err()
+                .unwrap()
+                .0,
+            429
+        );
         assert!(sessions.authenticate("other", "p", 5, &settings).is_ok());
-        assert_eq!(sessions.refresh("b", "r", 5, &settings).err().unwrap().0, 403);
+        assert_eq!(
+            sessions.refresh("b", "r", 5, &settings).err().unwrap().0,
+            403
+        );
         assert!(sessions.authenticate("u", "p", MINUTE, &settings).is_ok());
-        assert_eq!(sessions.authenticate("u", "p", MINUTE, &settings).err().unwrap().0, 429);
+        assert_eq!(
+            sessions
+                .authenticate("u", "p", MINUTE, &settings)
+                .err()
+                .unwrap()
+                .0,
+            429
+        );
     }
 
     #[test]
     fn tokens_have_the_documented_look() {
-        let pair = Sessions::default().authenticate("dig@geo.tab", "p", 7_000_000, &Settings::default()).ok().unwrap();
+        let pair = Sessions::default()
+            .authenticate("dig@geo.tab", "p", 7_000_000, &Settings::default())
+            .ok()
+            .unwrap();
         assert_eq!(pair.refresh.len(), 60);
-        let claims = URL_SAFE_NO_PAD.decode(pair.bearer.split('.').nth(1).unwrap()).unwrap();
+        let claims = URL_SAFE_NO_PAD
+            .decode(pair.bearer.split('.').nth(1).unwrap())
+            .unwrap();
         let claims: serde_json::Value = serde_json::from_slice(&claims).unwrap();
-        assert_eq!(claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap(), 259_200);
+        assert_eq!(
+            claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap(),
+            259_200
+        );
     }
 
     #[test]
     fn only_the_account_gets_in_when_there_is_one() {
-        let account = Account { username: "u".into(), password: "right".into() };
+        let account = Account {
+            username: "u".into(),
+            password: "right".into(),
+        };
         assert!(!format!("{account:?}").contains("right"));
         let mut sessions = Sessions::new(Some(account));
         let settings = Settings::default();
-        assert_eq!(sessions.authenticate("u", "wrong", 0, &settings).err().unwrap().0, 401);
+        assert_eq!(
+            sessions
+                .authenticate("u", "wrong", 0, &settings)
+                .err()
+                .unwrap()
+                .0,
+            401
+        );
         assert!(sessions.authenticate("u", "right", 0, &settings).is_ok());
     }
 }

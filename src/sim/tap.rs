@@ -61,6 +61,12 @@ impl Tap {
 
     #[must_use]
     pub fn exchanges(&self) -> Vec<Exchange> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner).1.iter().cloned().collect()
+        self.kept
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .1
+            .iter()
+            .cloned()
+            .collect()
     }
 }

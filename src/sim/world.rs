@@ -30,11 +30,16 @@ impl<T: Clone> Shared<T> {
     }
 
     pub fn get(&self) -> Arc<T> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     pub fn change<R>(&self, change: impl FnOnce(&mut T) -> R) -> R {
-        change(Arc::make_mut(&mut *self.0.write().unwrap_or_else(PoisonError::into_inner)))
+        change(Arc::make_mut(
+            &mut *self.0.write().unwrap_or_else(PoisonError::into_inner),
+        ))
     }
 }
 
@@ -201,6 +206,11 @@ impl World {
     #[must_use]
     pub fn texts(body: &[u8]) -> Option<BTreeMap<String, String>> {
         let members: BTreeMap<String, String> = serde_json::from_slice(body).ok()?;
-        Some(members.into_iter().map(|(name, value)| (name.to_ascii_lowercase(), value)).collect())
+        Some(
+            members
+                .into_iter()
+                .map(|(name, value)| (name.to_ascii_lowercase(), value))
+                .collect(),
+        )
     }
 }

@@ -1,0 +1,181 @@
+//! The registry file: devices as lines of JSON, read whole, replaced whole, followed by the job.
+//!
+//! A reader sees the old file or the new one, never half of one: [`replace`] writes beside it and renames. A file that cannot be
+//! read later leaves the last good snapshot in force, with an alarm: losing the registry must not let anybody through (G1).
+
+use std::io::{BufRead as _, Write as _};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use anyhow::Context as _;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::{Config, Device, Feed, Snapshot};
+
+/// How often the file is looked at for a change.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// Reads all devices.
+///
+/// # Errors
+/// The line that is no device, with its number; the file itself.
+pub fn read(path: &Path) -> anyhow::Result<Vec<Device>> {
+    let file =
+        std::fs::File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+    let mut devices = Vec::new();
+    for (index, line) in std::io::BufReader::new(file).lines().enumerate() {
+        let line = line.with_context(|| format!("cannot read {}", path.display()))?;
+        if line.trim().is_empty() {
+            continue;
+        }
+        let device: Device = serde_json::from_str(&line)
+            .with_context(|| format!("{}:{}: this is no device", path.display(), index + 1))?;
+        devices.push(device);
+    }
+    Ok(devices)
+}
+
+/// Replaces the file as one act.
+///
+/// # Errors
+/// The file system's.
+pub fn replace(path: &Path, devices: &[Device]) -> anyhow::Result<()> {
+    let beside = path.with_extension("new");
+    let write = || -> anyhow::Result<()> {
+        let mut out = std::io::BufWriter::new(std::fs::File::create(&beside)?);
+        for device in devices {
+            serde_json::to_writer(&mut out, device)?;
+            out.write_all(b"\n")?;
+        }
+        out.into_inner()?.sync_all()?;
+        std::fs::rename(&beside, path)?;
+        Ok(())
+    };
+    write().with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Reads the file and follows it until `stop`. Without a file the snapshot is empty and stays so.
+///
+/// # Errors
+/// As [`read`], at the start only; and two devices with one serial.
+pub fn follow(config: &Config, stop: CancellationToken) -> anyhow::Result<(Feed, JoinHandle<()>)> {
+    if config.file.as_os_str().is_empty() {
+        let (to, from) = watch::channel(Arc::default());
+        return Ok((
+            from,
+            tokio::spawn(async move {
+                stop.cancelled().await;
+                drop(to);
+            }),
+        ));
+    }
+    let path = config.file.clone();
+    let mut seen = changed_at(&path);
+    let (to, from) = watch::channel(Arc::new(Snapshot::new(read(&path)?)?));
+    let task = tokio::spawn(async move {
+        let mut tick = tokio::time::interval(LOOK);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = tick.tick() => {}
+            }
+            let now = changed_at(&path);
+            if now == seen {
+                continue;
+            }
+            seen = now;
+            let again = path.clone();
+            let read = tokio::task::spawn_blocking(move || Ok(Snapshot::new(read(&again)?)?)).await;
+            match read
+                .map_err(anyhow::Error::from)
+                .and_then(|result: anyhow::Result<Snapshot>| result)
+            {
+                Ok(snapshot) => {
+                    tracing::info!(
+                        devices = snapshot.devices().len(),
+                        "the device registry changed"
+                    );
+                    to.send_replace(Arc::new(snapshot));
+                }
+                Err(error) => tracing::error!(
+                    error = format!("{error:#}"),
+                    "the device registry cannot be read; the last one stays in force"
+                ),
+            }
+        }
+    });
+    Ok((from, task))
+}
+
+fn changed_at(path: &Path) -> Option<(SystemTime, u64)> {
+    let about = std::fs::metadata(path).ok()?;
+    Some((about.modified().ok()?, about.len()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::State;
+    use super::*;
+
+    fn device(id: &str, serial: &str, state: State) -> Device {
+        Device {
+            device_id: id.into(),
+            serial: Some(serial.into()),
+            state,
+        }
+    }
+
+    #[test]
+    fn what_was_written_is_read_back() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("devices.ndjson");
+        let devices = vec![
+            device("a", "CX0000000001", State::Active),
+            device("b", "CX0000000002", State::Pending),
+        ];
+        replace(&path, &devices).expect("writes");
+        assert_eq!(read(&path).expect("reads"), devices);
+    }
+
+    #[test]
+    fn a_bad_line_is_named() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("devices.ndjson");
+        std::fs::write(&path, "{\"device_id\":\"a\",\"state\":\"active\"}\n\n{\"device_id\":\"b\",\"state\":\"asleep\"}\n").expect("writes");
+        let error = format!("{:#}", read(&path).expect_err("refused"));
+        assert!(error.contains("devices.ndjson:3:"), "{error}");
+        assert!(error.contains("asleep"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_change_is_followed_and_a_broken_file_changes_nothing() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let file = dir.path().join("devices.ndjson");
+        replace(&file, &[device("a", "CX0000000001", State::Pending)]).expect("writes");
+        let stop = CancellationToken::new();
+        let (mut feed, task) =
+            follow(&Config { file: file.clone() }, stop.clone()).expect("starts");
+        replace(
+            &file,
+            &[
+                device("a", "CX0000000001", State::Active),
+                device("b", "CX0000000002", State::Active),
+            ],
+        )
+        .expect("writes");
+        let arrived = tokio::time::timeout(
+            Duration::from_secs(20),
+            feed.wait_for(|s| s.devices().len() == 2),
+        )
+        .await;
+        assert!(arrived.is_ok_and(|r| r.is_ok()), "the change arrives");
+        std::fs::write(&file, "nonsense\n").expect("writes");
+        replace(&dir.path().join("other"), &[]).expect("writes");
+        assert_eq!(feed.borrow().devices().len(), 2);
+        stop.cancel();
+        task.await.expect("ends");
+    }
+}
