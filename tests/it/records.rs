@@ -1,45 +1,136 @@
-//! Tests of records.
+//! Tests of native records: every rule of the table, every edge, and agreement with a second implementation on any input.
 
-use dig_ingest::record::decode::{Decoder, Shape};
-use dig_ingest::record::validate::Rules;
-use dig_ingest::record::{Decoded, Outcome};
+mod oracle;
+mod rows;
+mod samples;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-const NOW: i64 = 1_764_000_000_000_000;
+use dig_ingest::record::decode::{Decoder, Shape};
+use dig_ingest::record::validate::{Config, Rules};
+use dig_ingest::record::{Decoded, Outcome, SerialOf, serial_hash};
+use proptest::prelude::*;
 
-#[test]
-fn smoke() {
-    let mut decoder = Decoder::new(Shape::Native, Arc::new(Rules::default()));
+use oracle::{Opinion, Verdict};
+
+/// 2025-11-21T04:40:00Z.
+const NOW: i64 = 1_763_700_000_000_000;
+
+/// The devices the tests know.
+struct Fleet;
+
+impl SerialOf for Fleet {
+    fn serial_of(&self, device_id: &str) -> Option<&str> {
+        match device_id {
+            "352093081452251" => Some("CX0B21338D8D"),
+            "untidy" => Some(" g9-00 "),
+            _ => None,
+        }
+    }
+}
+
+fn decode_with(config: &Config, payload: Option<&[u8]>) -> Decoded {
     let mut out = Decoded::default();
-    for text in [
-        r#"{"Type":"GpsRecord","DateTime":"2025-11-20T10:00:00.123456Z","SerialNo":"CX0B21338D8D","Latitude":43.4516,"Longitude":-79.6877,"Speed":62.0,"IsGpsValid":true,"IsIgnitionOn":true}"#,
-        r#"[{"Type":"GpsRecord","DateTime":"2025-11-20T10:00:00.123456Z","SerialNo":"cX0B21338D8D","Latitude":43.4516 ,"longitude":-79.6877,"Speed":null,"IsGpsValid":true,"IsIgnitionOn":true} , 5 ,[1,[2]],{}, {"Type":"VinRecord","DateTime":"2025-11-20T10:00:00Z","SerialNo":"CX0B21338D8D","VehicleIdentificationNumber":"\u0031M8GDM9AXKP042788"}]"#,
-        "[]",
-        "[ ]",
-        "{}",
-        "",
-        "5",
-        "[",
-        "nul",
-        "{\"a\":1}",
-        "{\"a\":[1,{\"b\":2}], \"Type\":7}",
-    ] {
-        out.clear();
-        decoder.decode(Some(text.as_bytes()), &(), NOW, &mut out);
-        println!("{text}");
-        for outcome in &out.outcomes {
-            match outcome {
-                Outcome::Valid(r) => println!(
-                    "  valid {} {}",
-                    String::from_utf8_lossy(r.bytes(&out.bytes)),
-                    String::from_utf8_lossy(r.serial(&out.bytes))
-                ),
-                Outcome::Reject(r) => {
-                    println!("  {r}  {:?} {:?}", r.subject, &text[r.original.clone()])
-                }
-                Outcome::Unknown(u) => println!("  unknown {u:?}"),
+    Decoder::new(Shape::Native, Arc::new(Rules::new(config)))
+        .decode(payload, &Fleet, NOW, &mut out);
+    out
+}
+
+/// What the decoder makes of a message, in the oracle's terms.
+fn opinion(payload: &[u8], out: &Decoded) -> Opinion {
+    let verdicts = out.outcomes.iter().map(|outcome| match outcome {
+        Outcome::Valid(record) => {
+            let serial = record.serial(&out.bytes);
+            assert_eq!(record.hash(), serial_hash(serial));
+            let bytes = std::str::from_utf8(record.bytes(&out.bytes)).expect("UTF-8");
+            assert!(bytes.contains(record.kind().name()));
+            Verdict::Valid {
+                bytes: bytes.to_owned(),
+                serial: String::from_utf8(serial.to_vec()).expect("UTF-8"),
             }
         }
-        println!("  {:?}", out.notes);
+        Outcome::Unknown(unknown) => {
+            assert!(unknown.original.end <= payload.len());
+            Verdict::Unknown {
+                device_id: unknown.device_id.clone(),
+            }
+        }
+        Outcome::Reject(reject) => {
+            assert!(
+                reject.original.start <= reject.original.end
+                    && reject.original.end <= payload.len()
+            );
+            assert!(reject.value.chars().count() <= 120);
+            assert!(!reject.bound.is_empty());
+            Verdict::Reject {
+                rule: reject.rule.to_owned(),
+                field: reject.field.clone(),
+            }
+        }
+    });
+    let verdicts = verdicts.collect();
+    let notes: BTreeMap<String, u64> = out
+        .notes
+        .iter()
+        .map(|&(rule, count)| (rule.to_owned(), count))
+        .collect();
+    Opinion { verdicts, notes }
+}
+
+fn agree(payload: &[u8]) {
+    thread_local! {
+        static REUSED: std::cell::RefCell<(Decoder, Decoded)> =
+            std::cell::RefCell::new((Decoder::new(Shape::Native, Arc::default()), Decoded::default()));
+    }
+    let expected = oracle::judge(payload, &|id| Fleet.serial_of(id).map(str::to_owned), NOW);
+    // Twice in one run with one decoder, so that nothing left over from another message may matter.
+    REUSED.with_borrow_mut(|(decoder, out)| {
+        out.clear();
+        decoder.decode(Some(payload), &Fleet, NOW, out);
+        let text = String::from_utf8_lossy(payload);
+        assert_eq!(opinion(payload, out), expected, "{text}");
+        let first = out.outcomes.len();
+        decoder.decode(Some(payload), &Fleet, NOW, out);
+        let second = out.outcomes.split_off(first);
+        out.notes.iter_mut().for_each(|(_, count)| *count /= 2);
+        out.outcomes = second;
+        assert_eq!(opinion(payload, out), expected, "second time: {text}");
+    });
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 6000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn agrees_with_the_oracle_on_records(message in samples::message()) {
+        agree(message.as_bytes());
+    }
+
+    #[test]
+    fn agrees_with_the_oracle_on_mutated_bytes(message in samples::mutated()) {
+        agree(&message);
+    }
+
+    #[test]
+    fn agrees_with_the_oracle_on_any_bytes(message in prop::collection::vec(any::<u8>(), 0..40)) {
+        agree(&message);
+    }
+}
+
+#[test]
+fn agrees_with_the_oracle_on_known_traps() {
+    for trap in samples::TRAPS {
+        agree(trap.as_bytes());
+        agree(format!("[{trap}]").as_bytes());
+        for value in samples::VALUES {
+            agree(trap.replace("VALUE", value).as_bytes());
+        }
+    }
+    for sample in samples::RECORDS {
+        agree(sample.as_bytes());
+        for cut in 0..sample.len() {
+            agree(&sample.as_bytes()[..cut]);
+        }
     }
 }
