@@ -78,6 +78,9 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     } else {
         print!("{}", text(&verdict));
     }
+    if verdict.ledger == 0 && verdict.expected > 0 {
+        eprintln!("the ledger is empty; a simulator keeps one only with --ledger full");
+    }
     if !within {
         eprintln!(
             "more duplicates than allowed: {} > {}",

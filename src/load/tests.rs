@@ -4,6 +4,8 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use serde_json::Value;
 
+mod valid;
+
 use super::drive::{Counters, Goal, Pace, Sink, drive};
 use super::manifest::{self, Header, Run};
 use super::plan::{By, Draw, Flaw, Plan, sample};

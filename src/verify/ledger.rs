@@ -1,6 +1,7 @@
 //! Reads a ledger: NDJSON from a file or from a simulator's `GET /control/ledger`.
 //!
-//! A line is `{"Seq":1,...,"Record":{"SerialNo":..,"Type":..,"DateTime":..,...}}`; further members are passed over.
+//! A line is `{"Seq":1,...,"Record":{"SerialNo":..,"Type":..,"DateTime":..,...}}`; further members are passed over. `Seq`
+//! counts the lines from 1, so that a ledger that was reset in between is noticed.
 
 use std::borrow::Cow;
 use std::fs::File;
@@ -24,6 +25,7 @@ pub enum Source {
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Line<'a> {
+    seq: Option<u64>,
     #[serde(borrow)]
     record: Identity<'a>,
 }
@@ -73,10 +75,14 @@ fn follow_file(path: &Path, judge: &mut Judge) -> anyhow::Result<()> {
 async fn follow_sim(url: &str, judge: &mut Judge) -> anyhow::Result<()> {
     // A second installation is refused, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let address = format!("{}/control/ledger", url.trim_end_matches('/'));
+    let next = judge.lines() + 1;
+    let address = format!("{}/control/ledger?from={next}", url.trim_end_matches('/'));
     let client = reqwest::Client::builder().no_proxy().build()?;
     let mut response = client.get(address).send().await?.error_for_status()?;
-    let mut lines = Lines::behind(judge.lines());
+    let mut lines = Lines {
+        number: next - 1,
+        skip: 0,
+    };
     let mut rest = Vec::new();
     while let Some(chunk) = response.chunk().await? {
         let mut chunk = &chunk[..];
@@ -114,6 +120,12 @@ impl Lines {
         let number = self.number;
         let line: Line<'_> = serde_json::from_slice(line)
             .with_context(|| format!("line {number} is not a ledger's"))?;
+        let in_place = line.seq.is_none_or(|seq| seq == number);
+        ensure!(
+            in_place,
+            "line {number} has Seq {}; was the ledger reset or cut?",
+            line.seq.unwrap_or_default()
+        );
         let record = line.record;
         let time: jiff::Timestamp = record.date_time.parse().with_context(|| {
             format!(

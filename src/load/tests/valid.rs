@@ -1,0 +1,97 @@
+//! What load says of a record is what validation makes of it.
+
+use std::sync::Arc;
+
+use crate::load::plan::{By, Fate, Plan, Shape, sample};
+use crate::load::{Tally, put_message};
+use crate::record::decode::{self, Decoder};
+use crate::record::validate::{Config, Rules};
+use crate::record::{Decoded, Outcome, SerialOf};
+
+/// Knows every device of a plan.
+struct Everyone(std::collections::HashMap<String, String>);
+
+impl Everyone {
+    fn of(plan: &Plan) -> Self {
+        let devices = (0..plan.devices).map(|index| plan.device(index));
+        Self(
+            devices
+                .map(|device| (device.id().to_owned(), device.serial().to_owned()))
+                .collect(),
+        )
+    }
+}
+
+impl SerialOf for Everyone {
+    fn serial_of(&self, device_id: &str) -> Option<&str> {
+        self.0.get(device_id).map(String::as_str)
+    }
+}
+
+/// Every record's type, serial and fate against its outcome; returns the notes.
+fn agree(plan: &Plan, shape: &decode::Shape, messages: u64) -> Vec<(&'static str, u64)> {
+    let mut decoder = Decoder::new(shape.clone(), Arc::new(Rules::new(&Config::default())));
+    let known = Everyone::of(plan);
+    let now = plan.start_us + 86_400_000_000;
+    let mut decoded = Decoded::default();
+    for number in 0..messages {
+        let (device, nth) = plan.sender(number);
+        let device = plan.device(device);
+        let mut message = Vec::new();
+        let ticks = plan.ticks_per_message();
+        put_message(
+            &mut message,
+            plan,
+            &device,
+            nth,
+            ticks,
+            &mut Tally::default(),
+        );
+        let text = String::from_utf8_lossy(&message);
+        decoded.outcomes.clear();
+        decoder.decode(Some(&message), &known, now, &mut decoded);
+        let expected: Vec<_> = (nth * ticks..(nth + 1) * ticks)
+            .map(|tick| plan.draw(&device, tick))
+            .flat_map(|draw| plan.kinds(&draw).iter().map(move |kind| (*kind, draw)))
+            .collect();
+        assert_eq!(decoded.outcomes.len(), expected.len(), "{text}");
+        for (outcome, (kind, draw)) in decoded.outcomes.iter().zip(expected) {
+            match (draw.fate, outcome) {
+                (Fate::Rejected(_), Outcome::Reject(_)) => {}
+                (Fate::Accepted | Fate::Refused, Outcome::Valid(record)) => {
+                    assert_eq!(record.kind(), kind, "{text}");
+                    assert_eq!(record.serial(&decoded.bytes), device.serial, "{text}");
+                    let sent: serde_json::Value =
+                        serde_json::from_slice(record.bytes(&decoded.bytes)).unwrap();
+                    let time: jiff::Timestamp = sent["DateTime"].as_str().unwrap().parse().unwrap();
+                    assert_eq!(time.as_microsecond(), draw.time_us, "{text}");
+                }
+                (fate, outcome) => panic!("{fate:?}, but {outcome:?}: {text}"),
+            }
+        }
+    }
+    decoded.notes
+}
+
+#[test]
+fn native_records_are_accepted_or_rejected_as_planned() {
+    for shape in [Shape::Native, Shape::NativeArray] {
+        for by in [By::Serial, By::DeviceId] {
+            let plan = Plan {
+                shape,
+                by,
+                mix: "all=1".parse().unwrap(),
+                bad_share: 0.3,
+                poison_share: 0.05,
+                late_share: 0.1,
+                ..sample()
+            };
+            agree(&plan, &decode::Shape::Native, 5_000);
+        }
+    }
+}
+
+#[test]
+fn the_usual_mix_gives_validation_nothing_to_remark_on() {
+    assert_eq!(agree(&sample(), &decode::Shape::Native, 5_000), []);
+}
