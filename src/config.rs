@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ops, pipeline};
+use crate::{http, ops, pipeline, record};
 
 pub use layers::{PREFIX, Places};
 pub use problem::{Error, Place, Problem, nearest};
@@ -29,10 +29,12 @@ pub struct Settings {
     pub kafka: pipeline::kafka::Config,
     pub input: pipeline::settings::Input,
     pub topics: pipeline::settings::Topics,
+    pub validate: record::validate::Config,
     pub gate: pipeline::gate::Config,
     pub batch: pipeline::dispatch::Config,
     pub memory: pipeline::settings::Memory,
     pub guard: pipeline::settings::Guard,
+    pub pacing: http::pacing::Config,
     pub ops: ops::Config,
     pub log: ops::log::Config,
 }

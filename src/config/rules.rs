@@ -16,6 +16,7 @@ pub fn broken(settings: &Settings, schema: &Schema, places: &Places) -> Vec<Prob
     };
     kafka(settings, &mut found);
     input(settings, &mut found);
+    pacing(settings, &mut found);
     sizes(settings, &mut found);
     let Settings {
         guard, ops, log, ..
@@ -247,6 +248,29 @@ fn sizes(Settings { batch, memory, .. }: &Settings, found: &mut Found<'_>) {
     );
 }
 
+fn pacing(Settings { pacing, .. }: &Settings, found: &mut Found<'_>) {
+    let (floor, start, cap) = (
+        pacing.concurrency_floor,
+        pacing.concurrency_start,
+        pacing.concurrency_cap,
+    );
+    if floor <= start && start <= cap {
+        return found.adopt("pacing", pacing.check());
+    }
+    // Of the three the one that was given is at fault.
+    let keys = [
+        "pacing.concurrency_cap",
+        "pacing.concurrency_start",
+        "pacing.concurrency_floor",
+    ];
+    let given = keys
+        .into_iter()
+        .find(|key| found.places.of(key) != Place::Default);
+    let what = format!("floor {floor} <= start {start} <= cap {cap} does not hold");
+    let remedy = "give pacing.concurrency_floor, _start and _cap in that order";
+    found.rule(false, given.unwrap_or(keys[0]), &what, remedy);
+}
+
 fn last_line(text: &str) -> &str {
     text.lines()
         .last()
@@ -347,6 +371,18 @@ mod tests {
             (
                 &["memory.window_messages=10"],
                 "memory.window_messages: less than one read",
+            ),
+            (
+                &["pacing.concurrency_cap=0"],
+                "flag --set: pacing.concurrency_cap: floor 1 <= start 2",
+            ),
+            (
+                &["pacing.probes=0"],
+                "flag --set: pacing.probes: probes = 0: use 1 or more",
+            ),
+            (
+                &["validate.severity.record.nonsense=warn"],
+                "flag --set: validate.severity: ",
             ),
             (&["guard.share=1.5"], "guard.share: a share lies above 0"),
             (
