@@ -7,8 +7,13 @@ use super::problem::Problem;
 use super::schema::Schema;
 use super::{Place, Settings};
 
-/// Every rule that is broken, with the place of the value at fault.
-pub fn broken(settings: &Settings, schema: &Schema, places: &Places) -> Vec<Problem> {
+/// Every rule that is broken, with the place of the value at fault; with `complete`, what is missing too.
+pub fn broken(
+    settings: &Settings,
+    schema: &Schema,
+    places: &Places,
+    complete: bool,
+) -> Vec<Problem> {
     let mut found = Found {
         schema,
         places,
@@ -17,6 +22,10 @@ pub fn broken(settings: &Settings, schema: &Schema, places: &Places) -> Vec<Prob
     kafka(settings, &mut found);
     input(settings, &mut found);
     pacing(settings, &mut found);
+    if complete {
+        let verdict = settings.dig.check().map_err(|error| format!("{error:#}"));
+        found.adopt("dig", verdict);
+    }
     sizes(settings, &mut found);
     let Settings {
         guard, ops, log, ..
@@ -402,6 +411,22 @@ mod tests {
                 "{sets:?}: expected {expected:?}, got {error:?}"
             );
         }
+    }
+
+    #[test]
+    fn credentials_are_asked_for_only_by_what_needs_them() {
+        let load = |sets: &[&str]| {
+            let sets: Vec<_> = sets.iter().map(|set| (*set).to_owned()).collect();
+            Settings::layered(None, [], &sets, true).map_err(|error| error.to_string())
+        };
+        let error = load(&[]).unwrap_err();
+        assert!(
+            error.starts_with("settings: dig.username: username is empty: set it to"),
+            "{error}"
+        );
+        let error = load(&["dig.url=http://example.com/", "dig.username=u"]).unwrap_err();
+        assert!(error.starts_with("flag --set: dig.url: "), "{error}");
+        assert!(load(&["dig.username=u", "dig.password=p"]).is_ok());
     }
 
     #[test]
