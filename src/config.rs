@@ -29,16 +29,16 @@ pub struct Settings {
     pub kafka: pipeline::kafka::Config,
     pub input: pipeline::settings::Input,
     pub topics: pipeline::settings::Topics,
-    pub validate: record::validate::Config,
     pub mapping: record::mapping::Config,
+    pub validate: record::validate::Config,
     pub gate: pipeline::gate::Config,
     pub registry: registry::Config,
     pub batch: pipeline::dispatch::Config,
     pub memory: pipeline::settings::Memory,
     pub guard: pipeline::settings::Guard,
     pub dig: dig::Config,
-    pub pacing: http::pacing::Config,
     pub upload: pipeline::upload::Config,
+    pub pacing: http::pacing::Config,
     pub ops: ops::Config,
     pub log: ops::log::Config,
 }
@@ -62,6 +62,14 @@ impl ConfigArgs {
     pub fn load(&self) -> Result<Settings, Error> {
         Settings::load(self.config.as_deref(), &self.sets)
     }
+
+    /// Loads what the flags name, and requires all that a job cannot do without.
+    ///
+    /// # Errors
+    /// As [`Settings::load_complete`].
+    pub fn load_complete(&self) -> Result<Settings, Error> {
+        Settings::load_complete(self.config.as_deref(), &self.sets)
+    }
 }
 
 impl Settings {
@@ -70,13 +78,15 @@ impl Settings {
     /// # Errors
     /// All problems found, each with its place.
     pub fn load(path: Option<&Path>, sets: &[String]) -> Result<Self, Error> {
-        let variables = std::env::vars_os().filter_map(|(name, value)| {
-            // A name or value that is not UTF-8 is kept in part, so that it is refused by name and not overlooked.
-            let name = name.to_string_lossy().into_owned();
-            name.starts_with(PREFIX)
-                .then(|| (name, value.to_string_lossy().into_owned()))
-        });
-        Self::load_from(path, variables, sets)
+        Self::load_from(path, variables(), sets)
+    }
+
+    /// As [`Settings::load`], and what has no default (the gateway's credentials) must be given: for `run` and `check`.
+    ///
+    /// # Errors
+    /// All problems found, each with its place.
+    pub fn load_complete(path: Option<&Path>, sets: &[String]) -> Result<Self, Error> {
+        Self::layered(path, variables(), sets, true)
     }
 
     /// As [`Settings::load`], with the environment as an argument.
@@ -87,6 +97,15 @@ impl Settings {
         path: Option<&Path>,
         variables: impl IntoIterator<Item = (String, String)>,
         sets: &[String],
+    ) -> Result<Self, Error> {
+        Self::layered(path, variables, sets, false)
+    }
+
+    fn layered(
+        path: Option<&Path>,
+        variables: impl IntoIterator<Item = (String, String)>,
+        sets: &[String],
+        complete: bool,
     ) -> Result<Self, Error> {
         let schema = Self::schema();
         let mut layers = layers::Layers::new(&schema);
@@ -99,7 +118,7 @@ impl Settings {
         layers.add_variables(variables);
         layers.add_flags(sets);
         let (settings, places) = layers.finish::<Self>()?;
-        let problems = rules::broken(&settings, &schema, &places);
+        let problems = rules::broken(&settings, &schema, &places, complete);
         if problems.is_empty() {
             Ok(settings)
         } else {
@@ -137,4 +156,14 @@ impl Settings {
             Ok(Err(error)) | Err(error) => format!("# settings cannot be shown: {error}\n"),
         }
     }
+}
+
+/// The environment's settings. A name or value that is not UTF-8 is kept in part, so that it is refused by name and not
+/// overlooked.
+fn variables() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os().filter_map(|(name, value)| {
+        let name = name.to_string_lossy().into_owned();
+        name.starts_with(PREFIX)
+            .then(|| (name, value.to_string_lossy().into_owned()))
+    })
 }

@@ -4,6 +4,7 @@
 //! Changes nothing anywhere, and reads no telemetry.
 
 mod broker;
+mod gateway;
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -16,14 +17,15 @@ use serde_json::json;
 
 use crate::config::memory::Formula;
 use crate::config::{ConfigArgs, Settings};
+use crate::record::mapping::Mappings;
 
 /// Arguments of `dig-ingest check`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   dig-ingest check --config config/dig-ingest.toml
   dig-ingest check --config config/dig-ingest.toml --connect
-  dig-ingest check --set kafka.brokers=broker-1:9092 --connect --report json
-  dig-ingest check --partitions 64 --set memory.limit_bytes=1073741824")]
+  dig-ingest check --config job.toml --set kafka.brokers=broker-1:9092 --connect --report json
+  dig-ingest check --config job.toml --partitions 64 --set memory.limit_bytes=1073741824")]
 pub struct Args {
     #[command(flatten)]
     config: ConfigArgs,
@@ -93,7 +95,7 @@ impl Tried {
 /// # Errors
 /// Stdout cannot be written. What is wrong with the job is no error but the result, and the exit code says it.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let settings = match args.config.load() {
+    let settings = match args.config.load_complete() {
         Ok(settings) => settings,
         Err(error) => {
             if args.report == Report::Json {
@@ -112,6 +114,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         "settings",
         "every key is known and every value in its bounds",
     )];
+    tried.extend(mappings(&settings));
     let mut partitions = args.partitions;
     if args.connect {
         let timeout = Duration::from_secs(args.timeout_s.max(1));
@@ -119,6 +122,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         let (lines, counted) =
             tokio::task::spawn_blocking(move || broker::ask(&asked, timeout)).await?;
         tried.extend(lines);
+        tried.push(gateway::log_in(&settings.dig, timeout).await);
         partitions = partitions.or(counted);
     }
     let formula = settings.memory_formula(partitions.unwrap_or(1));
@@ -138,6 +142,29 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     } else {
         ExitCode::FAILURE
     })
+}
+
+/// Whether the mappings can be read, those of the input's topics first.
+fn mappings(settings: &Settings) -> Vec<Tried> {
+    let opened = match Mappings::open(&settings.mapping) {
+        Ok(opened) => opened,
+        Err(error) => {
+            let remedy = "correct the files named in [mapping]";
+            return vec![Tried::bad("mappings", format!("{error:#}"), remedy)];
+        }
+    };
+    let load = |(topic, name): (&String, &String)| {
+        let subject = format!("mapping of {topic}");
+        match opened.load(name) {
+            Ok(mapping) => Tried::good(subject, format!("{name}: {}", mapping.description())),
+            Err(error) => Tried::bad(
+                subject,
+                format!("{error:#}"),
+                "correct input.mappings or the mapping's file",
+            ),
+        }
+    };
+    settings.input.mappings.iter().map(load).collect()
 }
 
 /// Writes to stdout; a reader that went away is an error like any other, not a panic.

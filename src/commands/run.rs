@@ -27,7 +27,7 @@ pub struct Args {
 /// # Errors
 /// Settings that cannot be used, or what the job cannot go on without.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let settings = args.settings.load()?;
+    let settings = args.settings.load_complete()?;
     log::start(&settings.log)?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), settings = %settings.redacted(), "starting");
     settings

@@ -54,6 +54,7 @@ impl Settings {
             memory,
             kafka,
             batch,
+            pacing,
             ..
         } = self;
         let permits = memory
@@ -61,7 +62,7 @@ impl Settings {
             .min(partitions.saturating_mul(memory.partition_bytes));
         let prefetch =
             partitions.saturating_mul(u64::from(kafka.prefetch_kib_per_partition) * 1024);
-        let requests = self.most_requests();
+        let requests = u64::from(pacing.concurrency_cap);
         let bodies = requests.saturating_mul(batch.max_bytes as u64);
         let terms = vec![
             Term {
@@ -104,10 +105,6 @@ impl Settings {
             total_bytes,
             limit_bytes: memory.limit_bytes,
         }
-    }
-
-    fn most_requests(&self) -> u64 {
-        8
     }
 }
 

@@ -7,8 +7,13 @@ use super::problem::Problem;
 use super::schema::Schema;
 use super::{Place, Settings};
 
-/// Every rule that is broken, with the place of the value at fault.
-pub fn broken(settings: &Settings, schema: &Schema, places: &Places) -> Vec<Problem> {
+/// Every rule that is broken, with the place of the value at fault; with `complete`, what is missing too.
+pub fn broken(
+    settings: &Settings,
+    schema: &Schema,
+    places: &Places,
+    complete: bool,
+) -> Vec<Problem> {
     let mut found = Found {
         schema,
         places,
@@ -16,6 +21,11 @@ pub fn broken(settings: &Settings, schema: &Schema, places: &Places) -> Vec<Prob
     };
     kafka(settings, &mut found);
     input(settings, &mut found);
+    pacing(settings, &mut found);
+    if complete {
+        let verdict = settings.dig.check().map_err(|error| format!("{error:#}"));
+        found.adopt("dig", verdict);
+    }
     sizes(settings, &mut found);
     let Settings {
         guard, ops, log, ..
@@ -247,6 +257,29 @@ fn sizes(Settings { batch, memory, .. }: &Settings, found: &mut Found<'_>) {
     );
 }
 
+fn pacing(Settings { pacing, .. }: &Settings, found: &mut Found<'_>) {
+    let (floor, start, cap) = (
+        pacing.concurrency_floor,
+        pacing.concurrency_start,
+        pacing.concurrency_cap,
+    );
+    if floor <= start && start <= cap {
+        return found.adopt("pacing", pacing.check());
+    }
+    // Of the three the one that was given is at fault.
+    let keys = [
+        "pacing.concurrency_cap",
+        "pacing.concurrency_start",
+        "pacing.concurrency_floor",
+    ];
+    let given = keys
+        .into_iter()
+        .find(|key| found.places.of(key) != Place::Default);
+    let what = format!("floor {floor} <= start {start} <= cap {cap} does not hold");
+    let remedy = "give pacing.concurrency_floor, _start and _cap in that order";
+    found.rule(false, given.unwrap_or(keys[0]), &what, remedy);
+}
+
 fn last_line(text: &str) -> &str {
     text.lines()
         .last()
@@ -348,6 +381,18 @@ mod tests {
                 &["memory.window_messages=10"],
                 "memory.window_messages: less than one read",
             ),
+            (
+                &["pacing.concurrency_cap=0"],
+                "flag --set: pacing.concurrency_cap: floor 1 <= start 2",
+            ),
+            (
+                &["pacing.probes=0"],
+                "flag --set: pacing.probes: probes = 0: use 1 or more",
+            ),
+            (
+                &["validate.severity.record.nonsense=warn"],
+                "flag --set: validate.severity: ",
+            ),
             (&["guard.share=1.5"], "guard.share: a share lies above 0"),
             (
                 &["guard.window_s=0"],
@@ -366,6 +411,22 @@ mod tests {
                 "{sets:?}: expected {expected:?}, got {error:?}"
             );
         }
+    }
+
+    #[test]
+    fn credentials_are_asked_for_only_by_what_needs_them() {
+        let load = |sets: &[&str]| {
+            let sets: Vec<_> = sets.iter().map(|set| (*set).to_owned()).collect();
+            Settings::layered(None, [], &sets, true).map_err(|error| error.to_string())
+        };
+        let error = load(&[]).unwrap_err();
+        assert!(
+            error.starts_with("settings: dig.username: username is empty: set it to"),
+            "{error}"
+        );
+        let error = load(&["dig.url=http://example.com/", "dig.username=u"]).unwrap_err();
+        assert!(error.starts_with("flag --set: dig.url: "), "{error}");
+        assert!(load(&["dig.username=u", "dig.password=p"]).is_ok());
     }
 
     #[test]

@@ -34,7 +34,7 @@ use super::diagnostics::{Diagnostics, nearest};
 pub use self::run::Scratch;
 
 /// Settings of mappings (`[mapping]`).
-#[derive(Debug, Clone, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// Directory of mapping files; a file here goes before a shipped mapping of the same name.
