@@ -1,3 +1,7 @@
 //! End to end on real brokers: what may go wrong goes wrong, and nothing is lost, reordered or made up.
 
 mod brokers;
+mod chaos;
+mod gateway;
+mod groups;
+mod letters;

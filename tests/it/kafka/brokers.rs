@@ -8,7 +8,7 @@ use rdkafka::{
     producer::{BaseProducer, BaseRecord, Producer},
 };
 
-use crate::support::broker::Broker;
+use crate::support::{broker::Broker, world::World};
 
 fn produce(broker: &Broker, topic: &str, count: usize) {
     let producer: BaseProducer = ClientConfig::new()
@@ -63,4 +63,23 @@ fn two_brokers_know_nothing_of_each_other() {
     produce(&one, "alone", 3);
     assert_eq!(one.ends("alone", 1), [3]);
     assert_eq!(other.ends("alone", 2), [0, 0]);
+}
+
+/// The broker restarts in order, then is killed, under load.
+#[test]
+fn a_broker_that_goes_away_and_comes_back() {
+    let broker = Broker::start(&[]);
+    let mut world = World::new(&broker, 4, &[("memory.window_messages", "3000")]);
+    world.join();
+    world.join();
+    let mut load = world.load(40_000, &["--rate", "4000"]);
+    world.accepts(3_000);
+    broker.restart();
+    world.accepts(3_000);
+    broker.kill();
+    broker.revive();
+    world.accepts(3_000);
+    load.succeeded();
+    // Each time, what was accepted and not committed may come again: at most the window of every partition.
+    world.finish(2 * 4 * 3_000);
 }

@@ -8,6 +8,7 @@ use std::{
     sync::{
         OnceLock,
         atomic::{AtomicU32, Ordering},
+        mpsc,
     },
     time::Duration,
 };
@@ -20,16 +21,25 @@ use rdkafka::{
     client::DefaultClientContext,
     consumer::{BaseConsumer, Consumer},
     message::{Headers, Message},
+    mocking::MockCluster,
+    producer::DefaultProducerContext,
 };
 
 use super::{root, wait_for};
 
 const ASK: Duration = Duration::from_secs(10);
 
+enum Kind {
+    /// By its instance name for `scripts/kafka`.
+    Real(String),
+    /// In this process, on a thread of its own, as the cluster stays on the thread that made it: topics to create, and
+    /// where to say that it is done. Ends when this goes.
+    Mock(mpsc::Sender<(String, i32, mpsc::Sender<()>)>),
+}
+
 /// A running broker; dropping it ends it, unless it is the shared one.
-#[derive(Debug)]
 pub struct Broker {
-    instance: String,
+    kind: Kind,
     address: String,
 }
 
@@ -66,7 +76,41 @@ impl Broker {
             .nth(2)
             .expect("scripts/kafka start prints the address")
             .to_owned();
-        Self { instance, address }
+        Self {
+            kind: Kind::Real(instance),
+            address,
+        }
+    }
+
+    /// The client library's own mock, in this process: no fault but quick.
+    pub fn mock() -> Self {
+        let (topics, wanted) = mpsc::channel::<(String, i32, mpsc::Sender<()>)>();
+        let (made, address) = mpsc::channel();
+        std::thread::spawn(move || {
+            let cluster: MockCluster<'_, DefaultProducerContext> =
+                MockCluster::new(1).expect("a mock cluster");
+            made.send(cluster.bootstrap_servers())
+                .expect("somebody asked");
+            for (name, partitions, done) in wanted {
+                cluster.create_topic(&name, partitions, 1).expect("a topic");
+                done.send(()).expect("somebody asked");
+            }
+        });
+        Self {
+            kind: Kind::Mock(topics),
+            address: address.recv().expect("an address"),
+        }
+    }
+
+    pub fn is_mock(&self) -> bool {
+        matches!(self.kind, Kind::Mock(_))
+    }
+
+    fn instance(&self) -> &str {
+        match &self.kind {
+            Kind::Real(instance) => instance,
+            Kind::Mock(_) => panic!("only a real broker can be hurt"),
+        }
     }
 
     pub fn address(&self) -> &str {
@@ -74,24 +118,16 @@ impl Broker {
     }
 
     pub fn restart(&self) {
-        script("restart", &self.instance, &[]);
+        script("restart", self.instance(), &[]);
     }
 
     pub fn kill(&self) {
-        script("kill", &self.instance, &[]);
+        script("kill", self.instance(), &[]);
     }
 
     /// Starts it again on its port and data after [`Broker::kill`].
     pub fn revive(&self) {
-        script("start", &self.instance, &[]);
-    }
-
-    pub fn pause(&self) {
-        script("pause", &self.instance, &[]);
-    }
-
-    pub fn resume(&self) {
-        script("resume", &self.instance, &[]);
+        script("start", self.instance(), &[]);
     }
 
     fn admin(&self) -> AdminClient<DefaultClientContext> {
@@ -103,6 +139,13 @@ impl Broker {
 
     /// Creates a topic with settings of its own and waits until its leaders are known.
     pub fn topic(&self, name: &str, partitions: i32, settings: &[(&str, &str)]) {
+        if let Kind::Mock(topics) = &self.kind {
+            let (done, made) = mpsc::channel();
+            topics
+                .send((name.to_owned(), partitions, done))
+                .expect("the mock runs");
+            return made.recv().expect("the mock makes topics");
+        }
         let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
         for (key, value) in settings {
             topic = topic.set(key, value);
@@ -219,7 +262,9 @@ impl Broker {
 impl Drop for Broker {
     fn drop(&mut self) {
         // Nothing of it is needed any more: no orderly stop.
-        script("kill", &self.instance, &["--delete"]);
+        if let Kind::Real(instance) = &self.kind {
+            script("kill", instance, &["--delete"]);
+        }
     }
 }
 

@@ -1,1 +1,309 @@
-//! One end-to-end scenario.
+//! One end-to-end scenario: a topic, a simulated gateway, instances, loads, and the judgement at the end.
+//!
+//! Records are produced one per message, so that offsets count records. [`World::finish`] is how every scenario ends:
+//! all instances leave in order, then the ledger is judged against the manifests.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::PathBuf,
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+use dig_ingest::sim::{self, Handle, Operation};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+use super::{broker::Broker, child::Running, wait_until};
+
+const PASSWORD: &str = "simulated";
+
+/// The judgement, and what the scenario may look at after it.
+#[derive(Debug)]
+pub struct Ending {
+    pub report: Value,
+    pub duplicated: u64,
+    /// Letters on the dead-letter topic.
+    pub letters: usize,
+}
+
+pub struct World<'b> {
+    pub broker: &'b Broker,
+    pub partitions: i32,
+    pub topic: String,
+    pub dead_topic: String,
+    pub group: String,
+    pub gateway: Handle,
+    /// Settings of the instances as TOML: dotted key, value.
+    settings: BTreeMap<String, String>,
+    pub instances: Vec<Running>,
+    manifests: Vec<PathBuf>,
+    started: usize,
+    /// Records of one request at most (`batch.max_records`).
+    pub most_per_request: u64,
+    folder: TempDir,
+    // Dropped last: the gateway runs on it.
+    runtime: Runtime,
+}
+
+impl<'b> World<'b> {
+    /// A fresh topic and group on the broker, and a gateway of its own.
+    pub fn new(broker: &'b Broker, partitions: i32, settings: &[(&str, &str)]) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let topic = format!("telemetry-{}", COUNT.fetch_add(1, Ordering::Relaxed));
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .expect("a runtime for the gateway");
+        let config = sim::Config {
+            account: Some(sim::Account {
+                username: "carrier".to_owned(),
+                password: PASSWORD.to_owned(),
+            }),
+            ..sim::Config::default()
+        };
+        let gateway = runtime
+            .block_on(sim::start(config))
+            .expect("the gateway starts");
+        let dead_topic = format!("{topic}.dead");
+        broker.topic(&topic, partitions, &[]);
+        let quoted = |text: &str| format!("{text:?}");
+        let folder = tempfile::tempdir().expect("a folder");
+        let password = folder.path().join("password");
+        fs::write(&password, PASSWORD).expect("a password file");
+        let mut world = Self {
+            group: format!("group-{topic}"),
+            settings: BTreeMap::new(),
+            instances: Vec::new(),
+            manifests: Vec::new(),
+            started: 0,
+            most_per_request: 5_000,
+            broker,
+            partitions,
+            gateway,
+            folder,
+            runtime,
+            topic,
+            dead_topic,
+        };
+        for (key, value) in [
+            ("kafka.brokers", quoted(broker.address())),
+            ("kafka.group", quoted(&world.group)),
+            ("kafka.session_timeout_ms", "6000".to_owned()),
+            ("kafka.commit_interval_ms", "500".to_owned()),
+            ("input.topics", format!("[{:?}]", world.topic)),
+            ("topics.dead_letter", quoted(&world.dead_topic)),
+            ("batch.linger_ms", "20".to_owned()),
+            ("dig.url", quoted(&world.gateway.url())),
+            ("dig.username", quoted("carrier")),
+            ("dig.password_file", quoted(&password.to_string_lossy())),
+            ("ops.listen", quoted("127.0.0.1:0")),
+        ] {
+            world.set(key, &value);
+        }
+        for (key, name) in [("topics.invalid", "invalid"), ("topics.state", "state")] {
+            world.set(key, &quoted(&format!("{}.{name}", world.topic)));
+        }
+        if broker.is_mock() {
+            // The mock knows no admin requests.
+            world.set("topics.create", "false");
+            let topics = [
+                ("dead", 1),
+                ("invalid", 1),
+                ("state", 1),
+                ("held", partitions),
+            ];
+            for (name, partitions) in topics {
+                broker.topic(&format!("{}.{name}", world.topic), partitions, &[]);
+            }
+        }
+        for (key, value) in settings {
+            world.set(key, value);
+        }
+        world
+    }
+
+    /// A setting of the instances started from now on.
+    pub fn set(&mut self, key: &str, value: &str) {
+        if key == "batch.max_records" {
+            self.most_per_request = value.parse().expect("a number");
+        }
+        self.settings.insert(key.to_owned(), value.to_owned());
+    }
+
+    /// Starts an instance.
+    pub fn start(&mut self) -> Running {
+        self.start_with(&[])
+    }
+
+    /// Starts an instance with settings of its own.
+    pub fn start_with(&mut self, own: &[(&str, &str)]) -> Running {
+        let mut settings = self.settings.clone();
+        settings.extend(
+            own.iter()
+                .map(|(key, value)| ((*key).to_owned(), (*value).to_owned())),
+        );
+        let text: String = settings
+            .iter()
+            .map(|(key, value)| format!("{key} = {value}\n"))
+            .collect();
+        let name = format!("instance-{}", self.started);
+        self.started += 1;
+        let path = self.folder.path().join(format!("{name}.toml"));
+        fs::write(&path, text).expect("a settings file");
+        Running::start(
+            &name,
+            self.folder.path(),
+            &[
+                "run".to_owned(),
+                "--config".to_owned(),
+                path.display().to_string(),
+            ],
+        )
+    }
+
+    /// Adds an instance to those that end with the scenario.
+    pub fn join(&mut self) {
+        let instance = self.start();
+        self.instances.push(instance);
+    }
+
+    /// Starts producing; the result is to be waited for.
+    pub fn load(&mut self, records: u64, more: &[&str]) -> Running {
+        let number = self.manifests.len();
+        let manifest = self.folder.path().join(format!("manifest-{number}.ndjson"));
+        let mut args: Vec<String> = [
+            "load",
+            "--brokers",
+            self.broker.address(),
+            "--topic",
+            &self.topic,
+            "--records",
+            &records.to_string(),
+            "--seed",
+            &(number + 1).to_string(),
+            "--run-id",
+            &number.to_string(),
+            "--manifest",
+            &manifest.display().to_string(),
+            "--report",
+            "json",
+        ]
+        .map(str::to_owned)
+        .into();
+        args.extend(more.iter().map(|arg| (*arg).to_owned()));
+        self.manifests.push(manifest);
+        Running::start(&format!("load-{number}"), self.folder.path(), &args)
+    }
+
+    /// Produces and waits for the broker's confirmation of all.
+    pub fn produced(&mut self, records: u64, more: &[&str]) {
+        self.load(records, more).succeeded();
+    }
+
+    /// As [`World::produced`], with the load's report.
+    pub fn loaded(&mut self, records: u64, more: &[&str]) -> Value {
+        let mut load = self.load(records, more);
+        let (status, report) = load.report();
+        assert!(status.success(), "load: {status}, {report:#}");
+        report
+    }
+
+    /// Requests of one kind the gateway has seen.
+    pub fn asked(&self, operation: Operation) -> u64 {
+        self.gateway
+            .counters()
+            .requests
+            .get(&operation)
+            .copied()
+            .unwrap_or_default()
+    }
+
+    /// Distinct records the gateway has accepted.
+    pub fn accepted(&self) -> u64 {
+        self.gateway.counters().records_new
+    }
+
+    /// An upper bound of the records that have reached the gateway: accepted, or in a request it is still at.
+    pub fn arrived(&self) -> u64 {
+        let counters = self.gateway.counters();
+        counters.records_new + counters.in_flight * self.most_per_request
+    }
+
+    /// Waits until the gateway has accepted so many more records than now.
+    pub fn accepts(&self, more: u64) {
+        let goal = self.accepted() + more;
+        wait_until(&format!("the gateway has accepted {goal} records"), || {
+            self.accepted() >= goal
+        });
+    }
+
+    /// Messages whose offsets are not committed yet.
+    pub fn lag(&self) -> i64 {
+        let ends = self.broker.ends(&self.topic, self.partitions);
+        let committed = self
+            .broker
+            .committed(&self.group, &self.topic, self.partitions);
+        ends.iter()
+            .zip(&committed)
+            .map(|(end, committed)| end - committed)
+            .sum()
+    }
+
+    /// Waits until everything produced is settled and committed.
+    pub fn drained(&mut self) {
+        wait_until("every offset is committed", || {
+            for instance in &mut self.instances {
+                assert!(instance.alive(), "an instance ended on its own");
+            }
+            self.lag() == 0
+        });
+    }
+
+    /// Letters on the dead-letter topic.
+    pub fn letters(&self) -> Vec<super::broker::Letter> {
+        self.broker.read(&self.dead_topic, 1)
+    }
+
+    /// Drains, lets every instance leave in order, and judges: nothing lost, reordered or made up, and duplicates within
+    /// the bound.
+    pub fn finish(mut self, duplicates: u64) -> Ending {
+        self.drained();
+        for instance in &mut self.instances {
+            instance.signal("TERM");
+        }
+        for instance in &mut self.instances {
+            instance.succeeded();
+            let log = instance.log();
+            assert!(!log.contains("panicked at"), "an instance panicked:\n{log}");
+        }
+        let url = self.gateway.url();
+        let mut args: Vec<String> = ["verify", "--sim", &url, "--report", "json"]
+            .map(str::to_owned)
+            .into();
+        for manifest in &self.manifests {
+            args.extend(["--manifest".to_owned(), manifest.display().to_string()]);
+        }
+        let (status, report) = Running::start("verify", self.folder.path(), &args).report();
+        for finding in ["lost", "unseen", "reordered", "phantom"] {
+            assert_eq!(report[finding], 0, "{finding}: {report:#}");
+        }
+        assert!(status.success(), "verify: {status}, {report:#}");
+        let duplicated = report["duplicated"]
+            .as_u64()
+            .expect("a count of duplicates");
+        assert!(
+            duplicated <= duplicates,
+            "{duplicated} duplicates, at most {duplicates} allowed: {report:#}"
+        );
+        let letters = self.letters().len();
+        self.runtime.block_on(self.gateway.stop());
+        Ending {
+            report,
+            duplicated,
+            letters,
+        }
+    }
+}

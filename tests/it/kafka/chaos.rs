@@ -1,0 +1,105 @@
+//! SIGKILL at random moments: what a crash may do is send again what it had not committed, and nothing else.
+//!
+//! `scripts/chaos` runs this for longer, by DIG_CHAOS_KILLS, DIG_CHAOS_SEED and DIG_CHAOS_REPORT.
+
+use std::{env, fs};
+
+use rand::{Rng, SeedableRng, rngs::StdRng};
+
+use crate::support::{broker::Broker, child::Running, wait_until, world::World};
+
+const PARTITIONS: i32 = 6;
+const INSTANCES: usize = 3;
+/// Records of each load; the next one begins when this one is confirmed, so that there is always work.
+const RECORDS: u64 = 20_000;
+
+/// Instances 1 and 2 are static members: their successor has the partitions at once. Instance 0 is dynamic: its partitions
+/// wait for the end of its session.
+fn start(world: &mut World<'_>, place: usize) -> Running {
+    let name = format!("\"member-{place}\"");
+    if place == 0 {
+        world.start()
+    } else {
+        world.start_with(&[("kafka.instance_id", &name)])
+    }
+}
+
+fn number(name: &str, default: u64) -> u64 {
+    env::var(name).map_or(default, |text| {
+        text.parse()
+            .unwrap_or_else(|_| panic!("{name} is no number: {text}"))
+    })
+}
+
+#[test]
+fn killed_instances_lose_and_reorder_nothing() {
+    let kills = number("DIG_CHAOS_KILLS", 20);
+    let seed = number("DIG_CHAOS_SEED", 1);
+    eprintln!("kills {kills}, seed {seed}");
+    let mut random = StdRng::seed_from_u64(seed);
+    let mut world = World::new(
+        Broker::shared(),
+        PARTITIONS,
+        &[
+            ("memory.window_messages", "3000"),
+            ("batch.max_records", "500"),
+        ],
+    );
+    for place in 0..INSTANCES {
+        let instance = start(&mut world, place);
+        world.instances.push(instance);
+    }
+    let mut load = world.load(RECORDS, &["--rate", "4000"]);
+    let mut bound = 0;
+    for kill in 0..kills {
+        if !load.alive() {
+            load.succeeded();
+            load = world.load(RECORDS, &["--rate", "4000"]);
+        }
+        // A quarter of the kills hit an instance that has just started.
+        if random.random_bool(0.75) {
+            let goal = world.accepted() + random.random_range(1..3_000);
+            wait_until(
+                &format!("kill {kill}: the gateway has accepted {goal} records"),
+                || {
+                    if !load.alive() {
+                        load.succeeded();
+                        load = world.load(RECORDS, &["--rate", "4000"]);
+                    }
+                    world.accepted() >= goal
+                },
+            );
+        }
+        let place = random.random_range(0..INSTANCES);
+        let committed: i64 = world
+            .broker
+            .committed(&world.group, &world.topic, PARTITIONS)
+            .iter()
+            .sum();
+        world.instances[place].kill();
+        // What had arrived and was not committed may arrive again; so may what was on its way.
+        bound += world.arrived().saturating_sub(committed as u64);
+        world.instances[place] = start(&mut world, place);
+    }
+    load.succeeded();
+    let ending = world.finish(bound);
+    eprintln!(
+        "{kills} kills: {} duplicates, at most {bound} allowed",
+        ending.duplicated
+    );
+    if let Ok(path) = env::var("DIG_CHAOS_REPORT") {
+        let mut report =
+            serde_json::json!({ "kills": kills, "seed": seed, "duplicates_allowed": bound });
+        for name in [
+            "lost",
+            "unseen",
+            "duplicated",
+            "reordered",
+            "phantom",
+            "accepted",
+        ] {
+            report[name] = ending.report[name].clone();
+        }
+        fs::write(path, format!("{report}\n")).expect("the report is written");
+    }
+}

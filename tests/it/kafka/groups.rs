@@ -1,0 +1,78 @@
+//! Partitions change hands: orderly, and behind the back of an instance that was asleep.
+
+use crate::support::{broker::Broker, wait_until, world::World};
+
+const PARTITIONS: i32 = 6;
+
+/// Instances come and go in order; every one drains what it has to give away.
+#[test]
+fn instances_join_and_leave_under_load() {
+    let mut world = World::new(
+        Broker::shared(),
+        PARTITIONS,
+        &[("memory.window_messages", "2000")],
+    );
+    world.join();
+    let mut load = world.load(40_000, &["--rate", "3000"]);
+    world.accepts(2_000);
+    world.join();
+    world.accepts(2_000);
+    world.join();
+    world.accepts(2_000);
+    for _ in 0..2 {
+        let mut leaving = world.instances.remove(0);
+        leaving.signal("TERM");
+        leaving.succeeded();
+        world.accepts(1_000);
+        world.join();
+        world.accepts(2_000);
+    }
+    let mut leaving = world.instances.remove(0);
+    leaving.signal("TERM");
+    leaving.succeeded();
+    load.succeeded();
+    world.drained();
+    // A partition changes hands at most once per change of the group, and repeats at most its window.
+    let changes = 7;
+    world.finish(changes * PARTITIONS as u64 * 2_000);
+}
+
+/// An instance sleeps past its session; the other takes its partitions; the sleeper wakes up with requests and offsets
+/// of partitions it does not own any more (O3).
+#[test]
+fn a_sleeper_that_wakes_up_disturbs_nobody() {
+    let mut world = World::new(
+        Broker::shared(),
+        PARTITIONS,
+        &[("memory.window_messages", "2000")],
+    );
+    world.join();
+    world.join();
+    let mut load = world.load(30_000, &["--rate", "4000"]);
+    world.accepts(3_000);
+    world.instances[0].signal("STOP");
+    load.succeeded();
+    // Only the other one can do this, and only once the group has given it everything.
+    wait_until("the other instance has taken over", || world.lag() == 0);
+    let before = world
+        .broker
+        .committed(&world.group, &world.topic, PARTITIONS);
+    world.instances[0].signal("CONT");
+    let mut load = world.load(20_000, &["--rate", "4000"]);
+    wait_until("everything is settled after the sleeper woke up", || {
+        let now = world
+            .broker
+            .committed(&world.group, &world.topic, PARTITIONS);
+        let back = before
+            .iter()
+            .zip(&now)
+            .position(|(before, now)| now < before);
+        assert_eq!(
+            back, None,
+            "a committed offset went back: {before:?} -> {now:?}"
+        );
+        !load.alive() && world.lag() == 0
+    });
+    load.succeeded();
+    world.finish(2 * PARTITIONS as u64 * 2_000);
+}
