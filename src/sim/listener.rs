@@ -1,0 +1,112 @@
+//! Connections: accepting them, cutting them, and asking whether their client is still there.
+
+use std::net::Shutdown;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use axum::extract::connect_info::Connected;
+use axum::serve::IncomingStream;
+use tokio::net::{TcpListener, TcpStream};
+
+/// A second hand on a connection's socket; the server holds the first.
+#[derive(Debug)]
+pub struct Connection {
+    socket: Option<std::net::TcpStream>,
+}
+
+impl Connection {
+    fn of(stream: &TcpStream) -> Self {
+        use std::os::fd::AsFd as _;
+        Self {
+            socket: stream.as_fd().try_clone_to_owned().ok().map(Into::into),
+        }
+    }
+
+    /// Closes both directions at once: no answer gets out any more.
+    pub fn cut(&self) {
+        if let Some(socket) = &self.socket {
+            // Fails only when the client was faster.
+            let _ = socket.shutdown(Shutdown::Both);
+        }
+    }
+
+    /// Whether the client still holds its end, as far as this machine knows.
+    #[must_use]
+    pub fn peer_open(&self) -> bool {
+        // The socket is non-blocking: nothing to read is an error of its own, a closed end reads as zero bytes.
+        self.socket
+            .as_ref()
+            .is_some_and(|socket| match socket.peek(&mut [0]) {
+                Ok(read) => read > 0,
+                Err(error) => error.kind() == std::io::ErrorKind::WouldBlock,
+            })
+    }
+}
+
+/// Who is at the other end of a request.
+#[derive(Debug, Clone)]
+pub struct Peer {
+    pub connection: Arc<Connection>,
+}
+
+impl Connected<IncomingStream<'_, Listener>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, Listener>) -> Self {
+        stream.remote_addr().clone()
+    }
+}
+
+/// Every open connection, for the end of the simulator.
+#[derive(Debug, Default, Clone)]
+pub struct Open(Arc<Mutex<Vec<Weak<Connection>>>>);
+
+impl Open {
+    fn add(&self, connection: &Arc<Connection>) {
+        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if open.len() == open.capacity() {
+            open.retain(|connection| connection.strong_count() > 0);
+        }
+        open.push(Arc::downgrade(connection));
+    }
+
+    /// Cuts them all.
+    pub fn cut(&self) {
+        let open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        open.iter()
+            .filter_map(Weak::upgrade)
+            .for_each(|connection| connection.cut());
+    }
+}
+
+/// Accepts connections and counts them.
+pub struct Listener {
+    pub tcp: TcpListener,
+    pub open: Open,
+    pub world: Arc<super::world::World>,
+}
+
+impl axum::serve::Listener for Listener {
+    type Io = TcpStream;
+    type Addr = Peer;
+
+    async fn accept(&mut self) -> (TcpStream, Peer) {
+        loop {
+            let (stream, _) = axum::serve::Listener::accept(&mut self.tcp).await;
+            // Answers are small and single: waiting to fill a packet would only delay them.
+            if stream.set_nodelay(true).is_err() {
+                continue;
+            }
+            let connection = Arc::new(Connection::of(&stream));
+            self.open.add(&connection);
+            self.world
+                .counters
+                .connections
+                .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            return (stream, Peer { connection });
+        }
+    }
+
+    fn local_addr(&self) -> std::io::Result<Peer> {
+        Ok(Peer {
+            connection: Arc::new(Connection { socket: None }),
+        })
+    }
+}
