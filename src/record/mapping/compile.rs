@@ -1,8 +1,6 @@
 //! A mapping file resolved: paths into slots, names into members and diagnostics, constants checked. Every error names file, line,
 //! field and remedy.
 
-use std::collections::HashMap;
-
 use anyhow::anyhow;
 use toml::Spanned;
 
