@@ -11,7 +11,10 @@
 
 mod compile;
 mod file;
+mod here;
+mod maker;
 mod path;
+mod plan;
 mod run;
 mod spans;
 mod time;
@@ -25,9 +28,9 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow};
 
-use self::compile::{Record, Switch};
 use self::file::Unmatched;
 use self::path::Tree;
+use self::plan::{Place, Record, Switch};
 use self::value::Scalar;
 use super::diagnostics::{Diagnostics, nearest};
 
@@ -111,9 +114,9 @@ pub struct Mapping {
     description: String,
     message: Tree,
     element: Tree,
-    each: Option<compile::Place>,
-    serial: Vec<compile::Place>,
-    id: Vec<compile::Place>,
+    each: Option<Place>,
+    serial: Vec<Place>,
+    id: Vec<Place>,
     switch: Option<Switch>,
     unmatched: Unmatched,
     records: Vec<Record>,
@@ -228,6 +231,16 @@ impl Fault {
             field: field.to_owned(),
             value,
             bound,
+        }
+    }
+
+    /// A member occurs twice.
+    fn twice(field: String) -> Self {
+        Self {
+            rule: "map.duplicate",
+            field,
+            value: "twice".to_owned(),
+            bound: "each member once".to_owned(),
         }
     }
 

@@ -309,3 +309,51 @@ impl std::fmt::Display for Path {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_read_and_told() {
+        for (text, dots, told) in [
+            ("a", Dots::Nested, "a"),
+            ("a.b[0].c", Dots::Nested, "a.b[0].c"),
+            ("a.b", Dots::Flat, "a.b"),
+            ("a.\"b.c\"", Dots::Nested, "a.\"b.c\""),
+            ("\"a.b\"", Dots::Nested, "a.b"),
+            ("$.a[3][4]", Dots::Nested, "a[3][4]"),
+            ("$[1]", Dots::Nested, "[1]"),
+            ("$", Dots::Nested, "$"),
+            ("@", Dots::Nested, "@"),
+            ("$ref", Dots::Nested, "$ref"),
+        ] {
+            assert_eq!(
+                Path::parse(text, dots, Scope::Element)
+                    .map(|path| path.to_string())
+                    .as_deref(),
+                Ok(told),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn wrong_paths_say_why() {
+        for (text, why) in [
+            ("", "empty"),
+            ("$.", "empty"),
+            ("a.", "ends with a dot"),
+            (".a", "a key is empty"),
+            ("a..b", "a key is empty"),
+            ("a[x]", "not an index"),
+            ("a[0", "without `]`"),
+            ("\"a", "not closed"),
+            ("a\"b\"", "expected `.` or `[`"),
+            ("a[0]b", "expected `.` or `[`"),
+        ] {
+            let problem = Path::parse(text, Dots::Nested, Scope::Message).unwrap_err();
+            assert!(problem.contains(why), "{text}: {problem}");
+        }
+    }
+}

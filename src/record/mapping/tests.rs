@@ -1,5 +1,7 @@
 //! One table row per feature: mapping, message, what becomes of it.
 
+mod status;
+
 use std::sync::Arc;
 
 use super::*;
@@ -311,6 +313,40 @@ fn an_array_of_positions_sees_the_outer_message() {
 }
 
 #[test]
+fn an_element_that_makes_nothing_is_told_and_the_others_go_on() {
+    let mapping = |unmatched: &str| {
+        format!("unmatched = \"{unmatched}\"\n{EACH}").replace(
+            "type = \"GpsRecord\"",
+            "type = \"GpsRecord\"\nwhen = { present = \"lat\" }",
+        )
+    };
+    let good = "{\"t\":1706463936,\"lat\":1,\"pos\":[0,4.5]}";
+    let message = |id: &str| {
+        format!("{{\"id\":\"{id}\",\"ps\":[{{\"pos\":[]}},{{\"lat\":1,\"lat\":2}},{good}]}}")
+    };
+    let record = "Gps 5:36.000000Z \"Latitude\":1,\"Longitude\":4.5,\"IsGpsValid\":true";
+    assert_eq!(
+        told(&mapping("reject"), &message("imei-1")),
+        [
+            "map.unmatched ps[0] = no record applies",
+            "map.duplicate ps[1].lat = twice",
+            record
+        ]
+    );
+    let skipped = decode(&mapping("skip"), &message("imei-1"));
+    assert_eq!(skipped.outcomes.len(), 2);
+    assert!(
+        skipped.notes.contains(&("map.unmatched", 1)),
+        "{:?}",
+        skipped.notes
+    );
+    assert_eq!(
+        told(&mapping("reject"), &message("imei-2")),
+        ["unknown imei-2"]
+    );
+}
+
+#[test]
 fn an_unknown_device_is_one_outcome_for_the_whole_message() {
     let message = "{\"id\":\"imei-2\",\"on\":true,\"ps\":[{\"t\":1},{\"t\":2}]}";
     let out = decode(EACH, message);
@@ -380,121 +416,6 @@ fn a_message_that_is_no_vendor_message() {
             (rule, message)
         );
     }
-}
-
-fn status(lines: &str) -> String {
-    format!(
-        "device.id = \"id\"\ntime = {{ path = \"t\", format = \"epoch_s\" }}\n[[record]]\n{lines}\n"
-    )
-}
-
-#[test]
-fn status_values() {
-    let value = |code: i32, value: i64| {
-        format!("GenericStatus 5:36.000000Z \"Code\":{code},\"Value\":{value}")
-    };
-    for (lines, member, wanted) in [
-        (
-            "diagnostic = \"Odometer\"\nvalue = { path = \"km\", factor = 1000 }",
-            "\"km\":12.34",
-            value(5, 123),
-        ),
-        (
-            "diagnostic = 107\nvalue = \"rpm\"",
-            "\"rpm\":850",
-            value(107, 3400),
-        ),
-        (
-            "diagnostic = \"Ignition\"\nvalue = \"on\"",
-            "\"on\":true",
-            value(10000, 1),
-        ),
-        (
-            "diagnostic = \"Ignition\"\nvalue = { path = \"on\", map = { RUN = 1, STOP = 0 } }",
-            "\"on\":\"RUN\"",
-            value(10000, 1),
-        ),
-        (
-            "diagnostic = \"Remote probe 1 temperature\"\nvalue = \"c\"",
-            "\"c\":-20.5",
-            value(30050, 16_056),
-        ),
-        (
-            "diagnostic = \"Remote probe 1 temperature\"\nraw = true\nvalue = \"c\"",
-            "\"c\":16056",
-            value(30050, 16_056),
-        ),
-        (
-            "diagnostic = \"Fuel level\"\nvalue = \"f\"",
-            "\"f\":\"50\"",
-            value(98, 128),
-        ),
-        (
-            "diagnostic = \"Ignition\"\nvalue = { path = \"on\", default = false }",
-            "\"x\":1",
-            value(10000, 0),
-        ),
-        (
-            "diagnostic = \"Ignition\"\nvalue = true",
-            "\"x\":1",
-            value(10000, 1),
-        ),
-        (
-            "type = \"StatusRecord\"\ndiagnostic = \"Battery voltage\"\nvalue = \"v\"",
-            "\"v\":3.938",
-            "Status 5:36.000000Z \"Code\":5,\"Value\":3938".to_owned(),
-        ),
-        (
-            "diagnostic = \"MAC air temperature\"\nvalue = \"c\"",
-            "\"c\":300",
-            "map.status.length c = 300 (raw 340)".to_owned(),
-        ),
-        (
-            "diagnostic = \"Odometer\"\nvalue = \"m\"",
-            "\"m\":1e300",
-            "map.status.length m = 1".to_owned(),
-        ),
-        (
-            "diagnostic = \"Odometer\"\nvalue = \"m\"",
-            "\"m\":\"far\"",
-            "map.value.kind m = far".to_owned(),
-        ),
-        (
-            "diagnostic = \"Odometer\"\nvalue = \"m\"",
-            "\"m\":null",
-            "map.unmatched  = no record applies".to_owned(),
-        ),
-        (
-            "type = \"GenericStatusRecord\"\nfields = { Code = \"c\", Value = \"v\" }",
-            "\"c\":5,\"v\":9",
-            value(5, 9),
-        ),
-    ] {
-        let told = told(&status(lines), &from_device(member));
-        assert!(
-            told.len() == 1 && told[0].starts_with(&wanted),
-            "{lines} of {member}: {told:?}, not {wanted}"
-        );
-    }
-}
-
-#[test]
-fn a_length_reject_names_the_diagnostic_and_its_bounds() {
-    let out = decode(
-        &status("diagnostic = \"MAC air temperature\"\nvalue = \"c\""),
-        &from_device("\"c\":300"),
-    );
-    let Outcome::Reject(reject) = &out.outcomes[0] else {
-        panic!("{:?}", out.outcomes)
-    };
-    assert_eq!(
-        reject.bound,
-        "1-byte raw value -128..255 of 34132 \"MAC air temperature\""
-    );
-    assert_eq!(
-        (reject.stage, reject.subject.as_deref()),
-        (Stage::Map, Some("CX0B21338D8D"))
-    );
 }
 
 #[test]

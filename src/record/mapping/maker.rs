@@ -1,0 +1,223 @@
+//! Making one vendor message's records: whose they are, and each through the checker.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use super::file::Unmatched;
+use super::here::Here;
+use super::plan::{Place, Record};
+use super::value::{Scalar, Value};
+use super::{Fault, Mapping};
+use crate::record::decode::Checker;
+use crate::record::draft::{self, Draft, Whose};
+use crate::record::members::Member;
+use crate::record::{Decoded, Outcome, Reject, SerialOf, Stage, Unknown};
+
+/// Why a vendor message is not evaluated to its end.
+pub(super) enum Stop {
+    /// Its device is unknown, and the whole message is one outcome now.
+    Unknown,
+    /// The rest of it cannot be evaluated.
+    Fault(Fault),
+}
+
+impl From<Fault> for Stop {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+/// What the records of one vendor message are made with and go into.
+pub(super) struct Call<'a, D: SerialOf> {
+    pub devices: &'a D,
+    /// Microseconds since the epoch.
+    pub now: i64,
+    /// The vendor message's bytes within the payload.
+    pub original: Range<usize>,
+    pub checker: &'a mut Checker,
+    pub out: &'a mut Decoded,
+}
+
+/// Makes the records of one vendor message; the device is looked up when the first record applies.
+pub(super) struct Maker<'a, 'c, D: SerialOf> {
+    mapping: &'a Mapping,
+    pub call: &'a mut Call<'c, D>,
+    case: Option<u32>,
+    subject: Option<Cow<'a, str>>,
+    /// The members of the record in hand.
+    members: Vec<(Member, Value<'a>)>,
+    /// Whether a record was made since `unmatched` was asked last.
+    pub made: bool,
+    /// Whether anything has come of the message: a record, a reject or a note.
+    pub ended: bool,
+}
+
+/// The most members a record type has, status codes included.
+const MOST: usize = 16;
+
+impl<'a, 'c: 'a, D: SerialOf> Maker<'a, 'c, D> {
+    pub fn new(mapping: &'a Mapping, call: &'a mut Call<'c, D>, case: Option<u32>) -> Self {
+        Self {
+            mapping,
+            call,
+            case,
+            subject: None,
+            members: Vec::new(),
+            made: false,
+            ended: false,
+        }
+    }
+
+    /// Makes the records that apply.
+    pub fn records<'n: 'a>(
+        &mut self,
+        here: &Here<'_, 'n>,
+        concerned: impl Fn(&Record) -> bool,
+    ) -> Result<(), Stop> {
+        for record in &self.mapping.records {
+            if concerned(record) && here.applies(record, self.case) {
+                self.look_up(here)?;
+                self.record(here, record);
+            }
+        }
+        Ok(())
+    }
+
+    fn record<'n: 'a>(&mut self, here: &Here<'_, 'n>, record: &'a Record) {
+        (self.made, self.ended) = (true, true);
+        let serial = self.subject.as_deref().unwrap_or_default();
+        self.members.clear();
+        let made = here.time(&record.time).and_then(|micros| {
+            here.members(record, &mut self.members)?;
+            Ok(micros)
+        });
+        let original = self.call.original.clone();
+        match made {
+            Ok(datetime_us) => {
+                let mut members = [(Member::Type, draft::Value::Null); MOST];
+                for (slot, (member, value)) in members.iter_mut().zip(&self.members) {
+                    *slot = (*member, value.as_draft());
+                }
+                let members = &members[..self.members.len().min(MOST)];
+                let index = here.element.map(|(_, index)| index);
+                let draft = Draft {
+                    kind: record.kind,
+                    whose: Whose::Serial(serial),
+                    datetime_us,
+                    members,
+                    index,
+                    original,
+                };
+                self.call
+                    .checker
+                    .push(&draft, self.call.devices, self.call.now, self.call.out);
+            }
+            // V2
+            Err(fault) => {
+                self.call
+                    .out
+                    .outcomes
+                    .push(reject(fault, Some(serial.to_owned()), &original))
+            }
+        }
+    }
+
+    /// Ends one element with a reject.
+    pub fn fault<'n: 'a>(&mut self, here: &Here<'_, 'n>, fault: Fault) -> Result<(), Stop> {
+        self.look_up(here)?;
+        self.ended = true;
+        self.call.out.outcomes.push(reject(
+            fault,
+            self.subject.as_deref().map(str::to_owned),
+            &self.call.original,
+        ));
+        Ok(())
+    }
+
+    /// V1: what becomes of a message (or its element, named `field`) that no record was made of.
+    pub fn unmatched(&mut self, field: String) -> Result<(), Stop> {
+        if std::mem::take(&mut self.made) {
+            return Ok(());
+        }
+        match self.mapping.unmatched {
+            Unmatched::Skip => {
+                self.ended = true;
+                self.call.out.note("map.unmatched");
+                Ok(())
+            }
+            Unmatched::Reject => Err(Stop::Fault(Fault {
+                rule: "map.unmatched",
+                field,
+                value: "no record applies".to_owned(),
+                bound: "a message that fulfils a record's `when`".to_owned(),
+            })),
+        }
+    }
+
+    /// Finds the serial, once.
+    fn look_up<'n: 'a>(&mut self, here: &Here<'_, 'n>) -> Result<(), Stop> {
+        if self.subject.is_some() {
+            return Ok(());
+        }
+        let filled = |picked: &(Place, Scalar<'n>)| !picked.1.text().trim().is_empty();
+        if let Some((_, serial)) = here.pick(&self.mapping.serial)?.filter(filled) {
+            self.subject = Some(serial.text());
+            return Ok(());
+        }
+        let Some((place, id)) = here.pick(&self.mapping.id)?.filter(filled) else {
+            let places = [&self.mapping.serial[..], &self.mapping.id[..]].concat();
+            return Err(Stop::Fault(Fault::absent(
+                "map.device",
+                here.names(&places),
+                "a serial or a device id".to_owned(),
+            )));
+        };
+        let text = id.text();
+        let device_id = text.trim();
+        if device_id.chars().count() > 128 || device_id.chars().any(char::is_control) {
+            let bound = "1..128 characters without control characters".to_owned();
+            return Err(Stop::Fault(Fault::new(
+                "map.device",
+                &here.name(place),
+                id,
+                bound,
+            )));
+        }
+        let devices = self.call.devices;
+        match devices.serial_of(device_id) {
+            Some(serial) => {
+                self.subject = Some(Cow::Borrowed(serial));
+                Ok(())
+            }
+            None => {
+                let unknown = Unknown {
+                    device_id: device_id.to_owned(),
+                    original: self.call.original.clone(),
+                };
+                self.call
+                    .out
+                    .outcomes
+                    .push(Outcome::Unknown(Box::new(unknown)));
+                Err(Stop::Unknown)
+            }
+        }
+    }
+}
+
+pub(super) fn reject(fault: Fault, subject: Option<String>, original: &Range<usize>) -> Outcome {
+    let Fault {
+        rule,
+        field,
+        value,
+        bound,
+    } = fault;
+    Outcome::Reject(Box::new(Reject {
+        rule,
+        field,
+        value,
+        bound,
+        stage: Stage::Map,
+        subject,
+        original: original.clone(),
+    }))
+}
