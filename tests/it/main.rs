@@ -8,6 +8,7 @@ mod mappings;
 mod mock;
 mod records;
 mod settings;
+mod simulation;
 mod simulator;
 mod support;
 mod tree;
