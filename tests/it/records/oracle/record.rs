@@ -1,9 +1,12 @@
 //! The second opinion on one record.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 
 use base64::Engine;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+
+use dig_ingest::record::diagnostics::Diagnostics;
 
 use super::{Tree, Verdict};
 
@@ -63,7 +66,10 @@ const ORDER: &str = "Type DateTime SerialNo DeviceId Latitude Longitude Speed Is
     MalfunctionLamp RedStopLamp AmberWarningLamp ProtectWarningLamp FaultStateActive KeyType DriverId Address Data \
     DataType VehicleIdentificationNumber";
 
-pub type Broken = (&'static str, String);
+static SHIPPED: LazyLock<Diagnostics> =
+    LazyLock::new(|| Diagnostics::shipped().expect("the shipped table"));
+
+type Broken = (&'static str, String);
 
 pub struct Case<'a> {
     pub notes: BTreeSet<&'static str>,
@@ -242,6 +248,21 @@ impl Case<'_> {
             && values.contains_key("ParameterId") == values.contains_key("SubsystemId")
         {
             self.notes.insert("j1708.parameter_or_subsystem.one");
+        }
+        if let ("GenericStatusRecord", Some(code), Some(value)) =
+            (kind, number("Code"), number("Value"))
+        {
+            match SHIPPED
+                .entries()
+                .iter()
+                .find(|entry| entry.record.name() == kind && f64::from(entry.code) == code)
+            {
+                None => self.notes.insert("generic_status.code.unknown"),
+                Some(known) if known.fit(value).is_err() => {
+                    self.notes.insert("generic_status.value.length")
+                }
+                Some(_) => false,
+            };
         }
         if kind == "DriverChangeRecord" && micros > self.now {
             self.notes.insert("driver_change.datetime.future");
