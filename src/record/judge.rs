@@ -116,6 +116,7 @@ impl Desk {
         }
         match kind {
             RecordType::Gps => self.position(rules, view)?,
+            RecordType::GenericStatus => self.diagnostic(rules, view)?,
             RecordType::J1708Fault
                 if view.has(Member::ParameterId) == view.has(Member::SubsystemId) =>
             {
@@ -338,6 +339,26 @@ impl Desk {
             self.violate(rules, RuleNo::GpsZero, Subject::Member(Member::Latitude))?;
         }
         Ok(())
+    }
+
+    fn diagnostic(&mut self, rules: &Rules, view: View<'_, '_>) -> Checked {
+        let (Some(code), Some(value)) = (view.number(Member::Code), view.number(Member::Value))
+        else {
+            return Ok(());
+        };
+        match rules.raw_bounds(code) {
+            None => self.violate(
+                rules,
+                RuleNo::GenericStatusCodeUnknown,
+                Subject::Member(Member::Code),
+            ),
+            Some((low, high)) if value < low as f64 || value > high as f64 => self.violate(
+                rules,
+                RuleNo::GenericStatusValueLength,
+                Subject::Member(Member::Value),
+            ),
+            Some(_) => Ok(()),
+        }
     }
 
     fn trouble_code(&mut self, rules: &Rules, value: &str, about: Subject) -> Checked {

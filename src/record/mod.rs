@@ -241,7 +241,7 @@ impl SerialOf for () {
 #[must_use]
 pub fn serial_hash(serial: &[u8]) -> u64 {
     use std::hash::{BuildHasher, Hasher};
-    let mut hasher = foldhash::fast::FixedState::with_seed(0x5e71_a1).build_hasher();
+    let mut hasher = foldhash::fast::FixedState::with_seed(0x005e_71a1).build_hasher();
     hasher.write(serial);
     hasher.finish()
 }

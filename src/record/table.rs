@@ -98,6 +98,11 @@ rules! {
     GenericStatusValueInt32: "generic_status.value.int32", Reject, [T::GenericStatus], [Value], INT32, Bounds, "-2147483648..2147483647",
         "Value is the raw integer before conversion, most likely kept in 32 bits.", "dig-api.md 12 (a), U23";
 
+    GenericStatusCodeUnknown: "generic_status.code.unknown", Warn, [T::GenericStatus], [Code], Coded, Tune::Severity, "the code of a known diagnostic",
+        "No diagnostic of the shipped table (dig-ingest knows those Geotab published) or of your own has this code.", "dig-api.md 8, 9, 12";
+    GenericStatusValueLength: "generic_status.value.length", Warn, [T::GenericStatus], [Value], Coded, Tune::Severity, "a raw value that fits the diagnostic's data length",
+        "Value does not fit the bytes the diagnostic is said to have, read as signed or as unsigned. Is it the physical value instead of the raw one?", "dig-api.md 9, 12";
+
     // GenericFaultRecord.
     GenericFaultCode: "generic_fault.code.range", Reject, [T::GenericFault], [Code], Within(128.0, 1999.0), Fixed, "128..1999",
         "Codes outside 128..1999 are accepted and dropped silently.", "OpenAPI v3.4.2 GenericFaultRecord; dig-api.md 5.8, 8, 12";

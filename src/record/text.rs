@@ -42,7 +42,7 @@ pub(super) fn is_plain(text: &str) -> bool {
 /// The decoded length of standard padded Base64, or `None` when it is not that. Left-over bits of the last digit are ignored.
 pub(super) fn base64_len(text: &str) -> Option<usize> {
     let text = text.as_bytes();
-    if text.len() % 4 != 0 {
+    if !text.len().is_multiple_of(4) {
         return None;
     }
     let padding = text

@@ -10,6 +10,7 @@ use serde::de::{self, Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
 use super::RecordType;
+use super::diagnostics::Diagnostics;
 use super::members::{self, Member};
 use super::rules::{self, Check, Form, RuleNo, Severity};
 
@@ -183,6 +184,8 @@ pub struct Rules {
     /// Oldest and newest instant, relative to now. Microseconds.
     pub(super) past: i64,
     pub(super) future: i64,
+    /// Code, lowest and highest raw value of every diagnostic a GenericStatusRecord may carry, ascending by code.
+    diagnostics: Vec<(i32, i64, i64)>,
 }
 
 impl Default for Rules {
@@ -203,6 +206,7 @@ impl Rules {
             limits: Vec::new(),
             past: i64::from(config.past_days) * 86_400_000_000,
             future: i64::from(config.future_s) * 1_000_000,
+            diagnostics: Vec::new(),
         };
         for no in RuleNo::all() {
             let rule = no.rule();
@@ -235,7 +239,37 @@ impl Rules {
             }
             rules.ranges[kind as usize] = (from, rules.steps.len() as u16);
         }
-        rules
+        match Diagnostics::shipped() {
+            Ok(shipped) => rules.with_diagnostics(&shipped),
+            // The shipped table is part of the binary; a test reads it.
+            Err(_) => rules,
+        }
+    }
+
+    /// The rules with these diagnostics known, in place of the shipped ones.
+    #[must_use]
+    pub fn with_diagnostics(mut self, diagnostics: &Diagnostics) -> Self {
+        let generic = diagnostics
+            .entries()
+            .iter()
+            .filter(|entry| entry.record == RecordType::GenericStatus);
+        self.diagnostics = generic
+            .map(|entry| (entry.code, entry.bounds().0, entry.bounds().1))
+            .collect();
+        // Of entries of one code the last one counts, as it does for mappings.
+        self.diagnostics.reverse();
+        self.diagnostics.sort_by_key(|&(code, ..)| code);
+        self.diagnostics.dedup_by_key(|&mut (code, ..)| code);
+        self
+    }
+
+    /// Lowest and highest raw value of a GenericStatusRecord's code, when it is known.
+    pub(super) fn raw_bounds(&self, code: f64) -> Option<(i64, i64)> {
+        let at = self
+            .diagnostics
+            .binary_search_by(|&(known, ..)| f64::from(known).total_cmp(&code))
+            .ok()?;
+        self.diagnostics.get(at).map(|&(_, low, high)| (low, high))
     }
 
     fn add_limits(&mut self, kind: RecordType, member: Member, form: Form) {
@@ -389,6 +423,22 @@ mod tests {
             let error = toml::from_str::<Config>(text).unwrap_err().to_string();
             assert!(error.contains(complaint), "{text}: {error}");
         }
+    }
+
+    #[test]
+    fn the_shipped_diagnostics_are_known() {
+        let rules = Rules::default();
+        let shipped = Diagnostics::shipped().unwrap();
+        for entry in shipped.entries() {
+            if entry.record == RecordType::GenericStatus {
+                assert!(
+                    rules.raw_bounds(entry.code.into()).is_some(),
+                    "{}",
+                    entry.code
+                );
+            }
+        }
+        assert_eq!(rules.raw_bounds(-7.0), None);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Tests of native records: every rule of the table, every edge, and agreement with a second implementation on any input.
 
+mod edges;
 mod oracle;
 mod rows;
 mod samples;
