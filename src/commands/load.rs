@@ -18,6 +18,7 @@ use crate::load::manifest::{self, Header};
 use crate::load::plan::Plan;
 use crate::load::records_in;
 use crate::record::RecordType;
+use crate::registry::{Device, State};
 
 fn create(path: &Path) -> anyhow::Result<BufWriter<File>> {
     let file = File::create(path).with_context(|| format!("cannot create {}", path.display()))?;
@@ -137,15 +138,20 @@ async fn watch(
     }
 }
 
-/// One line per device, as `dig-ingest devices import` takes them.
+/// All devices of the plan, active, as the registry file has them.
 fn write_devices(path: &Path, plan: &Plan) -> anyhow::Result<()> {
     let mut out = create(path)?;
+    let named = || format!("cannot write {}", path.display());
     for device in (0..plan.devices).map(|index| plan.device(index)) {
-        let line = serde_json::json!({"DeviceId": device.id(), "SerialNo": device.serial(), "State": "active"});
-        writeln!(out, "{line}").with_context(|| format!("cannot write {}", path.display()))?;
+        let device = Device {
+            device_id: device.id().into(),
+            serial: Some(device.serial().into()),
+            state: State::Active,
+        };
+        serde_json::to_writer(&mut out, &device).with_context(named)?;
+        out.write_all(b"\n").with_context(named)?;
     }
-    out.flush()
-        .with_context(|| format!("cannot write {}", path.display()))
+    out.flush().with_context(named)
 }
 
 /// What `--report json` prints.

@@ -40,7 +40,7 @@ enum Command {
     /// Serve a simulated Data Intake Gateway.
     Sim(sim::Args),
     /// Produce realistic telemetry and a manifest of it.
-    Load(load::Args),
+    Load(Box<load::Args>),
     /// Judge a simulator's ledger against manifests.
     Verify(verify::Args),
     /// Check the configuration, and with `--connect` what it names.
@@ -73,7 +73,7 @@ pub fn main() -> ExitCode {
             Command::Run(args) => run::run(args).await,
             Command::Demo(args) => demo::run(args).await,
             Command::Sim(args) => sim::run(args).await,
-            Command::Load(args) => load::run(args).await,
+            Command::Load(args) => load::run(*args).await,
             Command::Verify(args) => verify::run(args).await,
             Command::Check(args) => check::run(args).await,
             Command::Map(args) => map::run(args).await,

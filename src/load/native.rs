@@ -57,7 +57,7 @@ pub struct Fix {
 /// The vehicle drives a ring road at the profile's speed, so that speed, distance and positions agree.
 #[must_use]
 pub fn fix(plan: &Plan, device: &Device, tick: u64) -> Fix {
-    let own = spread(device.key ^ 0x70_6174_68);
+    let own = spread(device.key ^ 0x7061_7468);
     let (centre_lat, centre_lon, narrowing) = CITIES[(own & 7) as usize];
     let cruise_kmh = 45.0 + (own >> 3 & 63) as f64;
     let radius_m = 2_000.0 + (own >> 9 & 0x1fff) as f64;
@@ -119,7 +119,7 @@ pub fn put_vin(out: &mut Vec<u8>, plan: &Plan, device: &Device, fate: Fate) {
         put(out, &plan.poison_marker);
         return;
     }
-    let mut bits = spread(device.key ^ 0x76_696e);
+    let mut bits = spread(device.key ^ 0x0076_696e);
     let mut vin = [0_usize; 17];
     for (at, place) in vin.iter_mut().enumerate() {
         *place = if at > 11 {

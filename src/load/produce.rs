@@ -19,8 +19,8 @@ use rdkafka::producer::{
 
 use super::drive::Counters;
 
-const QUEUE_MESSAGES: &str = "1000000";
-const QUEUE_KBYTES: &str = "262144";
+const QUEUE_MESSAGES: &str = "500000";
+const QUEUE_KBYTES: &str = "131072";
 
 /// Where and how to produce.
 #[derive(Debug, Clone)]

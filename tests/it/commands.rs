@@ -402,3 +402,32 @@ fn what_a_broker_does_not_confirm_is_unknown_in_the_manifest() {
         "{text}"
     );
 }
+
+#[test]
+fn the_demonstration_ends_by_itself_with_a_sound_verdict() {
+    let done = dig_ingest(&[
+        "demo",
+        "--records",
+        "20000",
+        "--seed",
+        "3",
+        "--report",
+        "json",
+    ]);
+    let report = report(&done);
+    assert!(done.status.success(), "{report:#}\n{}", stderr(&done));
+    let [lost, unseen, duplicated, reordered, phantom] = counts(&report);
+    assert_eq!([lost, unseen, reordered, phantom], [0; 4]);
+    // Two answers were lost, each of a request of at most 500 records.
+    assert!(duplicated > 0 && duplicated <= 1000, "{duplicated}");
+    let faults = report["faults"].as_array().expect("faults");
+    let missed: Vec<_> = faults
+        .iter()
+        .filter(|fault| fault["times"] == 0 && !fault["what"].as_str().unwrap().contains("refused"))
+        .collect();
+    assert!(missed.is_empty(), "never struck: {missed:?}");
+    assert_eq!(
+        report["dead_lettered"],
+        json!(report["bad"].as_u64().unwrap() + report["poison"].as_u64().unwrap())
+    );
+}

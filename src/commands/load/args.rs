@@ -55,7 +55,7 @@ pub struct Args {
     /// Write what was produced and confirmed to this file, for `dig-ingest verify`.
     #[arg(long, value_name = "FILE")]
     pub manifest: Option<PathBuf>,
-    /// Write the devices to this file, for `dig-ingest devices import`.
+    /// Write the devices, all active, to this file in the form of the registry file.
     #[arg(long, value_name = "FILE")]
     pub registry: Option<PathBuf>,
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000_000))]

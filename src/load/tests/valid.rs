@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::load::plan::{By, Fate, Plan, Shape, sample};
 use crate::load::{Tally, put_message};
 use crate::record::decode::{self, Decoder};
+use crate::record::mapping::Mappings;
 use crate::record::validate::{Config, Rules};
 use crate::record::{Decoded, Outcome, SerialOf};
 
@@ -94,4 +95,20 @@ fn native_records_are_accepted_or_rejected_as_planned() {
 #[test]
 fn the_usual_mix_gives_validation_nothing_to_remark_on() {
     assert_eq!(agree(&sample(), &decode::Shape::Native, 5_000), []);
+}
+
+#[test]
+fn vendor_messages_become_what_the_shipped_mappings_make_of_them() {
+    let shipped = Mappings::open(&crate::record::mapping::Config::default()).unwrap();
+    for shape in [Shape::Flespi, Shape::Traccar, Shape::Generic] {
+        let mapping = shipped.load(shape.name()).unwrap();
+        let plan = Plan {
+            shape,
+            by: By::DeviceId,
+            bad_share: 0.2,
+            late_share: 0.1,
+            ..sample()
+        };
+        agree(&plan, &decode::Shape::Mapped(mapping), 5_000);
+    }
 }
