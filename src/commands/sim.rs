@@ -87,8 +87,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         _ = terminated.recv() => {}
         interrupted = tokio::signal::ctrl_c() => interrupted.context("cannot wait for ctrl-c")?,
     }
-    let counters = sim.counters();
-    sim.stop().await;
+    let counters = sim.stop().await;
     eprintln!(
         "simulated gateway ends: {} records accepted, {} duplicates, {} dropped, {} invalid, {} out of order",
         counters.records_accepted,

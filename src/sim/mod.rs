@@ -109,8 +109,8 @@ impl Handle {
         self.address
     }
 
-    /// Stops: requests that wait end, then connections are closed.
-    pub async fn stop(mut self) {
+    /// Stops: requests that wait end, then connections are closed. Returns the counters at the end.
+    pub async fn stop(mut self) -> Snapshot {
         self.face.stopping.cancel();
         if tokio::time::timeout(FAREWELL, &mut self.server)
             .await
@@ -121,6 +121,7 @@ impl Handle {
             let _ = tokio::time::timeout(FAREWELL, &mut self.server).await;
             self.server.abort();
         }
+        self.counters()
     }
 
     #[must_use]
