@@ -6,7 +6,7 @@ use std::{env, fs};
 
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
-use crate::support::{broker::Broker, child::Running, wait_until, world::World};
+use crate::support::{broker::Broker, child::Running, world::World};
 
 const PARTITIONS: i32 = 6;
 const INSTANCES: usize = 3;
@@ -59,9 +59,9 @@ fn killed_instances_lose_and_reorder_nothing() {
         // A quarter of the kills hit an instance that has just started.
         if random.random_bool(0.75) {
             let goal = world.accepted() + random.random_range(1..3_000);
-            wait_until(
+            world.until(
                 &format!("kill {kill}: the gateway has accepted {goal} records"),
-                || {
+                |world| {
                     if !load.alive() {
                         load.succeeded();
                         load = world.load(RECORDS, &["--rate", "4000"]);

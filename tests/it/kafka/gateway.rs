@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use dig_ingest::sim::{Action, BodyKind, CutAt, Delay, Loss, Operation, Poison, RetryAfter, Rule};
 
-use crate::support::{broker::Broker, wait_until, world::World};
+use crate::support::{broker::Broker, world::World};
 
 /// `load`'s marker of records that the gateway is told to refuse.
 const MARKER: &str = "REFUSE00000000000";
@@ -31,7 +31,7 @@ fn an_outage_is_waited_out_and_the_gateway_is_not_hammered() {
     world.gateway.outage(Some(Action::Cut(CutAt::BeforeBody)));
     let (from, before) = (Instant::now(), world.asked(Operation::Records));
     let mut load = world.load(20_000, &["--rate", "10000"]);
-    wait_until("probes have gone out", || {
+    world.until("probes have gone out", |world| {
         world.asked(Operation::Records) >= before + cap + to_open + 10
     });
     load.succeeded();
@@ -61,7 +61,7 @@ fn expired_and_revoked_tokens_cost_no_record() {
     world.gateway.revoke_all_tokens();
     world.accepts(1_000);
     world.gateway.expire_all_tokens(true);
-    wait_until("tokens were renewed several times", || {
+    world.until("tokens were renewed several times", |world| {
         world.asked(Operation::RefreshToken) + world.asked(Operation::Authenticate) >= 4
     });
     load.succeeded();

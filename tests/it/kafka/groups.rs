@@ -1,6 +1,6 @@
 //! Partitions change hands: orderly, and behind the back of an instance that was asleep.
 
-use crate::support::{broker::Broker, wait_until, world::World};
+use crate::support::{broker::Broker, world::World};
 
 const PARTITIONS: i32 = 6;
 
@@ -53,13 +53,13 @@ fn a_sleeper_that_wakes_up_disturbs_nobody() {
     world.instances[0].signal("STOP");
     load.succeeded();
     // Only the other one can do this, and only once the group has given it everything.
-    wait_until("the other instance has taken over", || world.lag() == 0);
+    world.until("the other instance has taken over", |world| world.lag() == 0);
     let before = world
         .broker
         .committed(&world.group, &world.topic, PARTITIONS);
     world.instances[0].signal("CONT");
     let mut load = world.load(20_000, &["--rate", "4000"]);
-    wait_until("everything is settled after the sleeper woke up", || {
+    world.until("everything is settled after the sleeper woke up", |world| {
         let now = world
             .broker
             .committed(&world.group, &world.topic, PARTITIONS);

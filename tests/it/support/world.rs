@@ -93,6 +93,7 @@ impl<'b> World<'b> {
             ("kafka.group", quoted(&world.group)),
             ("kafka.session_timeout_ms", "6000".to_owned()),
             ("kafka.commit_interval_ms", "500".to_owned()),
+            ("input.drain_ms", "3000".to_owned()),
             ("input.topics", format!("[{:?}]", world.topic)),
             ("topics.dead_letter", quoted(&world.dead_topic)),
             ("batch.linger_ms", "20".to_owned()),
@@ -232,12 +233,19 @@ impl<'b> World<'b> {
         counters.records_new + counters.in_flight * self.most_per_request
     }
 
-    /// Waits until the gateway has accepted so many more records than now.
-    pub fn accepts(&self, more: u64) {
-        let goal = self.accepted() + more;
-        wait_until(&format!("the gateway has accepted {goal} records"), || {
-            self.accepted() >= goal
+    /// Waits until a condition holds; fails as soon as an instance ends on its own.
+    pub fn until(&mut self, what: &str, mut condition: impl FnMut(&mut Self) -> bool) {
+        wait_until(what, || {
+            let ended = self.instances.iter_mut().any(|instance| !instance.alive());
+            assert!(!ended, "an instance ended on its own before: {what}");
+            condition(self)
         });
+    }
+
+    /// Waits until the gateway has accepted so many more records than now.
+    pub fn accepts(&mut self, more: u64) {
+        let goal = self.accepted() + more;
+        self.until(&format!("the gateway has accepted {goal} records"), |world| world.accepted() >= goal);
     }
 
     /// Messages whose offsets are not committed yet.
@@ -254,12 +262,7 @@ impl<'b> World<'b> {
 
     /// Waits until everything produced is settled and committed.
     pub fn drained(&mut self) {
-        wait_until("every offset is committed", || {
-            for instance in &mut self.instances {
-                assert!(instance.alive(), "an instance ended on its own");
-            }
-            self.lag() == 0
-        });
+        self.until("every offset is committed", |world| world.lag() == 0);
     }
 
     /// Letters on the dead-letter topic.
