@@ -23,7 +23,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::error::CallError;
 use super::wire::Pair;
 use super::{Client, Config};
-use crate::http::Secret;
+use crate::config::secret::Secret;
 use crate::http::pacing::rate::Limiter;
 use crate::http::retry::Backoff;
 use crate::ops::metrics::dig as metrics;
