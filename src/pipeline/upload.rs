@@ -294,7 +294,7 @@ impl<L: Line> Uploader<L> {
         while let Some(part) = upload.split.next(MAX_RECORDS, inner.max_bytes()) {
             let attempt = upload.attempt(part, stop).await;
             let goes_on = match attempt {
-                Some(wait) => wait.is_none_or_elapsed(stop).await,
+                Some(wait) => wait.elapse(stop).await,
                 None => false,
             };
             if !goes_on {

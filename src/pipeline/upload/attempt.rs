@@ -30,7 +30,7 @@ impl Wait {
     const NONE: Self = Self(Duration::ZERO);
 
     /// False when `stop` came first.
-    pub async fn is_none_or_elapsed(self, stop: &CancellationToken) -> bool {
+    pub async fn elapse(self, stop: &CancellationToken) -> bool {
         self.0.is_zero() || unless(stop, tokio::time::sleep(self.0)).await.is_some()
     }
 }
