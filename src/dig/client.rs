@@ -15,7 +15,7 @@ use reqwest::{Url, redirect};
 use super::error::CallError;
 use super::wire::{self, Form, Page, Pair};
 use super::{Config, Token};
-use crate::http::Secret;
+use crate::config::secret::Secret;
 use crate::http::retry::{self, Failure};
 
 /// Most bytes read of the answer to a POST.
@@ -121,7 +121,7 @@ impl Client {
         }
         builder = match &config.proxy {
             Some(proxy) => {
-                let proxy = reqwest::Proxy::all(proxy.expose())
+                let proxy = reqwest::Proxy::all(proxy.reveal())
                     .map_err(|_| anyhow::anyhow!("[dig] proxy is no address"))?;
                 builder.proxy(proxy)
             }
@@ -215,7 +215,7 @@ impl Client {
         password: &Secret,
         timeout: Duration,
     ) -> Result<Pair, CallError> {
-        let form = Form(&[("Username", username), ("Password", password.expose())]);
+        let form = Form(&[("Username", username), ("Password", password.reveal())]);
         self.pair("authenticate", &form, timeout).await
     }
 
@@ -230,8 +230,8 @@ impl Client {
         timeout: Duration,
     ) -> Result<Pair, CallError> {
         let form = Form(&[
-            ("BearerToken", bearer.expose()),
-            ("RefreshToken", refresh.expose()),
+            ("BearerToken", bearer.reveal()),
+            ("RefreshToken", refresh.reveal()),
         ]);
         self.pair("refresh-token", &form, timeout).await
     }
@@ -247,8 +247,8 @@ impl Client {
         timeout: Duration,
     ) -> Result<(), CallError> {
         let form = Form(&[
-            ("BearerToken", bearer.expose()),
-            ("RefreshToken", refresh.expose()),
+            ("BearerToken", bearer.reveal()),
+            ("RefreshToken", refresh.reveal()),
         ]);
         let call = self
             .http
@@ -320,7 +320,7 @@ async fn read(mut response: reqwest::Response, most: usize) -> (Vec<u8>, Result<
 
 fn bearer(token: &Token) -> HeaderValue {
     // `wire` lets only tokens through that fit a header.
-    let mut value = HeaderValue::from_str(&format!("Bearer {}", token.bearer().expose()))
+    let mut value = HeaderValue::from_str(&format!("Bearer {}", token.bearer().reveal()))
         .unwrap_or_else(|_| HeaderValue::from_static("Bearer"));
     value.set_sensitive(true);
     value

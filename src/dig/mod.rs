@@ -14,7 +14,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
-use crate::http::Secret;
+use crate::config::secret::Secret;
 
 pub use client::{Answer, Client};
 pub use session::{Closed, Session, Token};
@@ -150,15 +150,8 @@ impl Config {
         let Some(path) = &self.password_file else {
             return Ok(self.password.clone());
         };
-        let text = std::fs::read_to_string(path)
-            .with_context(|| format!("[dig] password_file: cannot read {}", path.display()))?;
-        let text = text.trim_end_matches(['\r', '\n']);
-        anyhow::ensure!(
-            !text.is_empty(),
-            "[dig] password_file: {} is empty",
-            path.display()
-        );
-        Ok(Secret::new(text))
+        Secret::from_file(path)
+            .with_context(|| format!("[dig] password_file: cannot use {}", path.display()))
     }
 
     /// How long the n-th attempt in a row that got no answer may take, n from 0.

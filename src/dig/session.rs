@@ -23,7 +23,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::error::CallError;
 use super::wire::Pair;
 use super::{Client, Config};
-use crate::http::Secret;
+use crate::config::secret::Secret;
 use crate::http::pacing::rate::Limiter;
 use crate::http::retry::Backoff;
 use crate::ops::metrics::dig as metrics;
@@ -154,11 +154,11 @@ impl Session {
     pub async fn token(&self) -> Result<Token, Closed> {
         let mut published = self.shared.published.clone();
         loop {
-            if let Some(token) = self.usable(&published.borrow_and_update()) {
-                return Ok(token);
-            }
             if self.shared.closing.is_cancelled() {
                 return Err(Closed);
+            }
+            if let Some(token) = self.usable(&published.borrow_and_update()) {
+                return Ok(token);
             }
             published.changed().await.map_err(|_| Closed)?;
         }
@@ -293,7 +293,7 @@ impl Keeper {
             );
             metrics::count_denied();
             self.wait_denied().await;
-        } else if !(rejected && !proven) {
+        } else if !rejected || proven {
             if rejected {
                 self.announce("renewing", "");
             }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use base64::Engine;
 use serde_json::Value;
 
-use crate::http::Secret;
+use crate::config::secret::Secret;
 
 /// Longest server text kept.
 const TEXT_CHARS: usize = 500;
@@ -142,7 +142,7 @@ pub fn pair(body: &[u8], now_s: i64) -> Result<Pair, String> {
     let expires = text(bearer_value, "Expires").and_then(epoch_s);
     let created = text(bearer_value, "Created").and_then(epoch_s);
     let stated = expires.map(|expires| expires - created.unwrap_or(now_s));
-    let claimed = jwt_life(bearer.expose(), now_s);
+    let claimed = jwt_life(bearer.reveal(), now_s);
     let disagrees = matches!((stated, claimed), (Some(a), Some(b)) if (a - b).abs() > 60);
     let life = match (stated, claimed) {
         (Some(a), Some(b)) => Some(a.min(b)),
@@ -273,7 +273,7 @@ mod tests {
             Some("2021-02-12T05:00:00.0000000Z"),
         );
         let pair = pair(&body, 0).unwrap();
-        assert_eq!((pair.bearer.expose(), pair.refresh.expose()), ("b", "r+/="));
+        assert_eq!((pair.bearer.reveal(), pair.refresh.reveal()), ("b", "r+/="));
         assert_eq!(pair.life, Some(Duration::from_secs(72 * 3600)));
     }
 
@@ -316,7 +316,7 @@ mod tests {
     fn member_names_in_any_case_and_no_envelope() {
         let body = json!({"authenticated": true, "bearertoken": {"tokenString": "b"}, "REFRESHTOKEN": "r"}).to_string();
         let pair = pair(body.as_bytes(), 0).unwrap();
-        assert_eq!((pair.bearer.expose(), pair.refresh.expose()), ("b", "r"));
+        assert_eq!((pair.bearer.reveal(), pair.refresh.reveal()), ("b", "r"));
     }
 
     #[test]

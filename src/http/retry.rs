@@ -73,8 +73,7 @@ pub fn course(reply: Result<u16, &Failure>) -> Course {
         Ok(401 | 403) => Course::Renew,
         Ok(429 | 503) => Course::Throttled,
         // A proxy in front may have passed the request on before it gave up.
-        Ok(408 | 502 | 504) => Course::Again { ambiguous: true },
-        Ok(500..=599) => Course::Again { ambiguous: true },
+        Ok(408 | 500..=599) => Course::Again { ambiguous: true },
         Ok(_) => Course::Misconfigured,
         Err(failure) => Course::Again {
             ambiguous: failure.may_have_effects(),

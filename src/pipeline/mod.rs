@@ -13,6 +13,7 @@
 pub mod consumer;
 pub mod dispatch;
 pub mod feed;
+pub mod feedback;
 pub mod gate;
 pub mod guard;
 pub mod kafka;

@@ -210,4 +210,4 @@ impl Split {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

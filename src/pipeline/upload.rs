@@ -11,7 +11,6 @@
 //! been taken.
 
 use std::future::Future;
-use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -21,15 +20,18 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use self::attempt::Upload;
 use super::request::{Request, Verdicts};
-use super::split::{MAX_RECORDS, Split};
+use super::split::MAX_RECORDS;
 use crate::dig::{self, Answer, Client, Closed, Session, Token};
-use crate::http::pacing::circuit::Signal;
 use crate::http::pacing::{self, Pacing};
-use crate::http::retry::{self, Backoff, Course, Failure};
+use crate::http::retry::Failure;
 use crate::ops::metrics::upload as metrics;
+use crate::ops::status::Pause;
 
 pub use crate::http::pacing::Slot;
+
+mod attempt;
 
 /// A 413 never teaches a limit below this; a request still smaller is cut for itself.
 const LEAST_BYTES: usize = 4 * 1024;
@@ -96,7 +98,8 @@ pub trait Line: Send + Sync {
     fn status(&self) -> dig::session::Status;
 }
 
-/// The real gateway.
+/// The real gateway. Cheap to clone.
+#[derive(Clone)]
 pub struct Gateway {
     pub client: Client,
     pub session: Session,
@@ -195,12 +198,6 @@ impl Uploader<Gateway> {
     }
 }
 
-/// What became of one attempt, for the next one.
-struct Last {
-    part: Range<u32>,
-    ambiguous: bool,
-}
-
 impl<L: Line> Uploader<L> {
     /// `timeouts` gives the timeout ladder.
     #[must_use]
@@ -249,6 +246,19 @@ impl<L: Line> Uploader<L> {
         self.inner.pacing.set_share(assigned, total);
     }
 
+    /// Why nothing goes, for the operations page.
+    #[must_use]
+    pub fn pause(&self) -> Pause {
+        let pacing = self.inner.pacing.status();
+        if pacing.misconfigured || self.inner.line.status().state == "refused" {
+            Pause::Alarm
+        } else if pacing.circuit != "closed" || pacing.paused_ms > 0 {
+            Pause::Gateway
+        } else {
+            Pause::None
+        }
+    }
+
     #[must_use]
     pub fn status(&self) -> Status {
         let inner = &self.inner;
@@ -280,22 +290,11 @@ impl<L: Line> Uploader<L> {
     ) -> Result<Verdicts, Abandoned> {
         let _slot = slot;
         let inner = &*self.inner;
-        let mut upload = Upload {
-            inner,
-            split: Split::new(request),
-            backoff: Backoff::new(
-                Duration::from_millis(inner.config.backoff_ms),
-                Duration::from_millis(inner.config.backoff_max_ms),
-            ),
-            body: None,
-            last: None,
-            silent: 0,
-            may_have_effects: false,
-        };
+        let mut upload = Upload::new(inner, request);
         while let Some(part) = upload.split.next(MAX_RECORDS, inner.max_bytes()) {
             let attempt = upload.attempt(part, stop).await;
             let goes_on = match attempt {
-                Some(wait) => wait.is_none_or_elapsed(stop).await,
+                Some(wait) => wait.elapse(stop).await,
                 None => false,
             };
             if !goes_on {
@@ -305,161 +304,6 @@ impl<L: Line> Uploader<L> {
             }
         }
         Ok(upload.split.finish())
-    }
-}
-
-/// How long to wait before the next attempt.
-struct Wait(Duration);
-
-impl Wait {
-    const NONE: Self = Self(Duration::ZERO);
-
-    /// False when `stop` came first.
-    async fn is_none_or_elapsed(self, stop: &CancellationToken) -> bool {
-        self.0.is_zero() || unless(stop, tokio::time::sleep(self.0)).await.is_some()
-    }
-}
-
-/// The future's output, or `None` if `stop` came first.
-async fn unless<T>(stop: &CancellationToken, future: impl Future<Output = T>) -> Option<T> {
-    stop.run_until_cancelled(future).await
-}
-
-struct Upload<'a, L> {
-    inner: &'a Inner<L>,
-    split: Split,
-    backoff: Backoff,
-    /// The last part's body: a retry sends the same bytes.
-    body: Option<(Range<u32>, Bytes)>,
-    last: Option<Last>,
-    /// Attempts in a row that got no answer in time.
-    silent: u32,
-    may_have_effects: bool,
-}
-
-impl<L: Line> Upload<'_, L> {
-    /// Sends one part once. `None` when `stop` came before it was sent.
-    async fn attempt(&mut self, mut part: Range<u32>, stop: &CancellationToken) -> Option<Wait> {
-        let inner = self.inner;
-        let mut ticket = unless(stop, inner.pacing.pass()).await?;
-        if ticket.is_probe() {
-            let small = self
-                .split
-                .next(inner.pacing.config().probe_records, inner.max_bytes())?;
-            if small != part {
-                metrics::count_split("probe");
-                part = small;
-            }
-        }
-        let body = self.body(&part);
-        let records = part.end - part.start;
-        unless(stop, inner.pacing.take(records, body.len())).await?;
-        let token = unless(stop, inner.line.token()).await?.ok()?;
-        if stop.is_cancelled() {
-            return None;
-        }
-        if !ticket.start() {
-            return Some(Wait::NONE);
-        }
-        if let Some(last) = self.last.take() {
-            metrics::count_resend(last.part.end.min(part.end) - part.start, last.ambiguous);
-        }
-        metrics::count_sent(records, body.len());
-        let began = Instant::now();
-        let timeout = inner.timeouts.request_timeout(self.silent);
-        let reply = inner.line.post(body, &token, timeout).await;
-        let course = retry::course(reply.as_ref().map(|answer| answer.status));
-        self.silent = if matches!(reply, Err(Failure::Timeout(_))) {
-            self.silent + 1
-        } else {
-            0
-        };
-        inner.note(&reply, began.elapsed());
-
-        let text = reply.as_ref().map_or("", |answer| &answer.text);
-        let retry_after = reply.as_ref().ok().and_then(|answer| answer.retry_after);
-        match course {
-            Course::Accepted => {
-                ticket.end(Signal::Good);
-                inner.line.proven(&token);
-                inner.accepted(records);
-                if let Ok(Answer {
-                    tracking_id: Some(id),
-                    ..
-                }) = &reply
-                {
-                    tracing::debug!(tracking_id = id, records, "accepted");
-                }
-                self.may_have_effects = true;
-                self.backoff.reset();
-                self.split.accepted(&part);
-            }
-            Course::Split => {
-                ticket.end(Signal::Good);
-                inner.line.proven(&token);
-                inner.refused(400, records);
-                self.split.bad(&part, text);
-            }
-            Course::Halve => {
-                ticket.end(Signal::Good);
-                inner.line.proven(&token);
-                inner.refused(413, records);
-                if let Some(limit) = self.split.too_large(&part, text) {
-                    inner.learn(limit);
-                }
-            }
-            Course::Renew => {
-                ticket.end(Signal::Neutral);
-                inner.line.rejected(&token);
-                self.last = Some(Last {
-                    part,
-                    ambiguous: false,
-                });
-            }
-            Course::Throttled => {
-                ticket.end(Signal::Throttled { retry_after });
-                self.last = Some(Last {
-                    part,
-                    ambiguous: false,
-                });
-            }
-            Course::Again { ambiguous } => {
-                let overload = !matches!(reply, Err(Failure::Connect(_) | Failure::Cut(_)));
-                ticket.end(Signal::Failed {
-                    overload,
-                    retry_after,
-                });
-                if ambiguous {
-                    inner.tally.ambiguous.fetch_add(1, Ordering::Relaxed);
-                    metrics::count_ambiguous(records);
-                    self.may_have_effects = true;
-                }
-                self.last = Some(Last { part, ambiguous });
-                // An open circuit does the waiting for everybody.
-                if inner.pacing.is_closed() {
-                    return Some(Wait(self.backoff.next(&mut rand::rng())));
-                }
-            }
-            Course::Misconfigured => {
-                ticket.end(Signal::Misconfigured);
-                self.last = Some(Last {
-                    part,
-                    ambiguous: false,
-                });
-            }
-        }
-        Some(Wait::NONE)
-    }
-
-    fn body(&mut self, part: &Range<u32>) -> Bytes {
-        match &self.body {
-            Some((of, body)) if of == part => body.clone(),
-            _ => {
-                let body = self.split.body(part);
-                self.body = Some((part.clone(), body.clone()));
-                body
-            }
-        }
     }
 }
 
@@ -527,3 +371,6 @@ impl<L> Inner<L> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,29 @@
-//! Metrics of feedback.
+//! Metrics of the feedback: what the gateway rejected later.
+
+use metrics::{counter, gauge};
+
+/// One invalid record was handed on; the caller bounds the number of labels.
+pub fn count_invalid(cause: String) {
+    counter!("dig_ingest_invalid_records_total", "cause" => cause).increment(1);
+}
+
+/// One page was read; `repeated` items of it were known.
+pub fn count_page(repeated: usize) {
+    counter!("dig_ingest_invalid_pages_total").increment(1);
+    counter!("dig_ingest_invalid_repeated_total").increment(repeated as u64);
+}
+
+pub fn count_failure() {
+    counter!("dig_ingest_invalid_poll_failures_total").increment(1);
+}
+
+/// Items could not be handed on and are tried again.
+pub fn count_sink_failure() {
+    counter!("dig_ingest_invalid_sink_failures_total").increment(1);
+}
+
+/// How many invalid records the gateway holds for the account.
+pub fn set_total(total: i64) {
+    #[allow(clippy::cast_precision_loss)]
+    gauge!("dig_ingest_invalid_records_held").set(total as f64);
+}
