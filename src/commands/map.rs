@@ -8,29 +8,26 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 
+use crate::config::ConfigArgs;
 use crate::record::decode::{Decoder, Shape};
-use crate::record::mapping::{self, Mappings};
-use crate::record::validate::{self, Rules};
+use crate::record::mapping::Mappings;
+use crate::record::validate::Rules;
 use crate::record::{Decoded, Outcome, SerialOf};
 
 /// Arguments of `dig-ingest map`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   dig-ingest map --mapping flespi messages.ndjson
-  dig-ingest map --mapping ./mine.toml --diagnostics ./diagnostics.toml message.json
+  dig-ingest map --mapping ./mine.toml --set mapping.diagnostics=./diagnostics.toml message.json
   kcat -C -t vendor -c 10 | dig-ingest map --mapping traccar -
 
 Exit status: 0 when every message became records or was skipped on purpose, 1 when anything was rejected.")]
 pub struct Args {
-    /// A mapping: the name of a shipped one (flespi, traccar, generic), of a file in --mapping-dir, or a path.
+    /// A mapping: the name of a shipped one (flespi, traccar, generic), of a file in mapping.dir, or a path.
     #[arg(long, value_name = "NAME|PATH")]
     mapping: String,
-    /// Directory of mapping files, as [mapping] dir.
-    #[arg(long, value_name = "DIR")]
-    mapping_dir: Option<PathBuf>,
-    /// File of your own diagnostics, as [mapping] diagnostics.
-    #[arg(long, value_name = "FILE")]
-    diagnostics: Option<PathBuf>,
+    #[command(flatten)]
+    settings: ConfigArgs,
     /// Serial shown for messages that carry a device id: the device registry is not asked.
     #[arg(long, value_name = "SERIAL", default_value = "UNREGISTERED")]
     serial: String,
@@ -67,10 +64,8 @@ struct Report {
 /// # Errors
 /// The mapping or the file cannot be read, or stdout is closed.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let mappings = Mappings::open(&mapping::Config {
-        dir: args.mapping_dir,
-        diagnostics: args.diagnostics,
-    })?;
+    let settings = args.settings.load()?;
+    let mappings = Mappings::open(&settings.mapping)?;
     let mapping = mappings.load(&args.mapping)?;
     let text = if args.file.as_os_str() == "-" {
         let mut text = Vec::new();
@@ -83,7 +78,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         std::fs::read(&args.file)
             .with_context(|| format!("{}: cannot read the messages", args.file.display()))?
     };
-    let rules = Arc::new(Rules::new(&validate::Config::default()));
+    let rules = Arc::new(Rules::new(&settings.validate));
     let mut decoder = Decoder::new(Shape::Mapped(mapping), rules);
     let devices = Everyone(args.serial);
     let now = jiff::Timestamp::now().as_microsecond();

@@ -338,6 +338,7 @@ impl Site<'_> {
             absent,
             equals,
             time,
+            own_time: record.time.is_some(),
             members,
             status,
         })

@@ -44,6 +44,8 @@ pub(super) struct Maker<'a, 'c, D: SerialOf> {
     pub call: &'a mut Call<'c, D>,
     case: Option<u32>,
     subject: Option<Cow<'a, str>>,
+    /// The file's time in the message or element in hand, once it was asked for; `Some(None)`: it is wrong, and the reject is out.
+    shared_time: Option<Option<i64>>,
     /// The members of the record in hand.
     members: Vec<(Member, Value<'a>)>,
     /// Whether a record was made since `unmatched` was asked last.
@@ -62,6 +64,7 @@ impl<'a, 'c: 'a, D: SerialOf> Maker<'a, 'c, D> {
             call,
             case,
             subject: None,
+            shared_time: None,
             members: Vec::new(),
             made: false,
             ended: false,
@@ -74,6 +77,7 @@ impl<'a, 'c: 'a, D: SerialOf> Maker<'a, 'c, D> {
         here: &Here<'_, 'n>,
         concerned: impl Fn(&Record) -> bool,
     ) -> Result<(), Stop> {
+        self.shared_time = None;
         for record in &self.mapping.records {
             if concerned(record) && here.applies(record, self.case) {
                 self.look_up(here)?;
@@ -86,8 +90,21 @@ impl<'a, 'c: 'a, D: SerialOf> Maker<'a, 'c, D> {
     fn record<'n: 'a>(&mut self, here: &Here<'_, 'n>, record: &'a Record) {
         (self.made, self.ended) = (true, true);
         let serial = self.subject.as_deref().unwrap_or_default();
+        let time = match self.shared_time {
+            Some(time) if !record.own_time => time.ok_or(None),
+            _ => here.time(&record.time).map_err(Some),
+        };
+        if !record.own_time {
+            self.shared_time = Some(time.as_ref().ok().copied());
+        }
+        let time = match time {
+            Ok(time) => Ok(time),
+            Err(Some(fault)) => Err(fault),
+            // One wrong time is one reject, however many records it would have been the time of.
+            Err(None) => return,
+        };
         self.members.clear();
-        let made = here.time(&record.time).and_then(|micros| {
+        let made = time.and_then(|micros| {
             here.members(record, &mut self.members)?;
             Ok(micros)
         });

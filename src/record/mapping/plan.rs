@@ -28,6 +28,8 @@ pub struct Record {
     pub absent: Vec<Place>,
     pub equals: Vec<(Place, Vec<Literal>)>,
     pub time: Time,
+    /// The time is this record's own, not the file's.
+    pub own_time: bool,
     pub members: Vec<(Member, Source)>,
     pub status: Option<Status>,
 }

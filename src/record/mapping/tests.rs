@@ -419,6 +419,21 @@ fn a_message_that_is_no_vendor_message() {
 }
 
 #[test]
+fn a_wrong_time_is_one_reject_for_all_records_that_share_it() {
+    let mapping = "device.serial = \"sn\"\ntime = \"t\"\n[[record]]\ndiagnostic = 5\nvalue = \"a\"\n\
+        [[record]]\ndiagnostic = 107\nvalue = \"b\"\n[[record]]\ndiagnostic = 98\nvalue = \"c\"\ntime = { path = \"u\", format = \"epoch_s\" }\n";
+    let message =
+        "{\"sn\":\"CX0B21338D8D\",\"t\":\"today\",\"u\":1706463936,\"a\":100,\"b\":1,\"c\":0}";
+    assert_eq!(
+        told(mapping, message),
+        [
+            "map.time t = today",
+            "GenericStatus 5:36.000000Z \"Code\":98,\"Value\":0"
+        ]
+    );
+}
+
+#[test]
 fn every_record_goes_through_validation() {
     let mapping = "device.serial = \"sn\"\ntime = \"t\"\n[[record]]\ntype = \"GpsRecord\"\nfields = { Latitude = \"lat\", Longitude = 4 }\n";
     let out = decode(
