@@ -58,13 +58,12 @@ fn remedy(error: &CallError) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::secret::Secret;
 
     fn config(url: String) -> Config {
         Config {
             url,
             username: "tour".to_owned(),
-            password: Secret::new("hunter2"),
+            password: serde_json::from_str("\"hunter2\"").unwrap(),
             ..Config::default()
         }
     }
