@@ -131,7 +131,8 @@ impl World {
                     .map(|_| {
                         number += 1;
                         numbers.push(number);
-                        let serial = partition * 10 + rng.random_range(0..rng.random_range(1..8));
+                        let serials = rng.random_range(1..8);
+                        let serial = partition * 10 + rng.random_range(0..serials);
                         if rng.random_bool(0.03) {
                             gateway.poison.insert(number);
                         }
