@@ -51,12 +51,19 @@ pub fn due(
     let Some(oldest) = queues.oldest_ready() else {
         return Due::Never;
     };
-    let body = queues.ready_bytes() + queues.ready_records() as u64 + 1;
-    if flush || queues.ready_records() >= limits.records || body >= limits.bytes as u64 {
+    if flush || sated(queues, limits) {
         return Due::Now;
     }
     let at = oldest + linger;
     if at <= now { Due::Now } else { Due::At(at) }
+}
+
+/// Whether a full request is ready and only waits for an upload slot: reading on would move records out of the client's buffers
+/// and the processor's caches for nothing.
+#[must_use]
+pub fn sated(queues: &SerialQueues, limits: Limits) -> bool {
+    let body = queues.ready_bytes() + queues.ready_records() as u64 + 1;
+    queues.ready_records() >= limits.records || body >= limits.bytes as u64
 }
 
 #[cfg(test)]

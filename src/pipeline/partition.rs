@@ -207,6 +207,11 @@ impl Partition {
         letters
     }
 
+    /// Takes a completed request's body back for a later one.
+    pub fn recycle(&mut self, request: Request) {
+        self.queues.recycle(request.body);
+    }
+
     /// The broker has confirmed a letter.
     pub fn letter_written(&mut self, destination: Destination, seq: MessageSeq) {
         match destination {

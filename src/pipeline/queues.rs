@@ -25,7 +25,7 @@ use super::request::{Request, Span};
 const NIL: u32 = u32::MAX;
 /// Serials of 12 characters are the rule, 50 the longest the adapter's schema takes (dig-api.md 12); longer ones go to the heap.
 const INLINE: usize = 50;
-/// Emptied chunk buffers kept for the next chunks.
+/// Emptied chunk buffers, and bodies, kept for the next ones: fresh memory costs more than filling it.
 const SPARES: usize = 4;
 
 #[derive(Debug, Clone, Copy)]
@@ -114,6 +114,7 @@ pub struct SerialQueues {
     chunks: Vec<Option<Chunk>>,
     free_chunks: Vec<u32>,
     spares: Vec<Vec<u8>>,
+    spare_bodies: Vec<Vec<u8>>,
     slots: Vec<Slot>,
     free_slots: u32,
     serials: Vec<Serial>,
@@ -311,12 +312,9 @@ impl SerialQueues {
     pub fn pack(&mut self, limits: Limits) -> Option<(Request, Ticket)> {
         let mut at = self.next_ready()?;
         let want = limits.records.min(self.ready_records);
-        let mut body = Vec::with_capacity(
-            limits
-                .bytes
-                .min(self.ready_bytes as usize + want + 1)
-                .max(2),
-        );
+        let mut body = self.spare_bodies.pop().unwrap_or_default();
+        let room = self.ready_bytes as usize + want + 1;
+        body.reserve(limits.bytes.min(room).max(2));
         let mut records: Vec<Span> = Vec::with_capacity(want);
         let mut seqs: Vec<MessageSeq> = Vec::with_capacity(want);
         let mut batches: Vec<u32> = Vec::new();
@@ -410,6 +408,15 @@ impl SerialQueues {
                 let seq = self.slots[serial.head as usize].seq;
                 self.returned.push(Reverse((seq, at)));
             }
+        }
+    }
+
+    /// Takes a finished request's body back for a later one, when nobody else holds it.
+    pub fn recycle(&mut self, body: Bytes) {
+        if self.spare_bodies.len() < SPARES && body.is_unique() {
+            let mut body = Vec::from(body);
+            body.clear();
+            self.spare_bodies.push(body);
         }
     }
 

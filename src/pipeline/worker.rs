@@ -227,7 +227,9 @@ impl Worker {
                 slot = Some(Box::pin(async move { uploader.slot().await }));
             }
             let wake = self.next_wake(due, command);
-            let accepting = running && open && self.outbox.len() + self.letters.len() < LETTERS;
+            let sated = dispatch::sated(self.partition.queues(), limits);
+            let accepting =
+                running && open && !sated && self.outbox.len() + self.letters.len() < LETTERS;
 
             tokio::select! {
                 biased;
@@ -437,6 +439,7 @@ impl Worker {
         // Abandoned: only on a drain, and then its records stay unsettled.
         let Some(verdicts) = verdicts else { return };
         let letters = self.partition.complete(&request, &ticket, &verdicts);
+        self.partition.recycle(request);
         if let Err(error) = self.post(letters, 0) {
             self.fail(error);
         }
