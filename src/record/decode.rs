@@ -1,17 +1,20 @@
 //! Bytes of one message into records.
 //!
-//! A message is copied once, to the end of `Decoded::bytes`, and parsed there; a record that is already in the gateway's shape stays
-//! where it is and is sent as it was written. Everything else is written anew into a buffer of the decoder and moved behind the message.
+//! A plain message (see [`super::flat`]) is read where it is and copied once it is accepted. Any other is copied to the end of
+//! `Decoded::bytes` and parsed there; a record that is already in the gateway's shape stays where it is. Both are sent as they were
+//! written. Everything else is written anew into a buffer of the decoder and moved behind the message.
 //! Unescaping happens in place but only inside strings with a backslash, and an object with a backslash is always written anew;
 //! texts for rejects are taken from the payload itself.
 //!
 //! Outcomes for a whole message: a tombstone and an empty array append nothing; a message that cannot be read appends one reject.
 //! Owns the parse buffers; steady state allocates nothing for accepted records.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use simd_json::{Buffers, INPUT_PADDING, Node, Tape};
 
+use super::flat;
 use super::judge::{Desk, Passed, device_id};
 use super::mapping::Mapping;
 use super::members::{self, Member};
@@ -46,6 +49,8 @@ pub struct Checker {
     /// The buffers of a mapping; none until the first vendor message.
     pub(super) scratch: Option<Box<super::mapping::Scratch>>,
     buffers: Buffers,
+    /// Where the values of a plain message begin.
+    starts: Vec<u32>,
 }
 
 impl Decoder {
@@ -113,6 +118,7 @@ impl Checker {
             work: Work::default(),
             scratch: None,
             buffers,
+            starts: Vec::new(),
         }
     }
 
@@ -125,6 +131,9 @@ impl Checker {
             start <= u32::MAX as usize / 2,
             "a run of messages is cleared before it outgrows 32-bit offsets"
         );
+        if self.plain(payload, devices, now, out) {
+            return;
+        }
         out.bytes.extend_from_slice(payload);
         out.bytes.extend_from_slice(&[b' '; INPUT_PADDING]);
         let mut tape = std::mem::replace(&mut self.tape, Tape(Vec::new())).reset();
@@ -163,6 +172,60 @@ impl Checker {
         out.bytes
             .truncate(if kept { start + payload.len() } else { start });
         self.work.move_written(out);
+    }
+
+    /// Takes a plain message; false, and nothing done, when it is not one.
+    #[inline]
+    fn plain(
+        &mut self,
+        payload: &[u8],
+        devices: &impl SerialOf,
+        now: i64,
+        out: &mut Decoded,
+    ) -> bool {
+        let Ok(text) = std::str::from_utf8(payload) else {
+            return false;
+        };
+        let mut tape = std::mem::replace(&mut self.tape, Tape(Vec::new())).reset();
+        self.starts.clear();
+        let seen = flat::read(text, &mut tape.0, &mut self.starts, &mut self.slots);
+        if let Some(seen) = seen {
+            let text = Text {
+                payload,
+                structural: &self.starts,
+            };
+            let (nodes, start, rules) = (&tape.0[..], out.bytes.len(), &*self.rules);
+            let message = Message {
+                nodes,
+                text,
+                escapes: false,
+                start,
+                rules,
+                devices,
+                now,
+            };
+            let view = View {
+                nodes,
+                slots: &self.slots,
+                seen,
+                text: Some(text),
+            };
+            self.work.desk.begin(false, 0);
+            let checked = self.work.desk.check(rules, view, devices, now);
+            let mut sink = Sink {
+                outcomes: &mut out.outcomes,
+                notes: &mut out.notes,
+            };
+            if self
+                .work
+                .settle(&message, checked, view, 0..payload.len(), None, &mut sink)
+            {
+                out.bytes.extend_from_slice(payload);
+            }
+            self.work.move_written(out);
+        }
+        self.tape = tape.reset();
+        seen.is_some()
     }
 }
 
@@ -257,29 +320,42 @@ impl Work {
             rules.config.unknown_members,
             slots,
         );
-        let begin = text.position(element.at);
-        let end = text.position(scan.next_at - 1) + 1;
+        let record = text.position(element.at)..text.position(scan.next_at - 1) + 1;
         (element.node, element.at) = (scan.next_node, scan.next_at);
+        let rewrite =
+            scan.rewrite || (message.escapes && has_backslash(&text.payload[record.clone()]));
+        self.desk.begin(rewrite, scan.notes);
         let view = View {
             nodes: message.nodes,
             slots,
             seen: scan.seen,
             text: Some(text),
         };
-        let rewrite = scan.rewrite || (message.escapes && has_backslash(&text.payload[begin..end]));
-        self.desk.begin(rewrite, scan.notes);
         let checked = match scan.violation {
             Some(violation) => Err(violation),
             None => self.desk.check(rules, view, message.devices, message.now),
         };
+        self.settle(message, checked, view, record, element.index, sink)
+    }
+
+    /// Appends the outcome of a native record that lies at `record` in the payload; true when it was left where it is.
+    #[inline]
+    fn settle<D: SerialOf>(
+        &mut self,
+        message: &Message<'_, '_, D>,
+        checked: Result<Passed, Violation>,
+        view: View<'_, '_>,
+        record: Range<usize>,
+        index: Option<usize>,
+        sink: &mut Sink<'_>,
+    ) -> bool {
         match (checked, view.node(Member::SerialNo)) {
             (Ok(passed), Some(Node::String(serial))) if !self.desk.rewrite => {
+                let serial_value = view.slots[Member::SerialNo as usize].at as usize;
                 sink.outcomes.push(Outcome::Valid(ValidRecord {
-                    start: place(message.start + begin),
-                    len: place(end - begin),
-                    serial_at: place(
-                        text.position(slots[Member::SerialNo as usize].at as usize) + 1 - begin,
-                    ),
+                    start: place(message.start + record.start),
+                    len: place(record.len()),
+                    serial_at: place(message.text.position(serial_value) + 1 - record.start),
                     serial_len: serial.len() as u8,
                     kind: passed.kind,
                     hash: serial_hash(serial.as_bytes()),
@@ -288,19 +364,16 @@ impl Work {
                 true
             }
             _ => {
-                let original = if element.index.is_some() {
-                    begin..end
+                let original = if index.is_some() {
+                    record
                 } else {
-                    0..text.payload.len()
+                    0..message.text.payload.len()
                 };
                 self.conclude(
-                    rules,
+                    message.rules,
                     checked,
                     view,
-                    Place {
-                        index: element.index,
-                        original,
-                    },
+                    Place { index, original },
                     sink,
                 );
                 false
