@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use simd_json::{Buffers, INPUT_PADDING, Node, Tape};
 
-use super::flat;
+use super::flat::{self, Expected};
 use super::judge::{Desk, Passed, device_id};
 use super::mapping::Mapping;
 use super::members::{self, Member};
@@ -51,6 +51,7 @@ pub struct Checker {
     buffers: Buffers,
     /// Where the values of a plain message begin.
     starts: Vec<u32>,
+    expected: Expected,
 }
 
 impl Decoder {
@@ -119,6 +120,7 @@ impl Checker {
             scratch: None,
             buffers,
             starts: Vec::new(),
+            expected: Expected::default(),
         }
     }
 
@@ -188,7 +190,13 @@ impl Checker {
         };
         let mut tape = std::mem::replace(&mut self.tape, Tape(Vec::new())).reset();
         self.starts.clear();
-        let seen = flat::read(text, &mut tape.0, &mut self.starts, &mut self.slots);
+        let seen = flat::read(
+            text,
+            &mut tape.0,
+            &mut self.starts,
+            &mut self.slots,
+            &mut self.expected,
+        );
         if let Some(seen) = seen {
             let text = Text {
                 payload,

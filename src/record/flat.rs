@@ -7,8 +7,30 @@
 
 use simd_json::{Node, StaticNode};
 
-use super::members;
+use super::members::{self, COUNT, Member};
 use super::view::{Slot, Slots};
+
+/// Which member followed which the last time: producers write theirs in one order, so a name is compared before it is searched.
+#[derive(Debug)]
+pub(super) struct Expected([Member; COUNT + 1]);
+
+impl Default for Expected {
+    fn default() -> Self {
+        Self([Member::Type; COUNT + 1])
+    }
+}
+
+impl Expected {
+    #[inline]
+    fn after(&self, last: Option<Member>) -> Member {
+        self.0[last.map_or(COUNT, |member| member as usize)]
+    }
+
+    #[inline]
+    fn learn(&mut self, last: Option<Member>, next: Member) {
+        self.0[last.map_or(COUNT, |member| member as usize)] = next;
+    }
+}
 
 /// Reads the payload into `nodes` (values only) and `starts` (where each value begins), and fills the slots.
 ///
@@ -19,24 +41,30 @@ pub(super) fn read<'p>(
     nodes: &mut Vec<Node<'p>>,
     starts: &mut Vec<u32>,
     slots: &mut Slots,
+    expected: &mut Expected,
 ) -> Option<u64> {
     let bytes = payload.as_bytes();
     let mut seen = 0;
     let mut at = 1;
+    let mut last = None;
     if *bytes.first()? != b'{' {
         return None;
     }
     loop {
-        if *bytes.get(at)? != b'"' {
-            return None;
-        }
-        let end = quote(bytes, at + 1)?;
-        let member = members::exact(bytes.get(at + 1..end)?)?;
-        if seen & member.bit() != 0 || *bytes.get(end + 1)? != b':' {
+        let rest = bytes.get(at..)?;
+        let guess = expected.after(last);
+        let (member, start) = if rest.starts_with(guess.key().as_bytes()) {
+            (guess, at + guess.key().len())
+        } else {
+            let (member, start) = key(bytes, at)?;
+            expected.learn(last, member);
+            (member, start)
+        };
+        if seen & member.bit() != 0 {
             return None;
         }
         seen |= member.bit();
-        let start = end + 2;
+        last = Some(member);
         let (node, next) = match *bytes.get(start)? {
             b'"' => {
                 let end = quote(bytes, start + 1)?;
@@ -64,29 +92,15 @@ pub(super) fn read<'p>(
     }
 }
 
-const ONES: u64 = 0x0101_0101_0101_0101;
-const HIGHS: u64 = 0x8080_8080_8080_8080;
-
 /// The position of the quote that ends a string without escapes and control characters.
 #[inline]
 fn quote(bytes: &[u8], mut at: usize) -> Option<usize> {
-    loop {
-        let Some(chunk) = bytes.get(at..).and_then(|rest| rest.first_chunk::<8>()) else {
-            break;
-        };
-        let word = u64::from_le_bytes(*chunk);
-        // A high bit for each byte that is a quote, a backslash or a control character; exact up to the lowest such byte.
-        let quotes = word ^ (ONES * u64::from(b'"'));
-        let slashes = word ^ (ONES * u64::from(b'\\'));
-        let stops = ((quotes.wrapping_sub(ONES) & !quotes)
-            | (slashes.wrapping_sub(ONES) & !slashes)
-            | (word.wrapping_sub(ONES * 0x20) & !word))
-            & HIGHS;
-        if stops != 0 {
-            at += (stops.trailing_zeros() / 8) as usize;
+    while let Some(chunk) = bytes.get(at..).and_then(|rest| rest.first_chunk::<WIDTH>()) {
+        if let Some(ahead) = first_stop(chunk) {
+            at += ahead;
             return (bytes[at] == b'"').then_some(at);
         }
-        at += 8;
+        at += WIDTH;
     }
     while let Some(&byte) = bytes.get(at) {
         match byte {
@@ -96,6 +110,35 @@ fn quote(bytes: &[u8], mut at: usize) -> Option<usize> {
         }
     }
     None
+}
+
+/// The member named at this position, and where its value begins.
+#[inline(never)]
+fn key(bytes: &[u8], at: usize) -> Option<(Member, usize)> {
+    if *bytes.get(at)? != b'"' {
+        return None;
+    }
+    let end = quote(bytes, at + 1)?;
+    let member = members::exact(bytes.get(at + 1..end)?)?;
+    (*bytes.get(end + 1)? == b':').then_some((member, end + 2))
+}
+
+/// How many bytes are looked at at once.
+const WIDTH: usize = 8;
+
+/// The first quote, backslash or control character.
+#[inline]
+fn first_stop(chunk: &[u8; WIDTH]) -> Option<usize> {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    let word = u64::from_le_bytes(*chunk);
+    // A high bit for each such byte; exact up to the lowest.
+    let quotes = word ^ (ONES * b'"' as u64);
+    let slashes = word ^ (ONES * b'\\' as u64);
+    let stops = ((quotes.wrapping_sub(ONES) & !quotes)
+        | (slashes.wrapping_sub(ONES) & !slashes)
+        | (word.wrapping_sub(ONES * 0x20) & !word))
+        & (ONES << 7);
+    (stops != 0).then(|| (stops.trailing_zeros() / 8) as usize)
 }
 
 /// The powers of ten that a double holds exactly, as far as needed.
@@ -155,7 +198,6 @@ fn digits(bytes: &[u8], mut at: usize, mut number: u64) -> (u64, usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::members::COUNT;
 
     fn value(text: &str) -> Option<StaticNode> {
         match number(text.as_bytes(), 0)? {
@@ -228,7 +270,15 @@ mod tests {
     fn what_is_not_plain_is_declined() {
         let read = |text: &str| {
             let mut slots = [Slot::default(); COUNT];
-            read(text, &mut Vec::new(), &mut Vec::new(), &mut slots).is_some()
+            let (mut nodes, mut starts) = (Vec::new(), Vec::new());
+            read(
+                text,
+                &mut nodes,
+                &mut starts,
+                &mut slots,
+                &mut Expected::default(),
+            )
+            .is_some()
         };
         assert!(read(
             r#"{"Type":"GpsRecord","Latitude":1,"Longitude":-1.5,"IsGpsValid":true,"IsIgnitionOn":false}"#

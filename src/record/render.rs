@@ -45,9 +45,8 @@ pub(super) fn render(
         let Some(node) = view.node(field.member) else {
             continue;
         };
-        out.extend_from_slice(b",\"");
-        out.extend_from_slice(field.member.name().as_bytes());
-        out.extend_from_slice(b"\":");
+        out.push(b',');
+        out.extend_from_slice(field.member.key().as_bytes());
         match node {
             Node::String(_)
                 if desk.member_rewritten && matches!(field.form, Form::Address | Form::Vin) =>
