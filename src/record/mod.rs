@@ -17,6 +17,7 @@ pub mod rules;
 mod text;
 pub mod validate;
 mod view;
+mod work;
 
 use std::fmt;
 

@@ -39,9 +39,6 @@ pub(super) fn render(
     out.extend_from_slice(serial.as_bytes());
     out.push(b'"');
     for field in rules::fields(kind) {
-        if desk.send & field.member.bit() == 0 {
-            continue;
-        }
         let Some(node) = view.node(field.member) else {
             continue;
         };
