@@ -11,6 +11,8 @@ use dig_ingest::record::{Decoded, Outcome, SerialOf};
 const NOW: i64 = 1_763_700_000_000_000;
 const RUN: usize = 512;
 
+type Make = fn(usize) -> String;
+
 struct Fleet;
 
 impl SerialOf for Fleet {
@@ -49,7 +51,7 @@ fn records(criterion: &mut Criterion) {
     assert_eq!(gps(1).len(), 160);
     let mut group = criterion.benchmark_group("record");
     group.throughput(Throughput::Elements(RUN as u64));
-    let shapes: [(&str, fn(usize) -> String); 4] = [
+    let shapes: [(&str, Make); 4] = [
         ("gps", gps),
         ("status", status),
         ("gps_lower_case", lower_case),

@@ -1,7 +1,8 @@
 //! Bytes of one message into records.
 //!
-//! A message is copied once, to the end of `Decoded::bytes`, and parsed there; a record that is already in the gateway's shape stays
-//! where it is and is sent as it was written. Everything else is written anew into a buffer of the decoder and moved behind the message.
+//! A plain message (see [`super::flat`]) is read where it is and copied once it is accepted. Any other is copied to the end of
+//! `Decoded::bytes` and parsed there; a record that is already in the gateway's shape stays where it is. Both are sent as they were
+//! written. Everything else is written anew into a buffer of the decoder and moved behind the message.
 //! Unescaping happens in place but only inside strings with a backslash, and an object with a backslash is always written anew;
 //! texts for rejects are taken from the payload itself.
 //!
@@ -10,17 +11,14 @@
 
 use std::sync::Arc;
 
-use simd_json::{Buffers, INPUT_PADDING, Node, Tape};
+use simd_json::{Buffers, INPUT_PADDING, Tape};
 
-use super::judge::{Desk, Passed, device_id};
+use super::flat::{self, Expected};
 use super::mapping::Mapping;
-use super::members::{self, Member};
-use super::refuse::{self, Place};
-use super::render::render;
-use super::rules::RuleNo;
 use super::validate::Rules;
-use super::view::{Slot, Slots, Text, View, Violation, scan};
-use super::{Decoded, Outcome, SerialOf, Unknown, ValidRecord, serial_hash};
+use super::view::{Slot, Slots, Text, View};
+use super::work::{Message, Sink, Work, has_backslash};
+use super::{Decoded, SerialOf, members, refuse};
 
 /// The shape of a topic's messages.
 #[derive(Debug, Clone)]
@@ -46,6 +44,9 @@ pub struct Checker {
     /// The buffers of a mapping; none until the first vendor message.
     pub(super) scratch: Option<Box<super::mapping::Scratch>>,
     buffers: Buffers,
+    /// Where the values of a plain message begin.
+    starts: Vec<u32>,
+    expected: Expected,
 }
 
 impl Decoder {
@@ -75,33 +76,6 @@ impl Decoder {
     }
 }
 
-/// Where the outcomes of the message in hand go.
-pub(super) struct Sink<'o> {
-    pub outcomes: &'o mut Vec<Outcome>,
-    pub notes: &'o mut Vec<(&'static str, u64)>,
-}
-
-/// A native message, parsed, and what its records are judged by.
-struct Message<'v, 'a, D> {
-    nodes: &'v [Node<'a>],
-    text: Text<'v>,
-    /// Whether there is a backslash anywhere.
-    escapes: bool,
-    /// Where the message's copy begins in `Decoded::bytes`.
-    start: usize,
-    rules: &'v Rules,
-    devices: &'v D,
-    now: i64,
-}
-
-/// An element of a message: its first node and structural character, and its index when the message is an array.
-#[derive(Debug, Clone, Copy)]
-struct Element {
-    node: usize,
-    at: usize,
-    index: Option<usize>,
-}
-
 impl Checker {
     #[must_use]
     pub fn new(rules: Arc<Rules>) -> Self {
@@ -113,6 +87,8 @@ impl Checker {
             work: Work::default(),
             scratch: None,
             buffers,
+            starts: Vec::new(),
+            expected: Expected::default(),
         }
     }
 
@@ -125,6 +101,9 @@ impl Checker {
             start <= u32::MAX as usize / 2,
             "a run of messages is cleared before it outgrows 32-bit offsets"
         );
+        if self.plain(payload, devices, now, out) {
+            return;
+        }
         out.bytes.extend_from_slice(payload);
         out.bytes.extend_from_slice(&[b' '; INPUT_PADDING]);
         let mut tape = std::mem::replace(&mut self.tape, Tape(Vec::new())).reset();
@@ -164,261 +143,64 @@ impl Checker {
             .truncate(if kept { start + payload.len() } else { start });
         self.work.move_written(out);
     }
-}
 
-/// The records of the message in hand.
-#[derive(Debug, Default)]
-pub(super) struct Work {
-    pub desk: Desk,
-    /// Records written anew.
-    written: Vec<u8>,
-    /// Their places in `Decoded::outcomes`.
-    moved: Vec<usize>,
-}
-
-impl Work {
-    /// Appends the outcomes of a parsed message; true when a record was left where it is.
+    /// Takes a plain message; false, and nothing done, when it is not one.
     #[inline]
-    fn message<D: SerialOf>(
+    fn plain(
         &mut self,
-        message: &Message<'_, '_, D>,
-        slots: &mut Slots,
-        sink: &mut Sink<'_>,
+        payload: &[u8],
+        devices: &impl SerialOf,
+        now: i64,
+        out: &mut Decoded,
     ) -> bool {
-        match message.nodes.first() {
-            Some(Node::Object { .. }) => self.element(
-                message,
-                &mut Element {
-                    node: 0,
-                    at: 0,
-                    index: None,
-                },
-                slots,
-                sink,
-            ),
-            Some(&Node::Array { len, .. }) => self.array(message, len, slots, sink),
-            _ => {
-                let payload = message.text.payload;
-                let value = refuse::excerpt(payload);
-                sink.outcomes.push(refuse::message(
-                    message.rules,
-                    RuleNo::MessageScalar,
-                    value,
-                    payload,
-                ));
-                false
-            }
-        }
-    }
-
-    fn array<D: SerialOf>(
-        &mut self,
-        message: &Message<'_, '_, D>,
-        len: usize,
-        slots: &mut Slots,
-        sink: &mut Sink<'_>,
-    ) -> bool {
-        let mut element = Element {
-            node: 1,
-            at: 1,
-            index: None,
+        let Ok(text) = std::str::from_utf8(payload) else {
+            return false;
         };
-        let mut kept = false;
-        for index in 0..len {
-            element.index = Some(index);
-            match message.nodes.get(element.node) {
-                Some(Node::Object { .. }) => {
-                    kept |= self.element(message, &mut element, slots, sink)
-                }
-                Some(_) => sink.outcomes.push(message.no_object(&mut element)),
-                None => break,
-            }
-            // The comma or closing bracket.
-            element.at += 1;
-        }
-        kept
-    }
-
-    /// Checks an object and appends its outcome; true when it was left where it is. Moves `element` behind the object.
-    #[inline]
-    fn element<D: SerialOf>(
-        &mut self,
-        message: &Message<'_, '_, D>,
-        element: &mut Element,
-        slots: &mut Slots,
-        sink: &mut Sink<'_>,
-    ) -> bool {
-        let (text, rules) = (message.text, message.rules);
-        let scan = scan(
-            message.nodes,
+        let mut tape = std::mem::replace(&mut self.tape, Tape(Vec::new())).reset();
+        self.starts.clear();
+        let seen = flat::read(
             text,
-            element.node,
-            element.at,
-            rules.config.unknown_members,
-            slots,
+            &mut tape.0,
+            &mut self.starts,
+            &mut self.slots,
+            &mut self.expected,
         );
-        let begin = text.position(element.at);
-        let end = text.position(scan.next_at - 1) + 1;
-        (element.node, element.at) = (scan.next_node, scan.next_at);
-        let view = View {
-            nodes: message.nodes,
-            slots,
-            seen: scan.seen,
-            text: Some(text),
-        };
-        let rewrite = scan.rewrite || (message.escapes && has_backslash(&text.payload[begin..end]));
-        self.desk.begin(rewrite, scan.notes);
-        let checked = match scan.violation {
-            Some(violation) => Err(violation),
-            None => self.desk.check(rules, view, message.devices, message.now),
-        };
-        match (checked, view.node(Member::SerialNo)) {
-            (Ok(passed), Some(Node::String(serial))) if !self.desk.rewrite => {
-                sink.outcomes.push(Outcome::Valid(ValidRecord {
-                    start: place(message.start + begin),
-                    len: place(end - begin),
-                    serial_at: place(
-                        text.position(slots[Member::SerialNo as usize].at as usize) + 1 - begin,
-                    ),
-                    serial_len: serial.len() as u8,
-                    kind: passed.kind,
-                    hash: serial_hash(serial.as_bytes()),
-                }));
-                self.count_notes(sink);
-                true
+        if let Some(seen) = seen {
+            let text = Text {
+                payload,
+                structural: &self.starts,
+            };
+            let (nodes, start, rules) = (&tape.0[..], out.bytes.len(), &*self.rules);
+            let message = Message {
+                nodes,
+                text,
+                escapes: false,
+                start,
+                rules,
+                devices,
+                now,
+            };
+            let view = View {
+                nodes,
+                slots: &self.slots,
+                seen,
+                text: Some(text),
+            };
+            self.work.desk.begin(false, 0);
+            let checked = self.work.desk.check(rules, view, devices, now);
+            let mut sink = Sink {
+                outcomes: &mut out.outcomes,
+                notes: &mut out.notes,
+            };
+            if self
+                .work
+                .settle(&message, checked, view, 0..payload.len(), None, &mut sink)
+            {
+                out.bytes.extend_from_slice(payload);
             }
-            _ => {
-                let original = if element.index.is_some() {
-                    begin..end
-                } else {
-                    0..text.payload.len()
-                };
-                self.conclude(
-                    rules,
-                    checked,
-                    view,
-                    Place {
-                        index: element.index,
-                        original,
-                    },
-                    sink,
-                );
-                false
-            }
+            self.work.move_written(out);
         }
+        self.tape = tape.reset();
+        seen.is_some()
     }
-
-    /// Appends the outcome of a record that is not left where it is: written anew, of an unknown device, or rejected.
-    pub(super) fn conclude(
-        &mut self,
-        rules: &Rules,
-        checked: Result<Passed, Violation>,
-        view: View<'_, '_>,
-        at: Place,
-        sink: &mut Sink<'_>,
-    ) {
-        let outcome = match checked {
-            Err(violation) => refuse::record(rules, violation, view, at),
-            Ok(Passed {
-                unknown_device: true,
-                ..
-            }) => {
-                self.count_notes(sink);
-                let device_id = device_id(view).unwrap_or_default().to_owned();
-                Outcome::Unknown(Box::new(Unknown {
-                    device_id,
-                    original: at.original,
-                }))
-            }
-            Ok(Passed { kind, .. }) => {
-                self.count_notes(sink);
-                let start = self.written.len();
-                let serial = render(kind, view, &self.desk, &mut self.written);
-                self.moved.push(sink.outcomes.len());
-                let text = &self.written[start + serial.start..start + serial.end];
-                Outcome::Valid(ValidRecord {
-                    start: place(start),
-                    len: place(self.written.len() - start),
-                    serial_at: place(serial.start),
-                    serial_len: serial.len() as u8,
-                    kind,
-                    hash: serial_hash(text),
-                })
-            }
-        };
-        sink.outcomes.push(outcome);
-    }
-
-    /// Puts the records that were written anew at the end of `out.bytes`.
-    #[inline]
-    pub(super) fn move_written(&mut self, out: &mut Decoded) {
-        if self.moved.is_empty() {
-            return;
-        }
-        let base = place(out.bytes.len());
-        out.bytes.extend_from_slice(&self.written);
-        for at in self.moved.drain(..) {
-            if let Some(Outcome::Valid(record)) = out.outcomes.get_mut(at) {
-                record.start += base;
-            }
-        }
-        self.written.clear();
-    }
-
-    #[inline]
-    fn count_notes(&self, sink: &mut Sink<'_>) {
-        if self.desk.notes != 0 {
-            self.desk.count(sink.notes);
-        }
-    }
-}
-
-impl<D> Message<'_, '_, D> {
-    /// The reject of an element that is no object. Moves `element` behind it.
-    #[cold]
-    fn no_object(&self, element: &mut Element) -> Outcome {
-        let begin = self.text.position(element.at);
-        let mut slots = [Slot::default(); members::COUNT];
-        slots[0] = Slot {
-            node: element.node as u32,
-            at: element.at as u32,
-        };
-        let view = View {
-            nodes: self.nodes,
-            slots: &slots,
-            seen: 0,
-            text: Some(self.text),
-        };
-        let value = view.shown(slots[0]);
-        match self.nodes.get(element.node) {
-            Some(Node::Array { count, .. }) => {
-                element.node += count + 1;
-                element.at = self.text.after_nested(element.at);
-            }
-            _ => {
-                element.node += 1;
-                element.at += 1;
-            }
-        }
-        let separator = self.text.position(element.at);
-        let original = &self.text.payload[begin..separator];
-        let place = Place {
-            index: element.index,
-            original: begin..begin + original.trim_ascii_end().len(),
-        };
-        refuse::element(self.rules, value, place)
-    }
-}
-
-/// An offset within a run of messages; `Checker::native` keeps these within 32 bits.
-#[inline]
-fn place(offset: usize) -> u32 {
-    offset as u32
-}
-
-/// Whether there is a backslash. Written as a fold so that it is vectorised.
-#[inline]
-fn has_backslash(text: &[u8]) -> bool {
-    text.iter()
-        .fold(false, |found, &byte| found | (byte == b'\\'))
 }

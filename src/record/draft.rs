@@ -14,13 +14,14 @@ use std::ops::Range;
 
 use simd_json::{Node, StaticNode, Tape};
 
-use super::decode::{Checker, Sink};
+use super::decode::Checker;
 use super::judge::Desk;
 use super::members::Member;
 use super::refuse::{self, Place};
 use super::rules::RuleNo;
 use super::validate::Rules;
 use super::view::{Slot, Subject, View, Violation};
+use super::work::Sink;
 use super::{Decoded, RecordType, SerialOf, datetime};
 
 /// A member's value in a draft.
@@ -179,6 +180,134 @@ impl Desk {
                 super::note(notes, rule.id());
             }
             left &= left - 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::record::Outcome;
+
+    const NOW: i64 = 1_763_700_000_000_000;
+    const AT: i64 = 1_763_632_800_123_456;
+
+    struct Fleet;
+
+    impl SerialOf for Fleet {
+        fn serial_of(&self, device_id: &str) -> Option<&str> {
+            (device_id == "352093081452251").then_some("cx0b-2133-8d8d")
+        }
+    }
+
+    /// The written record, or the broken rule and its field, or the unknown device id.
+    fn push(
+        whose: Whose<'_>,
+        datetime_us: i64,
+        kind: RecordType,
+        members: &[(Member, Value<'_>)],
+    ) -> String {
+        let mut out = Decoded::default();
+        let mut checker = Checker::new(Arc::default());
+        let draft = Draft {
+            kind,
+            whose,
+            datetime_us,
+            members,
+            index: Some(2),
+            original: 0..9,
+        };
+        checker.push(&draft, &Fleet, NOW, &mut out);
+        let [outcome] = &out.outcomes[..] else {
+            panic!("{:?}", out.outcomes)
+        };
+        match outcome {
+            Outcome::Valid(record) => {
+                assert_eq!(record.serial(&out.bytes), b"CX0B21338D8D");
+                String::from_utf8(record.bytes(&out.bytes).to_vec()).unwrap()
+            }
+            Outcome::Unknown(unknown) => {
+                format!("unknown {} {:?}", unknown.device_id, unknown.original)
+            }
+            Outcome::Reject(reject) => {
+                format!("{} {} = {}", reject.rule, reject.field, reject.value)
+            }
+        }
+    }
+
+    #[test]
+    fn drafts_become_records_by_the_same_rules() {
+        use Member::{Latitude, Longitude, Speed, VehicleIdentificationNumber, X, Y, Z};
+        let device = Whose::Device("352093081452251");
+        let place = [
+            (Longitude, Value::Float(-79.6877)),
+            (Latitude, Value::Int(43)),
+            (Speed, Value::Null),
+        ];
+        assert_eq!(
+            push(device, AT, RecordType::Gps, &place),
+            r#"{"Type":"GpsRecord","DateTime":"2025-11-20T10:00:00.123456Z","SerialNo":"CX0B21338D8D","Latitude":43,"Longitude":-79.6877}"#
+        );
+        assert_eq!(
+            push(Whose::Device("7"), AT, RecordType::Gps, &place),
+            "unknown 7 0..9"
+        );
+        let vin = [(VehicleIdentificationNumber, Value::Text("a\"b"))];
+        assert_eq!(
+            push(Whose::Serial(" cx0b21338d8d"), AT, RecordType::Vin, &vin),
+            r#"{"Type":"VinRecord","DateTime":"2025-11-20T10:00:00.123456Z","SerialNo":"CX0B21338D8D","VehicleIdentificationNumber":"A\"B"}"#
+        );
+        for (kind, at, members, expected) in [
+            (
+                RecordType::Gps,
+                i64::MAX,
+                &place[..],
+                "record.datetime.form [2].DateTime = 9999-12-31T23:59:59.999999Z",
+            ),
+            (
+                RecordType::Gps,
+                AT,
+                &place[1..2],
+                "record.member.missing [2].Longitude = ",
+            ),
+            (
+                RecordType::Gps,
+                AT,
+                &[place[0], place[0]],
+                "record.member.duplicate [2].Longitude = -79.6877",
+            ),
+            (
+                RecordType::Gps,
+                AT,
+                &[place[0], (Latitude, Value::Float(f64::NAN))],
+                "record.member.float32 [2].Latitude = NaN",
+            ),
+            (
+                RecordType::Vin,
+                AT,
+                &[vin[0], (X, Value::Int(1))],
+                "record.member.unknown [2].X = 1",
+            ),
+            (
+                RecordType::Vin,
+                AT,
+                &[(VehicleIdentificationNumber, Value::Bool(true))],
+                "record.member.json [2].VehicleIdentificationNumber = true",
+            ),
+            (
+                RecordType::Acceleration,
+                AT,
+                &[
+                    (X, Value::Int(1)),
+                    (Y, Value::Float(1.0)),
+                    (Z, Value::Int(1)),
+                ],
+                "record.member.json [2].Y = 1",
+            ),
+        ] {
+            assert_eq!(push(device, at, kind, members), expected);
         }
     }
 }

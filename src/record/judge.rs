@@ -37,8 +37,6 @@ pub(super) struct Desk {
     /// The normalised Bluetooth address or VIN.
     pub member_text: String,
     pub member_rewritten: bool,
-    /// The members to be sent.
-    pub send: u64,
 }
 
 const MEMBERS_OF: [u64; 12] = {
@@ -105,7 +103,6 @@ impl Desk {
         now: i64,
     ) -> Checked<Passed> {
         let kind = self.kind(view)?;
-        self.send = view.seen;
         if view.seen & !MEMBERS_OF[kind as usize] != 0 {
             self.foreign(rules, view, kind)?;
         }
@@ -161,7 +158,6 @@ impl Desk {
         let foreign = view.seen & !MEMBERS_OF[kind as usize];
         match rules.config.unknown_members {
             UnknownMembers::Drop => {
-                self.send &= MEMBERS_OF[kind as usize];
                 self.normalised(RuleNo::MemberDropped);
                 Ok(())
             }

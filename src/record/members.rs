@@ -56,62 +56,71 @@ use Member as M;
 /// How many members there are.
 pub const COUNT: usize = 40;
 
-/// Every member with its exact name, in [`Member`] order.
-const NAMES: [(Member, &str); COUNT] = [
-    (M::Type, "Type"),
-    (M::DateTime, "DateTime"),
-    (M::SerialNo, "SerialNo"),
-    (M::DeviceId, "DeviceId"),
-    (M::Latitude, "Latitude"),
-    (M::Longitude, "Longitude"),
-    (M::Speed, "Speed"),
-    (M::IsGpsValid, "IsGpsValid"),
-    (M::IsIgnitionOn, "IsIgnitionOn"),
-    (M::IsAuxiliary1On, "IsAuxiliary1On"),
-    (M::IsAuxiliary2On, "IsAuxiliary2On"),
-    (M::IsAuxiliary3On, "IsAuxiliary3On"),
-    (M::IsAuxiliary4On, "IsAuxiliary4On"),
-    (M::IsAuxiliary5On, "IsAuxiliary5On"),
-    (M::IsAuxiliary6On, "IsAuxiliary6On"),
-    (M::IsAuxiliary7On, "IsAuxiliary7On"),
-    (M::IsAuxiliary8On, "IsAuxiliary8On"),
-    (M::X, "X"),
-    (M::Y, "Y"),
-    (M::Z, "Z"),
-    (M::Code, "Code"),
-    (M::Value, "Value"),
-    (M::MessageId, "MessageId"),
-    (M::ParameterId, "ParameterId"),
-    (M::SubsystemId, "SubsystemId"),
-    (M::SuspectParameterNumber, "SuspectParameterNumber"),
-    (M::FailureModeIdentifier, "FailureModeIdentifier"),
-    (M::OccurrenceCount, "OccurrenceCount"),
-    (M::SourceAddress, "SourceAddress"),
-    (M::MalfunctionLamp, "MalfunctionLamp"),
-    (M::RedStopLamp, "RedStopLamp"),
-    (M::AmberWarningLamp, "AmberWarningLamp"),
-    (M::ProtectWarningLamp, "ProtectWarningLamp"),
-    (M::FaultStateActive, "FaultStateActive"),
-    (M::KeyType, "KeyType"),
-    (M::DriverId, "DriverId"),
-    (M::Address, "Address"),
-    (M::Data, "Data"),
-    (M::DataType, "DataType"),
-    (
-        M::VehicleIdentificationNumber,
-        "VehicleIdentificationNumber",
-    ),
-];
+macro_rules! names {
+    ($($member:ident)*) => {
+        /// Every member with its exact name, and the name as it stands before a value; in [`Member`] order.
+        const NAMES: [(Member, &str, &str); COUNT] =
+            [$((M::$member, stringify!($member), concat!("\"", stringify!($member), "\":"))),*];
+    };
+}
+
+names! {
+    Type
+    DateTime
+    SerialNo
+    DeviceId
+    Latitude
+    Longitude
+    Speed
+    IsGpsValid
+    IsIgnitionOn
+    IsAuxiliary1On
+    IsAuxiliary2On
+    IsAuxiliary3On
+    IsAuxiliary4On
+    IsAuxiliary5On
+    IsAuxiliary6On
+    IsAuxiliary7On
+    IsAuxiliary8On
+    X
+    Y
+    Z
+    Code
+    Value
+    MessageId
+    ParameterId
+    SubsystemId
+    SuspectParameterNumber
+    FailureModeIdentifier
+    OccurrenceCount
+    SourceAddress
+    MalfunctionLamp
+    RedStopLamp
+    AmberWarningLamp
+    ProtectWarningLamp
+    FaultStateActive
+    KeyType
+    DriverId
+    Address
+    Data
+    DataType
+    VehicleIdentificationNumber
+}
 
 impl Member {
     pub fn all() -> impl Iterator<Item = Self> {
-        NAMES.iter().map(|&(member, _)| member)
+        NAMES.iter().map(|&(member, ..)| member)
     }
 
     /// The exact name, PascalCase.
     #[must_use]
     pub const fn name(self) -> &'static str {
         NAMES[self as usize].1
+    }
+
+    /// The name as it stands before a value: quoted, with a colon.
+    pub(super) const fn key(self) -> &'static str {
+        NAMES[self as usize].2
     }
 
     /// The member as a bit of a set.
@@ -123,7 +132,7 @@ impl Member {
     /// The member with this number, if there is one.
     #[must_use]
     pub fn from_number(number: usize) -> Option<Self> {
-        NAMES.get(number).map(|&(member, _)| member)
+        NAMES.get(number).map(|&(member, ..)| member)
     }
 
     /// Finds a member by its name, any ASCII case; for settings and mapping files.
@@ -173,8 +182,8 @@ pub(super) fn exact(name: &[u8]) -> Option<Member> {
 pub(super) fn any_case(name: &[u8]) -> Option<Member> {
     NAMES
         .iter()
-        .find(|(_, known)| known.as_bytes().eq_ignore_ascii_case(name))
-        .map(|&(member, _)| member)
+        .find(|(_, known, _)| known.as_bytes().eq_ignore_ascii_case(name))
+        .map(|&(member, ..)| member)
 }
 
 /// The record type of exactly this name.

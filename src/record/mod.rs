@@ -7,6 +7,7 @@ pub mod datetime;
 pub mod decode;
 pub mod diagnostics;
 pub mod draft;
+mod flat;
 mod judge;
 pub mod mapping;
 pub mod members;
@@ -16,6 +17,7 @@ pub mod rules;
 mod text;
 pub mod validate;
 mod view;
+mod work;
 
 use std::fmt;
 

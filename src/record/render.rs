@@ -39,15 +39,11 @@ pub(super) fn render(
     out.extend_from_slice(serial.as_bytes());
     out.push(b'"');
     for field in rules::fields(kind) {
-        if desk.send & field.member.bit() == 0 {
-            continue;
-        }
         let Some(node) = view.node(field.member) else {
             continue;
         };
-        out.extend_from_slice(b",\"");
-        out.extend_from_slice(field.member.name().as_bytes());
-        out.extend_from_slice(b"\":");
+        out.push(b',');
+        out.extend_from_slice(field.member.key().as_bytes());
         match node {
             Node::String(_)
                 if desk.member_rewritten && matches!(field.form, Form::Address | Form::Vin) =>

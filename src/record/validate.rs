@@ -42,7 +42,7 @@ pub enum UnknownMembers {
 pub struct Config {
     /// A larger message is rejected unparsed. Bytes.
     pub max_message_bytes: u32,
-    /// How deep objects and arrays of a message may be nested.
+    /// How deep objects and arrays of a message may be nested; at least 1.
     pub max_depth: u16,
     /// Members that the record's type does not have: `"reject"` or `"drop"`.
     pub unknown_members: UnknownMembers,
@@ -351,7 +351,7 @@ impl Rules {
     /// The deepest nesting a message may have.
     #[must_use]
     pub fn max_depth(&self) -> usize {
-        usize::from(self.config.max_depth)
+        usize::from(self.config.max_depth.max(1))
     }
 
     /// Whether the settings let this code of a StatusRecord pass.

@@ -87,9 +87,14 @@ fn agree(payload: &[u8]) {
     let expected = oracle::judge(payload, &|id| Fleet.serial_of(id).map(str::to_owned), NOW);
     // Twice in one run with one decoder, so that nothing left over from another message may matter.
     REUSED.with_borrow_mut(|(decoder, out)| {
+        // With white space around it no message is plain, so both ways of reading are taken.
+        let spaced = [b" ", payload, b"\n"].concat();
+        out.clear();
+        decoder.decode(Some(&spaced), &Fleet, NOW, out);
+        let text = String::from_utf8_lossy(payload);
+        assert_eq!(opinion(&spaced, out), expected, "spaced: {text}");
         out.clear();
         decoder.decode(Some(payload), &Fleet, NOW, out);
-        let text = String::from_utf8_lossy(payload);
         assert_eq!(opinion(payload, out), expected, "{text}");
         let first = out.outcomes.len();
         decoder.decode(Some(payload), &Fleet, NOW, out);

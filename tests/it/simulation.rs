@@ -73,13 +73,19 @@ struct Gateway {
 impl Gateway {
     /// Takes a body as a whole; S1 is judged by first arrivals.
     fn take(&mut self, body: &[u8]) {
-        for sent in serde_json::from_slice::<Vec<Sent>>(body).expect("a body is always valid JSON") {
+        for sent in serde_json::from_slice::<Vec<Sent>>(body).expect("a body is always valid JSON")
+        {
             if !self.accepted.insert(sent.value) {
                 self.repeats += 1;
                 continue;
             }
             if let Some(&newest) = self.newest.get(&sent.serial) {
-                assert!(newest < sent.value, "S1: {} of {} after {newest}", sent.value, sent.serial);
+                assert!(
+                    newest < sent.value,
+                    "S1: {} of {} after {newest}",
+                    sent.value,
+                    sent.serial
+                );
             }
             self.newest.insert(sent.serial, sent.value);
         }
@@ -140,10 +146,17 @@ impl World {
                         record(serial, number, if rng.random_bool(0.05) { 200 } else { 5 })
                     })
                     .collect();
-                let text = if kind < 5 { format!("[{}]", texts.join(",")) } else { texts.concat() };
+                let text = if kind < 5 {
+                    format!("[{}]", texts.join(","))
+                } else {
+                    texts.concat()
+                };
                 (Some(text.into_bytes()), numbers)
             });
-            logs.push(Log { messages: messages.collect(), committed: 0 });
+            logs.push(Log {
+                messages: messages.collect(),
+                committed: 0,
+            });
         }
         Self {
             rng,
@@ -196,9 +209,14 @@ impl World {
     }
 
     fn read(&mut self, p: usize) {
-        let Some(owner) = &mut self.owners[p] else { return };
+        let Some(owner) = &mut self.owners[p] else {
+            return;
+        };
         let log = &self.logs[p];
-        let most = self.rng.random_range(1..8).min(log.messages.len() - owner.position);
+        let most = self
+            .rng
+            .random_range(1..8)
+            .min(log.messages.len() - owner.position);
         let reserve = most as u64 * 300;
         if most == 0 {
             return;
@@ -206,51 +224,92 @@ impl World {
         let (own, all) = (owner.permits.used(), self.permits.used());
         let Some(mut permit) = owner.permits.reserve(reserve) else {
             // M1: whoever is refused flushes what it has; with nothing queued and nothing on its way a refusal would be a deadlock.
-            assert!(own + reserve > PARTITION_BYTES || all + reserve > TOTAL_BYTES, "M1: refused with room");
+            assert!(
+                own + reserve > PARTITION_BYTES || all + reserve > TOTAL_BYTES,
+                "M1: refused with room"
+            );
             return;
         };
         assert!(own == 0 || own + reserve <= PARTITION_BYTES, "M1");
         let messages = &log.messages[owner.position..owner.position + most];
-        permit.charge(messages.iter().map(|(payload, _)| payload.as_ref().map_or(0, Vec::len) as u64).sum());
+        permit.charge(
+            messages
+                .iter()
+                .map(|(payload, _)| payload.as_ref().map_or(0, Vec::len) as u64)
+                .sum(),
+        );
         let mut counts = Vec::new();
         for (payload, numbers) in messages {
             let before = owner.decoded.outcomes.len();
-            owner.decoder.decode(payload.as_deref(), &(), NOW_US, &mut owner.decoded);
+            owner
+                .decoder
+                .decode(payload.as_deref(), &(), NOW_US, &mut owner.decoded);
             counts.push((owner.decoded.outcomes.len() - before) as u32);
-            assert_eq!(counts.last().copied(), Some(numbers.len() as u32), "every record has one outcome");
+            assert_eq!(
+                counts.last().copied(),
+                Some(numbers.len() as u32),
+                "every record has one outcome"
+            );
         }
-        let reads = messages.iter().zip(&counts).enumerate().map(|(i, ((payload, _), &records))| Read {
-            offset: (owner.position + i) as i64,
-            timestamp_ms: None,
-            key: None,
-            payload: payload.as_deref(),
-            records,
-        });
-        let letters = owner.partition.admit(reads, &mut owner.decoded, Some(permit), &Snapshot::default(), self.now);
+        let reads =
+            messages
+                .iter()
+                .zip(&counts)
+                .enumerate()
+                .map(|(i, ((payload, _), &records))| Read {
+                    offset: (owner.position + i) as i64,
+                    timestamp_ms: None,
+                    key: None,
+                    payload: payload.as_deref(),
+                    records,
+                });
+        let letters = owner.partition.admit(
+            reads,
+            &mut owner.decoded,
+            Some(permit),
+            &Snapshot::default(),
+            self.now,
+        );
         owner.letters.extend(letters);
         owner.position += most;
     }
 
     fn pack(&mut self, p: usize) {
-        let Some(owner) = &mut self.owners[p] else { return };
-        let limits = Limits { records: self.rng.random_range(1..25), bytes: self.rng.random_range(100..4_000) };
+        let Some(owner) = &mut self.owners[p] else {
+            return;
+        };
+        let limits = Limits {
+            records: self.rng.random_range(1..25),
+            bytes: self.rng.random_range(100..4_000),
+        };
         let ready = owner.partition.queues().ready_records();
         let Some((request, ticket)) = owner.partition.pack(limits) else {
             assert_eq!(ready, 0, "what is ready can be packed");
             return;
         };
-        let sent: Vec<Sent> = serde_json::from_slice(&request.body).expect("a body is always valid JSON");
+        let sent: Vec<Sent> =
+            serde_json::from_slice(&request.body).expect("a body is always valid JSON");
         assert_eq!(sent.len(), request.records.len());
         let serials: HashSet<String> = sent.into_iter().map(|sent| sent.serial).collect();
         for flight in &owner.flights {
-            assert!(flight.serials.is_disjoint(&serials), "S2: a serial is in two requests in flight");
+            assert!(
+                flight.serials.is_disjoint(&serials),
+                "S2: a serial is in two requests in flight"
+            );
         }
-        owner.flights.push(Flight { split: Split::new(request.clone()), request, ticket, serials });
+        owner.flights.push(Flight {
+            split: Split::new(request.clone()),
+            request,
+            ticket,
+            serials,
+        });
     }
 
     /// One attempt of one request in flight, with whatever the gateway makes of it.
     fn answer(&mut self, p: usize) {
-        let Some(owner) = &mut self.owners[p] else { return };
+        let Some(owner) = &mut self.owners[p] else {
+            return;
+        };
         if owner.flights.is_empty() {
             return;
         }
@@ -258,7 +317,11 @@ impl World {
         let flight = &mut owner.flights[at];
         if let Some(part) = flight.split.next(5_000, usize::MAX) {
             let body = flight.split.body(&part);
-            let dice = if self.faults { self.rng.random_range(0..10) } else { 9 };
+            let dice = if self.faults {
+                self.rng.random_range(0..10)
+            } else {
+                9
+            };
             match dice {
                 0 | 1 => {}
                 _ if body.len() > self.byte_limit => {
@@ -275,30 +338,44 @@ impl World {
         if flight.split.next(5_000, usize::MAX).is_none() {
             let flight = owner.flights.swap_remove(at);
             let verdicts = flight.split.finish();
-            let letters = owner.partition.complete(&flight.request, &flight.ticket, &verdicts);
+            let letters = owner
+                .partition
+                .complete(&flight.request, &flight.ticket, &verdicts);
             owner.letters.extend(letters);
         }
     }
 
     /// The broker confirms, refuses or silently writes the oldest letter.
     fn letter(&mut self, p: usize) {
-        let Some(owner) = &mut self.owners[p] else { return };
-        let Some(letter) = owner.letters.pop_front() else { return };
-        let dice = if self.faults { self.rng.random_range(0..10) } else { 9 };
+        let Some(owner) = &mut self.owners[p] else {
+            return;
+        };
+        let Some(letter) = owner.letters.pop_front() else {
+            return;
+        };
+        let dice = if self.faults {
+            self.rng.random_range(0..10)
+        } else {
+            9
+        };
         if dice > 0 {
             for sent in one_or_many(&letter.value) {
                 self.lettered.insert(sent.value);
             }
         }
         if dice > 1 {
-            owner.partition.letter_written(letter.destination, letter.seq);
+            owner
+                .partition
+                .letter_written(letter.destination, letter.seq);
         } else {
             owner.letters.push_front(letter);
         }
     }
 
     fn store(&mut self, p: usize) {
-        let Some(owner) = &mut self.owners[p] else { return };
+        let Some(owner) = &mut self.owners[p] else {
+            return;
+        };
         if let Some(watermark) = owner.partition.watermark() {
             assert!(watermark >= owner.stored, "O1: the watermark went down");
             owner.stored = watermark;
@@ -310,7 +387,16 @@ impl World {
     fn revoke(&mut self, p: usize) {
         if let Some(owner) = &mut self.owners[p] {
             owner.partition.revoke();
-            assert!(owner.partition.pack(Limits { records: 10, bytes: 1_000 }).is_none(), "O3");
+            assert!(
+                owner
+                    .partition
+                    .pack(Limits {
+                        records: 10,
+                        bytes: 1_000
+                    })
+                    .is_none(),
+                "O3"
+            );
         }
         for _ in 0..self.rng.random_range(0..20) {
             self.answer(p);
@@ -322,7 +408,9 @@ impl World {
 
     /// The owner is gone; parts it had on the wire may arrive later.
     fn kill(&mut self, p: usize) {
-        let Some(owner) = self.owners[p].take() else { return };
+        let Some(owner) = self.owners[p].take() else {
+            return;
+        };
         for flight in &owner.flights {
             if let Some(part) = flight.split.next(5_000, usize::MAX)
                 && self.rng.random_bool(0.5)
@@ -356,7 +444,11 @@ impl World {
         }
         if let Some(owner) = &self.owners[p] {
             let account = owner.partition.account();
-            let in_flight: usize = owner.flights.iter().map(|flight| flight.request.records.len()).sum();
+            let in_flight: usize = owner
+                .flights
+                .iter()
+                .map(|flight| flight.request.records.len())
+                .sum();
             let known = owner.partition.queues().queued() + in_flight + owner.letters.len();
             assert_eq!(account.in_hand(), known as u64, "O2");
             assert_eq!(owner.partition.requests(), owner.flights.len());
@@ -364,7 +456,9 @@ impl World {
     }
 
     fn done(&self) -> bool {
-        self.logs.iter().all(|log| log.committed == log.messages.len() as i64)
+        self.logs
+            .iter()
+            .all(|log| log.committed == log.messages.len() as i64)
     }
 }
 
@@ -397,13 +491,22 @@ fn live_through(seed: u64) -> u64 {
     while !world.done() {
         world.step();
         steps += 1;
-        assert!(steps < 50_000, "the world does not come to rest once the faults end");
+        assert!(
+            steps < 50_000,
+            "the world does not come to rest once the faults end"
+        );
     }
     for log in &world.logs {
         for number in log.messages.iter().flat_map(|(_, numbers)| numbers) {
-            let (accepted, lettered) = (world.gateway.accepted.contains(number), world.lettered.contains(number));
+            let (accepted, lettered) = (
+                world.gateway.accepted.contains(number),
+                world.lettered.contains(number),
+            );
             assert!(accepted || lettered, "lost: {number}");
-            assert!(!(accepted && lettered), "{number} was accepted and dead-lettered");
+            assert!(
+                !(accepted && lettered),
+                "{number} was accepted and dead-lettered"
+            );
         }
     }
     world.owners.clear();
@@ -413,12 +516,19 @@ fn live_through(seed: u64) -> u64 {
 
 #[test]
 fn the_core_keeps_its_invariants_under_any_seed() {
-    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    let number = |name: &str| {
+        std::env::var(name)
+            .ok()
+            .and_then(|text| text.parse::<u64>().ok())
+    };
     if let Some(seed) = number("DIG_SIMULATION_SEED") {
         live_through(seed);
         return;
     }
     let seeds = number("DIG_SIMULATION_SEEDS").unwrap_or(4_000);
     let repeats: u64 = (0..seeds).map(live_through).sum();
-    assert!(repeats > 0, "the faults never made a record arrive twice: they are not faults");
+    assert!(
+        repeats > 0,
+        "the faults never made a record arrive twice: they are not faults"
+    );
 }

@@ -53,7 +53,9 @@ fn a_sleeper_that_wakes_up_disturbs_nobody() {
     world.instances[0].signal("STOP");
     load.succeeded();
     // Only the other one can do this, and only once the group has given it everything.
-    world.until("the other instance has taken over", |world| world.lag() == 0);
+    world.until("the other instance has taken over", |world| {
+        world.lag() == 0
+    });
     let before = world
         .broker
         .committed(&world.group, &world.topic, PARTITIONS);

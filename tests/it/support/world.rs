@@ -245,7 +245,10 @@ impl<'b> World<'b> {
     /// Waits until the gateway has accepted so many more records than now.
     pub fn accepts(&mut self, more: u64) {
         let goal = self.accepted() + more;
-        self.until(&format!("the gateway has accepted {goal} records"), |world| world.accepted() >= goal);
+        self.until(
+            &format!("the gateway has accepted {goal} records"),
+            |world| world.accepted() >= goal,
+        );
     }
 
     /// Messages whose offsets are not committed yet.
