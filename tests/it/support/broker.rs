@@ -222,9 +222,13 @@ impl Broker {
         (0..partitions).map(offset).collect()
     }
 
-    /// Everything on a topic.
-    pub fn read(&self, topic: &str, partitions: i32) -> Vec<Letter> {
+    /// Everything on a topic, partition by partition.
+    pub fn read(&self, topic: &str) -> Vec<Letter> {
         let asker = self.asker("reader");
+        let partitions = wait_for("the topic's partitions", || {
+            let metadata = asker.fetch_metadata(Some(topic), ASK).ok()?;
+            i32::try_from(metadata.topics().first()?.partitions().len()).ok().filter(|count| *count > 0)
+        });
         let ends = self.ends(topic, partitions);
         let mut from = TopicPartitionList::new();
         for partition in 0..partitions {

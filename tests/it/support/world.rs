@@ -270,7 +270,7 @@ impl<'b> World<'b> {
 
     /// Letters on the dead-letter topic.
     pub fn letters(&self) -> Vec<super::broker::Letter> {
-        self.broker.read(&self.dead_topic, 1)
+        self.broker.read(&self.dead_topic)
     }
 
     /// Drains, lets every instance leave in order, and judges: nothing lost, reordered or made up, and duplicates within
