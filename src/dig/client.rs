@@ -103,7 +103,10 @@ impl Client {
             .connect_timeout(Duration::from_secs(config.connect_timeout_s))
             .pool_idle_timeout(Duration::from_secs(config.pool_idle_s))
             .pool_max_idle_per_host(config.pool_size);
-        if let Some(path) = &config.ca_file {
+        if base.scheme() == "http" {
+            // No TLS, so a machine without system certificates is no obstacle.
+            builder = builder.tls_certs_only([]);
+        } else if let Some(path) = &config.ca_file {
             let pem = std::fs::read(path)
                 .with_context(|| format!("[dig] ca_file: cannot read {}", path.display()))?;
             let roots = reqwest::Certificate::from_pem_bundle(&pem)

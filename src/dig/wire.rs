@@ -12,6 +12,9 @@ use crate::config::secret::Secret;
 /// Longest server text kept.
 const TEXT_CHARS: usize = 500;
 
+/// No token is believed to live longer than ten years.
+const LONGEST_LIFE_S: u64 = 10 * 365 * 24 * 3600;
+
 /// A token pair as an authentication answer gave it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pair {
@@ -141,17 +144,16 @@ pub fn pair(body: &[u8], now_s: i64) -> Result<Pair, String> {
     // Lifetimes are measured by the server's clock alone where possible: ours may be wrong.
     let expires = text(bearer_value, "Expires").and_then(epoch_s);
     let created = text(bearer_value, "Created").and_then(epoch_s);
-    let stated = expires.map(|expires| expires - created.unwrap_or(now_s));
+    let stated = expires.map(|expires| expires.saturating_sub(created.unwrap_or(now_s)));
     let claimed = jwt_life(bearer.reveal(), now_s);
-    let disagrees = matches!((stated, claimed), (Some(a), Some(b)) if (a - b).abs() > 60);
+    let disagrees = matches!((stated, claimed), (Some(a), Some(b)) if a.abs_diff(b) > 60);
     let life = match (stated, claimed) {
         (Some(a), Some(b)) => Some(a.min(b)),
         (a, b) => a.or(b),
     };
     let life = life
-        .and_then(|s| u64::try_from(s).ok())
-        .filter(|s| *s > 0)
-        .map(Duration::from_secs);
+        .filter(|seconds| *seconds > 0)
+        .map(|seconds| Duration::from_secs(seconds.unsigned_abs().min(LONGEST_LIFE_S)));
     Ok(Pair {
         bearer,
         refresh,
@@ -183,7 +185,7 @@ fn jwt_life(token: &str, now_s: i64) -> Option<i64> {
         .ok()?;
     let claims: Value = serde_json::from_slice(&bytes).ok()?;
     let exp = whole(&claims, "exp")?;
-    Some(exp - whole(&claims, "iat").unwrap_or(now_s))
+    Some(exp.saturating_sub(whole(&claims, "iat").unwrap_or(now_s)))
 }
 
 /// A page of invalid records.
@@ -310,6 +312,9 @@ mod tests {
         let only_jwt = pair(&answer(&token, None, Some("soon")), 0).unwrap();
         assert_eq!(only_jwt.life, Some(Duration::from_secs(600)));
         assert_eq!(pair(&answer("opaque", None, None), 0).unwrap().life, None);
+        let absurd = jwt(&json!({"iat": i64::MIN, "exp": i64::MAX}));
+        let life = pair(&answer(&absurd, None, None), 0).unwrap().life;
+        assert_eq!(life, Some(Duration::from_secs(LONGEST_LIFE_S)));
     }
 
     #[test]

@@ -163,7 +163,7 @@ impl<L> Clone for Uploader<L> {
 }
 
 impl Uploader<Gateway> {
-    /// Logs in (in the background) and is ready to upload. `max_bytes` is the body limit of the settings.
+    /// Logs in (in the background, on the current runtime) and is ready to upload. `max_bytes` is the body limit of the settings.
     ///
     /// # Errors
     /// Settings that cannot be used.

@@ -254,10 +254,11 @@ impl Pacing {
 
     fn ask(&self) -> Result<Ticket<'_>, Option<Instant>> {
         let mut gate = locked(&self.gate);
-        if gate.out >= gate.aimd.limit() {
+        let before = gate.circuit.state();
+        // Probes have a bound of their own: requests that hang must not keep them from going.
+        if before == State::Closed && gate.out >= gate.aimd.limit() {
             return Err(None);
         }
-        let before = gate.circuit.state();
         let pass = gate.circuit.ask(&self.config, now());
         if before != gate.circuit.state() {
             metrics::set_circuit(gate.circuit.state().name());

@@ -29,7 +29,8 @@ async fn storm(config: Config, workers: usize, outage: Duration, length: Duratio
                     continue;
                 }
                 let down = tokio::time::Instant::now() < back;
-                tokio::time::sleep(length).await;
+                // The clock is paused: this takes no real time.
+                tokio::time::sleep_until(tokio::time::Instant::now() + length).await;
                 if down {
                     sent.0 += 1;
                     ticket.end(failed());
@@ -127,6 +128,24 @@ async fn a_ticket_of_an_older_era_is_not_sent() {
     drop(second);
     assert_eq!(pacing.status().out, 0);
     assert!(pacing.pass().await.is_probe());
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_that_hang_do_not_keep_probes_from_going() {
+    let pacing = Pacing::new(Config {
+        failures_to_open: 1,
+        concurrency_start: 2,
+        ..Config::default()
+    });
+    let mut hangs = pacing.pass().await;
+    let mut fails = pacing.pass().await;
+    assert!(hangs.start() && fails.start());
+    tokio::time::advance(Duration::from_millis(1)).await;
+    fails.end(failed());
+    assert_eq!(pacing.status().limit, 1);
+    let waited = tokio::time::timeout(Duration::from_secs(60), pacing.pass()).await;
+    assert!(waited.is_ok_and(|ticket| ticket.is_probe()));
+    hangs.end(Signal::Good);
 }
 
 #[tokio::test(start_paused = true)]
