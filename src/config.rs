@@ -39,6 +39,7 @@ pub struct Settings {
     pub dig: dig::Config,
     pub upload: pipeline::upload::Config,
     pub pacing: http::pacing::Config,
+    pub feedback: pipeline::feedback::Config,
     pub ops: ops::Config,
     pub log: ops::log::Config,
 }

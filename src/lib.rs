@@ -1,3 +1,5 @@
+#![doc = include_str!("../README.md")]
+//!
 //! The library behind the `dig-ingest` binary.
 
 pub mod app;

@@ -125,7 +125,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         tried.push(gateway::log_in(&settings.dig, timeout).await);
         partitions = partitions.or(counted);
     }
-    let formula = settings.memory_formula(partitions.unwrap_or(1));
+    let formula = settings.memory_formula(partitions.unwrap_or(settings.memory.partitions));
     tried.push(fits(&formula, partitions.is_some()));
     let ok = tried.iter().all(|one| one.ok);
     print(&match args.report {
@@ -182,7 +182,7 @@ fn fits(formula: &Formula, counted: bool) -> Tried {
     let assumed = if counted {
         ""
     } else {
-        "; one partition assumed, give --partitions N or --connect"
+        " (memory.partitions); --connect counts those that exist"
     };
     let bound = match formula.limit_bytes {
         0 => "no limit is set (memory.limit_bytes)".to_owned(),

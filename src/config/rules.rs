@@ -22,6 +22,7 @@ pub fn broken(
     kafka(settings, &mut found);
     input(settings, &mut found);
     pacing(settings, &mut found);
+    found.adopt("feedback", settings.feedback.check());
     if complete {
         let verdict = settings.dig.check().map_err(|error| format!("{error:#}"));
         found.adopt("dig", verdict);
@@ -393,6 +394,7 @@ mod tests {
                 &["validate.severity.record.nonsense=warn"],
                 "flag --set: validate.severity: ",
             ),
+            (&["feedback.page=0"], "feedback.page: page = 0: use 1 to"),
             (&["guard.share=1.5"], "guard.share: a share lies above 0"),
             (
                 &["guard.window_s=0"],

@@ -1,5 +1,7 @@
 //! Tests of the settings: the annotated example states every one of them, and states the defaults.
 
+mod readme;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 

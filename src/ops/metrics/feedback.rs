@@ -13,6 +13,7 @@ pub fn count_page(repeated: usize) {
     counter!("dig_ingest_invalid_repeated_total").increment(repeated as u64);
 }
 
+/// A page could not be read; it is asked for again.
 pub fn count_failure() {
     counter!("dig_ingest_invalid_poll_failures_total").increment(1);
 }

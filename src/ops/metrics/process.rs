@@ -11,7 +11,7 @@ const TICKS_PER_SECOND: f64 = 100.0;
 pub(super) fn start() {
     describe_gauge!(
         "dig_ingest_build_version",
-        "Always 1; the label `version` is the program's version."
+        "Always 1, with the program's version as its label."
     );
     describe_gauge!(
         "dig_ingest_process_start_time_seconds",

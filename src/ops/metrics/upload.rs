@@ -62,6 +62,7 @@ pub fn count_sent(records: u32, bytes: usize) {
     histogram!("dig_ingest_upload_request_records").record(f64::from(records));
 }
 
+/// Records the gateway accepted.
 pub fn count_accepted(records: u32) {
     counter!("dig_ingest_upload_accepted_records_total").increment(u64::from(records));
 }
@@ -89,6 +90,7 @@ pub fn set_byte_limit(bytes: usize) {
     gauge!("dig_ingest_upload_byte_limit").set(bytes as f64);
 }
 
+/// Requests that may be out at once now.
 pub fn set_concurrency(limit: usize) {
     #[allow(clippy::cast_precision_loss)]
     gauge!("dig_ingest_upload_concurrency_limit").set(limit as f64);
@@ -105,6 +107,7 @@ pub fn set_circuit(state: &'static str) {
     }
 }
 
+/// The circuit opened: only probes go out until it closes.
 pub fn count_circuit_opened() {
     counter!("dig_ingest_upload_circuit_opened_total").increment(1);
 }
