@@ -30,6 +30,7 @@ pub async fn stream(
     board: Arc<Board>,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
+    let config = settings.pipeline();
     let mappings = load_mappings(&settings)?;
     let rules = Arc::new(Rules::new(&settings.validate));
     let (devices, followed) = registry::file::follow(&settings.registry, stop.clone())
@@ -47,17 +48,8 @@ pub async fn stream(
         settings.batch.max_bytes,
     )?;
     let watched = tokio::spawn(watch_login(uploader.clone(), Arc::clone(&board)));
-    let config = pipeline::Config {
-        kafka: settings.kafka,
-        input: settings.input,
-        topics: settings.topics,
-        gate: settings.gate,
-        batch: settings.batch,
-        memory: settings.memory,
-        guard: settings.guard,
-    };
     let parts = pipeline::Parts {
-        uploader: Arc::new(uploader.clone()),
+        uploader: uploader.clone(),
         registry: devices,
         rules,
         shape: Box::new(

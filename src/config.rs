@@ -137,6 +137,7 @@ impl Settings {
             batch: self.batch.clone(),
             memory: self.memory.clone(),
             guard: self.guard.clone(),
+            feedback: self.feedback.clone(),
         }
     }
 

@@ -76,7 +76,7 @@ mod tests {
         let id = queues.open_chunk(b"A".repeat(records as usize), None, arrived);
         for seq in 0..records {
             let at = seq as usize;
-            queues.push(id, at..at + 1, at..at + 1, 1, MessageSeq(seq));
+            queues.push(id, at..at + 1, at..at + 1, 1, (MessageSeq(seq), 0));
         }
         queues.seal(id);
         queues

@@ -37,6 +37,8 @@ pub struct Config {
     pub timeout_s: u64,
     /// Items whose content is remembered, so that none is handed on twice; 8 to 40 bytes each.
     pub remembered: usize,
+    /// Accepted records per partition whose offsets are remembered, to name the source of an invalid one; 16 bytes each.
+    pub sources: usize,
     /// Distinct causes that get a metric label of their own; the rest count as `other`.
     pub causes: usize,
 }
@@ -49,6 +51,7 @@ impl Default for Config {
             page: 1_000,
             timeout_s: 120,
             remembered: 100_000,
+            sources: 200_000,
             causes: 50,
         }
     }

@@ -19,6 +19,7 @@ pub mod guard;
 pub mod kafka;
 pub mod letter;
 pub mod offsets;
+pub mod owner;
 pub mod partition;
 pub mod permits;
 pub mod producer;
@@ -26,7 +27,9 @@ pub mod queues;
 pub mod reader;
 pub mod request;
 pub mod settings;
+pub mod sources;
 pub mod split;
+pub mod state;
 pub mod upload;
 pub mod worker;
 
@@ -53,11 +56,12 @@ pub struct Config {
     pub batch: dispatch::Config,
     pub memory: settings::Memory,
     pub guard: settings::Guard,
+    pub feedback: feedback::Config,
 }
 
 /// What a job is handed.
 pub struct Parts {
-    pub uploader: Arc<upload::Uploader>,
+    pub uploader: upload::Uploader,
     pub registry: registry::Feed,
     pub rules: Arc<Rules>,
     /// The shape of a topic's messages.
@@ -85,7 +89,9 @@ pub async fn run(config: Config, parts: Parts, stop: CancellationToken) -> anyho
     }
     let producer = producer::Producer::new(&config.kafka, &config.topics)?;
     let (door, events) = consumer::Events::channel();
-    let client = config.kafka.consumer()?;
+    let mut client = config.kafka.consumer()?;
+    // A pattern over input topics must not take in what the job itself writes.
+    client.set("topic.blacklist", config.topics.written());
     let consumer: BaseConsumer<consumer::Events> = client
         .create_with_context(door)
         .context("cannot open the telemetry consumer")?;
@@ -95,6 +101,7 @@ pub async fn run(config: Config, parts: Parts, stop: CancellationToken) -> anyho
         .subscribe(&topics)
         .with_context(|| format!("cannot subscribe to {topics:?}"))?;
 
+    let sources = Arc::new(sources::Sources::new(config.feedback.sources));
     let (fatal, mut failures) = mpsc::channel(1);
     let (assignment, assigned) = watch::channel(reader::Assignment::default());
     let (end, ended) = watch::channel(false);
@@ -102,17 +109,29 @@ pub async fn run(config: Config, parts: Parts, stop: CancellationToken) -> anyho
     let flusher = producer.clone();
     let (memory, input) = (config.memory.clone(), config.input.clone());
     let bound = Duration::from_millis(input.shutdown_ms);
+    let followed = tokio::spawn(
+        owner::Owner {
+            config: config.clone(),
+            uploader: uploader.clone(),
+            producer: producer.clone(),
+            consumer: Arc::downgrade(&consumer),
+            sources: Arc::clone(&sources),
+            assignment: assigned,
+        }
+        .run(stop.child_token()),
+    );
     let thread = std::thread::Builder::new()
         .name("consumer".to_owned())
         .spawn(move || {
             let me = std::thread::current();
             let permits = permits::Permits::new(memory.total_bytes, Some(me.clone()));
             let shared = worker::Shared {
-                uploader,
+                uploader: Arc::new(uploader),
                 producer,
                 registry,
                 guard: Arc::new(guard::Guard::new(config.guard, Instant::now())),
                 board,
+                sources,
                 batch: config.batch,
                 alarm: Duration::from_secs(config.topics.alarm_s),
                 fatal,
@@ -143,7 +162,7 @@ pub async fn run(config: Config, parts: Parts, stop: CancellationToken) -> anyho
         () = stop.cancelled() => None,
         failure = failures.recv() => failure,
     };
-    drop(assigned);
+    followed.abort();
     let _ = end.send(true);
     reader.unpark();
     // The thread's own bounds add up to less; a broker that is gone may hold the client longer than anyone should wait.

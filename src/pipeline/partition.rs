@@ -62,6 +62,7 @@ pub struct Partition {
     account: Account,
     letters: u64,
     requests: usize,
+    resent: u64,
     revoked: bool,
 }
 
@@ -77,6 +78,7 @@ impl Partition {
             account: Account::default(),
             letters: 0,
             requests: 0,
+            resent: 0,
             revoked: false,
         }
     }
@@ -115,7 +117,7 @@ impl Partition {
                                     record.range(),
                                     record.serial_range(),
                                     record.hash(),
-                                    seq,
+                                    (seq, record.identity()),
                                 );
                                 continue;
                             }
@@ -156,7 +158,25 @@ impl Partition {
         }
         let packed = self.queues.pack(limits)?;
         self.requests += 1;
+        let settled = |&&seq: &&MessageSeq| self.tracker.offset(seq).is_none();
+        self.resent += packed.1.seqs.iter().filter(settled).count() as u64;
         Some(packed)
+    }
+
+    /// Identity and offset of each record of a request that is about to be completed.
+    pub fn origins(&self, ticket: &Ticket) -> impl Iterator<Item = (u64, i64)> {
+        let offsets = ticket.seqs.iter().map(|&seq| self.tracker.offset(seq));
+        ticket
+            .identities
+            .iter()
+            .zip(offsets)
+            .filter_map(|(&identity, offset)| Some((identity, offset?)))
+    }
+
+    /// Sentinel: records packed although their message was settled already; must stay 0.
+    #[must_use]
+    pub fn resent(&self) -> u64 {
+        self.resent
     }
 
     /// Takes the verdicts on a request: accepted records are settled, refused ones come back as letters.

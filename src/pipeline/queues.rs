@@ -35,6 +35,7 @@ struct Slot {
     len: u32,
     next: u32,
     seq: MessageSeq,
+    identity: u64,
 }
 
 #[derive(Debug)]
@@ -48,6 +49,8 @@ struct Serial {
     tail: u32,
     records: u32,
     bytes: u64,
+    /// The newest message packed for this serial, for the order sentinel.
+    newest: Option<MessageSeq>,
 }
 
 impl Serial {
@@ -70,6 +73,7 @@ impl Serial {
             tail: NIL,
             records: 0,
             bytes: 0,
+            newest: None,
         }
     }
 
@@ -97,6 +101,8 @@ pub struct ChunkId(u32);
 pub struct Ticket {
     /// The message of each record of the request.
     pub seqs: Vec<MessageSeq>,
+    /// The identity of each record of the request.
+    pub identities: Vec<u64>,
     serials: Vec<u32>,
 }
 
@@ -127,6 +133,15 @@ pub struct SerialQueues {
     ready_records: usize,
     ready_bytes: u64,
     queued: usize,
+    watch: Watch,
+}
+
+/// A sentinel with its denominator: S1 seen from the last place where it can be seen.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Watch {
+    pub batches: u64,
+    /// Must stay 0.
+    pub out_of_order: u64,
 }
 
 impl SerialQueues {
@@ -189,7 +204,7 @@ impl SerialQueues {
         range: std::ops::Range<usize>,
         serial: std::ops::Range<usize>,
         hash: u64,
-        seq: MessageSeq,
+        (seq, identity): (MessageSeq, u64),
     ) {
         let Some(chunk) = self.chunks[id.0 as usize].as_mut() else {
             return;
@@ -226,6 +241,7 @@ impl SerialQueues {
             len: range.len() as u32,
             next: NIL,
             seq,
+            identity,
         };
         let at = if self.free_slots == NIL {
             self.slots.push(slot);
@@ -317,13 +333,16 @@ impl SerialQueues {
         body.reserve(limits.bytes.min(room).max(2));
         let mut records: Vec<Span> = Vec::with_capacity(want);
         let mut seqs: Vec<MessageSeq> = Vec::with_capacity(want);
+        let mut identities: Vec<u64> = Vec::with_capacity(want);
         let mut batches: Vec<u32> = Vec::new();
         let mut serials: Vec<u32> = Vec::new();
+        let mut out_of_order = 0;
         loop {
             let serial = &self.serials[at as usize];
             let first = records.len();
             let mut head = serial.head;
             let mut bytes = 0;
+            let mut newest = serial.newest;
             while head != NIL && records.len() < limits.records {
                 let slot = self.slots[head as usize];
                 // One byte before each record (bracket or comma), one bracket at the end.
@@ -351,6 +370,9 @@ impl SerialQueues {
                     end: body.len() as u32,
                 });
                 seqs.push(slot.seq);
+                identities.push(slot.identity);
+                out_of_order += u64::from(newest.is_some_and(|newest| slot.seq < newest));
+                newest = Some(slot.seq);
                 bytes += u64::from(slot.len);
                 self.slots[head as usize].next = self.free_slots;
                 self.free_slots = head;
@@ -368,6 +390,7 @@ impl SerialQueues {
             self.ready_bytes -= serial.bytes;
             self.queued -= taken;
             serial.in_flight = true;
+            serial.newest = newest;
             serial.head = head;
             if head == NIL {
                 serial.tail = NIL;
@@ -381,14 +404,25 @@ impl SerialQueues {
             }
         }
         body.push(b']');
-        Some((
-            Request {
-                body: Bytes::from(body),
-                records,
-                batches,
-            },
-            Ticket { seqs, serials },
-        ))
+        self.watch.batches += batches.len() as u64;
+        self.watch.out_of_order += out_of_order;
+        let request = Request {
+            body: Bytes::from(body),
+            records,
+            batches,
+        };
+        let ticket = Ticket {
+            seqs,
+            identities,
+            serials,
+        };
+        Some((request, ticket))
+    }
+
+    /// Batches packed so far, and how many records of them broke the order of their serial.
+    #[must_use]
+    pub fn watch(&self) -> Watch {
+        self.watch
     }
 
     /// Makes the serials of a finished request ready again (S2).

@@ -43,7 +43,7 @@ impl World {
         }
         let id = self.queues.open_chunk(bytes, None, self.now);
         for (range, serial, hash, seq) in places {
-            self.queues.push(id, range, serial, hash, seq);
+            self.queues.push(id, range, serial, hash, (seq, seq.0));
         }
         self.queues.seal(id);
     }
@@ -259,6 +259,7 @@ proptest! {
         prop_assert_eq!(out, pushed);
         prop_assert_eq!(world.queues.serials(), 0);
         prop_assert_eq!(world.queues.ready_bytes(), 0);
+        prop_assert_eq!(world.queues.watch().out_of_order, 0);
         prop_assert!(world.queues.chunks.iter().all(Option::is_none));
     }
 }

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::mpsc as std_mpsc;
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::{mpsc, watch};
 
@@ -34,6 +34,8 @@ use crate::record::decode::Decoder;
 const IDLE: Duration = Duration::from_millis(5);
 /// How often watermarks are stored and figures published.
 const STORE_EVERY: Duration = Duration::from_millis(100);
+/// How long the last commit may take.
+const LAST_COMMIT: Duration = Duration::from_secs(3);
 /// First guess of a message's size; then the largest of recent reads.
 const FIRST_GUESS: u64 = 1024;
 
@@ -99,11 +101,37 @@ impl Reader {
         let everything: Vec<Key> = assigned.keys().cloned().collect();
         let bound = Duration::from_millis(self.input.shutdown_ms);
         self.drain(&everything, &mut assigned, true, bound);
-        self.serve(&mut feeds, &mut assigned);
+        self.commit_last(&mut feeds, &mut assigned);
         feeds.clear();
         let _ = self.assignment.send(Assignment::default());
         // Leaving commits what is stored; a revocation on the way out finds nothing left to drain.
         self.consumer.context().close();
+    }
+
+    /// Commits what is stored and waits a bounded time for the broker's word: leaving would commit too, but this one is seen.
+    fn commit_last(
+        &self,
+        feeds: &mut HashMap<Key, Feed<Events>>,
+        assigned: &mut HashMap<Key, Assigned>,
+    ) {
+        self.serve(feeds, assigned);
+        if let Err(error) = self.consumer.commit_consumer_state(CommitMode::Async) {
+            tracing::info!(%error, "the last commit was not sent");
+            return;
+        }
+        let deadline = Instant::now() + LAST_COMMIT;
+        while Instant::now() < deadline {
+            // Only events can come: every feed is drained or not read any more.
+            let _ = self.consumer.poll(Duration::from_millis(20));
+            while let Ok(event) = self.events.try_recv() {
+                if matches!(event, Event::Committed(_) | Event::CommitFailed(_)) {
+                    return;
+                }
+            }
+        }
+        tracing::warn!(
+            "the broker did not confirm the last commit; some records may be sent again"
+        );
     }
 
     /// Serves the client's callbacks and acts on what they brought.

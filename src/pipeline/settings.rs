@@ -49,6 +49,22 @@ pub struct Topics {
     pub alarm_s: u64,
 }
 
+impl Topics {
+    /// A comma-separated list of patterns that match every topic the job writes, as librdkafka's `topic.blacklist` takes it.
+    #[must_use]
+    pub fn written(&self) -> String {
+        let exact = [&self.dead_letter, &self.invalid, &self.state];
+        let mut patterns: Vec<String> = exact
+            .iter()
+            .map(|name| format!("^{}$", regex::escape(name)))
+            .collect();
+        if !self.held_suffix.is_empty() {
+            patterns.push(format!("^.*{}$", regex::escape(&self.held_suffix)));
+        }
+        patterns.join(",")
+    }
+}
+
 impl Default for Topics {
     fn default() -> Self {
         Self {

@@ -29,8 +29,9 @@ use super::letter::{Destination, Letter};
 use super::partition::{Account, Partition, Read};
 use super::permits::Permit;
 use super::producer::Producer;
-use super::queues::{Limits, Ticket};
+use super::queues::{Limits, Ticket, Watch};
 use super::request::{Request, Verdicts};
+use super::sources::{Memory, Sources};
 use super::upload::{Slot, Uploader};
 use crate::ops::board::{self, Board};
 use crate::ops::metrics::pipeline as metrics;
@@ -115,6 +116,7 @@ pub struct Shared {
     pub registry: registry::Feed,
     pub guard: Arc<Guard>,
     pub board: Arc<Board>,
+    pub sources: Arc<Sources>,
     pub batch: dispatch::Config,
     /// Seconds a letter may wait before an alarm.
     pub alarm: Duration,
@@ -138,6 +140,8 @@ pub struct Worker {
     command: watch::Receiver<Command>,
     progress: Arc<Progress>,
     slot: board::Slot,
+    memory: Arc<Memory>,
+    watched: (Watch, u64),
     requests: JoinSet<Finished>,
     outbox: VecDeque<Letter>,
     letters: FuturesUnordered<Pin<Box<dyn Future<Output = Written> + Send>>>,
@@ -160,6 +164,7 @@ impl Worker {
         let slot = shared
             .board
             .open(&progress.topic, progress.partition, Instant::now());
+        let memory = shared.sources.open(&progress.topic, progress.partition);
         Self {
             shared,
             partition,
@@ -170,6 +175,8 @@ impl Worker {
             command,
             progress,
             slot,
+            memory,
+            watched: (Watch::default(), 0),
             requests: JoinSet::new(),
             outbox: VecDeque::new(),
             letters: FuturesUnordered::new(),
@@ -438,6 +445,7 @@ impl Worker {
     fn finish(&mut self, (request, ticket, verdicts): Finished) {
         // Abandoned: only on a drain, and then its records stay unsettled.
         let Some(verdicts) = verdicts else { return };
+        self.memory.remember(self.partition.origins(&ticket));
         let letters = self.partition.complete(&request, &ticket, &verdicts);
         self.partition.recycle(request);
         if let Err(error) = self.post(letters, 0) {
@@ -474,6 +482,9 @@ impl Worker {
         self.progress.window.store(window, Ordering::Release);
         metrics::account(&self.progress.topic, &self.published, &account);
         self.published = account;
+        let watched = (self.partition.queues().watch(), self.partition.resent());
+        metrics::watched(&self.watched, &watched);
+        self.watched = watched;
     }
 
     fn pause(&self) -> Pause {
@@ -484,7 +495,7 @@ impl Worker {
         } else if self.shared.uploader.flowing() {
             Pause::None
         } else {
-            Pause::Gateway
+            self.shared.uploader.pause()
         }
     }
 }

@@ -34,6 +34,8 @@ pub(super) struct Desk {
     pub serial_rewritten: bool,
     /// The instant to be written in place of DateTime's text.
     pub datetime: Option<i64>,
+    /// The record's own time in microseconds since the epoch, however it was written.
+    pub micros: i64,
     /// The normalised Bluetooth address or VIN.
     pub member_text: String,
     pub member_rewritten: bool,
@@ -179,6 +181,7 @@ impl Desk {
             Unreadable::Form => broken(RuleNo::DateTimeForm, Member::DateTime),
             Unreadable::Zoneless => broken(RuleNo::DateTimeZone, Member::DateTime),
         })?;
+        self.micros = instant.micros;
         if !instant.verbatim {
             self.datetime = Some(instant.micros);
             self.normalised(RuleNo::DateTimeUtc);

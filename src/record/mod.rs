@@ -88,6 +88,15 @@ pub struct ValidRecord {
     pub(in crate::record) kind: RecordType,
     /// [`serial_hash`] of the serial's text.
     pub(in crate::record) hash: u64,
+    /// `DateTime` in microseconds since the epoch.
+    pub(in crate::record) micros: i64,
+}
+
+/// One number for a record's identity: serial ([`serial_hash`]), type and time. The gateway has no better key (dig-api.md 7.4).
+#[must_use]
+pub fn identity(serial_hash: u64, kind: RecordType, micros: i64) -> u64 {
+    let mixed = (micros as u64 ^ ((kind as u64) << 56)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    serial_hash ^ mixed.rotate_left(29)
 }
 
 impl ValidRecord {
@@ -123,6 +132,12 @@ impl ValidRecord {
     #[must_use]
     pub fn hash(&self) -> u64 {
         self.hash
+    }
+
+    /// See [`identity`].
+    #[must_use]
+    pub fn identity(&self) -> u64 {
+        identity(self.hash, self.kind, self.micros)
     }
 }
 
@@ -246,4 +261,12 @@ pub fn serial_hash(serial: &[u8]) -> u64 {
     let mut hasher = foldhash::fast::FixedState::with_seed(0x005e_71a1).build_hasher();
     hasher.write(serial);
     hasher.finish()
+}
+
+/// Microseconds since the epoch of an RFC 3339 text; `None` when it is none.
+#[must_use]
+pub fn micros(text: &str) -> Option<i64> {
+    datetime::parse(text.as_bytes())
+        .ok()
+        .map(|instant| instant.micros)
 }

@@ -172,6 +172,7 @@ impl Work {
                     serial_len: serial.len() as u8,
                     kind: passed.kind,
                     hash: serial_hash(serial.as_bytes()),
+                    micros: self.desk.micros,
                 }));
                 self.count_notes(sink);
                 true
@@ -229,6 +230,7 @@ impl Work {
                     serial_len: serial.len() as u8,
                     kind,
                     hash: serial_hash(text),
+                    micros: self.desk.micros,
                 })
             }
         };

@@ -4,6 +4,7 @@ use metrics::{counter, gauge, histogram};
 
 use crate::pipeline::letter::{Destination, Reason};
 use crate::pipeline::partition::Account;
+use crate::pipeline::queues::Watch;
 
 /// Adds what changed in a partition's account.
 pub fn account(topic: &str, before: &Account, after: &Account) {
@@ -106,6 +107,17 @@ pub fn backpressure(reason: &'static str) {
 pub fn committed(regressed: bool) {
     counter!("dig_ingest_sentinel_commits_total").increment(1);
     counter!("dig_ingest_sentinel_commit_regress_total").increment(u64::from(regressed));
+}
+
+/// Sentinels of the order of a serial (S1) and of sending what was settled, with the batches they were looked for in.
+pub fn watched(before: &(Watch, u64), after: &(Watch, u64)) {
+    if after.0.batches == before.0.batches {
+        return;
+    }
+    counter!("dig_ingest_sentinel_batches_total").increment(after.0.batches - before.0.batches);
+    counter!("dig_ingest_sentinel_out_of_order_total")
+        .increment(after.0.out_of_order - before.0.out_of_order);
+    counter!("dig_ingest_sentinel_resend_after_accept_total").increment(after.1 - before.1);
 }
 
 /// Sentinel: messages between the watermark and what the broker says is committed.

@@ -1,0 +1,193 @@
+//! What follows the assignment: the share of the cluster's rate limits, the feedback poller, the check of what is committed.
+//!
+//! Owns one task. It only watches: it never holds up a rebalance, and its blocking calls run beside the runtime.
+//!
+//! * The feedback is polled by the owner of partition 0 of the first topic, and by nobody else; its cursor moves only after
+//!   every item was confirmed by the broker.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use rdkafka::Offset;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::consumer::Events;
+use super::producer::Producer;
+use super::reader::Assignment;
+use super::sources::Sources;
+use super::upload::Uploader;
+use super::{Config, feedback, state};
+use crate::dig::wire::Invalid;
+use crate::ops::metrics::pipeline as metrics;
+
+/// The feedback cursor's name in the state topic.
+const CURSOR: &str = "invalid-records";
+/// How often the committed offsets are read back (sentinel), and partition counts asked for.
+const LOOK: Duration = Duration::from_secs(30);
+/// How long such a call may take.
+const CALL: Duration = Duration::from_secs(10);
+
+/// What the task needs.
+pub struct Owner {
+    pub config: Config,
+    pub uploader: Uploader,
+    pub producer: Producer,
+    /// Weak: the consumer thread alone decides when the client leaves the group.
+    pub consumer: Weak<BaseConsumer<Events>>,
+    pub sources: Arc<Sources>,
+    pub assignment: watch::Receiver<Assignment>,
+}
+
+impl Owner {
+    /// Runs until `stop` or until the consumer thread ends.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let mut poller: Option<CancellationToken> = None;
+        let mut look = tokio::time::interval(LOOK);
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                changed = self.assignment.changed() => if changed.is_err() { break },
+                _ = look.tick() => self.look().await,
+            }
+            let owns = self.owns_first();
+            match &poller {
+                None if owns && self.config.feedback.enabled => {
+                    poller = Some(self.start_feedback(&stop))
+                }
+                Some(running) if !owns => {
+                    running.cancel();
+                    poller = None;
+                }
+                _ => {}
+            }
+        }
+        if let Some(running) = poller {
+            running.cancel();
+        }
+    }
+
+    fn owns_first(&self) -> bool {
+        let all = self.assignment.borrow();
+        let first = self.config.input.topics.first();
+        all.iter().any(|progress| {
+            progress.partition == 0
+                && first.is_some_and(|topic| {
+                    // Of a pattern's topics the first by name stands for all.
+                    topic.starts_with('^') && all.first().is_some_and(|p| p.topic == progress.topic)
+                        || *topic == progress.topic
+                })
+        })
+    }
+
+    /// Reads back what is committed and learns the partition count. A broker that does not answer changes nothing.
+    async fn look(&self) {
+        let mine: Assignment = Arc::clone(&self.assignment.borrow());
+        if mine.is_empty() {
+            return;
+        }
+        let Some(consumer) = self.consumer.upgrade() else {
+            return;
+        };
+        let asked = tokio::task::spawn_blocking(move || -> anyhow::Result<u32> {
+            let committed = consumer.committed(CALL).context("committed offsets")?;
+            for element in committed.elements() {
+                let progress = mine
+                    .iter()
+                    .find(|p| p.topic == element.topic() && p.partition == element.partition());
+                if let (Some(progress), Offset::Offset(offset)) = (progress, element.offset())
+                    && let Some(watermark) = progress.watermark()
+                {
+                    metrics::commit_gap(&progress.topic, progress.partition, watermark - offset);
+                }
+            }
+            let mut topics: Vec<&str> = mine.iter().map(|p| p.topic.as_str()).collect();
+            topics.dedup();
+            let mut total = 0;
+            for topic in topics {
+                let metadata = consumer
+                    .fetch_metadata(Some(topic), CALL)
+                    .context("metadata")?;
+                total += metadata
+                    .topics()
+                    .iter()
+                    .map(|t| t.partitions().len() as u32)
+                    .sum::<u32>();
+            }
+            Ok(total)
+        });
+        match asked
+            .await
+            .map_err(anyhow::Error::from)
+            .and_then(|result| result)
+        {
+            Ok(total) => {
+                let assigned = self.assignment.borrow().len() as u32;
+                self.uploader.set_share(assigned, total.max(assigned));
+            }
+            Err(error) => tracing::info!(error = format!("{error:#}"), "the broker was not asked"),
+        }
+    }
+
+    fn start_feedback(&self, stop: &CancellationToken) -> CancellationToken {
+        let stop = stop.child_token();
+        let (kafka, topics) = (self.config.kafka.clone(), self.config.topics.clone());
+        let load = {
+            let topic = topics.state.clone();
+            move || async move {
+                let read = tokio::task::spawn_blocking(move || state::load(&kafka, &topic, CURSOR));
+                let value = read.await.context("reading the cursor failed")??;
+                let text = value.map(|value| String::from_utf8_lossy(&value).into_owned());
+                text.map(|text| text.parse().context("the kept cursor is no number"))
+                    .transpose()
+            }
+        };
+        let (producer, sources) = (self.producer.clone(), Arc::clone(&self.sources));
+        let sink = move |items: Arc<[Invalid]>, key: Option<i64>| {
+            let (producer, topics, sources) =
+                (producer.clone(), topics.clone(), Arc::clone(&sources));
+            async move {
+                for item in items.iter() {
+                    let serial = item.serial().unwrap_or_default().to_owned();
+                    let value = serde_json::json!({
+                        "record": item.record,
+                        "cause": item.cause,
+                        "marked": item.marked,
+                        "source": sources.find(&item.record),
+                    });
+                    producer
+                        .write(
+                            &topics.invalid,
+                            serial.as_bytes(),
+                            value.to_string().as_bytes(),
+                        )
+                        .await?;
+                }
+                if let Some(key) = key {
+                    state::store(&producer, &topics.state, CURSOR, key.to_string().as_bytes())
+                        .await?;
+                }
+                Ok(())
+            }
+        };
+        let run = feedback::run(
+            self.uploader.gateway().clone(),
+            self.config.feedback.clone(),
+            load,
+            sink,
+            stop.clone(),
+        );
+        tokio::spawn(async move {
+            if let Err(error) = run.await {
+                tracing::error!(
+                    error = format!("{error:#}"),
+                    "the feedback ended; it starts again with the next assignment"
+                );
+            }
+        });
+        stop
+    }
+}

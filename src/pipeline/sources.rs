@@ -1,0 +1,168 @@
+//! Where accepted records came from, for as long as it is remembered.
+//!
+//! Owns one ring of identities and offsets per assigned partition. The gateway says only later which records it found invalid,
+//! and says it without our offsets; this is how `dig.invalid` can name them.
+//!
+//! * Bounded: `[feedback] sources` records per partition, 16 bytes each; the oldest is overwritten.
+//! * An identity may repeat (a resend, two codes at one instant): the newest match counts, and a reader is told it is a match.
+//!
+//! It does not slow the path: one append per accepted record, and the search happens only for invalid records.
+
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::dig::wire::member;
+use crate::record::{self, RecordType};
+
+/// Where a record was read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Origin {
+    pub topic: String,
+    pub partition: i32,
+    pub offset: i64,
+}
+
+#[derive(Debug)]
+struct Ring {
+    entries: Vec<(u64, i64)>,
+    next: usize,
+}
+
+/// One partition's memory; its worker's end.
+#[derive(Debug)]
+pub struct Memory {
+    topic: String,
+    partition: i32,
+    capacity: usize,
+    // A lock: the worker appends once per request, the poller looks in once per invalid record; never across an await.
+    ring: Mutex<Ring>,
+}
+
+impl Memory {
+    /// Remembers accepted records: identity and offset.
+    pub fn remember(&self, accepted: impl Iterator<Item = (u64, i64)>) {
+        if self.capacity == 0 {
+            return;
+        }
+        let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        for entry in accepted {
+            if ring.entries.len() < self.capacity {
+                ring.entries.push(entry);
+            } else {
+                let at = ring.next;
+                ring.entries[at] = entry;
+            }
+            ring.next = (ring.next + 1) % self.capacity;
+        }
+    }
+
+    fn find(&self, identity: u64) -> Option<Origin> {
+        let ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        let newest = ring
+            .entries
+            .iter()
+            .filter(|(known, _)| *known == identity)
+            .map(|(_, offset)| *offset)
+            .max()?;
+        Some(Origin {
+            topic: self.topic.clone(),
+            partition: self.partition,
+            offset: newest,
+        })
+    }
+}
+
+/// The memories of all partitions assigned at the moment.
+#[derive(Debug, Default)]
+pub struct Sources {
+    capacity: usize,
+    // A lock: taken when a partition comes and for each invalid record.
+    memories: Mutex<Vec<Weak<Memory>>>,
+}
+
+impl Sources {
+    /// `capacity`: records remembered per partition; 0 remembers nothing.
+    #[must_use]
+    pub fn new(capacity: usize) -> Self {
+        Self {
+            capacity,
+            memories: Mutex::default(),
+        }
+    }
+
+    /// A new partition's memory; forgotten when dropped.
+    #[must_use]
+    pub fn open(&self, topic: &str, partition: i32) -> Arc<Memory> {
+        let memory = Arc::new(Memory {
+            topic: topic.to_owned(),
+            partition,
+            capacity: self.capacity,
+            ring: Mutex::new(Ring {
+                entries: Vec::new(),
+                next: 0,
+            }),
+        });
+        let mut memories = self.memories.lock().unwrap_or_else(PoisonError::into_inner);
+        memories.retain(|memory| memory.strong_count() > 0);
+        memories.push(Arc::downgrade(&memory));
+        memory
+    }
+
+    /// Where this record, as the gateway returned it, was read; `None` when nobody here remembers.
+    #[must_use]
+    pub fn find(&self, returned: &Value) -> Option<Origin> {
+        let text = |name| member(returned, name).and_then(Value::as_str);
+        let kind = text("Type")?;
+        let kind = *RecordType::ALL.iter().find(|known| known.name() == kind)?;
+        let micros = record::micros(text("DateTime")?)?;
+        let hash = record::serial_hash(text("SerialNo")?.as_bytes());
+        let identity = record::identity(hash, kind, micros);
+        let memories: Vec<Arc<Memory>> = self
+            .memories
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter()
+            .filter_map(Weak::upgrade)
+            .collect();
+        memories.iter().find_map(|memory| memory.find(identity))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn key(n: i64) -> u64 {
+        record::identity(record::serial_hash(b"CX0000000001"), RecordType::Gps, n)
+    }
+
+    #[test]
+    fn a_returned_record_is_found_until_it_is_overwritten() {
+        let sources = Sources::new(3);
+        let memory = sources.open("telemetry", 4);
+        let at = record::micros("2026-01-02T03:04:05.000006Z").expect("an instant");
+        memory.remember([(key(at), 77)].into_iter());
+        let returned = json!({"serialNo": "CX0000000001", "Type": "GpsRecord", "DateTime": "2026-01-02T03:04:05.000006Z"});
+        let origin = Origin {
+            topic: "telemetry".into(),
+            partition: 4,
+            offset: 77,
+        };
+        assert_eq!(sources.find(&returned), Some(origin));
+        memory.remember((0..3).map(|n| (key(n), n)));
+        assert_eq!(sources.find(&returned), None, "overwritten");
+    }
+
+    #[test]
+    fn a_partition_that_left_is_forgotten() {
+        let sources = Sources::new(3);
+        let memory = sources.open("telemetry", 4);
+        memory.remember([(key(1), 1)].into_iter());
+        assert!(memory.find(key(1)).is_some());
+        drop(memory);
+        assert!(sources.find(&json!({"SerialNo": "CX0000000001", "Type": "GpsRecord", "DateTime": "1970-01-01T00:00:00.000001Z"})).is_none());
+    }
+}
