@@ -14,7 +14,8 @@ fn a_partition_waits_for_its_dead_letters() {
     assert!(bad > 0, "the load has no bad record");
     world.join();
     let alarm = world.instances[0].said("an alarm about letters that cannot be written", |line| {
-        line.contains("letters are not confirmed").then(|| line.to_owned())
+        line.contains("letters are not confirmed")
+            .then(|| line.to_owned())
     });
     assert!(
         world.lag() > 0,
@@ -26,7 +27,13 @@ fn a_partition_waits_for_its_dead_letters() {
     world.drained();
     let letters = world.letters();
     for letter in &letters {
-        for name in ["reason", "stage", "source-topic", "source-partition", "source-offset"] {
+        for name in [
+            "reason",
+            "stage",
+            "source-topic",
+            "source-partition",
+            "source-offset",
+        ] {
             let there = letter.headers.iter().any(|(header, _)| header == name);
             assert!(there, "no header {name}: {:?}", letter.headers);
         }

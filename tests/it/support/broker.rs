@@ -227,7 +227,9 @@ impl Broker {
         let asker = self.asker("reader");
         let partitions = wait_for("the topic's partitions", || {
             let metadata = asker.fetch_metadata(Some(topic), ASK).ok()?;
-            i32::try_from(metadata.topics().first()?.partitions().len()).ok().filter(|count| *count > 0)
+            i32::try_from(metadata.topics().first()?.partitions().len())
+                .ok()
+                .filter(|count| *count > 0)
         });
         let ends = self.ends(topic, partitions);
         let mut from = TopicPartitionList::new();
