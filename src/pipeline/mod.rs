@@ -23,6 +23,7 @@ pub mod owner;
 pub mod partition;
 pub mod permits;
 pub mod producer;
+pub mod progress;
 pub mod queues;
 pub mod reader;
 pub mod request;

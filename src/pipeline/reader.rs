@@ -25,8 +25,9 @@ use super::feed::Feed;
 use super::gate::Gate;
 use super::partition::Partition;
 use super::permits::{PartitionPermits, Permits};
+use super::progress::Progress;
 use super::settings::{Input, MESSAGE_OVERHEAD, Memory};
-use super::worker::{self, Chunk, Command, Progress, Shared, Worker};
+use super::worker::{self, Chunk, Command, Shared, Worker};
 use crate::ops::metrics::pipeline as metrics;
 use crate::record::decode::Decoder;
 

@@ -13,12 +13,11 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -29,6 +28,7 @@ use super::letter::{Destination, Letter};
 use super::partition::{Account, Partition, Read};
 use super::permits::Permit;
 use super::producer::Producer;
+use super::progress::Progress;
 use super::queues::{Limits, Ticket, Watch};
 use super::request::{Request, Verdicts};
 use super::sources::{Memory, Sources};
@@ -64,48 +64,6 @@ pub enum Command {
     },
     /// The partition is lost: end now.
     Abandon,
-}
-
-/// How far a worker is, for the consumer thread; operators see the board.
-#[derive(Debug)]
-pub struct Progress {
-    pub topic: String,
-    pub partition: i32,
-    /// -1 until the first message is settled.
-    watermark: AtomicI64,
-    window: AtomicU64,
-    flush: Notify,
-}
-
-impl Progress {
-    #[must_use]
-    pub fn new(topic: &str, partition: i32) -> Arc<Self> {
-        Arc::new(Self {
-            topic: topic.to_owned(),
-            partition,
-            watermark: AtomicI64::new(-1),
-            window: AtomicU64::new(0),
-            flush: Notify::new(),
-        })
-    }
-
-    /// The offset to store, once there is one (O1).
-    #[must_use]
-    pub fn watermark(&self) -> Option<i64> {
-        let watermark = self.watermark.load(Ordering::Acquire);
-        (watermark >= 0).then_some(watermark)
-    }
-
-    /// Messages between the watermark and the newest one taken in.
-    #[must_use]
-    pub fn window(&self) -> u64 {
-        self.window.load(Ordering::Acquire)
-    }
-
-    /// Asks the worker to send what it has without waiting for more (M1).
-    pub fn ask_flush(&self) {
-        self.flush.notify_one();
-    }
 }
 
 /// What every worker of a job is handed.
@@ -263,7 +221,7 @@ impl Worker {
                     }
                     None => open = false,
                 },
-                () = self.progress.flush.notified(), if running => self.flush = true,
+                () = self.progress.flush_asked(), if running => self.flush = true,
                 () = tokio::time::sleep_until(wake.unwrap_or_else(Instant::now).into()), if wake.is_some() => {}
             }
             self.publish();
@@ -476,10 +434,9 @@ impl Worker {
         };
         self.slot.post(totals, self.partition.watermark(), now);
         if let Some(watermark) = self.partition.watermark() {
-            self.progress.watermark.store(watermark, Ordering::Release);
+            self.progress.set_watermark(watermark);
         }
-        let window = self.partition.window() as u64;
-        self.progress.window.store(window, Ordering::Release);
+        self.progress.set_window(self.partition.window() as u64);
         metrics::account(&self.progress.topic, &self.published, &account);
         self.published = account;
         let watched = (self.partition.queues().watch(), self.partition.resent());

@@ -148,7 +148,7 @@ use self::Tune::{Bounds, BoundsOnly, Fixed, Named, NamedAndSeverity};
 
 const INT32: Check = Within(-2_147_483_648.0, 2_147_483_647.0);
 
-include!("table.rs");
+include!("table.in");
 
 impl RuleNo {
     pub fn all() -> impl Iterator<Item = Self> {

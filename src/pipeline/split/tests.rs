@@ -224,7 +224,8 @@ proptest! {
             .flat_map(|i| { let at = i.index(count as usize) as u32; at..(at + run_of).min(count) }).collect();
         let seen = run(request(&batches, 6), &poison, usize::MAX, 5_000);
         let k = poison.len();
-        let most = 1 + k * (log2(count as usize) + 3);
+        // A cut at a serial's boundary may be far from the middle: twice at most around each serial that holds a refused record.
+        let most = 1 + k * (log2(count as usize) + 3 + 2);
         prop_assert!(seen.parts.len() <= most, "{} requests, k = {k}, n = {count}, at most {most}", seen.parts.len());
     }
 

@@ -324,7 +324,7 @@ async fn a_byte_limit_is_learnt_and_forgotten() {
         Verdicts::default()
     );
     // Half of the first body holds 99 whole batches, which were still too many.
-    assert_eq!(uploader.max_bytes(), (990 * 11 + 1) / 2);
+    assert_eq!(uploader.max_bytes(), (990usize * 11).div_ceil(2));
     let before = line.seen.lock().unwrap().len();
     upload(&uploader, request(&[10; 20], 10)).await;
     assert_eq!(

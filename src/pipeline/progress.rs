@@ -1,0 +1,65 @@
+//! How far one partition's worker is: the two figures the consumer thread needs, and the one thing it may ask.
+//!
+//! Owns plain atomics; the worker writes, the consumer thread reads. Nothing here waits.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+use tokio::sync::Notify;
+
+/// How far a worker is, for the consumer thread; operators see the board.
+#[derive(Debug)]
+pub struct Progress {
+    pub topic: String,
+    pub partition: i32,
+    /// -1 until the first message is settled.
+    watermark: AtomicI64,
+    window: AtomicU64,
+    flush: Notify,
+}
+
+impl Progress {
+    #[must_use]
+    pub fn new(topic: &str, partition: i32) -> Arc<Self> {
+        Arc::new(Self {
+            topic: topic.to_owned(),
+            partition,
+            watermark: AtomicI64::new(-1),
+            window: AtomicU64::new(0),
+            flush: Notify::new(),
+        })
+    }
+
+    /// The offset to store, once there is one (O1).
+    #[must_use]
+    pub fn watermark(&self) -> Option<i64> {
+        let watermark = self.watermark.load(Ordering::Acquire);
+        (watermark >= 0).then_some(watermark)
+    }
+
+    /// Messages between the watermark and the newest one taken in.
+    #[must_use]
+    pub fn window(&self) -> u64 {
+        self.window.load(Ordering::Acquire)
+    }
+
+    /// The worker's side of [`watermark`](Self::watermark); called only after the settling act.
+    pub fn set_watermark(&self, watermark: i64) {
+        self.watermark.store(watermark, Ordering::Release);
+    }
+
+    /// The worker's side of [`window`](Self::window).
+    pub fn set_window(&self, messages: u64) {
+        self.window.store(messages, Ordering::Release);
+    }
+
+    /// Resolves when somebody asked; one asking that came before is not lost.
+    pub async fn flush_asked(&self) {
+        self.flush.notified().await;
+    }
+
+    /// Asks the worker to send what it has without waiting for more (M1).
+    pub fn ask_flush(&self) {
+        self.flush.notify_one();
+    }
+}
