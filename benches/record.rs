@@ -25,7 +25,7 @@ impl SerialOf for Fleet {
 fn gps(number: usize) -> String {
     let at = number % 1_000_000;
     format!(
-        r#"{{"Type":"GpsRecord","DateTime":"2025-11-20T10:00:00.{at:06}Z","SerialNo":"CX0B21338D8D","Latitude":43.45,"Longitude":-79.68,"IsGpsValid":true,"IsIgnitionOn":true}}"#
+        r#"{{"Type":"GpsRecord","DateTime":"2025-11-20T10:00:00.{at:06}Z","SerialNo":"CX0B21338D8D","Latitude":47.37,"Longitude":8.541,"IsGpsValid":true,"IsIgnitionOn":true}}"#
     )
 }
 
