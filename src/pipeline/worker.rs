@@ -252,7 +252,11 @@ impl Worker {
             Command::Run | Command::Abandon => None,
         };
         let outbox = (!self.outbox.is_empty()).then(|| Instant::now() + LETTER_RETRY);
-        [linger, drain, outbox].into_iter().flatten().min()
+        // Letters on their way may stay unconfirmed with nothing else happening: the alarm must not wait for that.
+        let alarm = self
+            .letter_waits_since
+            .map(|since| since + self.shared.alarm);
+        [linger, drain, outbox, alarm].into_iter().flatten().min()
     }
 
     fn admit(&mut self, chunk: Chunk) -> anyhow::Result<()> {
@@ -333,7 +337,7 @@ impl Worker {
                 self.letters_blocked = false;
             }
             (true, None) => self.letter_waits_since = Some(Instant::now()),
-            (true, Some(since)) if since.elapsed() > self.shared.alarm => {
+            (true, Some(since)) if since.elapsed() >= self.shared.alarm => {
                 self.letters_blocked = true;
                 metrics::letters_stuck(&self.progress.topic);
                 tracing::error!(

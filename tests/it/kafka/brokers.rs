@@ -72,14 +72,17 @@ fn a_broker_that_goes_away_and_comes_back() {
     let mut world = World::new(&broker, 4, &[("memory.window_messages", "3000")]);
     world.join();
     world.join();
-    let mut load = world.load(40_000, &["--rate", "4000"]);
-    world.accepts(3_000);
-    broker.restart();
-    world.accepts(3_000);
-    broker.kill();
-    broker.revive();
-    world.accepts(3_000);
-    load.succeeded();
+    for orderly in [true, false] {
+        let mut load = world.load(20_000, &["--rate", "4000"]);
+        world.accepts(3_000);
+        if orderly {
+            broker.restart();
+        } else {
+            broker.kill();
+            broker.revive();
+        }
+        load.succeeded();
+    }
     // Each time, what was accepted and not committed may come again: at most the window of every partition.
     world.finish(2 * 4 * 3_000);
 }

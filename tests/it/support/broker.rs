@@ -23,6 +23,7 @@ use rdkafka::{
     message::{Headers, Message},
     mocking::MockCluster,
     producer::DefaultProducerContext,
+    types::{RDKafkaApiKey, RDKafkaRespErr},
 };
 
 use super::{root, wait_for};
@@ -32,10 +33,13 @@ const ASK: Duration = Duration::from_secs(10);
 enum Kind {
     /// By its instance name for `scripts/kafka`.
     Real(String),
-    /// In this process, on a thread of its own, as the cluster stays on the thread that made it: topics to create, and
-    /// where to say that it is done. Ends when this goes.
-    Mock(mpsc::Sender<(String, i32, mpsc::Sender<()>)>),
+    /// In this process, on a thread of its own, as the cluster stays on the thread that made it: what to do with it.
+    /// The thread ends when this goes.
+    Mock(mpsc::Sender<Act>),
 }
+
+type Cluster = MockCluster<'static, DefaultProducerContext>;
+type Act = Box<dyn FnOnce(&Cluster) + Send>;
 
 /// A running broker; dropping it ends it, unless it is the shared one.
 pub struct Broker {
@@ -84,22 +88,45 @@ impl Broker {
 
     /// The client library's own mock, in this process: no fault but quick.
     pub fn mock() -> Self {
-        let (topics, wanted) = mpsc::channel::<(String, i32, mpsc::Sender<()>)>();
+        let (acts, wanted) = mpsc::channel::<Act>();
         let (made, address) = mpsc::channel();
         std::thread::spawn(move || {
-            let cluster: MockCluster<'_, DefaultProducerContext> =
-                MockCluster::new(1).expect("a mock cluster");
+            let cluster: Cluster = MockCluster::new(1).expect("a mock cluster");
             made.send(cluster.bootstrap_servers())
                 .expect("somebody asked");
-            for (name, partitions, done) in wanted {
-                cluster.create_topic(&name, partitions, 1).expect("a topic");
-                done.send(()).expect("somebody asked");
+            for act in wanted {
+                act(&cluster);
             }
         });
         Self {
-            kind: Kind::Mock(topics),
+            kind: Kind::Mock(acts),
             address: address.recv().expect("an address"),
         }
+    }
+
+    /// Does something with the mock and waits until it is done.
+    fn act(&self, act: impl FnOnce(&Cluster) + Send + 'static) {
+        let Kind::Mock(acts) = &self.kind else {
+            panic!("only the mock can do this")
+        };
+        let (done, made) = mpsc::channel();
+        let act: Act = Box::new(move |cluster| {
+            act(cluster);
+            let _ = done.send(());
+        });
+        acts.send(act).expect("the mock runs");
+        made.recv().expect("the mock did it");
+    }
+
+    /// The mock's next writes fail, as if replicas were missing, until [`Broker::accept_writes`].
+    pub fn refuse_writes(&self) {
+        // More than any retry gets through before the test has seen what it waits for.
+        let errors = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS; 10_000];
+        self.act(move |cluster| cluster.request_errors(RDKafkaApiKey::Produce, &errors));
+    }
+
+    pub fn accept_writes(&self) {
+        self.act(|cluster| cluster.clear_request_errors(RDKafkaApiKey::Produce));
     }
 
     pub fn is_mock(&self) -> bool {
@@ -139,12 +166,10 @@ impl Broker {
 
     /// Creates a topic with settings of its own and waits until its leaders are known.
     pub fn topic(&self, name: &str, partitions: i32, settings: &[(&str, &str)]) {
-        if let Kind::Mock(topics) = &self.kind {
-            let (done, made) = mpsc::channel();
-            topics
-                .send((name.to_owned(), partitions, done))
-                .expect("the mock runs");
-            return made.recv().expect("the mock makes topics");
+        if self.is_mock() {
+            let name = name.to_owned();
+            return self
+                .act(move |cluster| cluster.create_topic(&name, partitions, 1).expect("a topic"));
         }
         let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
         for (key, value) in settings {

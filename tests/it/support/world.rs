@@ -39,6 +39,8 @@ pub struct World<'b> {
     settings: BTreeMap<String, String>,
     pub instances: Vec<Running>,
     manifests: Vec<PathBuf>,
+    /// Records of all loads.
+    promised: u64,
     started: usize,
     /// Records of one request at most (`batch.max_records`).
     pub most_per_request: u64,
@@ -78,6 +80,7 @@ impl<'b> World<'b> {
             settings: BTreeMap::new(),
             instances: Vec::new(),
             manifests: Vec::new(),
+            promised: 0,
             started: 0,
             most_per_request: 5_000,
             broker,
@@ -196,6 +199,7 @@ impl<'b> World<'b> {
         .into();
         args.extend(more.iter().map(|arg| (*arg).to_owned()));
         self.manifests.push(manifest);
+        self.promised += records;
         Running::start(&format!("load-{number}"), self.folder.path(), &args)
     }
 
@@ -242,9 +246,9 @@ impl<'b> World<'b> {
         });
     }
 
-    /// Waits until the gateway has accepted so many more records than now.
+    /// Waits until the gateway has accepted so many more records than now, or all there will be (good loads only).
     pub fn accepts(&mut self, more: u64) {
-        let goal = self.accepted() + more;
+        let goal = (self.accepted() + more).min(self.promised);
         self.until(
             &format!("the gateway has accepted {goal} records"),
             |world| world.accepted() >= goal,
