@@ -1,7 +1,7 @@
 //! The way to Kafka: the only file of `load` that knows the client.
 //!
-//! Idempotent, so that a retry neither repeats nor reorders. Queue: librdkafka's, bounded by [`QUEUE_MESSAGES`] and
-//! [`QUEUE_KBYTES`]; when it is full, [`Outlet::send`] serves delivery reports until there is room or `stop` is set.
+//! Idempotent, so that a retry neither repeats nor reorders. Queue: librdkafka's, bounded by `QUEUE_MESSAGES` and
+//! `QUEUE_KBYTES`; when it is full, [`Outlet::send`] serves delivery reports until there is room or `stop` is set.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};

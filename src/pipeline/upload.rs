@@ -2,7 +2,7 @@
 //!
 //! Owns the outcome table's actions: what is retried goes again with the same bytes, for ever; 400 and 413 split; a
 //! rejected token is renewed; a wrong address pauses everybody. Invariants:
-//! * S1: parts of a request go one after the other, left first ([`Split`]).
+//! * S1: parts of a request go one after the other, left first ([`super::split::Split`]).
 //! * U-a: only 2xx is acceptance; nothing but 400 and 413 of a single record is refusal.
 //! * U-b: every attempt, also a retry, passes circuit, rates and concurrency.
 //!

@@ -1,6 +1,6 @@
 //! Bytes of one message into records.
 //!
-//! A plain message (see [`super::flat`]) is read where it is and copied once it is accepted. Any other is copied to the end of
+//! A plain message (see `flat`) is read where it is and copied once it is accepted. Any other is copied to the end of
 //! `Decoded::bytes` and parsed there; a record that is already in the gateway's shape stays where it is. Both are sent as they were
 //! written. Everything else is written anew into a buffer of the decoder and moved behind the message.
 //! Unescaping happens in place but only inside strings with a backslash, and an object with a backslash is always written anew;
