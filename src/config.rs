@@ -162,6 +162,10 @@ impl Settings {
 
 /// The environment's settings. A name or value that is not UTF-8 is kept in part, so that it is refused by name and not
 /// overlooked.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one reader of the environment"
+)]
 fn variables() -> impl Iterator<Item = (String, String)> {
     std::env::vars_os().filter_map(|(name, value)| {
         let name = name.to_string_lossy().into_owned();

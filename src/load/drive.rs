@@ -227,6 +227,10 @@ pub fn drive(
     })
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a thread of its own that has nothing else to wait for than its pace"
+)]
 fn wait(sink: &Sink, span: Duration) {
     match sink {
         Sink::Kafka(outlet) => outlet.serve(span),

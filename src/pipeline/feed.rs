@@ -96,7 +96,7 @@ impl<C: ConsumerContext + 'static> Drop for Feed<C> {
 pub struct Messages<C: ConsumerContext + 'static> {
     raw: Vec<*mut rd_kafka_message_t>,
     // Declared last and dropped last: the messages' memory belongs to this client.
-    #[allow(dead_code)]
+    #[expect(dead_code, reason = "keeps the client alive as long as its messages")]
     consumer: Arc<BaseConsumer<C>>,
 }
 

@@ -157,7 +157,6 @@ impl Split {
     }
 
     #[must_use]
-    #[allow(clippy::cast_possible_truncation)]
     pub fn count(&self) -> u32 {
         self.request.records.len() as u32
     }
@@ -194,7 +193,6 @@ impl Split {
     }
 
     /// The longest part from the position, before `end`, whose body fits: along a batch boundary if one fits.
-    #[allow(clippy::cast_possible_truncation)]
     fn fitting(&self, end: u32, max_bytes: usize) -> u32 {
         let from = self.start(self.at);
         let records = &self.request.records[self.at as usize..end as usize];

@@ -38,7 +38,6 @@ impl Aimd {
     }
 
     #[must_use]
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     pub fn limit(&self) -> usize {
         self.limit as usize
     }

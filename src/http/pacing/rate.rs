@@ -33,7 +33,6 @@ impl Limiter {
     /// `None` when `per_second` is zero: no limit.
     #[must_use]
     pub fn per_second(per_second: f64) -> Option<Self> {
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         let burst = (per_second.min(f64::from(u32::MAX)) as u32).max(1);
         Self::spaced(per_second, burst)
     }

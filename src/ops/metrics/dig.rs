@@ -22,7 +22,6 @@ pub fn count_denied() {
 
 /// A new token was published.
 pub fn set_token(generation: u64, life: Duration) {
-    #[allow(clippy::cast_precision_loss)]
     gauge!("dig_ingest_auth_token_generation").set(generation as f64);
     gauge!("dig_ingest_auth_token_life_seconds").set(life.as_secs_f64());
 }

@@ -25,6 +25,5 @@ pub fn count_sink_failure() {
 
 /// How many invalid records the gateway holds for the account.
 pub fn set_total(total: i64) {
-    #[allow(clippy::cast_precision_loss)]
     gauge!("dig_ingest_invalid_records_held").set(total as f64);
 }

@@ -80,19 +80,16 @@ pub fn count_split(reason: &'static str) {
 
 /// Refusals (400) in a row of all workers, without an acceptance between them.
 pub fn set_refused_in_a_row(count: u64) {
-    #[allow(clippy::cast_precision_loss)]
     gauge!("dig_ingest_upload_refused_in_a_row").set(count as f64);
 }
 
 /// The body byte limit now in force.
 pub fn set_byte_limit(bytes: usize) {
-    #[allow(clippy::cast_precision_loss)]
     gauge!("dig_ingest_upload_byte_limit").set(bytes as f64);
 }
 
 /// Requests that may be out at once now.
 pub fn set_concurrency(limit: usize) {
-    #[allow(clippy::cast_precision_loss)]
     gauge!("dig_ingest_upload_concurrency_limit").set(limit as f64);
 }
 

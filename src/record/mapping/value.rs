@@ -30,7 +30,10 @@ impl<'a> Scalar<'a> {
             Node::Static(StaticNode::U64(value)) => {
                 Some(i64::try_from(value).map_or(Self::Float(value as f64), Self::Int))
             }
-            #[allow(clippy::useless_conversion)]
+            #[allow(
+                clippy::useless_conversion,
+                reason = "the value may be wrapped, by a feature of simd-json"
+            )]
             Node::Static(StaticNode::F64(value)) => Some(Self::Float(value.into())),
             _ => None,
         }

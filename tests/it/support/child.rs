@@ -30,7 +30,10 @@ impl Running {
             folder.join(format!("{name}.out")),
             folder.join(format!("{name}.log")),
         );
-        let child = Command::new(program())
+        // Killed by the kernel with the thread that started it, should this process end without dropping anything.
+        let child = Command::new("setpriv")
+            .args(["--pdeathsig", "KILL", "--"])
+            .arg(program())
             .args(args)
             .stdin(Stdio::null())
             .stdout(File::create(&stdout).expect("an output file"))
