@@ -14,6 +14,7 @@ use crate::ops::board::Board;
 use crate::pipeline::gate::Mode;
 use crate::pipeline::upload::Uploader;
 use crate::record::decode::Shape;
+use crate::record::diagnostics::Diagnostics;
 use crate::record::mapping::{Mapping, Mappings};
 use crate::record::validate::Rules;
 use crate::{pipeline, registry};
@@ -32,7 +33,7 @@ pub async fn stream(
 ) -> anyhow::Result<()> {
     let config = settings.pipeline();
     let mappings = load_mappings(&settings)?;
-    let rules = Arc::new(Rules::new(&settings.validate));
+    let rules = Arc::new(rules(&settings)?);
     let (devices, followed) = registry::file::follow(&settings.registry, stop.clone())
         .context("registry.file: cannot be read")?;
     board.set_registry_read(true);
@@ -70,6 +71,15 @@ pub async fn stream(
         );
     }
     result
+}
+
+/// The rules, with the user's own diagnostics known.
+fn rules(settings: &Settings) -> anyhow::Result<Rules> {
+    let rules = Rules::new(&settings.validate);
+    Ok(match &settings.mapping.diagnostics {
+        Some(file) => rules.with_diagnostics(&Diagnostics::with_file(file)?),
+        None => rules,
+    })
 }
 
 /// Mapping by topic name, as `[input.mappings]` says.

@@ -1,7 +1,7 @@
 //! Records that come from elsewhere than native JSON: a mapping describes one as a [`Draft`], and [`Checker::push`] puts it through
 //! the same rules and the same renderer as a native record, and appends what it came to.
 //!
-//! ```ignore
+//! ```text
 //! let members = [(Member::Latitude, Value::Float(47.3)), (Member::Longitude, Value::Float(8.5))];
 //! let draft = Draft { kind: RecordType::Gps, whose: Whose::Device("352093081452251"), datetime_us, members: &members, index: None, original: 0..payload.len() };
 //! checker.push(&draft, devices, now, out);
