@@ -20,10 +20,20 @@ struct Open {
     records: u32,
 }
 
+/// A message from before the beginning of this assignment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("offset {offset} came although this assignment began at {first}")]
+pub struct BeforeFirst {
+    pub offset: i64,
+    pub first: i64,
+}
+
 /// See the module's documentation.
 #[derive(Debug, Default)]
 pub struct OffsetTracker {
     window: VecDeque<Open>,
+    /// The first offset of this assignment, and the newest.
+    span: Option<(i64, i64)>,
     /// Sequence of the window's front.
     base: u64,
     watermark: Option<i64>,
@@ -40,15 +50,12 @@ impl OffsetTracker {
     /// # Panics
     /// When offsets do not ascend: the caller mixed up partitions, and no watermark can be right any more.
     pub fn read(&mut self, offset: i64, records: u32) -> MessageSeq {
-        let newest = self
-            .window
-            .back()
-            .map(|open| open.offset)
-            .or(self.watermark.map(|w| w - 1));
+        let newest = self.span.map(|(_, newest)| newest);
         assert!(
             newest.is_none_or(|newest| offset > newest),
             "offset {offset} after {newest:?}"
         );
+        self.span = Some((self.span.map_or(offset, |(first, _)| first), offset));
         let seq = MessageSeq(self.base + self.window.len() as u64);
         self.window.push_back(Open { offset, records });
         if records == 0 {
@@ -98,6 +105,23 @@ impl OffsetTracker {
         }
     }
 
+    /// Tells new messages from repeated ones, in the order they come: the client may go back within an assignment (it does when
+    /// a broker that was killed returns), and what it repeats is in hand or settled already.
+    ///
+    /// The returned test says for each offset whether it is to be read; `Err` for one before the first of this assignment, which
+    /// would mean that this tracker never knew where it began.
+    pub fn sieve(&self) -> impl FnMut(i64) -> Result<bool, BeforeFirst> + use<> {
+        let mut span = self.span;
+        move |offset| match span {
+            Some((first, _)) if offset < first => Err(BeforeFirst { offset, first }),
+            Some((_, newest)) if offset <= newest => Ok(false),
+            _ => {
+                span = Some((span.map_or(offset, |(first, _)| first), offset));
+                Ok(true)
+            }
+        }
+    }
+
     /// The offset to store: every message below it is settled. `None` until the first one is.
     #[must_use]
     pub fn watermark(&self) -> Option<i64> {
@@ -141,6 +165,27 @@ mod tests {
         assert_eq!(tracker.watermark(), None);
         tracker.settle(a);
         assert_eq!(tracker.watermark(), Some(13));
+    }
+
+    #[test]
+    fn what_the_client_repeats_is_not_read_again() {
+        let mut tracker = OffsetTracker::new();
+        for offset in 5..8 {
+            tracker.read(offset, 1);
+        }
+        let mut sieve = tracker.sieve();
+        let verdicts: Vec<_> = [5, 6, 7, 8, 8, 9].into_iter().map(&mut sieve).collect();
+        assert_eq!(
+            verdicts,
+            [false, false, false, true, false, true].map(Ok::<_, BeforeFirst>)
+        );
+        assert_eq!(
+            sieve(4),
+            Err(BeforeFirst {
+                offset: 4,
+                first: 5
+            })
+        );
     }
 
     #[test]

@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use super::gate::{Decision, Gate};
 use super::letter::{Destination, Letter, Reason, Source};
-use super::offsets::{MessageSeq, OffsetTracker};
+use super::offsets::{BeforeFirst, MessageSeq, OffsetTracker};
 use super::permits::Permit;
 use super::queues::{Limits, SerialQueues, Ticket};
 use super::request::{Request, Verdicts};
@@ -149,6 +149,11 @@ impl Partition {
             offset,
             timestamp_ms,
         }
+    }
+
+    /// See [`OffsetTracker::sieve`].
+    pub fn sieve(&self) -> impl FnMut(i64) -> Result<bool, BeforeFirst> + use<> {
+        self.tracker.sieve()
     }
 
     /// Packs the next request, unless the partition was revoked (O3) or nothing is ready.

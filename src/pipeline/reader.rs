@@ -12,6 +12,7 @@
 //! commits them while it leaves the group; what was in hand is read again by the next owner.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::sync::mpsc as std_mpsc;
 use std::time::{Duration, Instant};
@@ -183,14 +184,23 @@ impl Reader {
         metrics::rebalanced("assign");
         for key in keys {
             let (topic, number) = key;
-            if !feeds.contains_key(key) {
-                let Some(feed) = Feed::open(&self.consumer, topic, *number) else {
-                    self.fail(anyhow::anyhow!(
-                        "cannot open the queue of partition {number} of {topic}"
-                    ));
-                    continue;
-                };
-                feeds.insert(key.clone(), feed);
+            match feeds.entry(key.clone()) {
+                Entry::Occupied(feed) => {
+                    // Whatever a former assignment left behind would put this one's first offset too far ahead (O1).
+                    let mut stale = feed.get().buffer();
+                    while feed.get().read(self.memory.chunk_messages, &mut stale) > 0 {
+                        stale.clear();
+                    }
+                }
+                Entry::Vacant(place) => {
+                    let Some(feed) = Feed::open(&self.consumer, topic, *number) else {
+                        self.fail(anyhow::anyhow!(
+                            "cannot open the queue of partition {number} of {topic}"
+                        ));
+                        continue;
+                    };
+                    place.insert(feed);
+                }
             }
             let (chunks, from) = mpsc::channel(worker::CHUNKS);
             let (command, commands) = watch::channel(Command::Run);

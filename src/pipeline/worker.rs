@@ -93,7 +93,8 @@ pub struct Worker {
     partition: Partition,
     decoder: Decoder,
     decoded: Decoded,
-    counts: Vec<u32>,
+    /// Records of each message of the chunk in hand; `None` for a repeated one.
+    counts: Vec<Option<u32>>,
     chunks: mpsc::Receiver<Chunk>,
     command: watch::Receiver<Command>,
     progress: Arc<Progress>,
@@ -267,12 +268,25 @@ impl Worker {
         self.counts.clear();
         self.decoded.outcomes.clear();
         self.decoded.notes.clear();
+        let mut sieve = self.partition.sieve();
         for message in messages.iter().flatten() {
+            if !sieve(message.offset())? {
+                self.counts.push(None);
+                continue;
+            }
             let before = self.decoded.outcomes.len();
             self.decoder
                 .decode(message.payload(), &*devices, now_us, &mut self.decoded);
-            self.counts
-                .push((self.decoded.outcomes.len() - before) as u32);
+            let records = self.decoded.outcomes.len() - before;
+            self.counts.push(Some(records as u32));
+        }
+        let repeated = self.counts.iter().filter(|count| count.is_none()).count();
+        if repeated > 0 {
+            metrics::repeated(&self.progress.topic, repeated as u64);
+            tracing::info!(
+                topic = %self.progress.topic, partition = self.progress.partition, repeated,
+                "the client went back; what is in hand or settled already is not read again"
+            );
         }
         for error in messages.iter().filter_map(Result::err) {
             metrics::message_error(&self.progress.topic);
@@ -282,17 +296,20 @@ impl Worker {
             metrics::noted(rule, count);
         }
         let records = self.decoded.outcomes.len() as u64;
-        let reads = messages
-            .iter()
-            .flatten()
-            .zip(&self.counts)
-            .map(|(message, &records)| Read {
-                offset: message.offset(),
-                timestamp_ms: message.timestamp_ms(),
-                key: message.key(),
-                payload: message.payload(),
-                records,
-            });
+        let reads =
+            messages
+                .iter()
+                .flatten()
+                .zip(&self.counts)
+                .filter_map(|(message, &records)| {
+                    Some(Read {
+                        offset: message.offset(),
+                        timestamp_ms: message.timestamp_ms(),
+                        key: message.key(),
+                        payload: message.payload(),
+                        records: records?,
+                    })
+                });
         let letters = self
             .partition
             .admit(reads, &mut self.decoded, Some(permit), &devices, now);

@@ -57,6 +57,11 @@ pub fn message_error(topic: &str) {
     counter!("dig_ingest_message_errors_total", "topic" => topic.to_owned()).increment(1);
 }
 
+/// Messages the client gave again within an assignment; they are in hand or settled and not read twice.
+pub fn repeated(topic: &str, messages: u64) {
+    counter!("dig_ingest_messages_repeated_total", "topic" => topic.to_owned()).increment(messages);
+}
+
 /// A request was packed.
 pub fn packed(records: usize, batches: usize, bytes: usize) {
     histogram!("dig_ingest_request_records").record(records as f64);
