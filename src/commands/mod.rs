@@ -82,6 +82,8 @@ pub fn main() -> ExitCode {
             Command::Devices(args) => devices::run(args).await,
         }
     });
+    // A thread that hangs in a client library (a broker that is gone) must not keep the process: what it had is read again.
+    runtime.shutdown_background();
     match result {
         Ok(code) => code,
         Err(error) => {

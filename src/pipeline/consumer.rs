@@ -29,7 +29,7 @@ pub enum Event {
 /// The door through which the client's callbacks come in.
 pub struct Events {
     to: std_mpsc::Sender<Event>,
-    /// Once set, a revocation is granted on the spot: nothing is assigned to drain any more.
+    /// Once set, whatever the group wants is granted on the spot: there is nothing to drain any more.
     closing: AtomicBool,
 }
 
@@ -52,7 +52,7 @@ impl Events {
         let _ = self.to.send(event);
     }
 
-    /// From now on revocations are granted without a drain.
+    /// From now on every wish of the group is granted without a drain.
     pub fn close(&self) {
         self.closing.store(true, Ordering::Release);
     }
@@ -126,16 +126,24 @@ impl ConsumerContext for Events {
         kind: RDKafkaRespErr,
         list: &mut TopicPartitionList,
     ) {
-        match kind {
+        let closing = self.closing.load(Ordering::Acquire);
+        let granted = match kind {
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS if closing => {
+                consumer.incremental_assign(list)
+            }
+            _ if closing => consumer.incremental_unassign(list),
             RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => {
-                self.tell(Event::Assigned(named(list)))
+                self.tell(Event::Assigned(named(list)));
+                return;
             }
-            _ if self.closing.load(Ordering::Acquire) => {
-                if let Err(error) = consumer.incremental_unassign(list) {
-                    tracing::warn!(%error, "cannot give partitions back while leaving");
-                }
+            _ => {
+                self.tell(Event::Revoked(named(list)));
+                return;
             }
-            _ => self.tell(Event::Revoked(named(list))),
+        };
+        // Without an answer the client would wait for one for ever, and never close.
+        if let Err(error) = granted {
+            tracing::warn!(%error, "the group's last wish was not granted while leaving");
         }
     }
 

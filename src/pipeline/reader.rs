@@ -106,8 +106,6 @@ impl Reader {
         self.commit_last(&mut feeds, &mut assigned);
         feeds.clear();
         let _ = self.assignment.send(Assignment::default());
-        // Leaving commits what is stored; a revocation on the way out finds nothing left to drain.
-        self.consumer.context().close();
     }
 
     /// Commits what is stored and waits a bounded time for the broker's word: leaving would commit too, but this one is seen.
@@ -117,6 +115,8 @@ impl Reader {
         assigned: &mut HashMap<Key, Assigned>,
     ) {
         self.serve(feeds, assigned);
+        // From here on nobody takes rebalance events out of the channel: the callback itself answers them.
+        self.consumer.context().close();
         if let Err(error) = self.consumer.commit_consumer_state(CommitMode::Async) {
             tracing::info!(%error, "the last commit was not sent");
             return;
