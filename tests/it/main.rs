@@ -6,6 +6,7 @@
     reason = "a test fails by panicking; the harness polls with a bound, and what runs longer is told by the environment"
 )]
 
+mod allocations;
 mod commands;
 mod contract;
 mod dig_client;
@@ -18,3 +19,7 @@ mod simulation;
 mod simulator;
 mod support;
 mod tree;
+
+/// Counts allocations per thread, for `allocations`.
+#[global_allocator]
+static ALLOCATOR: allocations::Counting = allocations::Counting;
