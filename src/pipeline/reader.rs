@@ -5,7 +5,6 @@
 //!
 //! * O1: it stores what a worker published as its watermark, nothing else; the client's timer commits what is stored.
 //! * O3: offsets are stored only for partitions assigned at that moment, and not at all for a lost one.
-//! * A crash sends at most `[memory] window_messages` offsets of a partition twice: so far it reads ahead of what is committed.
 //! * M1: no memory permit, no read. A refused read asks the worker to flush.
 //! * Backpressure is not reading a partition's queue, never pause and resume (which throws prefetched messages away).
 //!
@@ -72,17 +71,7 @@ struct Assigned {
     permits: Arc<PartitionPermits>,
     stored: i64,
     committed: i64,
-    /// The first offset read, and one past the newest; -1 before the first read.
-    begun: i64,
-    read_to: i64,
     message_bytes: u64,
-}
-
-impl Assigned {
-    /// Offsets that the next owner would read again if this one died now.
-    fn uncommitted(&self) -> u64 {
-        (self.read_to - self.committed.max(self.begun)).max(0) as u64
-    }
 }
 
 type Key = (String, i32);
@@ -244,8 +233,6 @@ impl Reader {
                 permits,
                 stored: -1,
                 committed: -1,
-                begun: -1,
-                read_to: -1,
                 message_bytes: FIRST_GUESS,
             };
             assigned.insert(key.clone(), state);
@@ -347,15 +334,6 @@ impl Reader {
             }
         }
         self.store_offsets(&offsets);
-        // Half the window is gone: do not wait for the timer, or a fast partition would stop reading.
-        let half = self.memory.window_messages / 2;
-        if assigned
-            .values()
-            .any(|partition| partition.uncommitted() > half)
-            && let Err(error) = self.consumer.commit_consumer_state(CommitMode::Async)
-        {
-            tracing::debug!(%error, "an early commit was not sent");
-        }
     }
 
     fn store_offsets(&self, offsets: &[(Key, i64)]) {
@@ -399,10 +377,6 @@ impl Reader {
             metrics::backpressure("window");
             return false;
         }
-        if partition.uncommitted() >= self.memory.window_messages {
-            metrics::backpressure("commit");
-            return false;
-        }
         let each = partition.message_bytes + MESSAGE_OVERHEAD;
         // Never more than a quarter of the partition's share, so that a read of larger messages than expected stays small.
         let most =
@@ -415,12 +389,6 @@ impl Reader {
         let mut messages = feed.buffer();
         if feed.read(most as usize, &mut messages) == 0 {
             return false;
-        }
-        for message in messages.iter().flatten() {
-            if partition.begun < 0 {
-                partition.begun = message.offset();
-            }
-            partition.read_to = partition.read_to.max(message.offset() + 1);
         }
         let count = messages.len() as u64;
         let bytes = messages.payload_bytes();

@@ -87,7 +87,7 @@ pub struct Memory {
     pub total_bytes: u64,
     /// Bytes of decoded records in hand per partition.
     pub partition_bytes: u64,
-    /// Offsets of a partition between what is committed and the newest one read: what a crash sends twice at most.
+    /// Messages of a partition between its watermark and the newest one read; also bounds what a crash sends twice.
     pub window_messages: u64,
     /// Messages of one read from a partition.
     pub chunk_messages: usize,
