@@ -9,6 +9,7 @@ pub mod dig;
 pub mod http;
 pub mod load;
 pub mod ops;
+pub mod orders;
 pub mod pipeline;
 pub mod record;
 pub mod registry;

@@ -1,0 +1,124 @@
+//! The device registry as it is to be: written with every change of a unit, carried to the topic by the outbox.
+
+use sqlx::any::AnyRow;
+
+use super::change::Change;
+use super::rows::Reader;
+use super::{During as _, Error, Store, micros};
+use crate::orders::journey::registration::Registration;
+use crate::registry::State;
+
+impl Store {
+    /// All devices as the registry must have them: what the topic is compared with.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn devices(&self) -> Result<Vec<Registration>, Error> {
+        let rows = sqlx::query("SELECT * FROM devices ORDER BY device_id")
+            .fetch_all(&self.pool)
+            .await
+            .during("listing devices")?;
+        rows.iter().map(Registration::read).collect()
+    }
+}
+
+impl Registration {
+    pub(super) fn read(row: &AnyRow) -> Result<Self, Error> {
+        let reader = Reader::new(row, "a device");
+        let state = reader.text("state")?;
+        Ok(Self {
+            device_id: reader.text("device_id")?.into(),
+            serial: reader.serial("serial")?,
+            state: [State::Pending, State::Active, State::Terminated]
+                .into_iter()
+                .find(|known| known.name() == state)
+                .ok_or_else(|| reader.corrupt(format!("there is no state {state:?}")))?,
+            order: reader.maybe_text("order_id")?.map(Into::into),
+            since: reader.maybe_time("since")?,
+        })
+    }
+}
+
+impl Change {
+    /// Writes the registry's entry of a unit if it differs, with its outbox row.
+    pub(super) async fn register(
+        &mut self,
+        unit: &str,
+        wanted: Option<Registration>,
+    ) -> Result<(), Error> {
+        let Some(wanted) = wanted else { return Ok(()) };
+        let before = self.devices("unit_id", unit).await?;
+        if before.iter().any(|(_, device)| *device == wanted) {
+            return Ok(());
+        }
+        let claimed = self.devices("device_id", &wanted.device_id).await?;
+        if let Some((owner, _)) = claimed.first()
+            && owner.as_deref().is_some_and(|owner| owner != unit)
+        {
+            // The id went on to another unit: this one has ended and has no say in it.
+            if wanted.state == State::Terminated {
+                return Ok(());
+            }
+        }
+        for (_, left) in before {
+            if left.device_id != wanted.device_id {
+                let gone = Registration::left_behind(left.device_id, self.now);
+                self.put_device(None, &gone).await?;
+            }
+        }
+        self.put_device(Some(unit), &wanted).await
+    }
+
+    async fn devices(
+        &mut self,
+        column: &'static str,
+        value: &str,
+    ) -> Result<Vec<(Option<String>, Registration)>, Error> {
+        let rows = sqlx::query(&format!("SELECT * FROM devices WHERE {column} = $1"))
+            .bind(value.to_owned())
+            .fetch_all(&mut *self.tx)
+            .await
+            .during("reading a device")?;
+        rows.iter()
+            .map(|row| {
+                Ok((
+                    Reader::new(row, "a device").maybe_text("unit_id")?,
+                    Registration::read(row)?,
+                ))
+            })
+            .collect()
+    }
+
+    async fn put_device(&mut self, unit: Option<&str>, device: &Registration) -> Result<(), Error> {
+        sqlx::query(
+            "INSERT INTO devices (device_id, unit_id, serial, state, order_id, since) VALUES ($1, $2, $3, $4, $5, $6) \
+             ON CONFLICT (device_id) DO UPDATE SET unit_id = excluded.unit_id, serial = excluded.serial, \
+             state = excluded.state, order_id = excluded.order_id, since = excluded.since",
+        )
+        .bind(device.device_id.to_string())
+        .bind(unit.map(str::to_owned))
+        .bind(device.serial.as_ref().map(ToString::to_string))
+        .bind(device.state.name())
+        .bind(device.order.as_deref().map(str::to_owned))
+        .bind(device.since.map(micros))
+        .execute(&mut *self.tx)
+        .await
+        .during("writing a device")?;
+        let seq = self.number("outbox").await?;
+        sqlx::query(
+            "INSERT INTO outbox (seq, device_id, serial, state, order_id, since, made_at) VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        )
+        .bind(seq)
+        .bind(device.device_id.to_string())
+        .bind(device.serial.as_ref().map(ToString::to_string))
+        .bind(device.state.name())
+        .bind(device.order.as_deref().map(str::to_owned))
+        .bind(device.since.map(micros))
+        .bind(micros(self.now))
+        .execute(&mut *self.tx)
+        .await
+        .during("filling the outbox")?;
+        self.published = true;
+        Ok(())
+    }
+}

@@ -1,0 +1,302 @@
+//! The orders store: what is known of every order and unit, in SQLite (a file) or PostgreSQL (by URL).
+//!
+//! * Every change is made in one transaction with its event: the audit trail is the table.
+//! * Every row of an order or a unit has a version; a change of a row that somebody else changed meanwhile is
+//!   [`Error::Changed`], never a lost update.
+//! * What the reconciler writes is written under its lease's token ([`lease::Token`]): with a lost lease nothing is.
+//! * A change of what the device registry must say writes the outbox row in the same transaction.
+//!
+//! Only this folder knows the database. A dropped future leaves no half of a change behind: the transaction is rolled back.
+
+pub mod acts;
+pub mod alarms;
+pub mod change;
+mod devices;
+pub mod intents;
+pub mod lease;
+mod orders;
+pub mod outbox;
+pub mod read;
+pub mod rows;
+pub mod seen;
+mod units;
+
+use std::borrow::Cow;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
+use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::{AnyPool, Row as _};
+use tokio::sync::Notify;
+
+use crate::config::secret::Secret;
+
+/// The migrations, oldest first. One that was released never changes.
+const MIGRATIONS: [(i64, &str, &str); 1] =
+    [(1, "journey", include_str!("migrations/0001_journey.sql"))];
+
+/// Settings (`[orders.store]`).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// The SQLite file; made if it is missing. Does not count when `url` is set.
+    pub file: PathBuf,
+    /// `postgres://user:password@host/database`; empty for the file.
+    pub url: Secret,
+    /// Connections at most.
+    pub connections: u32,
+    /// Milliseconds a statement waits for another writer, and a caller for a connection.
+    pub busy_ms: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            file: "orders.db".into(),
+            url: Secret::default(),
+            connections: 4,
+            busy_ms: 10_000,
+        }
+    }
+}
+
+/// What can go wrong with the store.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The database did not do it, or we did not learn whether it did.
+    #[error("orders store: {act}: {source}")]
+    Database {
+        act: &'static str,
+        #[source]
+        source: sqlx::Error,
+    },
+    /// Somebody else changed the same row first; nothing was written.
+    #[error("{0} was changed by somebody else meanwhile: look at it again, then repeat")]
+    Changed(String),
+    /// Another instance has taken over; nothing was written.
+    #[error("another orders instance has taken over the lease")]
+    LeaseLost,
+    /// What is stored cannot be; nothing was written.
+    #[error("orders store: {subject}: {why}; restore the store from a backup")]
+    Corrupt { subject: String, why: String },
+    /// The act does not fit; nothing was written.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+}
+
+/// Why an act was refused, for the person who asked for it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{subject}: {what}; {remedy}")]
+pub struct Refusal {
+    pub subject: String,
+    pub what: String,
+    pub remedy: String,
+}
+
+impl Refusal {
+    pub fn new(
+        subject: impl Into<String>,
+        what: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        Self {
+            subject: subject.into(),
+            what: what.into(),
+            remedy: remedy.into(),
+        }
+    }
+}
+
+impl Error {
+    /// Whether the very same act may succeed later without anybody acting.
+    #[must_use]
+    pub fn retryable(&self) -> bool {
+        match self {
+            Self::Database { .. } | Self::Changed(_) => true,
+            Self::LeaseLost | Self::Corrupt { .. } | Self::Refused(_) => false,
+        }
+    }
+
+    /// Whether it may have been written all the same: a commit whose answer was lost. What is read next tells.
+    #[must_use]
+    pub fn may_have_effects(&self) -> bool {
+        match self {
+            Self::Database { .. } => true,
+            Self::Changed(_) | Self::LeaseLost | Self::Corrupt { .. } | Self::Refused(_) => false,
+        }
+    }
+
+    pub(super) fn corrupt(subject: impl Into<String>, why: impl std::fmt::Display) -> Self {
+        Self::Corrupt {
+            subject: subject.into(),
+            why: why.to_string(),
+        }
+    }
+}
+
+/// Names the act of a failed statement.
+pub(super) trait During<T> {
+    fn during(self, act: &'static str) -> Result<T, Error>;
+}
+
+impl<T> During<T> for Result<T, sqlx::Error> {
+    fn during(self, act: &'static str) -> Result<T, Error> {
+        self.map_err(|source| Error::Database { act, source })
+    }
+}
+
+/// The store. Clones share the connections.
+#[derive(Debug, Clone)]
+pub struct Store {
+    pool: AnyPool,
+    postgres: bool,
+    /// Woken when a commit of this process left rows in the outbox.
+    outbox: Arc<Notify>,
+    /// Woken when a person's act of this process changed something.
+    hint: Arc<Notify>,
+}
+
+impl Store {
+    /// Opens the store, checks it and brings it to this version's form.
+    ///
+    /// # Errors
+    /// It cannot be reached, is damaged, or was written by a later version.
+    pub async fn open(config: &Config) -> Result<Self, Error> {
+        sqlx::any::install_default_drivers();
+        let (url, postgres) = address(config);
+        let options: AnyConnectOptions = url.parse().during("settings orders.store")?;
+        let busy = config.busy_ms;
+        let pool = AnyPoolOptions::new()
+            .max_connections(config.connections.max(1))
+            .acquire_timeout(Duration::from_millis(busy.max(1)))
+            .after_connect(move |connection, _| {
+                Box::pin(async move {
+                    if postgres {
+                        return Ok(());
+                    }
+                    // FULL: a commit that was answered survives a power cut (P1 rests on it).
+                    for pragma in [
+                        format!("PRAGMA busy_timeout = {busy}"),
+                        "PRAGMA journal_mode = WAL".to_owned(),
+                        "PRAGMA synchronous = FULL".to_owned(),
+                        "PRAGMA foreign_keys = ON".to_owned(),
+                    ] {
+                        sqlx::query(&pragma).execute(&mut *connection).await?;
+                    }
+                    Ok(())
+                })
+            })
+            .connect_with(options)
+            .await
+            .during("opening")?;
+        let store = Self {
+            pool,
+            postgres,
+            outbox: Arc::default(),
+            hint: Arc::default(),
+        };
+        store.check().await?;
+        store.migrate().await?;
+        Ok(store)
+    }
+
+    /// A store in memory, gone with its last clone: for tests and trials.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub async fn in_memory() -> Result<Self, Error> {
+        Self::open(&Config {
+            url: Secret::new("sqlite::memory:"),
+            connections: 1,
+            ..Config::default()
+        })
+        .await
+    }
+
+    async fn check(&self) -> Result<(), Error> {
+        if self.postgres {
+            return Ok(());
+        }
+        let said: Vec<String> = sqlx::query("PRAGMA integrity_check(5)")
+            .fetch_all(&self.pool)
+            .await
+            .during("checking the file's integrity")?
+            .iter()
+            .map(|row| row.try_get::<String, _>(0))
+            .collect::<Result<_, _>>()
+            .during("checking the file's integrity")?;
+        if said.len() == 1 && said[0] == "ok" {
+            Ok(())
+        } else {
+            Err(Error::corrupt("the file is damaged", said.join("; ")))
+        }
+    }
+
+    async fn migrate(&self) -> Result<(), Error> {
+        let migrations = MIGRATIONS
+            .iter()
+            .map(|(version, name, sql)| {
+                Migration::new(
+                    *version,
+                    Cow::Borrowed(name),
+                    MigrationType::Simple,
+                    Cow::Borrowed(sql),
+                    false,
+                )
+            })
+            .collect();
+        let migrator = Migrator {
+            migrations: Cow::Owned(migrations),
+            ..Migrator::DEFAULT
+        };
+        migrator
+            .run(&self.pool)
+            .await
+            .map_err(|error| Error::Database {
+                act: "migrating",
+                source: sqlx::Error::Migrate(Box::new(error)),
+            })
+    }
+
+    /// Waits until a commit of this process leaves something to publish.
+    pub async fn outbox_filled(&self) {
+        self.outbox.notified().await;
+    }
+
+    /// Waits until a person's act of this process changes something.
+    pub async fn hinted(&self) {
+        self.hint.notified().await;
+    }
+
+    /// Asks the reconciler of this process to look now.
+    pub fn hint(&self) {
+        self.hint.notify_one();
+    }
+
+    /// Closes the connections; what is under way ends first.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+fn address(config: &Config) -> (String, bool) {
+    let url = config.url.reveal();
+    if url.is_empty() {
+        return (
+            format!("sqlite://{}?mode=rwc", config.file.display()),
+            false,
+        );
+    }
+    (
+        url.to_owned(),
+        url.starts_with("postgres:") || url.starts_with("postgresql:"),
+    )
+}
+
+fn micros(at: Timestamp) -> i64 {
+    at.as_microsecond()
+}

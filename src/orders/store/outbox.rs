@@ -1,0 +1,73 @@
+//! The outbox: changes of the device registry that the topic has not confirmed yet, in order.
+
+use jiff::Timestamp;
+
+use super::rows::Reader;
+use super::{During as _, Error, Store, micros};
+use crate::orders::journey::registration::Registration;
+
+/// One change to publish.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Letter {
+    pub seq: i64,
+    pub device: Registration,
+}
+
+impl Store {
+    /// The oldest changes not published yet.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn unpublished(&self, most: i64) -> Result<Vec<Letter>, Error> {
+        let rows =
+            sqlx::query("SELECT * FROM outbox WHERE published_at IS NULL ORDER BY seq LIMIT $1")
+                .bind(most)
+                .fetch_all(&self.pool)
+                .await
+                .during("reading the outbox")?;
+        rows.iter()
+            .map(|row| {
+                Ok(Letter {
+                    seq: Reader::new(row, "the outbox").number("seq")?,
+                    device: Registration::read(row)?,
+                })
+            })
+            .collect()
+    }
+
+    /// How many changes are not published yet.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn unpublished_count(&self) -> Result<i64, Error> {
+        let row = sqlx::query("SELECT COUNT(*) AS n FROM outbox WHERE published_at IS NULL")
+            .fetch_one(&self.pool)
+            .await
+            .during("counting the outbox")?;
+        Reader::new(&row, "the outbox").number("n")
+    }
+
+    /// Marks all changes up to a number as published. Those of before `forget` are removed: the topic and `devices` have them.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    pub async fn mark_published(
+        &self,
+        seq: i64,
+        now: Timestamp,
+        forget: Timestamp,
+    ) -> Result<(), Error> {
+        sqlx::query("UPDATE outbox SET published_at = $2 WHERE seq <= $1 AND published_at IS NULL")
+            .bind(seq)
+            .bind(micros(now))
+            .execute(&self.pool)
+            .await
+            .during("marking the outbox")?;
+        sqlx::query("DELETE FROM outbox WHERE published_at < $1")
+            .bind(micros(forget))
+            .execute(&self.pool)
+            .await
+            .during("clearing the outbox")?;
+        Ok(())
+    }
+}

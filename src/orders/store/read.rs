@@ -1,0 +1,172 @@
+//! What the store is asked: orders, units, events.
+
+use sqlx::any::AnyRow;
+
+use super::rows::{EventRow, OrderRow, UnitRow};
+use super::{During as _, Error, Store};
+
+/// Which orders are asked for; all conditions must hold.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// A state's name.
+    pub state: Option<String>,
+    /// Account, reference or purchase order number, exactly.
+    pub named: Option<String>,
+}
+
+/// An order with its units.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Whole {
+    pub row: OrderRow,
+    pub units: Vec<UnitRow>,
+}
+
+impl Store {
+    async fn rows(
+        &self,
+        act: &'static str,
+        sql: &str,
+        argument: Option<&str>,
+    ) -> Result<Vec<AnyRow>, Error> {
+        let query = sqlx::query(sql);
+        let query = match argument {
+            Some(text) => query.bind(text),
+            None => query,
+        };
+        query.fetch_all(&self.pool).await.during(act)
+    }
+
+    /// Orders by age, oldest first.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn orders(&self, filter: &Filter) -> Result<Vec<OrderRow>, Error> {
+        let rows = match &filter.state {
+            Some(state) => {
+                let sql = "SELECT * FROM orders WHERE state = $1 ORDER BY created_at, id";
+                self.rows("listing orders", sql, Some(state)).await?
+            }
+            None => {
+                let sql = "SELECT * FROM orders ORDER BY created_at, id";
+                self.rows("listing orders", sql, None).await?
+            }
+        };
+        let mut orders = Vec::with_capacity(rows.len());
+        for row in &rows {
+            let order = OrderRow::read(row)?;
+            let named = filter.named.as_deref().is_none_or(|name| {
+                [
+                    &order.id,
+                    &order.head.account,
+                    &order.head.reference,
+                    &order.head.purchase_order,
+                ]
+                .into_iter()
+                .any(|text| text == name)
+            });
+            if named {
+                orders.push(order);
+            }
+        }
+        Ok(orders)
+    }
+
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn order(&self, id: &str) -> Result<Option<OrderRow>, Error> {
+        let sql = "SELECT * FROM orders WHERE id = $1";
+        let rows = self.rows("reading an order", sql, Some(id)).await?;
+        rows.first().map(OrderRow::read).transpose()
+    }
+
+    /// The units of an order.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn units(&self, order: &str) -> Result<Vec<UnitRow>, Error> {
+        let sql = "SELECT * FROM units WHERE order_id = $1 ORDER BY id";
+        let rows = self.rows("listing units", sql, Some(order)).await?;
+        rows.iter().map(UnitRow::read).collect()
+    }
+
+    /// All units in a state.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn units_in(&self, state: &str) -> Result<Vec<UnitRow>, Error> {
+        let sql = "SELECT * FROM units WHERE state = $1 ORDER BY id";
+        let rows = self.rows("listing units", sql, Some(state)).await?;
+        rows.iter().map(UnitRow::read).collect()
+    }
+
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn unit(&self, id: &str) -> Result<Option<UnitRow>, Error> {
+        let sql = "SELECT * FROM units WHERE id = $1";
+        let rows = self.rows("reading a unit", sql, Some(id)).await?;
+        rows.first().map(UnitRow::read).transpose()
+    }
+
+    /// Units that go by a serial, an IMEI, a SIM or a device id.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn units_marked(&self, mark: &str) -> Result<Vec<UnitRow>, Error> {
+        let sql = "SELECT * FROM units WHERE serial = $1 OR imei = $1 OR sim = $1 OR device_id = $1 \
+                   ORDER BY id";
+        let rows = self.rows("finding units", sql, Some(mark)).await?;
+        rows.iter().map(UnitRow::read).collect()
+    }
+
+    /// Everything the reconciler must look at: orders that are not over, with all their units, and every other unit that
+    /// could still change.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn open_orders(&self) -> Result<Vec<Whole>, Error> {
+        let sql = "SELECT * FROM orders WHERE state NOT IN ('closed') ORDER BY created_at, id";
+        let orders = self.rows("listing open orders", sql, None).await?;
+        let sql = "SELECT * FROM units ORDER BY order_id, id";
+        let units = self.rows("listing units", sql, None).await?;
+        let mut by_order: std::collections::HashMap<String, Vec<UnitRow>> =
+            std::collections::HashMap::new();
+        for row in &units {
+            let unit = UnitRow::read(row)?;
+            by_order
+                .entry(unit.order_id.clone())
+                .or_default()
+                .push(unit);
+        }
+        orders
+            .iter()
+            .map(|row| {
+                let row = OrderRow::read(row)?;
+                let units = by_order.remove(&row.id).unwrap_or_default();
+                Ok(Whole { row, units })
+            })
+            .collect()
+    }
+
+    /// The audit trail of an order and its units, oldest first.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn events(&self, order: &str) -> Result<Vec<EventRow>, Error> {
+        let sql = "SELECT * FROM events WHERE order_id = $1 ORDER BY seq";
+        let rows = self.rows("reading events", sql, Some(order)).await?;
+        rows.iter().map(EventRow::read).collect()
+    }
+
+    /// The audit trail of everything after a number, oldest first, 1000 at most.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn events_after(&self, seq: i64) -> Result<Vec<EventRow>, Error> {
+        let rows = sqlx::query("SELECT * FROM events WHERE seq > $1 ORDER BY seq LIMIT 1000")
+            .bind(seq)
+            .fetch_all(&self.pool)
+            .await
+            .during("reading events")?;
+        rows.iter().map(EventRow::read).collect()
+    }
+}

@@ -1,0 +1,135 @@
+//! What the partner's device list has shown, and when something was last done in full.
+
+use std::collections::HashMap;
+
+use jiff::Timestamp;
+
+use super::rows::Reader;
+use super::{During as _, Error, Store, micros};
+use crate::orders::journey::Serial;
+use crate::orders::store::change::Change;
+
+/// A serial of the partner's device list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SeenRow {
+    pub serial: Serial,
+    pub product_code: String,
+    pub owner_database: String,
+    /// When we first saw it, not when it was made.
+    pub first_seen: Timestamp,
+    pub last_seen: Timestamp,
+}
+
+impl Change {
+    /// Notes a serial of the list; true if it was never seen before.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    pub async fn see_serial(
+        &mut self,
+        serial: &Serial,
+        product_code: &str,
+        database: &str,
+        at: Timestamp,
+    ) -> Result<bool, Error> {
+        let known = sqlx::query("UPDATE seen_serials SET product_code = $2, owner_database = $3, last_seen = $4 WHERE serial = $1")
+            .bind(serial.to_string())
+            .bind(product_code.to_owned())
+            .bind(database.to_owned())
+            .bind(micros(at))
+            .execute(&mut *self.tx)
+            .await
+            .during("noting a serial")?
+            .rows_affected();
+        if known > 0 {
+            return Ok(false);
+        }
+        sqlx::query(
+            "INSERT INTO seen_serials (serial, product_code, owner_database, first_seen, last_seen) VALUES ($1, $2, $3, $4, $4)",
+        )
+        .bind(serial.to_string())
+        .bind(product_code.to_owned())
+        .bind(database.to_owned())
+        .bind(micros(at))
+        .execute(&mut *self.tx)
+        .await
+        .during("noting a serial")?;
+        Ok(true)
+    }
+
+    /// Notes that something was done in full.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    pub async fn mark(&mut self, name: &str, at: Timestamp) -> Result<(), Error> {
+        sqlx::query("INSERT INTO marks (name, at) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET at = excluded.at")
+            .bind(name.to_owned())
+            .bind(micros(at))
+            .execute(&mut *self.tx)
+            .await
+            .during("setting a mark")?;
+        Ok(())
+    }
+}
+
+impl Store {
+    /// Serials that no unit has, with when they were first seen.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn unclaimed(&self) -> Result<Vec<SeenRow>, Error> {
+        let rows = sqlx::query(
+            "SELECT s.* FROM seen_serials s LEFT JOIN units u ON u.serial = s.serial WHERE u.id IS NULL ORDER BY s.serial",
+        )
+        .fetch_all(&self.pool)
+        .await
+        .during("listing unclaimed serials")?;
+        rows.iter().map(SeenRow::read).collect()
+    }
+
+    /// All serials ever seen.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn seen(&self) -> Result<HashMap<Serial, SeenRow>, Error> {
+        let rows = sqlx::query("SELECT * FROM seen_serials")
+            .fetch_all(&self.pool)
+            .await
+            .during("listing seen serials")?;
+        rows.iter()
+            .map(|row| SeenRow::read(row).map(|seen| (seen.serial.clone(), seen)))
+            .collect()
+    }
+
+    /// All marks by name.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn marks(&self) -> Result<HashMap<String, Timestamp>, Error> {
+        let rows = sqlx::query("SELECT * FROM marks")
+            .fetch_all(&self.pool)
+            .await
+            .during("reading marks")?;
+        rows.iter()
+            .map(|row| {
+                let reader = Reader::new(row, "a mark");
+                Ok((reader.text("name")?, reader.time("at")?))
+            })
+            .collect()
+    }
+}
+
+impl SeenRow {
+    fn read(row: &sqlx::any::AnyRow) -> Result<Self, Error> {
+        let reader = Reader::new(row, "a seen serial");
+        Ok(Self {
+            serial: reader
+                .serial("serial")?
+                .ok_or_else(|| reader.corrupt("a serial is missing"))?,
+            product_code: reader.text("product_code")?,
+            owner_database: reader.text("owner_database")?,
+            first_seen: reader.time("first_seen")?,
+            last_seen: reader.time("last_seen")?,
+        })
+    }
+}
