@@ -64,34 +64,28 @@ impl Unit {
         Self::Live(Live::Ordered(Ordered::default()))
     }
 
-    /// Cancels it from anywhere but its end.
-    ///
-    /// # Errors
-    /// The unit itself, if it has ended.
-    pub fn cancel(self, at: Timestamp) -> Result<Cancelled, Self> {
+    /// Cancels it from anywhere but its end; none if it has ended.
+    #[must_use]
+    pub fn cancel(self, at: Timestamp) -> Option<Cancelled> {
         match self {
-            Self::Live(_) | Self::Parked(_) => Ok(Cancelled {
+            Self::Live(_) | Self::Parked(_) => Some(Cancelled {
                 known: self.known(),
                 at,
             }),
-            Self::Cancelled(_) | Self::Terminated(_) => Err(self),
+            Self::Cancelled(_) | Self::Terminated(_) => None,
         }
     }
 
-    /// Terminates it from anywhere, if it has a serial; terminating twice changes nothing.
-    ///
-    /// # Errors
-    /// The unit itself, if it has no serial or is terminated already.
-    pub fn terminate(self, at: Timestamp) -> Result<Terminated, Self> {
+    /// Terminates it from anywhere; none if it has no serial or is terminated already.
+    #[must_use]
+    pub fn terminate(self, at: Timestamp) -> Option<Terminated> {
         match self {
             Self::Live(_) | Self::Parked(_) | Self::Cancelled(_) => {
                 let known = self.known();
-                match known.serial.clone() {
-                    Some(serial) => Ok(Terminated { serial, known, at }),
-                    None => Err(self),
-                }
+                let serial = known.serial.clone()?;
+                Some(Terminated { serial, known, at })
             }
-            Self::Terminated(_) => Err(self),
+            Self::Terminated(_) => None,
         }
     }
 

@@ -405,7 +405,7 @@ impl Store {
                 return Ok(Termination::Unknown);
             };
             match row.unit.clone().terminate(now) {
-                Ok(terminated) => {
+                Some(terminated) => {
                     let cause = Cause::new("terminate", why).with(evidence.clone());
                     change
                         .put_unit(&row, Unit::Terminated(terminated), cause)
@@ -413,7 +413,7 @@ impl Store {
                     change.commit().await?;
                     Ok(Termination::Done { unit: row.id })
                 }
-                Err(_) => Ok(Termination::Already { unit: row.id }),
+                None => Ok(Termination::Already { unit: row.id }),
             }
         })
         .await
@@ -475,7 +475,7 @@ impl Change {
             let known = unit.unit.known();
             let ended = matches!(unit.unit, Unit::Cancelled(_) | Unit::Terminated(_));
             let active = unit.unit.is_active();
-            if !active && let Ok(cancelled) = unit.unit.clone().cancel(self.now()) {
+            if !active && let Some(cancelled) = unit.unit.clone().cancel(self.now()) {
                 self.put_unit(&unit, Unit::Cancelled(cancelled), cause.clone())
                     .await?;
             }

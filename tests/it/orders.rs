@@ -1,0 +1,4 @@
+//! Tests of the order journey: its store on both databases, and the reconciler against random worlds.
+
+mod postgres;
+mod store;
