@@ -60,7 +60,7 @@ const NEVER_IMPORTS: [(&str, &[&str]); 8] = [
 ];
 
 /// What only a few files may name, and those files (or folders, ending in a slash).
-const OWNED: [(&str, &[&str]); 6] = [
+const OWNED: [(&str, &[&str]); 7] = [
     (
         "rdkafka",
         &[
@@ -77,6 +77,7 @@ const OWNED: [(&str, &[&str]); 6] = [
     ("reqwest", &["dig/", "http/", "verify/ledger.rs"]),
     ("simd_json", &["record/"]),
     ("governor", &["http/"]),
+    ("sqlx", &["orders/store/"]),
     ("metrics", &["ops/"]),
     ("env", &["config.rs", "config/"]),
 ];

@@ -12,6 +12,7 @@ pub mod acts;
 pub mod alarms;
 pub mod change;
 mod devices;
+pub mod ends;
 pub mod intents;
 pub mod lease;
 mod orders;
@@ -20,6 +21,7 @@ pub mod read;
 pub mod rows;
 pub mod seen;
 mod units;
+mod warehouse;
 
 use std::borrow::Cow;
 use std::path::PathBuf;
