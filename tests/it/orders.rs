@@ -1,4 +1,5 @@
 //! Tests of the order journey: its store on both databases, and the reconciler against random worlds.
 
+mod file;
 mod postgres;
 mod store;

@@ -90,11 +90,11 @@ fn tags(imei: &str) -> Tags {
     }
 }
 
-fn serial(n: u32) -> Serial {
+pub(super) fn serial(n: u32) -> Serial {
     Serial::parse(&format!("CX{n:010}")).unwrap()
 }
 
-async fn take_in(store: &Store, order: &str, units: u32) {
+pub(super) async fn take_in(store: &Store, order: &str, units: u32) {
     let mut change = store.change(Actor::Reconciler, None, at(0)).await.unwrap();
     let head = Head {
         status: "PendingFulfillment".into(),
@@ -133,7 +133,7 @@ async fn take_in(store: &Store, order: &str, units: u32) {
     change.commit().await.unwrap();
 }
 
-async fn unit(store: &Store, id: &str) -> UnitRow {
+pub(super) async fn unit(store: &Store, id: &str) -> UnitRow {
     store.unit(id).await.unwrap().unwrap()
 }
 
@@ -147,7 +147,7 @@ async fn put(store: &Store, row: &UnitRow, live: Live, at: Timestamp) -> UnitRow
     row
 }
 
-async fn provision(store: &Store, id: &str, given: &Serial) -> UnitRow {
+pub(super) async fn provision(store: &Store, id: &str, given: &Serial) -> UnitRow {
     let row = unit(store, id).await;
     let Unit::Live(Live::Ordered(ordered)) = row.unit.clone() else {
         panic!("{row:?}");
@@ -577,51 +577,4 @@ async fn an_alarm_is_raised_once_and_counted(store: Store) {
             .await
             .unwrap()
     );
-}
-
-#[test]
-fn a_damaged_file_is_named_and_refused() {
-    let directory = tempfile::tempdir().unwrap();
-    let config = Config {
-        file: directory.path().join("orders.db"),
-        ..Config::default()
-    };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    runtime.block_on(async {
-        let store = Store::open(&config).await.unwrap();
-        take_in(&store, "77", 200).await;
-        store.close().await;
-        let mut bytes = std::fs::read(&config.file).unwrap();
-        for byte in bytes.iter_mut().skip(4096 * 3).take(4096 * 4) {
-            *byte ^= 0x5a;
-        }
-        std::fs::write(&config.file, bytes).unwrap();
-        let error = Store::open(&config).await.unwrap_err();
-        assert!(error.to_string().starts_with("orders store: "), "{error}");
-    });
-}
-
-#[test]
-fn what_was_committed_is_there_after_a_restart() {
-    let directory = tempfile::tempdir().unwrap();
-    let config = Config {
-        file: directory.path().join("orders.db"),
-        ..Config::default()
-    };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    runtime.block_on(async {
-        let store = Store::open(&config).await.unwrap();
-        take_in(&store, "77", 2).await;
-        provision(&store, "77.1", &serial(1)).await;
-        store.close().await;
-        let store = Store::open(&config).await.unwrap();
-        assert_eq!(unit(&store, "77.1").await.unit.serial(), Some(serial(1)));
-        assert_eq!(store.unpublished_count().await.unwrap(), 1);
-    });
 }
