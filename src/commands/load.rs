@@ -61,7 +61,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let summary = Summary::of(&plan, &outcome, &args);
     if let Some(mut out) = manifest {
         let path = args.manifest.as_deref().unwrap_or(Path::new("manifest"));
-        let topic = if args.brokers.is_some() {
+        let topic = if args.output.is_none() && !args.dry_run {
             args.topic.as_str()
         } else {
             ""

@@ -329,6 +329,13 @@ mod tests {
                 "kafka.sasl_password_file: SASL needs a pass",
             ),
             (
+                &[
+                    "kafka.security_protocol=sasl_ssl",
+                    "kafka.sasl_mechanism=GSSAPI",
+                ],
+                "kafka.sasl_mechanism: is not one of PLAIN",
+            ),
+            (
                 &["kafka.sasl_password=x", "kafka.sasl_password_file=x"],
                 "kafka.sasl_password_file: kafka.sasl_password is set",
             ),

@@ -25,7 +25,8 @@ const QUEUE_KBYTES: &str = "131072";
 /// Where and how to produce.
 #[derive(Debug, Clone)]
 pub struct Target {
-    pub brokers: String,
+    /// Address and security.
+    pub client: ClientConfig,
     pub topic: String,
     /// `none`, `lz4`, `zstd`, `gzip` or `snappy`.
     pub compression: String,
@@ -37,11 +38,13 @@ pub struct Target {
 
 impl Target {
     fn client(&self) -> ClientConfig {
-        let mut config = ClientConfig::new();
+        let mut config = self.client.clone();
+        config.set("client.id", "dig-ingest-load");
         config
-            .set("bootstrap.servers", &self.brokers)
-            .set("client.id", "dig-ingest-load");
-        config
+    }
+
+    fn brokers(&self) -> &str {
+        self.client.get("bootstrap.servers").unwrap_or_default()
     }
 
     fn producer(&self) -> ClientConfig {
@@ -80,7 +83,9 @@ impl Target {
         let results = admin
             .create_topics([&topic], &options)
             .await
-            .with_context(|| format!("cannot create topic `{}` at {}", self.topic, self.brokers))?;
+            .with_context(|| {
+                format!("cannot create topic `{}` at {}", self.topic, self.brokers())
+            })?;
         for result in results {
             match result {
                 Ok(_) => {}
@@ -89,7 +94,7 @@ impl Target {
                         .inner()
                         .fetch_metadata(Some(&self.topic), Duration::from_secs(20))
                         .with_context(|| {
-                            format!("cannot ask {} about topic `{}`", self.brokers, self.topic)
+                            format!("cannot ask {} about topic `{}`", self.brokers(), self.topic)
                         })?;
                     let there = metadata
                         .topics()

@@ -160,6 +160,14 @@ impl Config {
                 "is not one of plaintext, ssl, sasl_plaintext, sasl_ssl",
             );
         }
+        if self.security_protocol.starts_with("sasl")
+            && !["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"].contains(&self.sasl_mechanism.as_str())
+        {
+            return field(
+                "sasl_mechanism",
+                "is not one of PLAIN, SCRAM-SHA-256, SCRAM-SHA-512",
+            );
+        }
         if self.session_timeout_ms < 3_000 {
             return field(
                 "session_timeout_ms",

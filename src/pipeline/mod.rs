@@ -10,6 +10,7 @@
 //! [`run`] wires one job together and ends when it is told to or when something fatal happened. What each stage owns and which
 //! invariants it keeps is said in its own file.
 
+pub mod asker;
 pub mod consumer;
 pub mod dispatch;
 pub mod feed;
@@ -72,6 +73,8 @@ pub struct Parts {
 
 /// How long metadata may take at start.
 const METADATA: Duration = Duration::from_secs(20);
+/// Pause after nobody answered.
+const ASK_AGAIN: Duration = Duration::from_secs(2);
 
 /// Runs the job until `stop` is cancelled; then drains, stores offsets and leaves the group.
 ///
@@ -86,7 +89,10 @@ pub async fn run(config: Config, parts: Parts, stop: CancellationToken) -> anyho
         board,
     } = parts;
     if config.topics.create {
-        prepare_topics(&config).await?;
+        tokio::select! {
+            made = prepare_topics(&config) => made?,
+            () = stop.cancelled() => return Ok(()),
+        }
     }
     let producer = producer::Producer::new(&config.kafka, &config.topics)?;
     let (door, events) = consumer::Events::channel();
@@ -184,35 +190,37 @@ pub async fn run(config: Config, parts: Parts, stop: CancellationToken) -> anyho
     }
 }
 
-/// Creates the topics the job writes, the held ones with the partition count of their input.
+/// Creates the topics the job writes, the held ones with the partition count of their input. While nobody answers it says
+/// why and asks again: a broker may be away, and a password may be on its way.
 async fn prepare_topics(config: &Config) -> anyhow::Result<()> {
     let client = config.kafka.plain()?;
-    let input = config.input.topics.clone();
-    let partitions = tokio::task::spawn_blocking(move || -> anyhow::Result<Vec<(String, i32)>> {
-        let asker: BaseConsumer = client.create().context("cannot open a client")?;
-        let metadata = asker
-            .fetch_metadata(None, METADATA)
-            .context("kafka.brokers: no broker answered")?;
-        let patterns: Vec<regex::Regex> = input
-            .iter()
-            .filter(|topic| topic.starts_with('^'))
-            .map(|pattern| {
-                regex::Regex::new(pattern)
-                    .with_context(|| format!("input.topics: {pattern:?} is no pattern"))
-            })
-            .collect::<anyhow::Result<_>>()?;
-        Ok(metadata
-            .topics()
-            .iter()
-            .filter(|topic| {
-                input.iter().any(|name| name == topic.name())
-                    || patterns.iter().any(|p| p.is_match(topic.name()))
-            })
-            .map(|topic| (topic.name().to_owned(), topic.partitions().len() as i32))
-            .collect())
-    })
-    .await
-    .context("asking for metadata failed")??;
+    let asker = Arc::new(asker::Asker::open(&client)?);
+    let there = loop {
+        let asking = Arc::clone(&asker);
+        match tokio::task::spawn_blocking(move || asking.cluster(METADATA))
+            .await
+            .context("asking for metadata failed")?
+        {
+            Ok(cluster) => break cluster.topics,
+            Err(asker::Trouble { what, remedy }) => {
+                tracing::warn!(error = what, remedy, "no broker answers; asking again");
+                tokio::time::sleep(ASK_AGAIN).await;
+            }
+        }
+    };
+    let input = &config.input.topics;
+    let patterns: Vec<regex::Regex> = input
+        .iter()
+        .filter(|topic| topic.starts_with('^'))
+        .map(|pattern| {
+            regex::Regex::new(pattern)
+                .with_context(|| format!("input.topics: {pattern:?} is no pattern"))
+        })
+        .collect::<anyhow::Result<_>>()?;
+    let read = |name: &str| {
+        input.iter().any(|topic| topic == name) || patterns.iter().any(|p| p.is_match(name))
+    };
+    let partitions = there.into_iter().filter(|(name, _)| read(name));
     let topics = &config.topics;
     let mut wanted = vec![
         (topics.dead_letter.clone(), -1, false),
@@ -221,7 +229,8 @@ async fn prepare_topics(config: &Config) -> anyhow::Result<()> {
     ];
     for (topic, count) in partitions {
         if count > 0 && !topic.ends_with(&topics.held_suffix) {
-            wanted.push((format!("{topic}{}", topics.held_suffix), count, false));
+            let held = format!("{topic}{}", topics.held_suffix);
+            wanted.push((held, i32::try_from(count).unwrap_or(i32::MAX), false));
         }
     }
     producer::create_topics(&config.kafka, topics, &wanted).await

@@ -140,7 +140,10 @@ impl Reader {
     fn serve(&self, feeds: &mut HashMap<Key, Feed<Events>>, assigned: &mut HashMap<Key, Assigned>) {
         match self.consumer.poll(Duration::ZERO) {
             None => {}
-            Some(Err(error)) => tracing::warn!(%error, "kafka consumer"),
+            Some(Err(error)) => {
+                let remedy = error.rdkafka_error_code().and_then(super::asker::remedy);
+                tracing::warn!(%error, remedy, "kafka consumer");
+            }
             // Every partition's queue is split off before it is assigned.
             Some(Ok(_)) => self.fail(anyhow::anyhow!("a message came past its partition's feed")),
         }

@@ -5,3 +5,4 @@ mod chaos;
 mod gateway;
 mod groups;
 mod letters;
+mod security;

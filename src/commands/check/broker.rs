@@ -3,17 +3,15 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::RDKafkaErrorCode;
-
 use super::Tried;
 use crate::config::Settings;
+use crate::pipeline::asker::{Asker, Cluster, Trouble};
 use crate::pipeline::gate::Mode;
 
 /// Asks the broker; gives the results and how many input partitions there are, if it answered.
 pub(super) fn ask(settings: &Settings, timeout: Duration) -> (Vec<Tried>, Option<u64>) {
-    match topics(settings, timeout) {
-        Ok((brokers, topics)) => {
+    match cluster(settings, timeout) {
+        Ok(Cluster { brokers, topics }) => {
             let subject = format!("broker {}", settings.kafka.brokers);
             let mut tried = vec![Tried::good(
                 subject,
@@ -26,38 +24,19 @@ pub(super) fn ask(settings: &Settings, timeout: Duration) -> (Vec<Tried>, Option
     }
 }
 
-/// Number of brokers, and partitions by topic.
-fn topics(
-    settings: &Settings,
-    timeout: Duration,
-) -> Result<(usize, BTreeMap<String, usize>), Tried> {
+/// What the brokers say about themselves.
+fn cluster(settings: &Settings, timeout: Duration) -> Result<Cluster, Tried> {
     let subject = format!("broker {}", settings.kafka.brokers);
-    let failed = |error: String, remedy: &str| Tried::bad(subject.clone(), error, remedy);
-    let client = settings
-        .kafka
-        .plain()
-        .map_err(|error| failed(format!("{error:#}"), "correct the settings in [kafka]"))?;
-    let consumer: BaseConsumer = client
-        .create()
-        .map_err(|error| failed(error.to_string(), "correct the settings in [kafka]"))?;
-    // All topics, not named ones: asking for a name may create it.
-    let metadata = consumer.fetch_metadata(None, timeout).map_err(|error| {
-        let remedy = match error.rdkafka_error_code() {
-            Some(RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SaslAuthenticationFailed) => {
-                "check kafka.sasl_username, the password and kafka.sasl_mechanism"
-            }
-            Some(RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::ClusterAuthorizationFailed) => {
-                "grant the user Describe on the topics"
-            }
-            _ => "check kafka.brokers, the network, and that kafka.security_protocol is what that port speaks",
-        };
-        failed(format!("no answer within {} s: {error}", timeout.as_secs()), remedy)
+    let client = settings.kafka.plain().map_err(|error| {
+        Tried::bad(
+            subject.clone(),
+            format!("{error:#}"),
+            "correct the settings in [kafka]",
+        )
     })?;
-    let topics = metadata
-        .topics()
-        .iter()
-        .map(|topic| (topic.name().to_owned(), topic.partitions().len()));
-    Ok((metadata.brokers().len(), topics.collect()))
+    Asker::open(&client)
+        .and_then(|asker| asker.cluster(timeout))
+        .map_err(|Trouble { what, remedy }| Tried::bad(subject, what, remedy))
 }
 
 fn judge(settings: &Settings, there: &BTreeMap<String, usize>, tried: &mut Vec<Tried>) -> u64 {

@@ -5,18 +5,22 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{bail, ensure};
+use anyhow::{Context as _, bail, ensure};
 
 use super::create;
 use crate::commands::Report;
+use crate::config::ConfigArgs;
 use crate::load::drive::{Burst, Counters, Goal, Sink};
 use crate::load::mix::Mix;
 use crate::load::plan::{By, Plan, Shape};
 use crate::load::produce::{Outlet, Target};
+use crate::pipeline::asker::Asker;
 
 const DAY_US: u64 = 86_400_000_000;
 /// The times of a load span at most this, so that validation's age limit does not touch them.
 const SPAN_US: u64 = 300 * DAY_US;
+/// How long the broker may take to answer at the start.
+const PATIENCE: Duration = Duration::from_secs(20);
 /// More than any machine here generates in a second; bounds a load of a given duration.
 const FASTEST: f64 = 5e6;
 
@@ -26,12 +30,16 @@ const FASTEST: f64 = 5e6;
   dig-ingest load --brokers 127.0.0.1:9092 --topic telemetry --create-topic 12 --records 100000 --manifest load.manifest
   dig-ingest load --brokers 127.0.0.1:9092 --devices 5000 --rate 2000 --duration 5m --bad-share 0.01 --manifest m
   dig-ingest load --records 20000000 --mix gps=100 --devices 10000 --brokers 127.0.0.1:9092 --run-id 7
+  dig-ingest load --config job.toml --records 1000 --set kafka.security_protocol=ssl --set kafka.ca_file=ca.pem
   dig-ingest load --output - --records 5 --shape flespi
   dig-ingest load --brokers 127.0.0.1:9092 --rate 500 --duration 10m --burst 8:5s:60s")]
 pub struct Args {
-    /// Kafka brokers, HOST:PORT[,HOST:PORT...].
-    #[arg(long, required_unless_present_any = ["output", "dry_run"])]
+    /// Kafka brokers, HOST:PORT[,HOST:PORT...]; over kafka.brokers of the settings.
+    #[arg(long, required_unless_present_any = ["output", "dry_run", "config", "sets"])]
     pub brokers: Option<String>,
+    /// The settings' [kafka] says how to connect: TLS, SASL.
+    #[command(flatten)]
+    pub settings: ConfigArgs,
     #[arg(long, default_value = "telemetry")]
     pub topic: String,
     /// Create the topic with this many partitions if it does not exist.
@@ -231,10 +239,6 @@ impl Args {
             (true, _) => By::DeviceId,
             (false, by) => by.unwrap_or(By::Serial),
         };
-        ensure!(
-            !(self.shape.is_vendor() && self.poison_share > 0.0),
-            "--poison-share needs --shape native or native-array: vendor messages here carry no vehicle identification number"
-        );
         let ticks = self.bound() / u64::from(self.devices)
             + u64::from(self.backlog) * u64::from(self.array_len)
             + 1;
@@ -278,11 +282,21 @@ impl Args {
             }
             return Ok(Sink::Lines(Box::new(create(path)?)));
         }
-        let Some(brokers) = &self.brokers else {
+        if self.dry_run {
             return Ok(Sink::Nothing);
-        };
+        }
+        let mut kafka = self.settings.load()?.kafka;
+        if let Some(brokers) = &self.brokers {
+            kafka.brokers.clone_from(brokers);
+        }
+        // A wrong address, password or authority is an error before anything is produced.
+        let client = kafka.plain()?;
+        let (asked, patience) = (client.clone(), PATIENCE);
+        tokio::task::spawn_blocking(move || Asker::open(&asked)?.cluster(patience))
+            .await?
+            .with_context(|| format!("the Kafka broker at {} does not answer", kafka.brokers))?;
         let target = Target {
-            brokers: brokers.clone(),
+            client,
             topic: self.topic.clone(),
             compression: self.compression.clone(),
             timeout: Duration::from_secs(self.timeout_s),

@@ -61,8 +61,21 @@ impl Broker {
         SHARED.get_or_init(|| Self::start(&[]))
     }
 
+    /// A broker with listeners for TLS and SASL beside the plain one, shared as [`Broker::shared`].
+    pub fn secured() -> &'static Self {
+        static SECURED: OnceLock<Broker> = OnceLock::new();
+        SECURED.get_or_init(|| Self::launch(&["--security", "ssl,sasl_plaintext,sasl_ssl"]))
+    }
+
     /// A broker of one's own, with further properties.
     pub fn start(properties: &[&str]) -> Self {
+        let flagged = properties
+            .iter()
+            .flat_map(|property| ["--property", property]);
+        Self::launch(&flagged.collect::<Vec<_>>())
+    }
+
+    fn launch(more: &[&str]) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let instance = format!(
             "it-{}-{}",
@@ -71,9 +84,7 @@ impl Broker {
         );
         let owner = std::process::id().to_string();
         let mut args = vec!["--fresh", "--owner", &owner, "--heap", "384m"];
-        for property in properties {
-            args.extend(["--property", property]);
-        }
+        args.extend(more);
         let line = script("start", &instance, &args);
         let address = line
             .split_whitespace()
@@ -84,6 +95,16 @@ impl Broker {
             kind: Kind::Real(instance),
             address,
         }
+    }
+
+    /// What a client of one of the listeners needs: settings of `[kafka]` by name, as `scripts/kafka env` gives them.
+    pub fn listener(&self, name: &str) -> Vec<(String, String)> {
+        let text = script("env", self.instance(), &["--security", name]);
+        text.lines()
+            .filter_map(|line| line.strip_prefix("export DIG_INGEST__KAFKA__"))
+            .filter_map(|line| line.split_once('='))
+            .map(|(name, value)| (format!("kafka.{}", name.to_lowercase()), value.to_owned()))
+            .collect()
     }
 
     /// The client library's own mock, in this process: no fault but quick.

@@ -1,0 +1,193 @@
+//! A Kafka client that only asks which topics there are, and says in the words of the settings why nobody answers.
+//!
+//! Owns one connection and what the client complained about on it: a wrong password or an authority nobody trusts never
+//! fails a call, it only lets it time out. It writes nothing. Blocks the calling thread.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rdkafka::ClientConfig;
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+
+/// How long one question waits before the complaints are looked at.
+const QUESTION: Duration = Duration::from_secs(1);
+
+/// Why the brokers do not answer, and what to do about it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{what}; {remedy}")]
+pub struct Trouble {
+    pub what: String,
+    pub remedy: &'static str,
+}
+
+/// What the brokers say about themselves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cluster {
+    pub brokers: usize,
+    /// Partitions by topic.
+    pub topics: BTreeMap<String, usize>,
+}
+
+/// The setting to look at when the client complains of this, if it can be told.
+#[must_use]
+pub fn remedy(code: RDKafkaErrorCode) -> Option<&'static str> {
+    match code {
+        RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SaslAuthenticationFailed => Some(
+            "check kafka.sasl_username, kafka.sasl_password_file (or kafka.sasl_password) and kafka.sasl_mechanism",
+        ),
+        RDKafkaErrorCode::SSL => Some(
+            "check that kafka.ca_file names the authority that signed the broker's certificate, that kafka.brokers has the \
+             name in it, and that kafka.security_protocol is what that port speaks",
+        ),
+        RDKafkaErrorCode::TopicAuthorizationFailed
+        | RDKafkaErrorCode::ClusterAuthorizationFailed => {
+            Some("grant the user Describe on the topics")
+        }
+        RDKafkaErrorCode::Resolve
+        | RDKafkaErrorCode::AllBrokersDown
+        | RDKafkaErrorCode::BrokerTransportFailure
+        | RDKafkaErrorCode::OperationTimedOut => Some(
+            "check kafka.brokers, the network, and that kafka.security_protocol is what that port speaks",
+        ),
+        _ => None,
+    }
+}
+
+/// Whether waiting cannot help: somebody has to change something.
+fn is_final(code: RDKafkaErrorCode) -> bool {
+    matches!(
+        code,
+        RDKafkaErrorCode::Authentication
+            | RDKafkaErrorCode::SaslAuthenticationFailed
+            | RDKafkaErrorCode::SSL
+    )
+}
+
+/// What the client complained about.
+#[derive(Debug, Clone, Default)]
+struct Complaints {
+    gravest: Option<RDKafkaErrorCode>,
+    /// In the client's own words.
+    last: Option<String>,
+}
+
+impl Complaints {
+    fn note(&mut self, code: RDKafkaErrorCode) {
+        if is_final(code) || self.gravest.is_none_or(|known| !is_final(known)) {
+            self.gravest = Some(code);
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Ear {
+    // A lock as the client's own threads complain; held for an assignment.
+    heard: Mutex<Complaints>,
+}
+
+impl Ear {
+    fn heard(&self) -> std::sync::MutexGuard<'_, Complaints> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ClientContext for Ear {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = false;
+
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        tracing::debug!(facility, message, "kafka client");
+        if matches!(level, RDKafkaLogLevel::Error) {
+            // Behind the name of the client's thread.
+            let said = message.rsplit_once("]: ").map_or(message, |(_, said)| said);
+            let mut heard = self.heard();
+            // A handshake that fails is told only here; a connection that was merely cut in it names no routine.
+            if said.contains("SSL routines") {
+                heard.note(RDKafkaErrorCode::SSL);
+            }
+            heard.last = Some(said.to_owned());
+        }
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        if let Some(code) = error.rdkafka_error_code() {
+            let mut heard = self.heard();
+            heard.note(code);
+            heard.last.get_or_insert_with(|| reason.to_owned());
+        }
+    }
+}
+
+impl ConsumerContext for Ear {}
+
+/// See the module's documentation.
+pub struct Asker {
+    client: BaseConsumer<Ear>,
+}
+
+impl Asker {
+    /// Opens the client; connects to nobody yet.
+    ///
+    /// # Errors
+    /// Settings that the client library refuses, such as a file of authorities that cannot be read.
+    pub fn open(client: &ClientConfig) -> Result<Self, Trouble> {
+        let opened = client.create_with_context(Ear::default());
+        let client = opened.map_err(|error| {
+            let what = error.to_string();
+            let remedy = if what.contains("ssl.ca.location") {
+                "kafka.ca_file must name a readable file of certificates in PEM form"
+            } else {
+                "correct the settings in [kafka]"
+            };
+            Trouble { what, remedy }
+        })?;
+        Ok(Self { client })
+    }
+
+    /// All topics there are. Asking for all creates none, asking for a name might.
+    ///
+    /// # Errors
+    /// Nobody answered in time, or somebody refused us, with the setting to look at.
+    pub fn cluster(&self, timeout: Duration) -> Result<Cluster, Trouble> {
+        let deadline = Instant::now() + timeout;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let error = match self.client.fetch_metadata(None, left.min(QUESTION)) {
+                Ok(metadata) => {
+                    let topics = metadata.topics().iter();
+                    return Ok(Cluster {
+                        brokers: metadata.brokers().len(),
+                        topics: topics
+                            .map(|topic| (topic.name().to_owned(), topic.partitions().len()))
+                            .collect(),
+                    });
+                }
+                Err(error) => error,
+            };
+            // Complaints come in by the event queue, one at a time.
+            while let Some(event) = self.client.poll(Duration::ZERO) {
+                if let Some(code) = event.err().and_then(|error| error.rdkafka_error_code()) {
+                    self.client.context().heard().note(code);
+                }
+            }
+            let Complaints { gravest, last } = self.client.context().heard().clone();
+            let hopeless = gravest.is_some_and(is_final);
+            if left <= QUESTION || hopeless {
+                let said = last.unwrap_or_else(|| error.to_string());
+                let what = if hopeless {
+                    said
+                } else {
+                    format!("no answer within {} s: {said}", timeout.as_secs())
+                };
+                let remedy = gravest
+                    .or(error.rdkafka_error_code())
+                    .and_then(remedy)
+                    .unwrap_or("check kafka.brokers and the network");
+                return Err(Trouble { what, remedy });
+            }
+        }
+    }
+}
