@@ -115,13 +115,15 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         &gateway.url(),
         args.partitions(),
     )?;
+    let client = settings.kafka.plain()?;
+    let letters = super::verify::letters_of(&settings)?;
     let (board, stop) = (Board::new(Instant::now()), CancellationToken::new());
     let mut job = tokio::spawn(app::stream(settings, Arc::clone(&board), stop.clone()));
 
     let plan = args.plan();
     let counters = Arc::new(Counters::default());
     let target = Target {
-        brokers: cluster.bootstrap_servers(),
+        client,
         topic: TOPIC.to_owned(),
         compression: "none".to_owned(),
         timeout: Duration::from_secs(30),
@@ -156,6 +158,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
     }
     ledger::follow(&Source::Sim(gateway.url()), &mut judge).await?;
+    let (_, judge) = super::verify::follow_letters(letters, judge).await?;
     let report = Report {
         verdict: judge.verdict(),
         produced: watched.load.tally.records,
@@ -349,7 +352,12 @@ struct Report {
 impl Report {
     fn is_good(&self) -> bool {
         // Bad and refused records must be somewhere: in the letters, each once, as nothing was restarted.
-        self.verdict.is_sound() && self.settled && self.dead_lettered == self.bad + self.poison
+        let letters = self.verdict.letters.as_ref();
+        let in_letters = letters.is_some_and(|letters| {
+            (letters.dead_lettered, letters.repeated, letters.strange)
+                == (self.bad + self.poison, 0, 0)
+        });
+        self.verdict.is_sound() && self.settled && in_letters
     }
 
     fn print(&self, form: super::Report) -> anyhow::Result<()> {

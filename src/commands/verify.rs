@@ -8,9 +8,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 
+use crate::config::{ConfigArgs, Settings};
 use crate::load::manifest;
 use crate::verify::judge::{Example, Judge, Verdict};
 use crate::verify::ledger::{self, Source};
+use crate::verify::letters::Letters;
 
 /// How often a ledger that is not complete yet is asked again.
 const POLL: Duration = Duration::from_millis(250);
@@ -19,11 +21,13 @@ const POLL: Duration = Duration::from_millis(250);
 #[derive(Debug, Clone, clap::Args)]
 #[command(
     after_help = "Ends with 0 only if nothing is lost, reordered or phantom, and duplicates are within --max-duplicates.
+With --dead-letters a record is lost only if it is in no letter either, and one that must be rejected is lost without a letter.
 
 Examples:
   dig-ingest verify --manifest load.manifest --sim http://127.0.0.1:8080 --wait-s 60
   dig-ingest verify --manifest first.manifest --manifest second.manifest --ledger ledger.ndjson --report json
-  dig-ingest verify --manifest load.manifest --ledger ledger.ndjson --max-duplicates 0"
+  dig-ingest verify --manifest load.manifest --ledger ledger.ndjson --max-duplicates 0
+  dig-ingest verify --manifest load.manifest --sim http://127.0.0.1:8080 --dead-letters --config job.toml"
 )]
 pub struct Args {
     /// A manifest that `dig-ingest load` wrote; may be given several times.
@@ -41,8 +45,62 @@ pub struct Args {
     /// More ledger lines beyond the first of a record than this are a failure.
     #[arg(long, value_name = "N")]
     pub max_duplicates: Option<u64>,
+    /// Account for every record by the letters too: reads topics.dead_letter and the held topics of the settings.
+    #[arg(long)]
+    pub dead_letters: bool,
+    /// Kafka brokers for --dead-letters; over kafka.brokers of the settings.
+    #[arg(long, value_name = "HOST:PORT,...", requires = "dead_letters")]
+    pub brokers: Option<String>,
+    #[command(flatten)]
+    pub settings: ConfigArgs,
     #[arg(long, value_enum, default_value = "text")]
     pub report: super::Report,
+}
+
+impl Args {
+    /// The reader of letters, if they are to be judged.
+    fn letters(&self) -> anyhow::Result<Option<Letters>> {
+        if !self.dead_letters {
+            return Ok(None);
+        }
+        let mut settings = self.settings.load()?;
+        if let Some(brokers) = &self.brokers {
+            settings.kafka.brokers.clone_from(brokers);
+        }
+        letters_of(&settings).map(Some)
+    }
+}
+
+/// A reader of the letters that a job with these settings writes.
+pub(super) fn letters_of(settings: &Settings) -> anyhow::Result<Letters> {
+    let (suffix, inputs) = (
+        settings.topics.held_suffix.clone(),
+        settings.input.topics.clone(),
+    );
+    let is_input = move |name: &str| {
+        inputs.iter().any(|input| {
+            input == name
+                || input.starts_with('^')
+                    && regex::Regex::new(input).is_ok_and(|pattern| pattern.is_match(name))
+        })
+    };
+    Letters::open(
+        &settings.kafka.plain()?,
+        &settings.topics.dead_letter,
+        move |name| name.strip_suffix(&suffix).is_some_and(&is_input),
+    )
+}
+
+/// Hands the letters that are there to the judge. The client blocks, so a thread that may block does it.
+pub(super) async fn follow_letters(
+    mut letters: Letters,
+    mut judge: Judge,
+) -> anyhow::Result<(Letters, Judge)> {
+    tokio::task::spawn_blocking(move || {
+        letters.follow(&mut judge)?;
+        Ok((letters, judge))
+    })
+    .await?
 }
 
 /// Runs the command.
@@ -56,16 +114,21 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         (None, None) => anyhow::bail!("name the ledger: --ledger FILE or --sim URL"),
     };
     let mut judge = read_manifests(&args.manifest)?;
+    let mut letters = args.letters()?;
     let until = Instant::now() + Duration::from_secs(args.wait_s);
     loop {
         ledger::follow(&source, &mut judge).await?;
-        if judge.missing() == 0 || Instant::now() >= until {
+        if let Some(reader) = letters.take() {
+            let (reader, told) = follow_letters(reader, judge).await?;
+            (letters, judge) = (Some(reader), told);
+        }
+        if judge.is_complete() || Instant::now() >= until {
             break;
         }
+        let verdict = judge.verdict();
         eprintln!(
             "{} of {} records are still missing",
-            judge.missing(),
-            judge.verdict().expected
+            verdict.lost, verdict.expected
         );
         tokio::time::sleep(POLL).await;
     }
@@ -134,6 +197,22 @@ pub(super) fn text(verdict: &Verdict) -> String {
         }
         if count > examples.len() as u64 && !examples.is_empty() {
             text.push_str("  ...\n");
+        }
+    }
+    if let Some(letters) = &verdict.letters {
+        text.push_str(&format!(
+            "dead-lettered {} (of them {} the gateway should have got), held {}; letters {}, repeated {}, of no manifest {}, \
+             of accepted records {}\n",
+            letters.dead_lettered,
+            letters.dead_lettered_sound,
+            letters.held,
+            letters.read,
+            letters.repeated,
+            letters.strange,
+            letters.dead_lettered_accepted
+        ));
+        for (reason, count) in &letters.reasons {
+            text.push_str(&format!("  {reason:<32} {count}\n"));
         }
     }
     text.push_str(&format!(

@@ -68,6 +68,7 @@ const OWNED: [(&str, &[&str]); 7] = [
             "registry.rs",
             "registry/",
             "load/produce.rs",
+            "verify/letters.rs",
             "commands/demo.rs",
             "commands/demo/",
             "commands/check.rs",

@@ -349,3 +349,93 @@ fn a_run_that_contradicts_itself_is_an_error() {
         assert!(judge.add(&run).is_err(), "{run:?}");
     }
 }
+
+fn letter<'a>(subject: &'a str, identity: Option<(RecordType, i64)>, source: u64) -> Letter<'a> {
+    Letter {
+        subject,
+        identity,
+        source,
+        reason: "some.rule",
+        held: false,
+    }
+}
+
+/// V3: with letters every record is somewhere, and a letter stands for one record once.
+#[test]
+fn with_letters_every_record_is_accounted_for() {
+    let mut judge = Judge::new();
+    judge
+        .add(&Run {
+            device: "imei".to_owned(),
+            bad: vec![1, 3],
+            poison: vec![4],
+            ..run("G6")
+        })
+        .unwrap();
+    let time = |place: i64| run("G6").start + place * run("G6").step;
+    let serial = run("G6").serial;
+    for place in [0, 2] {
+        judge.arrive(&serial, Some(RecordType::Gps), time(place));
+    }
+    assert_eq!((judge.verdict().lost, judge.is_complete()), (1, false));
+    judge.expect_letters();
+    assert_eq!(
+        judge.verdict().lost,
+        4,
+        "the rejected ones must be somewhere too"
+    );
+
+    // One that says what it is, twice; one that only its device id names; one of a stranger.
+    judge.letter(&letter(&serial, Some((RecordType::Gps, time(1))), 1));
+    judge.letter(&letter(&serial, Some((RecordType::Gps, time(1))), 1));
+    judge.letter(&letter("imei", None, 2));
+    judge.letter(&letter("nobody", None, 3));
+    let verdict = judge.verdict();
+    let letters = verdict.letters.unwrap();
+    assert_eq!((letters.read, letters.repeated, letters.strange), (4, 1, 1));
+    assert_eq!((letters.dead_lettered, verdict.lost), (2, 2));
+    assert_eq!(letters.reasons["some.rule"], 2);
+
+    // A sound record in a letter is not lost, but said; a held one that was accepted is just accepted.
+    judge.letter(&letter(&serial, Some((RecordType::Gps, time(5))), 4));
+    judge.letter(&letter(&serial, Some((RecordType::Gps, time(4))), 5));
+    judge.letter(&Letter {
+        held: true,
+        ..letter(&serial, Some((RecordType::Gps, time(0))), 6)
+    });
+    let verdict = judge.verdict();
+    let letters = verdict.letters.unwrap();
+    assert_eq!(
+        (
+            letters.dead_lettered,
+            letters.dead_lettered_sound,
+            letters.held
+        ),
+        (4, 1, 0)
+    );
+    assert_eq!((verdict.lost, judge.is_complete()), (0, true));
+
+    // A letter of an accepted record.
+    judge.letter(&letter(&serial, Some((RecordType::Gps, time(2))), 7));
+    let letters = judge.verdict().letters.unwrap();
+    assert_eq!(letters.dead_lettered_accepted, 1);
+}
+
+#[test]
+fn a_nameless_letter_stands_for_one_rejected_record() {
+    let mut judge = Judge::new();
+    judge
+        .add(&Run {
+            bad: vec![0, 1],
+            ..run("G3")
+        })
+        .unwrap();
+    let serial = run("G3").serial;
+    judge.letter(&letter(&serial, None, 1));
+    let verdict = judge.verdict();
+    assert_eq!(
+        (verdict.lost, verdict.letters.unwrap().dead_lettered),
+        (2, 1),
+        "one rejected and the sound one are missing"
+    );
+}

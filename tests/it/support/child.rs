@@ -2,6 +2,8 @@
 
 use std::{
     fs::{self, File},
+    io::{Read as _, Write as _},
+    net::TcpStream,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
 };
@@ -117,6 +119,35 @@ impl Running {
             )
         });
         (status, report)
+    }
+
+    /// One of the job's operations pages, such as `/metrics`.
+    pub fn page(&mut self, path: &str) -> String {
+        let address = self.said("the address of its pages", |line| {
+            let (_, rest) = line.split_once("operations pages address=")?;
+            Some(rest.trim().to_owned())
+        });
+        let mut stream = TcpStream::connect(&address).expect("the pages are served");
+        write!(
+            stream,
+            "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"
+        )
+        .expect("asked");
+        let mut text = String::new();
+        stream.read_to_string(&mut text).expect("an answer");
+        text
+    }
+
+    /// The sum of a metric over its labels.
+    pub fn metric(&mut self, name: &str) -> f64 {
+        let page = self.page("/metrics");
+        page.lines()
+            .filter(|line| {
+                line.strip_prefix(name)
+                    .is_some_and(|rest| rest.starts_with([' ', '{']))
+            })
+            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+            .sum()
     }
 
     /// The first line of its output so far that `found` makes something of.

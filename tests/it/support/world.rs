@@ -37,6 +37,8 @@ pub struct World<'b> {
     pub gateway: Handle,
     /// Settings of the instances as TOML: dotted key, value.
     settings: BTreeMap<String, String>,
+    /// How the other commands reach the broker, where not as the harness does.
+    access: Vec<String>,
     pub instances: Vec<Running>,
     manifests: Vec<PathBuf>,
     /// Records of all loads.
@@ -44,6 +46,8 @@ pub struct World<'b> {
     started: usize,
     /// Records of one request at most (`batch.max_records`).
     pub most_per_request: u64,
+    /// Dead letters of records that are sound and cannot be sent all the same.
+    pub sound_letters: u64,
     folder: TempDir,
     // Dropped last: the gateway runs on it.
     runtime: Runtime,
@@ -78,11 +82,13 @@ impl<'b> World<'b> {
         let mut world = Self {
             group: format!("group-{topic}"),
             settings: BTreeMap::new(),
+            access: Vec::new(),
             instances: Vec::new(),
             manifests: Vec::new(),
             promised: 0,
             started: 0,
             most_per_request: 5_000,
+            sound_letters: 0,
             broker,
             partitions,
             gateway,
@@ -137,13 +143,35 @@ impl<'b> World<'b> {
         self.settings.insert(key.to_owned(), value.to_owned());
     }
 
-    /// Starts an instance.
-    pub fn start(&mut self) -> Running {
-        self.start_with(&[])
+    /// Everything but the harness itself reaches the broker by these settings of `[kafka]`.
+    pub fn by_way_of(&mut self, settings: &[(String, String)]) {
+        for (key, value) in settings {
+            self.set(key, &format!("{value:?}"));
+            self.access
+                .extend(["--set".to_owned(), format!("{key}={value}")]);
+        }
     }
 
-    /// Starts an instance with settings of its own.
-    pub fn start_with(&mut self, own: &[(&str, &str)]) -> Running {
+    /// Back to how the harness itself reaches the broker.
+    pub fn forget_ways(&mut self) {
+        for flag in self.access.split_off(0) {
+            if let Some((key, _)) = flag.split_once('=') {
+                self.settings.remove(key);
+            }
+        }
+        self.set("kafka.brokers", &format!("{:?}", self.broker.address()));
+    }
+
+    /// The flags by which other commands get what [`World::by_way_of`] was told.
+    pub fn access(&self) -> Vec<String> {
+        if self.access.is_empty() {
+            return vec!["--brokers".to_owned(), self.broker.address().to_owned()];
+        }
+        self.access.clone()
+    }
+
+    /// The settings file of the instances started from now on.
+    pub fn settings_file(&mut self, name: &str, own: &[(&str, &str)]) -> PathBuf {
         let mut settings = self.settings.clone();
         settings.extend(
             own.iter()
@@ -153,10 +181,33 @@ impl<'b> World<'b> {
             .iter()
             .map(|(key, value)| format!("{key} = {value}\n"))
             .collect();
-        let name = format!("instance-{}", self.started);
-        self.started += 1;
         let path = self.folder.path().join(format!("{name}.toml"));
         fs::write(&path, text).expect("a settings file");
+        path
+    }
+
+    /// Runs another command of the program to its end.
+    pub fn command(&self, name: &str, args: &[String]) -> Running {
+        Running::start(name, self.folder.path(), args)
+    }
+
+    /// A file in the scenario's folder.
+    pub fn file(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.folder.path().join(name);
+        fs::write(&path, text).expect("a file");
+        path
+    }
+
+    /// Starts an instance.
+    pub fn start(&mut self) -> Running {
+        self.start_with(&[])
+    }
+
+    /// Starts an instance with settings of its own.
+    pub fn start_with(&mut self, own: &[(&str, &str)]) -> Running {
+        let name = format!("instance-{}", self.started);
+        self.started += 1;
+        let path = self.settings_file(&name, own);
         Running::start(
             &name,
             self.folder.path(),
@@ -180,8 +231,6 @@ impl<'b> World<'b> {
         let manifest = self.folder.path().join(format!("manifest-{number}.ndjson"));
         let mut args: Vec<String> = [
             "load",
-            "--brokers",
-            self.broker.address(),
             "--topic",
             &self.topic,
             "--records",
@@ -197,6 +246,7 @@ impl<'b> World<'b> {
         ]
         .map(str::to_owned)
         .into();
+        args.extend(self.access());
         args.extend(more.iter().map(|arg| (*arg).to_owned()));
         self.manifests.push(manifest);
         self.promised += records;
@@ -293,6 +343,14 @@ impl<'b> World<'b> {
         let mut args: Vec<String> = ["verify", "--sim", &url, "--report", "json"]
             .map(str::to_owned)
             .into();
+        args.push("--dead-letters".to_owned());
+        args.extend(self.access());
+        for (key, value) in [
+            ("input.topics", &self.topic),
+            ("topics.dead_letter", &self.dead_topic),
+        ] {
+            args.extend(["--set".to_owned(), format!("{key}={value}")]);
+        }
         for manifest in &self.manifests {
             args.extend(["--manifest".to_owned(), manifest.display().to_string()]);
         }
@@ -301,6 +359,24 @@ impl<'b> World<'b> {
             assert_eq!(report[finding], 0, "{finding}: {report:#}");
         }
         assert!(status.success(), "verify: {status}, {report:#}");
+        // Every record of every manifest is somewhere, and nothing is in a letter that need not be.
+        let about = &report["letters"];
+        let count = |name: &str| about[name].as_u64().expect("a count");
+        let rejected = ["expected_rejected", "expected_refused"]
+            .map(|name| report[name].as_u64().expect("a count"));
+        let sound = self.sound_letters;
+        assert_eq!(
+            count("dead_lettered"),
+            rejected.iter().sum::<u64>() + sound,
+            "{report:#}"
+        );
+        for (finding, expected) in [
+            ("dead_lettered_sound", sound),
+            ("dead_lettered_accepted", 0),
+            ("strange", 0),
+        ] {
+            assert_eq!(count(finding), expected, "{finding}: {report:#}");
+        }
         let duplicated = report["duplicated"]
             .as_u64()
             .expect("a count of duplicates");
