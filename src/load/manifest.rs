@@ -229,7 +229,7 @@ pub fn run_of(plan: &Plan, device: &Device, tally: &Tally, failed: &HashSet<u64>
             for (at, kind) in plan.kinds(&draw).iter().enumerate() {
                 let place = kinds.len();
                 kinds.push(*kind, at > 0);
-                match draw.fate {
+                match plan.fate_of(&draw, *kind) {
                     Fate::Accepted => {}
                     Fate::Rejected(_) => run.bad.push(place),
                     Fate::Refused => run.poison.push(place),

@@ -59,7 +59,7 @@ pub fn put_message(
         for kind in plan.kinds(&draw) {
             tally.records += 1;
             tally.by_kind[*kind as usize] += 1;
-            match draw.fate {
+            match plan.fate_of(&draw, *kind) {
                 Fate::Accepted => {}
                 Fate::Rejected(_) => tally.bad += 1,
                 Fate::Refused => tally.poison += 1,

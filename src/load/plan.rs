@@ -291,6 +291,15 @@ impl Plan {
         }
     }
 
+    /// What the record of a type in a message of this draw is expected to come to.
+    #[must_use]
+    pub fn fate_of(&self, draw: &Draw, kind: RecordType) -> Fate {
+        if draw.fate == Fate::Refused && kind != RecordType::Vin {
+            return Fate::Accepted;
+        }
+        draw.fate
+    }
+
     fn fate(&self, chance: u32, bits: u64) -> Fate {
         let place = f64::from(chance) / 4_294_967_296.0;
         if place < self.bad_share {

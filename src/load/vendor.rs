@@ -2,6 +2,7 @@
 //!
 //! A message is a position, or a position with one status; so it becomes at most one record of a type, and the identity
 //! (serial, type, time) stays unique. A spoiled one is a position alone: mapping goes on with the records that are sound.
+//! One with the marker has a vehicle identification number too, and only the record made of that is to be refused.
 
 use super::native::{Fix, fix, status};
 use super::plan::{Device, Draw, Fate, Flaw, Plan, Shape};
@@ -11,7 +12,9 @@ use crate::record::RecordType;
 /// Types of the records a message becomes, in the order of the mappings.
 #[must_use]
 pub fn kinds(shape: Shape, draw: &Draw) -> &'static [RecordType] {
-    if has_status(shape, draw) {
+    if draw.fate == Fate::Refused {
+        &[RecordType::Gps, RecordType::GenericStatus, RecordType::Vin]
+    } else if has_status(shape, draw) {
         &[RecordType::Gps, RecordType::GenericStatus]
     } else {
         &[RecordType::Gps]
@@ -21,7 +24,7 @@ pub fn kinds(shape: Shape, draw: &Draw) -> &'static [RecordType] {
 /// The generic mapping makes a status of every `ignition`, which a position needs too.
 fn has_status(shape: Shape, draw: &Draw) -> bool {
     let sound = !matches!(draw.fate, Fate::Rejected(_));
-    sound && (shape == Shape::Generic || draw.kind != RecordType::Gps)
+    sound && (shape == Shape::Generic || draw.kind != RecordType::Gps || draw.fate == Fate::Refused)
 }
 
 /// Appends one message.
@@ -34,17 +37,36 @@ pub fn put_message(out: &mut Vec<u8>, plan: &Plan, device: &Device, draw: &Draw)
     let fix = fix(plan, device, draw.tick);
     // The status's code and raw value become the vendor's member and unit.
     let status = has_status(plan.shape, draw).then(|| status(plan, device, draw));
+    let vin = (draw.fate == Fate::Refused).then_some(plan.poison_marker.as_str());
+    let more = More { flaw, status, vin };
     match plan.shape {
-        Shape::Flespi => put_flespi(out, device, draw, &fix, flaw, status),
-        Shape::Traccar => put_traccar(out, device, draw, &fix, flaw, status),
+        Shape::Flespi => put_flespi(out, device, draw, &fix, more),
+        Shape::Traccar => put_traccar(out, device, draw, &fix, more),
         Shape::Generic | Shape::Native | Shape::NativeArray => {
-            put_generic(out, device, draw, &fix, flaw)
+            put_generic(out, device, draw, &fix, more)
         }
     }
     if flaw == Some(Flaw::Truncated) {
         let len = out.len() - start;
         out.truncate(start + len / 2);
     }
+}
+
+/// What a message has beside the position.
+#[derive(Clone, Copy)]
+struct More<'a> {
+    flaw: Option<Flaw>,
+    /// Code and raw value.
+    status: Option<(u32, i64)>,
+    vin: Option<&'a str>,
+}
+
+fn put_text(out: &mut Vec<u8>, member: &str, text: &str) {
+    put(out, ",\"");
+    put(out, member);
+    put(out, "\":\"");
+    put(out, text);
+    put(out, "\"");
 }
 
 fn put_latitude(out: &mut Vec<u8>, fix: &Fix, flaw: Option<Flaw>) {
@@ -59,14 +81,8 @@ fn put_bool(out: &mut Vec<u8>, value: bool) {
     put(out, if value { "true" } else { "false" });
 }
 
-fn put_flespi(
-    out: &mut Vec<u8>,
-    device: &Device,
-    draw: &Draw,
-    fix: &Fix,
-    flaw: Option<Flaw>,
-    status: Option<(u32, i64)>,
-) {
+fn put_flespi(out: &mut Vec<u8>, device: &Device, draw: &Draw, fix: &Fix, more: More<'_>) {
+    let More { flaw, status, vin } = more;
     put(out, r#"{"ident":""#);
     put(out, device.id());
     put(out, "\"");
@@ -107,17 +123,14 @@ fn put_flespi(
             put_bool(out, fix.ignition);
         }
     }
+    if let Some(vin) = vin {
+        put_text(out, "vehicle.vin", vin);
+    }
     out.push(b'}');
 }
 
-fn put_traccar(
-    out: &mut Vec<u8>,
-    device: &Device,
-    draw: &Draw,
-    fix: &Fix,
-    flaw: Option<Flaw>,
-    status: Option<(u32, i64)>,
-) {
+fn put_traccar(out: &mut Vec<u8>, device: &Device, draw: &Draw, fix: &Fix, more: More<'_>) {
+    let More { flaw, status, vin } = more;
     put(out, r#"{"position":{"id":"#);
     put_uint(out, draw.tick + 1);
     put(out, r#","deviceId":"#);
@@ -161,6 +174,9 @@ fn put_traccar(
             put_bool(out, fix.ignition);
         }
     }
+    if let Some(vin) = vin {
+        put_text(out, "vin", vin);
+    }
     put(out, r#"}},"device":{"id":"#);
     put_uint(out, u64::from(device.index) + 1);
     put(out, r#","name":"unit "#);
@@ -170,7 +186,8 @@ fn put_traccar(
     put(out, r#"","status":"online"}}"#);
 }
 
-fn put_generic(out: &mut Vec<u8>, device: &Device, draw: &Draw, fix: &Fix, flaw: Option<Flaw>) {
+fn put_generic(out: &mut Vec<u8>, device: &Device, draw: &Draw, fix: &Fix, more: More<'_>) {
+    let More { flaw, vin, .. } = more;
     put(out, r#"{"device":""#);
     put(out, device.id());
     put(out, "\"");
@@ -192,6 +209,9 @@ fn put_generic(out: &mut Vec<u8>, device: &Device, draw: &Draw, fix: &Fix, flaw:
     if flaw.is_none() {
         put(out, r#","ignition":"#);
         put_bool(out, fix.ignition);
+    }
+    if let Some(vin) = vin {
+        put_text(out, "vin", vin);
     }
     out.push(b'}');
 }

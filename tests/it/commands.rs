@@ -234,7 +234,7 @@ fn a_ledger_or_manifest_that_cannot_be_read_is_named_with_its_line() {
 
 #[test]
 fn arguments_that_do_not_fit_together_say_so() {
-    let wrong: [(&[&str], &str); 5] = [
+    let wrong: [(&[&str], &str); 4] = [
         (
             &["load", "--output", "-", "--report", "json"],
             "standard output",
@@ -242,17 +242,6 @@ fn arguments_that_do_not_fit_together_say_so() {
         (
             &["load", "--dry-run", "--shape", "flespi", "--by", "serial"],
             "device id",
-        ),
-        (
-            &[
-                "load",
-                "--dry-run",
-                "--shape",
-                "flespi",
-                "--poison-share",
-                "0.1",
-            ],
-            "vehicle identification number",
         ),
         (&["load", "--dry-run", "--mix", "gpz=1"], "gpz"),
         (&["load"], "--brokers"),

@@ -106,6 +106,7 @@ fn vendor_messages_become_what_the_shipped_mappings_make_of_them() {
             shape,
             by: By::DeviceId,
             bad_share: 0.2,
+            poison_share: 0.05,
             late_share: 0.1,
             ..sample()
         };

@@ -92,8 +92,7 @@ fn a_lost_answer_repeats_its_request_and_nothing_else() {
 }
 
 /// Refused records are found by halving: the good ones go, the bad ones become letters with the gateway's own words.
-#[test]
-fn poisoned_records_are_isolated_with_few_requests() {
+fn poisoned(shape: &str) {
     const FULL: u64 = 512;
     const RECORDS: u64 = 20_000;
     // As many records twice: once all good, once with marked ones that the gateway refuses.
@@ -110,17 +109,33 @@ fn poisoned_records_are_isolated_with_few_requests() {
                 ("pacing.concurrency_cap", "1"),
             ],
         );
+        let registry = world.file("devices", "").display().to_string();
+        if shape != "native" {
+            world.set("registry.file", &format!("{registry:?}"));
+            world.set(
+                &format!("input.mappings.{}", world.topic),
+                &format!("{shape:?}"),
+            );
+        }
         if refuse {
             world
                 .gateway
                 .poison(Poison::member("VehicleIdentificationNumber", MARKER));
         }
         let share = if refuse { "0.0004" } else { "0" };
-        let report = world.loaded(RECORDS, &["--devices", "2000", "--poison-share", share]);
+        let mut flags = vec!["--devices", "2000", "--shape", shape];
+        flags.extend(["--poison-share", share, "--registry", &registry]);
+        let report = world.loaded(RECORDS, &flags);
         poisoned = report["poison"].as_u64().expect("a count");
         world.join();
         world.drained();
         requests.push(world.asked(Operation::Records));
+        for letter in world.letters() {
+            let header = |name: &str| letter.headers.iter().find(|(given, _)| given == name);
+            let said = header("server-text").map(|(_, text)| text.as_str());
+            assert!(said.is_some_and(|text| !text.is_empty()), "{letter:?}");
+            assert_eq!(header("http-status").unwrap().1, "400");
+        }
         let ending = world.finish(0);
         assert_eq!(ending.letters as u64, if refuse { poisoned } else { 0 });
     }
@@ -133,6 +148,65 @@ fn poisoned_records_are_isolated_with_few_requests() {
         requests[1],
         requests[0]
     );
+}
+
+#[test]
+fn poisoned_records_are_isolated_with_few_requests() {
+    poisoned("native");
+}
+
+/// One record of a message is refused, and the others of the same message are accepted.
+#[test]
+fn poisoned_records_of_a_vendor_message_are_isolated_too() {
+    poisoned("flespi");
+}
+
+/// Records that no request can carry become letters with the gateway's own words, those around them go in order, and
+/// what was learnt of the gateway's limit is forgotten in time.
+#[test]
+fn a_single_record_above_the_byte_limit_becomes_a_letter() {
+    /// Between a position (at most 190 bytes) and a fault of a heavy vehicle (at least 250).
+    const LIMIT: usize = 220;
+    let mut world = World::new(
+        Broker::shared(),
+        2,
+        &[
+            ("upload.byte_limit_memory_s", "1"),
+            ("batch.max_records", "100"),
+        ],
+    );
+    world.gateway.change(|settings| settings.max_bytes = LIMIT);
+    let report = world.loaded(600, &["--mix", "gps=20,j1939-fault=1", "--devices", "20"]);
+    let large = report["by_type"]["J1939FaultRecord"]
+        .as_u64()
+        .expect("a count");
+    assert!(large > 0, "no record is too large");
+    world.sound_letters = large;
+    world.join();
+    world.instances[0].said("it runs", |line| line.contains("assigned").then_some(()));
+    let setting = 4_194_304.0;
+    world.until("a smaller limit is learnt", |world| {
+        world.instances[0].metric("dig_ingest_upload_byte_limit") < setting
+    });
+    world.drained();
+    for letter in world.letters() {
+        let header = |name: &str| letter.headers.iter().find(|(given, _)| given == name);
+        assert_eq!(header("http-status").unwrap().1, "413", "{letter:?}");
+        assert!(!header("server-text").unwrap().1.is_empty(), "{letter:?}");
+        assert!(letter.payload.len() > LIMIT, "{letter:?}");
+    }
+
+    // The gateway takes more again: so do we, once the memory of its limit has faded.
+    world
+        .gateway
+        .change(|settings| settings.max_bytes = 4 << 20);
+    world.until("the limit is forgotten", |world| {
+        world.produced(10, &["--mix", "gps=1"]);
+        world.drained();
+        world.instances[0].metric("dig_ingest_upload_byte_limit") == setting
+    });
+    let ending = world.finish(0);
+    assert_eq!(ending.letters as u64, large);
 }
 
 #[test]
