@@ -1,5 +1,6 @@
 //! Tests of the settings: the annotated example states every one of them, and states the defaults.
 
+mod dashboards;
 mod readme;
 
 use std::collections::BTreeMap;

@@ -101,13 +101,13 @@ fn escaped(text: &str) -> String {
 
 /// One metric of the sources: its kind, labels and what its function says.
 #[derive(Default)]
-struct Metric {
-    kind: String,
-    labels: BTreeSet<String>,
+pub struct Metric {
+    pub kind: String,
+    pub labels: BTreeSet<String>,
     meaning: String,
 }
 
-fn metrics() -> BTreeMap<String, Metric> {
+pub fn metrics() -> BTreeMap<String, Metric> {
     let mut found: BTreeMap<String, Metric> = BTreeMap::new();
     let mut files: Vec<_> = std::fs::read_dir(root("src/ops/metrics"))
         .unwrap()
