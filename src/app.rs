@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Settings;
@@ -17,6 +18,7 @@ use crate::record::decode::Shape;
 use crate::record::diagnostics::Diagnostics;
 use crate::record::mapping::{Mapping, Mappings};
 use crate::record::validate::Rules;
+use crate::registry::Source;
 use crate::{pipeline, registry};
 
 /// How long the revocation of tokens may hold up the end of the job.
@@ -34,10 +36,10 @@ pub async fn stream(
     let config = settings.pipeline();
     let mappings = load_mappings(&settings)?;
     let rules = Arc::new(rules(&settings)?);
-    let (devices, followed) = registry::file::follow(&settings.registry, stop.clone())
-        .context("registry.file: cannot be read")?;
+    let gated = settings.gate.mode == Mode::Registry;
+    let (devices, followed) = follow_registry(&settings, gated, &stop).await?;
     board.set_registry_read(true);
-    if settings.gate.mode == Mode::Registry && devices.borrow().devices().is_empty() {
+    if gated && devices.borrow().is_empty() {
         tracing::warn!(
             "gate.mode is \"registry\" and the registry holds no device: nothing will be sent"
         );
@@ -71,6 +73,31 @@ pub async fn stream(
         );
     }
     result
+}
+
+/// The device registry, read to its end, from wherever the settings say it is.
+async fn follow_registry(
+    settings: &Settings,
+    gated: bool,
+    stop: &CancellationToken,
+) -> anyhow::Result<(registry::Feed, JoinHandle<()>)> {
+    match settings.registry.place(gated) {
+        Some(Source::Topic) => {
+            let (kafka, topics) = (&settings.kafka, &settings.topics);
+            if topics.create {
+                let wanted = [(topics.devices.clone(), 1, true)];
+                pipeline::producer::create_topics(kafka, topics, &wanted).await?;
+            }
+            registry::topic::follow(kafka.plain()?, topics.devices.clone(), stop.clone())
+                .await
+                .context("topics.devices: the device registry cannot be read")
+        }
+        Some(Source::File | Source::Auto) => {
+            registry::file::follow(&settings.registry, stop.clone())
+                .context("registry.file: cannot be read")
+        }
+        None => Ok(registry::file::none(stop.clone())),
+    }
 }
 
 /// The rules, with the user's own diagnostics known.

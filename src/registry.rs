@@ -1,26 +1,58 @@
 //! The device registry: which device id has which serial, and whether that device may send.
 //!
-//! Owns nothing shared: a [`Snapshot`] is immutable; readers follow the newest one through a `watch` channel.
+//! Owns the device and its states. Readers follow the newest [`Snapshot`] through a `watch` channel; it comes from a file
+//! ([`file`]) or from a compacted topic ([`topic`]).
 //!
-//! * G1 rests on it: only `active` lets a record through.
+//! * G1 rests on it: only `active` lets a record through, and a serial that two devices claim lets none.
 //!
 //! It decides nothing; the gate does. It is where `pipeline` and the orders journey meet.
 
 pub mod file;
+mod shard;
+mod snapshot;
+pub mod topic;
 
 use std::sync::Arc;
 
-use hashbrown::HashTable;
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::record::{SerialOf, serial_hash};
+pub use snapshot::{Counts, Known, Snapshot};
+
+/// Longest device id, serial and order, in bytes.
+pub const LONGEST: usize = 255;
 
 /// Settings (`[registry]`).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
+    /// Where the devices are: `auto`, `file` or `topic`.
+    pub source: Source,
     /// File of devices, one JSON object per line, written by `dig-ingest devices import`; empty for none. The job follows it.
     pub file: std::path::PathBuf,
+}
+
+/// See [`Config::source`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Source {
+    /// The file if one is named, else the topic if the gate asks the registry, else nothing.
+    #[default]
+    Auto,
+    File,
+    Topic,
+}
+
+impl Config {
+    /// Where the devices are; `None` when nobody asks for them. `gated`: the gate asks the registry.
+    #[must_use]
+    pub fn place(&self, gated: bool) -> Option<Source> {
+        match self.source {
+            Source::File | Source::Topic => Some(self.source),
+            Source::Auto if !self.file.as_os_str().is_empty() => Some(Source::File),
+            Source::Auto => gated.then_some(Source::Topic),
+        }
+    }
 }
 
 /// What a device may do.
@@ -35,6 +67,8 @@ pub enum State {
 }
 
 impl State {
+    pub const ALL: [Self; 3] = [Self::Pending, Self::Active, Self::Terminated];
+
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -55,153 +89,119 @@ pub struct Device {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub serial: Option<Box<str>>,
     pub state: State,
+    /// The order it belongs to, if it came by one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order: Option<Box<str>>,
+    /// When it came into its state.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "instant")]
+    pub since: Option<Timestamp>,
 }
 
-/// An immutable view of all devices, by device id and by serial.
-#[derive(Debug, Default)]
-pub struct Snapshot {
-    devices: Vec<Device>,
-    by_id: HashTable<u32>,
-    by_serial: HashTable<u32>,
+/// A device whose texts no registry takes.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field} has {length} bytes; a registry takes 1 to {LONGEST}")]
+pub struct Unfit {
+    pub field: &'static str,
+    pub length: usize,
+}
+
+impl Device {
+    /// Whether every registry can keep it.
+    ///
+    /// # Errors
+    /// The text that is empty or too long.
+    pub fn check(&self) -> Result<(), Unfit> {
+        let texts = [
+            ("device_id", Some(&self.device_id)),
+            ("serial", self.serial.as_ref()),
+            ("order", self.order.as_ref()),
+        ];
+        for (field, text) in texts {
+            let length = text.map_or(1, |text| text.len());
+            if !(1..=LONGEST).contains(&length) {
+                return Err(Unfit { field, length });
+            }
+        }
+        Ok(())
+    }
 }
 
 /// The channel every reader follows.
 pub type Feed = tokio::sync::watch::Receiver<Arc<Snapshot>>;
 
-impl Snapshot {
-    /// Builds the view. The last entry of a device id wins.
-    ///
-    /// # Errors
-    /// The serial that two devices claim.
-    pub fn new(devices: Vec<Device>) -> Result<Self, DuplicateSerial> {
-        let mut kept: Vec<Device> = Vec::with_capacity(devices.len());
-        let mut by_id: HashTable<u32> = HashTable::with_capacity(devices.len());
-        for device in devices {
-            let hash = serial_hash(device.device_id.as_bytes());
-            match by_id.find(hash, |&at| kept[at as usize].device_id == device.device_id) {
-                Some(&at) => kept[at as usize] = device,
-                None => {
-                    kept.push(device);
-                    let at = (kept.len() - 1) as u32;
-                    by_id.insert_unique(hash, at, |&at| {
-                        serial_hash(kept[at as usize].device_id.as_bytes())
-                    });
-                }
-            }
+/// Instants as RFC 3339 text.
+mod instant {
+    use jiff::Timestamp;
+    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
+
+    pub fn serialize<S: Serializer>(instant: &Option<Timestamp>, to: S) -> Result<S::Ok, S::Error> {
+        match instant {
+            Some(instant) => to.collect_str(instant),
+            None => to.serialize_none(),
         }
-        let mut by_serial: HashTable<u32> = HashTable::with_capacity(kept.len());
-        let serial_at = |at: u32| kept[at as usize].serial.as_deref().unwrap_or_default();
-        for at in 0..kept.len() as u32 {
-            if kept[at as usize].serial.is_none() {
-                continue;
-            }
-            let serial = serial_at(at);
-            let hash = serial_hash(serial.as_bytes());
-            if let Some(&other) = by_serial.find(hash, |&other| serial_at(other) == serial) {
-                return Err(DuplicateSerial {
-                    serial: serial.to_owned(),
-                    devices: [
-                        kept[other as usize].device_id.to_string(),
-                        kept[at as usize].device_id.to_string(),
-                    ],
-                });
-            }
-            by_serial.insert_unique(hash, at, |&at| serial_hash(serial_at(at).as_bytes()));
-        }
-        Ok(Self {
-            devices: kept,
-            by_id,
-            by_serial,
-        })
     }
 
-    #[must_use]
-    pub fn device(&self, device_id: &str) -> Option<&Device> {
-        let hash = serial_hash(device_id.as_bytes());
-        self.by_id
-            .find(hash, |&at| {
-                &*self.devices[at as usize].device_id == device_id
-            })
-            .map(|&at| &self.devices[at as usize])
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Timestamp>, D::Error> {
+        let text: Option<String> = Option::deserialize(from)?;
+        text.map(|text| text.parse().map_err(D::Error::custom))
+            .transpose()
     }
-
-    /// The device with this serial; `hash` is [`serial_hash`] of it.
-    #[must_use]
-    pub fn with_serial(&self, hash: u64, serial: &[u8]) -> Option<&Device> {
-        self.by_serial
-            .find(hash, |&at| {
-                self.devices[at as usize]
-                    .serial
-                    .as_deref()
-                    .is_some_and(|s| s.as_bytes() == serial)
-            })
-            .map(|&at| &self.devices[at as usize])
-    }
-
-    #[must_use]
-    pub fn devices(&self) -> &[Device] {
-        &self.devices
-    }
-}
-
-impl SerialOf for Snapshot {
-    fn serial_of(&self, device_id: &str) -> Option<&str> {
-        self.device(device_id)?.serial.as_deref()
-    }
-}
-
-/// Two devices with one serial: P1 would be broken, so nothing of it is used.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("serial {serial} is claimed by device {} and device {}", devices[0], devices[1])]
-pub struct DuplicateSerial {
-    pub serial: String,
-    pub devices: [String; 2],
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn device(id: &str, serial: Option<&str>, state: State) -> Device {
-        Device {
-            device_id: id.into(),
-            serial: serial.map(Into::into),
-            state,
-        }
+    #[test]
+    fn a_device_is_read_as_it_was_written() {
+        let device = Device {
+            device_id: "356938035643809".into(),
+            serial: Some("CX0000000001".into()),
+            state: State::Active,
+            order: Some("SO-1".into()),
+            since: Some("2026-09-21T10:00:00Z".parse().expect("an instant")),
+        };
+        let text = serde_json::to_string(&device).expect("plain");
+        assert_eq!(
+            text,
+            r#"{"device_id":"356938035643809","serial":"CX0000000001","state":"active","order":"SO-1","since":"2026-09-21T10:00:00Z"}"#
+        );
+        assert_eq!(
+            serde_json::from_str::<Device>(&text).expect("reads"),
+            device
+        );
+        let least: Device =
+            serde_json::from_str(r#"{"device_id":"a","state":"pending"}"#).expect("reads");
+        assert_eq!((least.serial, least.since), (None, None));
     }
 
     #[test]
-    fn finds_a_device_by_id_and_by_serial() {
-        let snapshot = Snapshot::new(vec![
-            device("a", Some("CX0000000001"), State::Active),
-            device("b", None, State::Pending),
-            device("a", Some("CX0000000002"), State::Terminated),
-        ])
-        .expect("no conflict");
-        assert_eq!(snapshot.devices().len(), 2);
-        assert_eq!(snapshot.serial_of("a"), Some("CX0000000002"));
-        assert_eq!(snapshot.serial_of("b"), None);
-        let serial = b"CX0000000002";
+    fn texts_that_no_registry_takes_are_named() {
+        let mut device = Device {
+            device_id: "a".into(),
+            serial: Some("".into()),
+            state: State::Pending,
+            order: None,
+            since: None,
+        };
         assert_eq!(
-            snapshot
-                .with_serial(serial_hash(serial), serial)
-                .map(|d| d.state),
-            Some(State::Terminated)
+            device.check().expect_err("empty").to_string(),
+            "serial has 0 bytes; a registry takes 1 to 255"
         );
-        let gone = b"CX0000000001";
-        assert_eq!(snapshot.with_serial(serial_hash(gone), gone), None);
+        device.serial = None;
+        device.check().expect("fits");
     }
 
     #[test]
-    fn refuses_a_serial_claimed_twice() {
-        let error = Snapshot::new(vec![
-            device("a", Some("CX0000000001"), State::Active),
-            device("b", Some("CX0000000001"), State::Active),
-        ])
-        .expect_err("a conflict");
+    fn the_place_of_the_devices_follows_from_what_is_set() {
+        let mut config = Config::default();
         assert_eq!(
-            error.to_string(),
-            "serial CX0000000001 is claimed by device a and device b"
+            (config.place(false), config.place(true)),
+            (None, Some(Source::Topic))
         );
+        config.file = "devices.ndjson".into();
+        assert_eq!(config.place(true), Some(Source::File));
+        config.source = Source::Topic;
+        assert_eq!(config.place(false), Some(Source::Topic));
     }
 }

@@ -1,22 +1,32 @@
-//! `dig-ingest devices`: the device registry file, imported, listed and asked.
+//! `dig-ingest devices`: the device registry, changed, listed and asked, wherever the settings say it is.
 
-use std::io::BufRead as _;
+mod fleet;
+
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context as _;
+use jiff::Timestamp;
 
 use super::Report;
-use crate::config::ConfigArgs;
-use crate::registry::{Device, Snapshot, State, file};
+use crate::config::{ConfigArgs, Settings};
+use crate::pipeline::producer;
+use crate::registry::{Device, Snapshot, Source, State, file, topic};
+
+/// How long the topic may take to be read.
+const READ: Duration = Duration::from_secs(120);
 
 /// Arguments of `dig-ingest devices`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   dig-ingest devices import fleet.csv --set registry.file=devices.ndjson
+  dig-ingest devices activate 356938035643809 --config job.toml
   dig-ingest devices list --state pending --config job.toml
   dig-ingest devices show 356938035643809 --config job.toml
 
+The registry is the file registry.file if one is set, else the topic topics.devices (registry.source says it outright).
 A CSV file has the header device_id,serial,state (any order; serial may be empty); any other file holds one JSON object
 per line with the same members. state is pending, active or terminated.")]
 pub struct Args {
@@ -41,6 +51,22 @@ enum Act {
         #[arg(long)]
         replace: bool,
     },
+    /// Let devices send: what is held for them is released, in order.
+    #[command(after_help = "Examples:
+  dig-ingest devices activate 356938035643809 CX0000000002 --config job.toml")]
+    Activate {
+        /// Device ids or serials.
+        #[arg(required = true)]
+        names: Vec<String>,
+    },
+    /// Let devices send no more.
+    #[command(after_help = "Examples:
+  dig-ingest devices terminate 356938035643809 --config job.toml")]
+    Terminate {
+        /// Device ids or serials.
+        #[arg(required = true)]
+        names: Vec<String>,
+    },
     /// Print the devices, one JSON object per line.
     #[command(after_help = "Examples:
   dig-ingest devices list --config job.toml
@@ -57,30 +83,108 @@ enum Act {
 }
 
 fn state(text: &str) -> Result<State, String> {
-    [State::Pending, State::Active, State::Terminated]
+    State::ALL
         .into_iter()
         .find(|state| state.name() == text)
         .ok_or_else(|| "use pending, active or terminated".to_owned())
 }
 
+/// Where the registry is.
+enum Place {
+    File(PathBuf),
+    Topic(Box<Settings>),
+}
+
+impl Place {
+    fn of(settings: Settings) -> anyhow::Result<Self> {
+        match settings.registry.place(true) {
+            Some(Source::File | Source::Auto) => {
+                let path = settings.registry.file;
+                anyhow::ensure!(
+                    !path.as_os_str().is_empty(),
+                    "registry.file is not set: name the registry's file in the settings or with --set registry.file=FILE"
+                );
+                Ok(Self::File(path))
+            }
+            Some(Source::Topic) | None => Ok(Self::Topic(Box::new(settings))),
+        }
+    }
+
+    fn name(&self) -> String {
+        match self {
+            Self::File(path) => path.display().to_string(),
+            Self::Topic(settings) => format!("topic {}", settings.topics.devices),
+        }
+    }
+
+    /// All devices; those of the topic by device id, those of a file in its order.
+    async fn load(&self) -> anyhow::Result<Vec<Device>> {
+        match self {
+            Self::File(path) if path.exists() => file::read(path),
+            Self::File(_) => Ok(Vec::new()),
+            Self::Topic(settings) => {
+                let (kafka, topics) = (&settings.kafka, &settings.topics);
+                if topics.create {
+                    let wanted = [(topics.devices.clone(), 1, true)];
+                    producer::create_topics(kafka, topics, &wanted).await?;
+                }
+                let (client, name) = (kafka.plain()?, topics.devices.clone());
+                let read = tokio::task::spawn_blocking(move || topic::read(&client, &name, READ));
+                let snapshot = read.await.context("reading the topic failed")??;
+                let mut all: Vec<Device> = snapshot.iter().map(|known| known.to_device()).collect();
+                all.sort_by(|a, b| a.device_id.cmp(&b.device_id));
+                Ok(all)
+            }
+        }
+    }
+
+    /// Makes `before` into `after`.
+    async fn change(&self, before: &[Device], after: &[Device]) -> anyhow::Result<()> {
+        match self {
+            Self::File(path) => file::replace(path, after),
+            Self::Topic(settings) => {
+                let old: HashMap<&str, &Device> = before
+                    .iter()
+                    .map(|device| (&*device.device_id, device))
+                    .collect();
+                let new: HashMap<&str, &Device> = after
+                    .iter()
+                    .map(|device| (&*device.device_id, device))
+                    .collect();
+                let changed: Vec<Device> = after
+                    .iter()
+                    .filter(|device| old.get(&*device.device_id) != Some(device))
+                    .cloned()
+                    .collect();
+                let gone: Vec<&str> = before
+                    .iter()
+                    .map(|device| &*device.device_id)
+                    .filter(|id| !new.contains_key(id))
+                    .collect();
+                let writer =
+                    topic::Writer::new(&settings.kafka.producer()?, &settings.topics.devices)?;
+                // First those that go: one of them may give up a serial that a new one claims.
+                writer.forget(&gone).await?;
+                writer.write(&changed).await?;
+                Ok(())
+            }
+        }
+    }
+}
+
 /// Runs the command.
 ///
 /// # Errors
-/// A file that cannot be read or written, a line that is no device, two devices with one serial.
+/// A registry that cannot be read or written, a line that is no device, two devices with one serial.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let settings = args.settings.load()?;
-    let registry = settings.registry.file;
-    anyhow::ensure!(
-        !registry.as_os_str().is_empty(),
-        "registry.file is not set: name the registry's file in the settings or with --set registry.file=FILE"
-    );
-    let known = if registry.exists() {
-        file::read(&registry)?
-    } else {
-        Vec::new()
-    };
+    let place = Place::of(args.settings.load()?)?;
+    let known = place.load().await?;
     match args.act {
-        Act::Import { file, replace } => import(&registry, known, &file, replace, args.report),
+        Act::Import { file, replace } => import(&place, known, &file, replace, args.report).await,
+        Act::Activate { names } => set(&place, known, &names, State::Active, args.report).await,
+        Act::Terminate { names } => {
+            set(&place, known, &names, State::Terminated, args.report).await
+        }
         Act::List { state } => {
             let chosen = known
                 .iter()
@@ -95,29 +199,83 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             }
             Ok(ExitCode::SUCCESS)
         }
-        Act::Show { name } => {
-            let found = known.iter().find(|device| {
-                *device.device_id == *name || device.serial.as_deref() == Some(name.as_str())
-            });
-            match found {
-                Some(device) => {
-                    println!("{}", serde_json::to_string(device)?);
-                    Ok(ExitCode::SUCCESS)
-                }
-                None => {
-                    eprintln!(
-                        "{name} is no device id and no serial of {}",
-                        registry.display()
-                    );
-                    Ok(ExitCode::FAILURE)
-                }
+        Act::Show { name } => match find(&known, &name) {
+            Some(at) => {
+                println!("{}", serde_json::to_string(&known[at])?);
+                Ok(ExitCode::SUCCESS)
             }
-        }
+            None => {
+                eprintln!("{name} is no device id and no serial of {}", place.name());
+                Ok(ExitCode::FAILURE)
+            }
+        },
     }
 }
 
-fn import(
-    registry: &Path,
+fn find(known: &[Device], name: &str) -> Option<usize> {
+    known
+        .iter()
+        .position(|device| *device.device_id == *name || device.serial.as_deref() == Some(name))
+}
+
+async fn set(
+    place: &Place,
+    known: Vec<Device>,
+    names: &[String],
+    state: State,
+    report: Report,
+) -> anyhow::Result<ExitCode> {
+    let mut all = known.clone();
+    let mut changed = 0u64;
+    for name in names {
+        let at = find(&all, name).with_context(|| {
+            format!(
+                "{name} is no device id and no serial of {}; nothing was changed",
+                place.name()
+            )
+        })?;
+        let device = &mut all[at];
+        anyhow::ensure!(
+            state != State::Active || device.serial.is_some(),
+            "{name} has no serial yet: import it with one before it is activated; nothing was changed"
+        );
+        if device.state != state {
+            device.state = state;
+            device.since = Some(Timestamp::now());
+            changed += 1;
+        }
+    }
+    refuse_disputes(&all).context("nothing was changed")?;
+    place.change(&known, &all).await?;
+    match report {
+        Report::Json => println!(
+            "{}",
+            serde_json::json!({ "changed": changed, "state": state.name() })
+        ),
+        Report::Text => eprintln!(
+            "{changed} of {} devices are {} now",
+            names.len(),
+            state.name()
+        ),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Two devices with one serial: neither would be let through.
+fn refuse_disputes(devices: &[Device]) -> anyhow::Result<()> {
+    match Snapshot::new(devices)?.dispute_example() {
+        Some((serial, ids)) => {
+            anyhow::bail!(
+                "serial {serial} is claimed by devices {}",
+                ids.join(" and ")
+            )
+        }
+        None => Ok(()),
+    }
+}
+
+async fn import(
+    place: &Place,
     known: Vec<Device>,
     from: &Path,
     replace: bool,
@@ -127,18 +285,29 @@ fn import(
         .extension()
         .is_some_and(|ending| ending.eq_ignore_ascii_case("csv"));
     let new = if is_csv {
-        read_csv(from)?
+        fleet::read(from)?
     } else {
         file::read(from)?
     };
     let (before, imported) = (known.len(), new.len());
-    let mut all = if replace { Vec::new() } else { known };
-    all.extend(new);
-    // The snapshot keeps the last entry of a device id and refuses a serial claimed twice.
-    let snapshot =
-        Snapshot::new(all).with_context(|| format!("{}: nothing was imported", from.display()))?;
-    file::replace(registry, snapshot.devices())?;
-    let after = snapshot.devices().len();
+    let mut all = if replace { Vec::new() } else { known.clone() };
+    let mut places: HashMap<Box<str>, usize> = all
+        .iter()
+        .enumerate()
+        .map(|(at, device)| (device.device_id.clone(), at))
+        .collect();
+    for device in new {
+        match places.get(&device.device_id) {
+            Some(&at) => all[at] = device,
+            None => {
+                places.insert(device.device_id.clone(), all.len());
+                all.push(device);
+            }
+        }
+    }
+    refuse_disputes(&all).with_context(|| format!("{}: nothing was imported", from.display()))?;
+    place.change(&known, &all).await?;
+    let after = all.len();
     match report {
         Report::Json => println!(
             "{}",
@@ -146,111 +315,8 @@ fn import(
         ),
         Report::Text => eprintln!(
             "{imported} devices imported into {}: {before} before, {after} now",
-            registry.display()
+            place.name()
         ),
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// Reads `device_id,serial,state` in the order of the header; no quoting, as none of the three needs it.
-fn read_csv(path: &Path) -> anyhow::Result<Vec<Device>> {
-    let file =
-        std::fs::File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
-    let mut lines = std::io::BufReader::new(file).lines().enumerate();
-    let place = |index: usize| format!("{}:{}", path.display(), index + 1);
-    let (_, header) = lines.next().with_context(|| {
-        format!(
-            "{} is empty: its first line names the columns",
-            path.display()
-        )
-    })?;
-    let header = header.with_context(|| place(0))?;
-    let columns: Vec<&str> = header
-        .trim_start_matches('\u{feff}')
-        .split(',')
-        .map(str::trim)
-        .collect();
-    let column = |name: &str| {
-        columns
-            .iter()
-            .position(|column| *column == name)
-            .with_context(|| format!("{}: no column {name}", place(0)))
-    };
-    let (id_at, serial_at, state_at) = (column("device_id")?, column("serial")?, column("state")?);
-    let mut devices = Vec::new();
-    for (index, line) in lines {
-        let line = line.with_context(|| place(index))?;
-        if line.trim().is_empty() {
-            continue;
-        }
-        let cells: Vec<&str> = line.split(',').map(str::trim).collect();
-        anyhow::ensure!(
-            cells.len() == columns.len(),
-            "{}: {} columns where the header has {}",
-            place(index),
-            cells.len(),
-            columns.len()
-        );
-        anyhow::ensure!(
-            !cells[id_at].is_empty(),
-            "{}: device_id is empty",
-            place(index)
-        );
-        let state = state(cells[state_at]).map_err(|remedy| {
-            anyhow::anyhow!("{}: state \"{}\": {remedy}", place(index), cells[state_at])
-        })?;
-        devices.push(Device {
-            device_id: cells[id_at].into(),
-            serial: Some(cells[serial_at])
-                .filter(|serial| !serial.is_empty())
-                .map(Into::into),
-            state,
-        });
-    }
-    Ok(devices)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn written(text: &str) -> (tempfile::TempDir, PathBuf) {
-        let dir = tempfile::tempdir().expect("a directory");
-        let path = dir.path().join("fleet.csv");
-        std::fs::write(&path, text).expect("writes");
-        (dir, path)
-    }
-
-    #[test]
-    fn csv_columns_come_in_any_order() {
-        let (_dir, path) = written("state,device_id,serial\nactive,a,CX0000000001\n\npending,b,\n");
-        let devices = read_csv(&path).expect("reads");
-        assert_eq!(devices.len(), 2);
-        assert_eq!(devices[0].serial.as_deref(), Some("CX0000000001"));
-        assert_eq!(
-            (devices[1].state, &devices[1].serial),
-            (State::Pending, &None)
-        );
-    }
-
-    #[test]
-    fn a_bad_csv_names_the_place_and_the_remedy() {
-        for (text, says) in [
-            ("", "is empty"),
-            ("device_id,state\n", "no column serial"),
-            (
-                "device_id,serial,state\na,,asleep\n",
-                ":2: state \"asleep\": use pending",
-            ),
-            ("device_id,serial,state\na,\n", ":2: 2 columns"),
-            (
-                "device_id,serial,state\n,x,active\n",
-                ":2: device_id is empty",
-            ),
-        ] {
-            let (_dir, path) = written(text);
-            let error = format!("{:#}", read_csv(&path).expect_err("refused"));
-            assert!(error.contains(says), "{error}");
-        }
-    }
 }

@@ -147,6 +147,8 @@ fn write_devices(path: &Path, plan: &Plan) -> anyhow::Result<()> {
             device_id: device.id().into(),
             serial: Some(device.serial().into()),
             state: State::Active,
+            order: None,
+            since: None,
         };
         serde_json::to_writer(&mut out, &device).with_context(named)?;
         out.write_all(b"\n").with_context(named)?;

@@ -9,7 +9,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::record::ValidRecord;
-use crate::registry::{Snapshot, State};
+use crate::registry::{Known, Snapshot, State};
 
 /// Settings (`[gate]`).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,19 +66,18 @@ impl Gate {
     pub fn decide(&self, record: &ValidRecord, bytes: &[u8], devices: &Snapshot) -> Decision {
         match self.config.mode {
             Mode::Off => Decision::Send,
-            Mode::Registry => self.by_state(
-                devices
-                    .with_serial(record.hash(), record.serial(bytes))
-                    .map(|d| d.state),
-            ),
+            Mode::Registry => {
+                self.by_state(devices.with_serial(record.hash(), record.serial(bytes)))
+            }
         }
     }
 
-    fn by_state(&self, state: Option<State>) -> Decision {
-        match state {
-            Some(State::Active) => Decision::Send,
-            Some(State::Pending) => Decision::Hold("device.pending"),
-            Some(State::Terminated) => Decision::DeadLetter("device.terminated"),
+    fn by_state(&self, device: Option<Known<'_>>) -> Decision {
+        match device.map(|device| (device.state(), device.disputed())) {
+            Some((State::Terminated, _)) => Decision::DeadLetter("device.terminated"),
+            Some((_, true)) => Decision::Hold("device.serial-disputed"),
+            Some((State::Active, false)) => Decision::Send,
+            Some((State::Pending, false)) => Decision::Hold("device.pending"),
             None => match self.config.unknown {
                 UnknownPolicy::Hold => Decision::Hold("device.unknown"),
                 UnknownPolicy::Send => Decision::Send,
@@ -90,10 +89,7 @@ impl Gate {
     /// Decides on a record whose device id has no serial: it cannot be sent, whatever the policy.
     #[must_use]
     pub fn decide_unknown(&self, device_id: &str, devices: &Snapshot) -> Decision {
-        match (
-            self.config.mode,
-            self.by_state(devices.device(device_id).map(|d| d.state)),
-        ) {
+        match (self.config.mode, self.by_state(devices.device(device_id))) {
             (Mode::Off, _) | (_, Decision::Send) => Decision::DeadLetter("device.unknown"),
             (Mode::Registry, decision) => decision,
         }
@@ -111,24 +107,41 @@ mod tests {
             mode: Mode::Registry,
             unknown: UnknownPolicy::Hold,
         });
-        assert_eq!(gate.by_state(Some(State::Active)), Decision::Send);
-        assert_eq!(
-            gate.by_state(Some(State::Pending)),
-            Decision::Hold("device.pending")
-        );
-        assert_eq!(
-            gate.by_state(Some(State::Terminated)),
-            Decision::DeadLetter("device.terminated")
-        );
-        assert_eq!(gate.by_state(None), Decision::Hold("device.unknown"));
+        let device = |id: &str, serial: &str, state| Device {
+            device_id: id.into(),
+            serial: Some(serial.into()),
+            state,
+            order: None,
+            since: None,
+        };
+        let devices = Snapshot::new(&[
+            device("a", "S1", State::Active),
+            device("p", "S2", State::Pending),
+            device("t", "S3", State::Terminated),
+            device("x", "S4", State::Active),
+            device("y", "S4", State::Pending),
+        ])
+        .expect("fits");
+        for (id, decision) in [
+            ("a", Decision::Send),
+            ("p", Decision::Hold("device.pending")),
+            ("t", Decision::DeadLetter("device.terminated")),
+            ("x", Decision::Hold("device.serial-disputed")),
+            ("y", Decision::Hold("device.serial-disputed")),
+            ("nobody", Decision::Hold("device.unknown")),
+        ] {
+            assert_eq!(gate.by_state(devices.device(id)), decision, "{id}");
+        }
     }
 
     #[test]
     fn a_record_without_a_serial_is_never_sent() {
-        let devices = Snapshot::new(vec![Device {
+        let devices = Snapshot::new(&[Device {
             device_id: "a".into(),
             serial: None,
             state: State::Active,
+            order: None,
+            since: None,
         }])
         .expect("one");
         for mode in [Mode::Off, Mode::Registry] {

@@ -41,6 +41,8 @@ pub struct Topics {
     pub invalid: String,
     /// Compacted: small cursors.
     pub state: String,
+    /// Compacted: the device registry, when it is a topic.
+    pub devices: String,
     /// Create missing topics at start (held topics with the partition count of their input).
     pub create: bool,
     /// Replication factor of created topics; -1 for the broker's default.
@@ -53,7 +55,7 @@ impl Topics {
     /// A comma-separated list of patterns that match every topic the job writes, as librdkafka's `topic.blacklist` takes it.
     #[must_use]
     pub fn written(&self) -> String {
-        let exact = [&self.dead_letter, &self.invalid, &self.state];
+        let exact = [&self.dead_letter, &self.invalid, &self.state, &self.devices];
         let mut patterns: Vec<String> = exact
             .iter()
             .map(|name| format!("^{}$", regex::escape(name)))
@@ -72,6 +74,7 @@ impl Default for Topics {
             held_suffix: ".held".to_owned(),
             invalid: "dig.invalid".to_owned(),
             state: "dig.state".to_owned(),
+            devices: "dig.devices".to_owned(),
             create: true,
             replication: -1,
             alarm_s: 30,

@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::{Config, Device, Feed, Snapshot};
+use crate::ops::metrics::registry as metrics;
 
 /// How often the file is looked at for a change.
 const LOOK: Duration = Duration::from_millis(500);
@@ -57,24 +58,24 @@ pub fn replace(path: &Path, devices: &[Device]) -> anyhow::Result<()> {
     write().with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// Reads the file and follows it until `stop`. Without a file the snapshot is empty and stays so.
+/// A registry that nobody asks: empty, until `stop`.
+pub fn none(stop: CancellationToken) -> (Feed, JoinHandle<()>) {
+    let (to, from) = watch::channel(Arc::default());
+    let task = tokio::spawn(async move {
+        stop.cancelled().await;
+        drop(to);
+    });
+    (from, task)
+}
+
+/// Reads the file and follows it until `stop`.
 ///
 /// # Errors
-/// As [`read`], at the start only; and two devices with one serial.
+/// As [`read`], at the start only.
 pub fn follow(config: &Config, stop: CancellationToken) -> anyhow::Result<(Feed, JoinHandle<()>)> {
-    if config.file.as_os_str().is_empty() {
-        let (to, from) = watch::channel(Arc::default());
-        return Ok((
-            from,
-            tokio::spawn(async move {
-                stop.cancelled().await;
-                drop(to);
-            }),
-        ));
-    }
     let path = config.file.clone();
     let mut seen = changed_at(&path);
-    let (to, from) = watch::channel(Arc::new(Snapshot::new(read(&path)?)?));
+    let (to, from) = watch::channel(Arc::new(load(&path)?));
     let task = tokio::spawn(async move {
         let mut tick = tokio::time::interval(LOOK);
         loop {
@@ -88,16 +89,13 @@ pub fn follow(config: &Config, stop: CancellationToken) -> anyhow::Result<(Feed,
             }
             seen = now;
             let again = path.clone();
-            let read = tokio::task::spawn_blocking(move || Ok(Snapshot::new(read(&again)?)?)).await;
+            let read = tokio::task::spawn_blocking(move || load(&again)).await;
             match read
                 .map_err(anyhow::Error::from)
                 .and_then(|result: anyhow::Result<Snapshot>| result)
             {
                 Ok(snapshot) => {
-                    tracing::info!(
-                        devices = snapshot.devices().len(),
-                        "the device registry changed"
-                    );
+                    tracing::info!(devices = snapshot.len(), "the device registry changed");
                     to.send_replace(Arc::new(snapshot));
                 }
                 Err(error) => tracing::error!(
@@ -108,6 +106,23 @@ pub fn follow(config: &Config, stop: CancellationToken) -> anyhow::Result<(Feed,
         }
     });
     Ok((from, task))
+}
+
+fn load(path: &Path) -> anyhow::Result<Snapshot> {
+    let devices = read(path)?;
+    let mut snapshot = Snapshot::new(&devices)
+        .with_context(|| format!("{}: this is no device", path.display()))?;
+    snapshot.shrink();
+    metrics::devices(&snapshot.counts());
+    if let Some((serial, devices)) = snapshot.dispute_example() {
+        tracing::error!(
+            serial,
+            ?devices,
+            disputed = snapshot.counts().disputed,
+            "devices claim the same serial: none of them may send until all but one give it up"
+        );
+    }
+    Ok(snapshot)
 }
 
 fn changed_at(path: &Path) -> Option<(SystemTime, u64)> {
@@ -125,6 +140,8 @@ mod tests {
             device_id: id.into(),
             serial: Some(serial.into()),
             state,
+            order: None,
+            since: None,
         }
     }
 
@@ -156,8 +173,14 @@ mod tests {
         let file = dir.path().join("devices.ndjson");
         replace(&file, &[device("a", "CX0000000001", State::Pending)]).expect("writes");
         let stop = CancellationToken::new();
-        let (mut feed, task) =
-            follow(&Config { file: file.clone() }, stop.clone()).expect("starts");
+        let (mut feed, task) = follow(
+            &Config {
+                file: file.clone(),
+                ..Config::default()
+            },
+            stop.clone(),
+        )
+        .expect("starts");
         replace(
             &file,
             &[
@@ -166,15 +189,12 @@ mod tests {
             ],
         )
         .expect("writes");
-        let arrived = tokio::time::timeout(
-            Duration::from_secs(20),
-            feed.wait_for(|s| s.devices().len() == 2),
-        )
-        .await;
+        let arrived =
+            tokio::time::timeout(Duration::from_secs(20), feed.wait_for(|s| s.len() == 2)).await;
         assert!(arrived.is_ok_and(|r| r.is_ok()), "the change arrives");
         std::fs::write(&file, "nonsense\n").expect("writes");
         replace(&dir.path().join("other"), &[]).expect("writes");
-        assert_eq!(feed.borrow().devices().len(), 2);
+        assert_eq!(feed.borrow().len(), 2);
         stop.cancel();
         task.await.expect("ends");
     }

@@ -1,4 +1,4 @@
-//! Steady state allocates nothing per record: counted by an allocator, on the whole path in process.
+//! Steady state allocates nothing per record, and a million devices fit where they should: counted by an allocator.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -12,10 +12,20 @@ use dig_ingest::pipeline::request::Verdicts;
 use dig_ingest::record::Decoded;
 use dig_ingest::record::decode::{Decoder, Shape};
 use dig_ingest::record::validate::{Config, Rules};
-use dig_ingest::registry::Snapshot;
+use dig_ingest::registry::{Device, Snapshot, State};
 
 thread_local! {
     static COUNT: Cell<u64> = const { Cell::new(0) };
+    /// Bytes of the calling thread that are not given back, and their highest since it was last set.
+    static LIVE: Cell<i64> = const { Cell::new(0) };
+    static HIGHEST: Cell<i64> = const { Cell::new(0) };
+}
+
+fn grow(bytes: i64) {
+    LIVE.with(|live| {
+        live.set(live.get() + bytes);
+        HIGHEST.with(|highest| highest.set(highest.get().max(live.get())));
+    });
 }
 
 /// Counts what the calling thread allocates; the other tests of this binary do not see it.
@@ -25,17 +35,20 @@ pub struct Counting;
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         COUNT.with(|count| count.set(count.get() + 1));
+        grow(layout.size() as i64);
         // SAFETY: the caller's promises are passed on.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn realloc(&self, old: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         COUNT.with(|count| count.set(count.get() + 1));
+        grow(size as i64 - layout.size() as i64);
         // SAFETY: the caller's promises are passed on.
         unsafe { System.realloc(old, layout, size) }
     }
 
     unsafe fn dealloc(&self, old: *mut u8, layout: Layout) {
+        grow(-(layout.size() as i64));
         // SAFETY: the caller's promises are passed on.
         unsafe { System.dealloc(old, layout) }
     }
@@ -100,5 +113,69 @@ fn steady_state_allocates_nothing_per_record() {
     assert!(
         allocated <= 40 * packed,
         "{allocated} allocations for 100000 records in {packed} requests"
+    );
+}
+
+/// Also while somebody still reads the old snapshot and the most changes of one publication are made in a new one.
+#[test]
+fn a_million_devices_fit_in_200_megabytes() {
+    const DEVICES: u64 = 1_000_000;
+    const MOST: i64 = 200_000_000;
+    let device = |n: u64, state| Device {
+        device_id: format!("{:015}", 356_938_000_000_000 + n * 37).into(),
+        serial: Some(format!("CX{n:010}").into()),
+        state,
+        order: Some(format!("SO-{:08}", n / 5).into()),
+        since: jiff::Timestamp::from_microsecond(1_790_000_000_000_000 + n as i64).ok(),
+    };
+    HIGHEST.with(|highest| highest.set(LIVE.with(Cell::get)));
+    let before = LIVE.with(Cell::get);
+    let highest = || HIGHEST.with(Cell::get) - before;
+    let mut snapshot = Snapshot::default();
+    for n in 0..DEVICES {
+        snapshot.set(&device(n, State::Pending)).expect("fits");
+    }
+    snapshot.shrink();
+    let (filling, resting) = (highest(), LIVE.with(Cell::get) - before);
+    HIGHEST.with(|highest| highest.set(LIVE.with(Cell::get)));
+    for round in 0..20 {
+        let read = snapshot.clone();
+        for n in 0..512 {
+            let n = (round * 512 + n) * 97 % DEVICES;
+            snapshot.set(&device(n, State::Active)).expect("fits");
+        }
+        assert_eq!(read.len(), snapshot.len());
+    }
+    let changing = highest();
+    for (when, bytes) in [
+        ("filling", filling),
+        ("resting", resting),
+        ("changing", changing),
+    ] {
+        assert!(bytes < MOST, "{when}: {bytes} bytes");
+        assert!(
+            bytes > DEVICES as i64 * 39,
+            "{when}: {bytes} bytes cannot hold the texts"
+        );
+    }
+    eprintln!("filling {filling}, resting {resting}, changing {changing}");
+    let allocated = COUNT.with(Cell::get);
+    let mut found = 0;
+    for n in (0..DEVICES).step_by(7) {
+        let mut serial = *b"CX0000000000";
+        let (mut rest, mut at) = (n, serial.len());
+        while rest > 0 {
+            at -= 1;
+            serial[at] = b'0' + (rest % 10) as u8;
+            rest /= 10;
+        }
+        let known = snapshot.with_serial(dig_ingest::record::serial_hash(&serial), &serial);
+        found += u64::from(known.is_some_and(|known| known.serial().is_some()));
+    }
+    assert_eq!(found, DEVICES.div_ceil(7));
+    assert_eq!(
+        COUNT.with(Cell::get),
+        allocated,
+        "looking up allocates nothing"
     );
 }

@@ -7,6 +7,7 @@ mod exposition;
 pub mod feedback;
 pub mod pipeline;
 mod process;
+pub mod registry;
 pub mod upload;
 
 pub use exposition::{Exposition, install};

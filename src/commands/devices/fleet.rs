@@ -1,0 +1,117 @@
+//! Fleets as CSV: `device_id,serial,state`.
+
+use std::io::BufRead as _;
+use std::path::Path;
+
+use anyhow::Context as _;
+
+use super::state;
+use crate::registry::Device;
+
+/// Reads `device_id,serial,state` in the order of the header; no quoting, as none of the three needs it.
+pub fn read(path: &Path) -> anyhow::Result<Vec<Device>> {
+    let file =
+        std::fs::File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+    let mut lines = std::io::BufReader::new(file).lines().enumerate();
+    let place = |index: usize| format!("{}:{}", path.display(), index + 1);
+    let (_, header) = lines.next().with_context(|| {
+        format!(
+            "{} is empty: its first line names the columns",
+            path.display()
+        )
+    })?;
+    let header = header.with_context(|| place(0))?;
+    let columns: Vec<&str> = header
+        .trim_start_matches('\u{feff}')
+        .split(',')
+        .map(str::trim)
+        .collect();
+    let column = |name: &str| {
+        columns
+            .iter()
+            .position(|column| *column == name)
+            .with_context(|| format!("{}: no column {name}", place(0)))
+    };
+    let (id_at, serial_at, state_at) = (column("device_id")?, column("serial")?, column("state")?);
+    let mut devices = Vec::new();
+    for (index, line) in lines {
+        let line = line.with_context(|| place(index))?;
+        if line.trim().is_empty() {
+            continue;
+        }
+        let cells: Vec<&str> = line.split(',').map(str::trim).collect();
+        anyhow::ensure!(
+            cells.len() == columns.len(),
+            "{}: {} columns where the header has {}",
+            place(index),
+            cells.len(),
+            columns.len()
+        );
+        anyhow::ensure!(
+            !cells[id_at].is_empty(),
+            "{}: device_id is empty",
+            place(index)
+        );
+        let state = state(cells[state_at]).map_err(|remedy| {
+            anyhow::anyhow!("{}: state \"{}\": {remedy}", place(index), cells[state_at])
+        })?;
+        devices.push(Device {
+            device_id: cells[id_at].into(),
+            serial: Some(cells[serial_at])
+                .filter(|serial| !serial.is_empty())
+                .map(Into::into),
+            state,
+            order: None,
+            since: None,
+        });
+    }
+    Ok(devices)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::registry::State;
+
+    fn written(text: &str) -> (tempfile::TempDir, PathBuf) {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("fleet.csv");
+        std::fs::write(&path, text).expect("writes");
+        (dir, path)
+    }
+
+    #[test]
+    fn csv_columns_come_in_any_order() {
+        let (_dir, path) = written("state,device_id,serial\nactive,a,CX0000000001\n\npending,b,\n");
+        let devices = read(&path).expect("reads");
+        assert_eq!(devices.len(), 2);
+        assert_eq!(devices[0].serial.as_deref(), Some("CX0000000001"));
+        assert_eq!(
+            (devices[1].state, &devices[1].serial),
+            (State::Pending, &None)
+        );
+    }
+
+    #[test]
+    fn a_bad_csv_names_the_place_and_the_remedy() {
+        for (text, says) in [
+            ("", "is empty"),
+            ("device_id,state\n", "no column serial"),
+            (
+                "device_id,serial,state\na,,asleep\n",
+                ":2: state \"asleep\": use pending",
+            ),
+            ("device_id,serial,state\na,\n", ":2: 2 columns"),
+            (
+                "device_id,serial,state\n,x,active\n",
+                ":2: device_id is empty",
+            ),
+        ] {
+            let (_dir, path) = written(text);
+            let error = format!("{:#}", read(&path).expect_err("refused"));
+            assert!(error.contains(says), "{error}");
+        }
+    }
+}
