@@ -91,7 +91,7 @@ fn drain(source: &Source) -> anyhow::Result<()> {
         }
     }
     let meter = began.ok_or_else(|| anyhow::anyhow!("no message"))?;
-    meter.report(read);
+    meter.report(read, None);
     Ok(())
 }
 
@@ -102,6 +102,7 @@ fn run(source: &Source, settings: &dig_ingest::config::ConfigArgs) -> anyhow::Re
     settings.kafka.brokers.clone_from(&source.brokers);
     settings.kafka.group.clone_from(&source.group);
     settings.input.topics = vec![source.topic.clone()];
+    let by_partitions = settings.clone();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
@@ -127,7 +128,10 @@ fn run(source: &Source, settings: &dig_ingest::config::ConfigArgs) -> anyhow::Re
             tokio::time::sleep(Duration::from_millis(2)).await;
         };
         if let Some(meter) = began {
-            meter.report(accepted);
+            // By the formula of the partitions there are, as `check --connect` counts them.
+            let partitions = board.snapshot().partitions.len() as u64;
+            let formula = by_partitions.memory_formula(partitions).total_bytes;
+            meter.report(accepted, Some(formula));
         }
         stop.cancel();
         job.await??;
@@ -153,7 +157,7 @@ impl Meter {
         }
     }
 
-    fn report(&self, records: u64) {
+    fn report(&self, records: u64, formula: Option<u64>) {
         let seconds = self.began.elapsed().as_secs_f64();
         let cpu = cpu_seconds() - self.cpu;
         println!(
@@ -165,6 +169,7 @@ impl Meter {
                 "cpu_s": cpu,
                 "cpu_s_per_million": cpu / records as f64 * 1e6,
                 "peak_rss_bytes": peak_rss(),
+                "formula_bytes": formula,
             })
         );
     }

@@ -52,6 +52,14 @@ pub struct Letter {
     pub seq: MessageSeq,
 }
 
+impl Letter {
+    /// Bytes it takes on its way: the record, and a kilobyte for its headers and places in queues.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.value.len() as u64 + 1024
+    }
+}
+
 const VERSION: &str = concat!("dig-ingest/", env!("CARGO_PKG_VERSION"));
 
 /// Header names, stable.

@@ -25,8 +25,15 @@ use super::request::{Request, Span};
 const NIL: u32 = u32::MAX;
 /// Serials of 12 characters are the rule, 50 the longest the adapter's schema takes (dig-api.md 12); longer ones go to the heap.
 const INLINE: usize = 50;
-/// Emptied chunk buffers, and bodies, kept for the next ones: fresh memory costs more than filling it.
+/// Emptied chunk buffers kept for the next ones: fresh memory costs more than filling it.
 const SPARES: usize = 4;
+/// Larger ones are not kept, as no permit stands for them.
+const SPARE_BYTES: usize = 256 * 1024;
+/// Bodies kept, and the largest body of them.
+const SPARE_BODIES: usize = 2;
+const SPARE_BODY_BYTES: usize = 1024 * 1024;
+/// Bytes a partition keeps at most for which it has no permit.
+pub const KEPT_BYTES: u64 = (SPARES * SPARE_BYTES + SPARE_BODIES * SPARE_BODY_BYTES) as u64;
 
 #[derive(Debug, Clone, Copy)]
 struct Slot {
@@ -447,7 +454,8 @@ impl SerialQueues {
 
     /// Takes a finished request's body back for a later one, when nobody else holds it.
     pub fn recycle(&mut self, body: Bytes) {
-        if self.spare_bodies.len() < SPARES && body.is_unique() {
+        let small = body.len() <= SPARE_BODY_BYTES;
+        if small && self.spare_bodies.len() < SPARE_BODIES && body.is_unique() {
             let mut body = Vec::from(body);
             body.clear();
             self.spare_bodies.push(body);
@@ -477,7 +485,7 @@ fn free_chunk(
 ) {
     if let Some(chunk) = chunks[id as usize].take() {
         free.push(id);
-        if spares.len() < SPARES {
+        if spares.len() < SPARES && chunk.bytes.len() <= SPARE_BYTES {
             let mut bytes = chunk.bytes;
             bytes.clear();
             spares.push(bytes);

@@ -6,7 +6,7 @@
 //! * O2, O3, S1, S2 hold through [`Partition`]; the watermark is published only after the settling act.
 //! * S2 across restarts: a revoked worker starts nothing new; what is in flight may finish until the drain's deadline.
 //!
-//! Queues: chunks from the consumer thread, capacity [`CHUNKS`]; letters on their way, at most [`LETTERS`] before it stops taking
+//! Queues: chunks from the consumer thread, capacity [`CHUNKS`]; letters on their way, at most [`LETTERS`] and [`LETTER_BYTES`] before it stops taking
 //! chunks. When the worker ends, whatever is in hand is dropped unsettled and read again by the partition's next owner.
 
 use std::collections::VecDeque;
@@ -44,6 +44,8 @@ use crate::registry;
 pub const CHUNKS: usize = 2;
 /// Letters on their way before a worker stops taking chunks.
 pub const LETTERS: usize = 10_000;
+/// Their bytes, likewise: a flood of rejected messages must not fill the memory that permits bound (M1).
+pub const LETTER_BYTES: u64 = 1024 * 1024;
 /// Pause before a letter that the broker refused is tried again.
 const LETTER_RETRY: Duration = Duration::from_millis(500);
 
@@ -104,6 +106,7 @@ pub struct Worker {
     requests: JoinSet<Finished>,
     outbox: VecDeque<Letter>,
     letters: FuturesUnordered<Pin<Box<dyn Future<Output = Written> + Send>>>,
+    letter_bytes: u64,
     letter_waits_since: Option<Instant>,
     letters_blocked: bool,
     stop: CancellationToken,
@@ -139,6 +142,7 @@ impl Worker {
             requests: JoinSet::new(),
             outbox: VecDeque::new(),
             letters: FuturesUnordered::new(),
+            letter_bytes: 0,
             letter_waits_since: None,
             letters_blocked: false,
             stop: CancellationToken::new(),
@@ -194,8 +198,9 @@ impl Worker {
             }
             let wake = self.next_wake(due, command);
             let sated = dispatch::sated(self.partition.queues(), limits);
-            let accepting =
-                running && open && !sated && self.outbox.len() + self.letters.len() < LETTERS;
+            let room = self.outbox.len() + self.letters.len() < LETTERS
+                && self.letter_bytes < LETTER_BYTES;
+            let accepting = running && open && !sated && room;
 
             tokio::select! {
                 biased;
@@ -325,6 +330,7 @@ impl Worker {
         self.shared.guard.note(records, dead, Instant::now())?;
         for letter in &letters {
             metrics::letter(letter.destination, &letter.reason);
+            self.letter_bytes += letter.bytes();
         }
         self.outbox.extend(letters);
         Ok(())
@@ -373,6 +379,7 @@ impl Worker {
             Ok(()) => {
                 self.letter_waits_since = None;
                 self.letters_blocked = false;
+                self.letter_bytes -= letter.bytes();
                 self.partition
                     .letter_written(letter.destination, letter.seq);
             }

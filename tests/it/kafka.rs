@@ -5,4 +5,5 @@ mod chaos;
 mod gateway;
 mod groups;
 mod letters;
+mod memory;
 mod security;

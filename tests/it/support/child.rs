@@ -64,6 +64,16 @@ impl Running {
         self.status.is_none()
     }
 
+    /// The most memory it ever had resident.
+    pub fn peak_resident_bytes(&mut self) -> u64 {
+        assert!(self.alive(), "{} has ended", self.name);
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))
+            .expect("a process of ours");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
+        kib.expect("the kernel says it") * 1024
+    }
+
     /// SIGKILL, and waits for the end.
     pub fn kill(&mut self) {
         if self.status.is_none() {

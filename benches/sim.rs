@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! taskset -c 0 target/release/dig-ingest sim --listen 127.0.0.1:8480 --ledger none &
-//! taskset -c 1 target/release/examples/sim_load 127.0.0.1:8480 $! 10000000
+//! taskset -c 1 cargo bench --bench sim -- 127.0.0.1:8480 $! 10000000
 //! ```
 //! Prints records/s by the clock, and the simulator's CPU seconds per million records from `/proc/PID/stat`.
 
@@ -15,11 +15,15 @@ const CONNECTIONS: usize = 4;
 const RECORDS_PER_REQUEST: usize = 5000;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let mut arguments = std::env::args().skip(1);
+    // `cargo bench` adds a flag of its own.
+    let mut arguments = std::env::args().skip(1).filter(|one| one != "--bench");
     let (Some(address), Some(pid), Some(records)) =
         (arguments.next(), arguments.next(), arguments.next())
     else {
-        return Err("usage: sim_load ADDRESS PID RECORDS".into());
+        eprintln!(
+            "nothing to do: cargo bench --bench sim -- ADDRESS PID RECORDS, of a running simulator"
+        );
+        return Ok(());
     };
     let records: usize = records.parse()?;
     let bearer = login(&address)?;

@@ -1,0 +1,93 @@
+//! The memory formula against the resident memory of a job that has all its memory lent out.
+
+use serde_json::Value;
+
+use crate::support::{broker::Broker, child::Running, world::World};
+
+const PARTITIONS: i32 = 8;
+const MIB: u64 = 1024 * 1024;
+
+/// What `check` says for the settings of an instance.
+fn formula(world: &mut World<'_>) -> u64 {
+    let path = world.settings_file("formula", &[]);
+    let mut args = ["check", "--report", "json", "--config"]
+        .map(str::to_owned)
+        .to_vec();
+    args.extend([
+        path.display().to_string(),
+        "--partitions".to_owned(),
+        PARTITIONS.to_string(),
+    ]);
+    let (_, report): (_, Value) = world.command("formula", &args).report();
+    let total = report["memory"]["total_bytes"].as_u64();
+    let terms = report["memory"]["terms"].as_array().expect("terms").iter();
+    let sum: u64 = terms
+        .map(|term| term["bytes"].as_u64().expect("bytes"))
+        .sum();
+    assert_eq!(total, Some(sum), "{report:#}");
+    sum
+}
+
+fn tight(world: &mut World<'_>) {
+    for (key, value) in [
+        ("memory.total_bytes", 24 * MIB),
+        ("memory.partition_bytes", 4 * MIB),
+        ("batch.max_bytes", MIB),
+        ("kafka.prefetch_kib_per_partition", 512),
+        ("pacing.concurrency_cap", 4),
+    ] {
+        world.set(key, &value.to_string());
+    }
+}
+
+fn peak(instance: &mut Running, what: &str) -> u64 {
+    let peak = instance.peak_resident_bytes();
+    eprintln!("resident at most {} MiB {what}", peak / MIB);
+    peak
+}
+
+/// Idle, then full because the gateway is away, then at work: the peak stays under what the settings allow (M1).
+#[test]
+fn resident_memory_stays_under_the_formula() {
+    let mut world = World::new(Broker::shared(), PARTITIONS, &[]);
+    tight(&mut world);
+    let most = formula(&mut world);
+    world.join();
+    world.instances[0].said("it runs", |line| line.contains("assigned").then_some(()));
+    let idle = peak(&mut world.instances[0], "idle");
+    world.gateway.outage(Some(dig_ingest::sim::Action::Cut(
+        dig_ingest::sim::CutAt::BeforeBody,
+    )));
+    // Twice what permits and prefetch can hold, so that both are full.
+    world.produced(400_000, &["--devices", "2000", "--bad-share", "0.01"]);
+    world.until("all its memory is lent out", |world| {
+        world.instances[0].metric("dig_ingest_backpressure_total") > 0.0
+    });
+    peak(&mut world.instances[0], "with the gateway away");
+    world.gateway.outage(None);
+    world.drained();
+    let busy = peak(&mut world.instances[0], "after everything was sent");
+    eprintln!("the formula says {} MiB", most / MIB);
+    assert!(idle < 64 * MIB, "{idle} bytes resident in an idle job");
+    assert!(
+        busy < most,
+        "{busy} bytes resident, the formula says {most}"
+    );
+    world.finish(0);
+}
+
+/// A job that is given less than its formula does not start, and says by how much.
+#[test]
+fn a_job_that_would_not_fit_does_not_start() {
+    let mut world = World::new(Broker::shared(), 1, &[]);
+    let most = formula(&mut world);
+    world.set("memory.partitions", &PARTITIONS.to_string());
+    world.set("memory.limit_bytes", &(most - 1).to_string());
+    let mut instance = world.start();
+    assert!(!instance.ended().success());
+    let log = instance.log();
+    assert!(
+        log.contains("memory.limit_bytes") && log.contains(&most.to_string()),
+        "{log}"
+    );
+}
