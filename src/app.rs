@@ -21,8 +21,8 @@ use crate::record::validate::Rules;
 use crate::registry::Source;
 use crate::{pipeline, registry};
 
-/// How long the revocation of tokens may hold up the end of the job.
-const CLOSE: Duration = Duration::from_secs(5);
+/// What the session's end may take beyond `dig.revoke_timeout_ms`.
+const CLOSE: Duration = Duration::from_secs(1);
 
 /// Runs the streaming job until `stop`.
 ///
@@ -44,6 +44,7 @@ pub async fn stream(
             "gate.mode is \"registry\" and the registry holds no device: nothing will be sent"
         );
     }
+    let close = Duration::from_millis(settings.dig.revoke_timeout_ms) + CLOSE;
     let uploader = Uploader::connect(
         settings.dig,
         settings.pacing,
@@ -67,7 +68,7 @@ pub async fn stream(
     stop.cancel();
     watched.abort();
     followed.abort();
-    if tokio::time::timeout(CLOSE, uploader.close()).await.is_err() {
+    if tokio::time::timeout(close, uploader.close()).await.is_err() {
         tracing::warn!(
             "the gateway did not answer the revocation of our tokens; they expire by themselves"
         );

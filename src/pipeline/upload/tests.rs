@@ -159,6 +159,31 @@ async fn what_is_retried_goes_again_with_the_same_bytes() {
     assert_eq!(status.ambiguous, 7, "500, four silences, a cut and 408");
 }
 
+/// U-b: for the limiters a retry is a request like any other, also one that waits for nothing else.
+#[tokio::test(start_paused = true)]
+async fn retries_count_against_the_rates() {
+    let pacing = pacing::Config {
+        requests_per_s: 2.0,
+        ..pacing::Config::default()
+    };
+    let rejections = (0..40).map(|_| (QUICK, answer(401))).collect();
+    let (uploader, line) = uploader(pacing, in_turn(rejections));
+    let began = Instant::now();
+    assert_eq!(
+        upload(&uploader, request(&[1], 1)).await,
+        Verdicts::default()
+    );
+    let attempts = line.seen.lock().unwrap().len();
+    assert_eq!(attempts, 41);
+    // Two at once, then two per second.
+    let least = Duration::from_secs((attempts as u64 - 2) / 2);
+    assert!(
+        began.elapsed() >= least,
+        "{attempts} attempts within {:?}, two per second allowed",
+        began.elapsed()
+    );
+}
+
 #[tokio::test(start_paused = true)]
 async fn retry_after_is_obeyed_by_every_worker() {
     let start = Instant::now();

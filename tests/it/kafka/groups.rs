@@ -1,5 +1,7 @@
 //! Partitions change hands: orderly, and behind the back of an instance that was asleep.
 
+use dig_ingest::sim::{Action, CutAt, Operation};
+
 use crate::support::{broker::Broker, world::World};
 
 const PARTITIONS: i32 = 6;
@@ -12,6 +14,9 @@ fn instances_join_and_leave_under_load() {
         PARTITIONS,
         &[("memory.window_messages", "2000")],
     );
+    let commits = world
+        .broker
+        .watch_commits(&world.group, &world.topic, PARTITIONS);
     world.join();
     let mut load = world.load(40_000, &["--rate", "3000"]);
     world.accepts(2_000);
@@ -32,6 +37,8 @@ fn instances_join_and_leave_under_load() {
     leaving.succeeded();
     load.succeeded();
     world.drained();
+    // Whoever gave a partition away commits nothing of it any more (O3).
+    assert_eq!(commits.end(), [] as [String; 0], "commits that went back");
     // A partition changes hands at most once per change of the group, and repeats at most its window.
     let changes = 7;
     world.finish(changes * PARTITIONS as u64 * 2_000);
@@ -77,4 +84,37 @@ fn a_sleeper_that_wakes_up_disturbs_nobody() {
     });
     load.succeeded();
     world.finish(2 * PARTITIONS as u64 * 2_000);
+}
+
+/// Requests that are being retried when their partition is taken away are given up, and none of their records counts as
+/// done (O1, O3): the next owner sends them.
+#[test]
+fn what_a_revoked_partition_could_not_send_the_next_owner_sends() {
+    let mut world = World::new(
+        Broker::shared(),
+        PARTITIONS,
+        &[
+            ("memory.window_messages", "2000"),
+            ("input.drain_ms", "500"),
+            ("pacing.concurrency_start", "8"),
+            ("pacing.failures_to_open", "1000000"),
+            ("batch.max_records", "200"),
+        ],
+    );
+    world.join();
+    world.produced(3_000, &[]);
+    world.accepts(3_000);
+    world.gateway.outage(Some(Action::Cut(CutAt::BeforeBody)));
+    let before = world.asked(Operation::Records);
+    world.produced(20_000, &[]);
+    world.until("requests are being retried", |world| {
+        world.asked(Operation::Records) >= before + 20
+    });
+    world.join();
+    world.instances[1].said("it got partitions", |line| {
+        line.contains("partitions assigned").then_some(())
+    });
+    world.gateway.outage(None);
+    // Nothing of what was cut arrived, so nothing need come twice; what was accepted before may.
+    world.finish(3_000);
 }

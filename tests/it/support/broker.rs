@@ -250,22 +250,28 @@ impl Broker {
 
     /// What a group has committed, per partition; 0 where it has committed nothing.
     pub fn committed(&self, group: &str, topic: &str, partitions: i32) -> Vec<i64> {
-        let mut asked = TopicPartitionList::new();
-        for partition in 0..partitions {
-            asked.add_partition(topic, partition);
-        }
-        let asker = self.asker(group);
-        let answer = wait_for("the committed offsets", || {
-            asker.committed_offsets(asked.clone(), ASK).ok()
+        committed(&self.asker(group), topic, partitions)
+    }
+
+    /// Watches what a group commits until the watch is ended; every offset that went back is kept.
+    pub fn watch_commits(&self, group: &str, topic: &str, partitions: i32) -> Watch {
+        let (asker, topic) = (self.asker(group), topic.to_owned());
+        let (end, ended) = mpsc::channel::<()>();
+        let watching = std::thread::spawn(move || {
+            let (mut last, mut back) = (vec![0; partitions as usize], Vec::new());
+            // Ends with the sender, whatever became of the test.
+            while ended.recv_timeout(Duration::from_millis(40))
+                == Err(mpsc::RecvTimeoutError::Timeout)
+            {
+                let now = committed(&asker, &topic, partitions);
+                if last.iter().zip(&now).any(|(last, now)| now < last) {
+                    back.push(format!("{last:?} -> {now:?}"));
+                }
+                last = now;
+            }
+            back
         });
-        let offset = |partition| match answer
-            .find_partition(topic, partition)
-            .map(|found| found.offset())
-        {
-            Some(Offset::Offset(offset)) => offset,
-            _ => 0,
-        };
-        (0..partitions).map(offset).collect()
+        Watch { end, watching }
     }
 
     /// Everything on a topic, partition by partition.
@@ -318,6 +324,38 @@ impl Drop for Broker {
             script("kill", instance, &["--delete"]);
         }
     }
+}
+
+/// A running watch of commits.
+pub struct Watch {
+    end: mpsc::Sender<()>,
+    watching: std::thread::JoinHandle<Vec<String>>,
+}
+
+impl Watch {
+    /// Ends it; the commits that went back.
+    pub fn end(self) -> Vec<String> {
+        drop(self.end);
+        self.watching.join().expect("the watch ran")
+    }
+}
+
+fn committed(asker: &BaseConsumer, topic: &str, partitions: i32) -> Vec<i64> {
+    let mut asked = TopicPartitionList::new();
+    for partition in 0..partitions {
+        asked.add_partition(topic, partition);
+    }
+    let answer = wait_for("the committed offsets", || {
+        asker.committed_offsets(asked.clone(), ASK).ok()
+    });
+    let offset = |partition| match answer
+        .find_partition(topic, partition)
+        .map(|found| found.offset())
+    {
+        Some(Offset::Offset(offset)) => offset,
+        _ => 0,
+    };
+    (0..partitions).map(offset).collect()
 }
 
 fn script(command: &str, instance: &str, args: &[&str]) -> String {

@@ -18,6 +18,8 @@ use tokio::runtime::Runtime;
 use super::{broker::Broker, child::Running, wait_until};
 
 const PASSWORD: &str = "simulated";
+/// Warnings one instance may write in a scenario: what repeats is limited.
+const NOISE: usize = 150;
 
 /// The judgement, and what the scenario may look at after it.
 #[derive(Debug)]
@@ -338,6 +340,9 @@ impl<'b> World<'b> {
             instance.succeeded();
             let log = instance.log();
             assert!(!log.contains("panicked at"), "an instance panicked:\n{log}");
+            let loud = |line: &&str| line.contains(" WARN ") || line.contains("ERROR ");
+            let noise = log.lines().filter(loud).count();
+            assert!(noise <= NOISE, "{noise} warnings of one instance:\n{log}");
         }
         let url = self.gateway.url();
         let mut args: Vec<String> = ["verify", "--sim", &url, "--report", "json"]
