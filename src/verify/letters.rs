@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::KafkaResult;
 use rdkafka::message::{BorrowedMessage, Headers as _};
 use rdkafka::{ClientConfig, Message as _, Offset, TopicPartitionList};
 use serde::Deserialize;
@@ -20,6 +21,8 @@ use crate::record::RecordType;
 
 /// How long one question to the broker may take.
 const ASK: Duration = Duration::from_secs(20);
+/// Pause between two questions.
+const AGAIN: Duration = Duration::from_millis(200);
 /// How long the next message may take that the broker says it has.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -102,9 +105,7 @@ impl Letters {
     /// First and next offset of every partition there is.
     fn ends(&self) -> anyhow::Result<HashMap<(String, i32), (i64, i64)>> {
         // All topics: asking for a name might create it.
-        let metadata = self
-            .reader
-            .fetch_metadata(None, ASK)
+        let metadata = patiently(|| self.reader.fetch_metadata(None, ASK))
             .context("cannot ask for the topics of letters")?;
         let mut ends = HashMap::new();
         for topic in metadata.topics() {
@@ -113,14 +114,23 @@ impl Letters {
                 continue;
             }
             for partition in topic.partitions() {
-                let marks = self
-                    .reader
-                    .fetch_watermarks(name, partition.id(), ASK)
+                let marks = patiently(|| self.reader.fetch_watermarks(name, partition.id(), ASK))
                     .with_context(|| format!("cannot ask for the end of {name}"))?;
                 ends.insert((name.to_owned(), partition.id()), marks);
             }
         }
         Ok(ends)
+    }
+}
+
+/// Asks again for a while: a topic that was created a moment ago has no leader yet.
+fn patiently<T>(mut ask: impl FnMut() -> KafkaResult<T>) -> KafkaResult<T> {
+    let deadline = Instant::now() + ASK;
+    loop {
+        match ask() {
+            Err(_) if Instant::now() < deadline => std::thread::sleep(AGAIN),
+            answer => return answer,
+        }
     }
 }
 
