@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{dig, http, ops, pipeline, record, registry};
+use crate::{dig, http, ops, orders, pipeline, record, registry};
 
 pub use layers::{PREFIX, Places};
 pub use problem::{Error, Place, Problem, nearest};
@@ -40,6 +40,7 @@ pub struct Settings {
     pub upload: pipeline::upload::Config,
     pub pacing: http::pacing::Config,
     pub feedback: pipeline::feedback::Config,
+    pub orders: orders::Config,
     pub ops: ops::Config,
     pub log: ops::log::Config,
 }

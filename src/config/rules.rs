@@ -27,6 +27,7 @@ pub fn broken(
         let verdict = settings.dig.check().map_err(|error| format!("{error:#}"));
         found.adopt("dig", verdict);
     }
+    found.adopt("orders", settings.orders.check());
     sizes(settings, &mut found);
     let Settings {
         guard, ops, log, ..

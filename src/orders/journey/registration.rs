@@ -11,7 +11,7 @@ use crate::registry::State;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Registration {
     pub device_id: Box<str>,
-    /// None only for an id that a unit has left behind.
+    /// None: the registry is to forget the id, no unit goes by it any more.
     pub serial: Option<Serial>,
     pub state: State,
     /// The order's id.
@@ -64,7 +64,7 @@ fn standing(live: &Live) -> (State, Option<Timestamp>) {
 }
 
 impl Registration {
-    /// What an id becomes that no unit goes by any more.
+    /// The word that no unit goes by an id any more.
     #[must_use]
     pub fn left_behind(device_id: Box<str>, at: Timestamp) -> Self {
         Self {

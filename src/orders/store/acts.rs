@@ -231,23 +231,27 @@ impl Store {
     }
 }
 
+/// Lets a unit go on. That it is retried is also a person's word that nothing came of a call whose answer was lost.
 async fn retry_unit(change: &mut Change, row: &UnitRow) -> Result<(), Error> {
+    let mut abandoned = false;
+    for intent in change.intents_of(&row.id).await? {
+        if intent.outcome == Outcome::Unresolved {
+            let evidence = json!({ "decided": "nothing came of it", "by": change.by() });
+            change
+                .close_intent(
+                    intent.id,
+                    Outcome::Unresolved,
+                    Outcome::Abandoned,
+                    None,
+                    Some(&evidence),
+                )
+                .await?;
+            change.clear_alarm("lost-answer", &row.id).await?;
+            abandoned = true;
+        }
+    }
     match row.unit.clone() {
         Unit::Parked(parked) => {
-            for intent in change.intents_of(&row.id).await? {
-                if intent.outcome == Outcome::Unresolved {
-                    let evidence = json!({ "decided": "nothing came of it", "by": change.by() });
-                    change
-                        .close_intent(
-                            intent.id,
-                            Outcome::Unresolved,
-                            Outcome::Abandoned,
-                            None,
-                            Some(&evidence),
-                        )
-                        .await?;
-                }
-            }
             let why = format!("was parked for {}", parked.reason);
             let live = Unit::Live(parked.unpark());
             change
@@ -259,6 +263,10 @@ async fn retry_unit(change: &mut Change, row: &UnitRow) -> Result<(), Error> {
             change
                 .put_retry(row, 0, None, Cause::new("retry", "try now"))
                 .await
+        }
+        Unit::Cancelled(_) | Unit::Terminated(_) if abandoned => {
+            let cause = Cause::new("abandon", "a person says that nothing came of its call");
+            change.note(Some(&row.order_id), Some(&row.id), cause).await
         }
         Unit::Cancelled(_) | Unit::Terminated(_) => Err(refused_unit(
             row,

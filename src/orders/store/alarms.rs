@@ -80,6 +80,23 @@ impl Change {
 }
 
 impl Store {
+    /// Kind and subject of every alarm ever raised, cleared ones too: what a person has seen is not raised again by itself.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn raised(&self) -> Result<std::collections::BTreeSet<(String, String)>, Error> {
+        let rows = sqlx::query("SELECT kind, subject FROM alarms")
+            .fetch_all(&self.pool)
+            .await
+            .during("listing alarms")?;
+        rows.iter()
+            .map(|row| {
+                let reader = Reader::new(row, "an alarm");
+                Ok((reader.text("kind")?, reader.text("subject")?))
+            })
+            .collect()
+    }
+
     /// Standing alarms, oldest first.
     ///
     /// # Errors

@@ -1,5 +1,7 @@
 //! One change of the store: a transaction that writes rows, their events and what the registry must learn, or nothing.
 
+use std::future::Future;
+
 use jiff::Timestamp;
 use serde_json::Value;
 use sqlx::{Any, Row as _, Transaction};
@@ -16,6 +18,9 @@ pub struct Cause {
     pub act: &'static str,
     pub why: String,
     pub evidence: Option<Value>,
+    /// How often it was tried in vain, and when it may be tried again: kept with the row.
+    pub attempts: i64,
+    pub retry_at: Option<Timestamp>,
 }
 
 impl Cause {
@@ -24,12 +29,21 @@ impl Cause {
             act,
             why: why.into(),
             evidence: None,
+            attempts: 0,
+            retry_at: None,
         }
     }
 
     #[must_use]
     pub fn with(mut self, evidence: Value) -> Self {
         self.evidence = Some(evidence);
+        self
+    }
+
+    #[must_use]
+    pub fn tried(mut self, attempts: i64, retry_at: Option<Timestamp>) -> Self {
+        self.attempts = attempts;
+        self.retry_at = retry_at;
         self
     }
 }
@@ -70,11 +84,12 @@ impl Store {
         } else {
             "BEGIN IMMEDIATE"
         };
-        let mut tx = self
-            .pool
-            .begin_with(begin)
-            .await
-            .during("beginning a change")?;
+        let pool = self.pool.clone();
+        let mut tx = whole(
+            "beginning a change",
+            async move { pool.begin_with(begin).await },
+        )
+        .await?;
         if let Some(token) = lease {
             let held =
                 sqlx::query("UPDATE lease SET token = token WHERE name = 'orders' AND token = $1")
@@ -120,7 +135,7 @@ impl Change {
             published,
             ..
         } = self;
-        tx.commit().await.during("committing a change")?;
+        whole("committing a change", tx.commit()).await?;
         if published {
             store.outbox.notify_one();
         }
@@ -270,6 +285,21 @@ impl std::fmt::Debug for Change {
             .field("by", &self.by)
             .field("now", &self.now)
             .finish_non_exhaustive()
+    }
+}
+
+/// Ends what it has begun even if its caller is dropped: a connection whose `BEGIN` or `COMMIT` nobody waited for would go back to
+/// the pool in a transaction that the pool does not know of.
+async fn whole<T: Send + 'static>(
+    act: &'static str,
+    statement: impl Future<Output = Result<T, sqlx::Error>> + Send + 'static,
+) -> Result<T, Error> {
+    match tokio::spawn(statement).await {
+        Ok(result) => result.during(act),
+        Err(_) => Err(Error::Database {
+            act,
+            source: sqlx::Error::WorkerCrashed,
+        }),
     }
 }
 

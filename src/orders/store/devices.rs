@@ -62,11 +62,10 @@ impl Change {
         }
         for (_, left) in before {
             if left.device_id != wanted.device_id {
-                let gone = Registration::left_behind(left.device_id, self.now);
-                self.put_device(None, &gone).await?;
+                self.forget_device(left.device_id).await?;
             }
         }
-        self.put_device(Some(unit), &wanted).await
+        self.put_device(unit, &wanted).await
     }
 
     async fn devices(
@@ -89,14 +88,14 @@ impl Change {
             .collect()
     }
 
-    async fn put_device(&mut self, unit: Option<&str>, device: &Registration) -> Result<(), Error> {
+    async fn put_device(&mut self, unit: &str, device: &Registration) -> Result<(), Error> {
         sqlx::query(
             "INSERT INTO devices (device_id, unit_id, serial, state, order_id, since) VALUES ($1, $2, $3, $4, $5, $6) \
              ON CONFLICT (device_id) DO UPDATE SET unit_id = excluded.unit_id, serial = excluded.serial, \
              state = excluded.state, order_id = excluded.order_id, since = excluded.since",
         )
         .bind(device.device_id.to_string())
-        .bind(unit.map(str::to_owned))
+        .bind(unit.to_owned())
         .bind(device.serial.as_ref().map(ToString::to_string))
         .bind(device.state.name())
         .bind(device.order.as_deref().map(str::to_owned))
@@ -104,6 +103,21 @@ impl Change {
         .execute(&mut *self.tx)
         .await
         .during("writing a device")?;
+        self.post(device).await
+    }
+
+    /// No unit goes by this id any more.
+    async fn forget_device(&mut self, device_id: Box<str>) -> Result<(), Error> {
+        sqlx::query("DELETE FROM devices WHERE device_id = $1")
+            .bind(device_id.to_string())
+            .execute(&mut *self.tx)
+            .await
+            .during("forgetting a device")?;
+        let gone = Registration::left_behind(device_id, self.now);
+        self.post(&gone).await
+    }
+
+    async fn post(&mut self, device: &Registration) -> Result<(), Error> {
         let seq = self.number("outbox").await?;
         sqlx::query(
             "INSERT INTO outbox (seq, device_id, serial, state, order_id, since, made_at) VALUES ($1, $2, $3, $4, $5, $6, $7)",

@@ -147,6 +147,19 @@ impl Store {
             .collect()
     }
 
+    /// Ids of all orders ever taken in.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn order_ids(&self) -> Result<std::collections::BTreeSet<String>, Error> {
+        let rows = self
+            .rows("listing orders", "SELECT id FROM orders", None)
+            .await?;
+        rows.iter()
+            .map(|row| super::rows::Reader::new(row, "an order").text("id"))
+            .collect()
+    }
+
     /// The audit trail of an order and its units, oldest first.
     ///
     /// # Errors

@@ -121,7 +121,7 @@ impl Change {
         let written = sqlx::query(
             "UPDATE units SET version = version + 1, state = $3, parked_from = $4, reason_code = $5, reason_text = $6, \
              serial = $7, sim = $8, imei = $9, device_id = $10, carrier = $11, tracking = $12, owner_database = $13, \
-             active_since = $14, ended_at = $15, updated_at = $16, attempts = 0, retry_at = NULL \
+             active_since = $14, ended_at = $15, updated_at = $16, attempts = $17, retry_at = $18 \
              WHERE id = $1 AND version = $2",
         )
         .bind(row.id.clone())
@@ -140,11 +140,14 @@ impl Change {
         .bind(known.active_since.map(micros))
         .bind(flat.ended_at.map(micros))
         .bind(micros(self.now))
+        .bind(cause.attempts)
+        .bind(cause.retry_at.map(micros))
         .execute(&mut *self.tx)
         .await
         .during("writing a unit")?
         .rows_affected();
         changed(written, || format!("unit {}", row.id))?;
+        let (attempts, retry_at) = (cause.attempts, cause.retry_at);
         let about = About {
             order: Some(&row.order_id),
             unit: Some(&row.id),
@@ -157,8 +160,8 @@ impl Change {
         Ok(UnitRow {
             unit,
             version: row.version + 1,
-            attempts: 0,
-            retry_at: None,
+            attempts,
+            retry_at,
             updated_at: self.now,
             ..row.clone()
         })

@@ -204,29 +204,30 @@ async fn give_serial(
             "cancel it and order another one if the device was swapped",
         ));
     };
-    for intent in change.intents_of(&row.id).await? {
-        match intent.outcome {
-            Outcome::Open => {
-                return Err(refused_unit(
-                    &row,
-                    "a provisioning call for it is under way or in doubt",
-                    "wait until it is settled or parked",
-                ));
-            }
-            Outcome::Unresolved | Outcome::Abandoned => {
-                let evidence = json!({ "by": by });
-                change
-                    .close_intent(
-                        intent.id,
-                        intent.outcome,
-                        Outcome::Adopted,
-                        Some(serial),
-                        Some(&evidence),
-                    )
-                    .await?;
-            }
-            Outcome::Answered | Outcome::Refused | Outcome::WithoutEffect | Outcome::Adopted => {}
-        }
+    let intents = change.intents_of(&row.id).await?;
+    if intents.iter().any(|intent| intent.outcome == Outcome::Open) {
+        return Err(refused_unit(
+            &row,
+            "a provisioning call for it is under way or in doubt",
+            "wait until it is settled or parked",
+        ));
+    }
+    // It answers the newest call that is in doubt: the others came to nothing.
+    let answered = intents
+        .iter()
+        .rev()
+        .find(|intent| intent.outcome.in_doubt());
+    if let Some(intent) = answered {
+        let evidence = json!({ "by": by });
+        change
+            .close_intent(
+                intent.id,
+                intent.outcome,
+                Outcome::Adopted,
+                Some(serial),
+                Some(&evidence),
+            )
+            .await?;
     }
     let provisioned = Unit::Live(Live::Provisioned(ordered.provision(serial.clone())));
     let cause =

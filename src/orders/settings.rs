@@ -1,0 +1,366 @@
+//! Settings of the order journey (`[orders]` and its tables).
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::store;
+
+/// `[orders]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Whether `run` does the order journey.
+    pub enabled: bool,
+    /// Seconds between two listings of the recent orders.
+    pub orders_every_s: u64,
+    /// Seconds between two questions which devices are in a database, and between read-backs of what was reported.
+    pub readiness_every_s: u64,
+    /// Seconds between two listings of the partner's devices.
+    pub devices_every_s: u64,
+    /// Hours between two full sweeps.
+    pub sweep_every_h: u64,
+    /// Days a full sweep looks back.
+    pub sweep_days: u32,
+    /// Days a listing looks back beyond the last one and the oldest open order.
+    pub overlap_days: u32,
+    /// Serials per question for databases.
+    pub serials_per_call: usize,
+    /// Accounts (`erpNo`) that may be provisioned for; `*` at the end stands for any rest.
+    pub accounts: Vec<String>,
+    /// Whether a unit that has all its line asks for becomes assigned by itself.
+    pub auto_assign: bool,
+    /// What a configured cancelled status does.
+    pub on_cancelled: OnCancelled,
+    /// Full sweeps in a row that must miss an open order before `on_vanished` counts.
+    pub vanished_after: u32,
+    /// What happens to an open order that the sweeps miss.
+    pub on_vanished: OnVanished,
+    /// Seconds before something that failed is tried again; doubles.
+    pub backoff_s: u64,
+    /// Seconds between such tries at most.
+    pub backoff_max_s: u64,
+    /// Seconds a silent instance keeps the lease.
+    pub lease_s: u64,
+    /// Days that published changes are kept in the outbox.
+    pub outbox_days: u32,
+    pub status: Status,
+    pub products: BTreeMap<String, Product>,
+    pub approval: Approval,
+    pub provision: Provision,
+    pub fulfilment: Fulfilment,
+    pub store: store::Config,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            enabled: false,
+            orders_every_s: 300,
+            readiness_every_s: 30,
+            devices_every_s: 300,
+            sweep_every_h: 24,
+            sweep_days: 90,
+            overlap_days: 2,
+            serials_per_call: 100,
+            accounts: Vec::new(),
+            auto_assign: true,
+            on_cancelled: OnCancelled::Cancel,
+            vanished_after: 2,
+            on_vanished: OnVanished::Alarm,
+            backoff_s: 30,
+            backoff_max_s: 3600,
+            lease_s: 30,
+            outbox_days: 30,
+            status: Status::default(),
+            products: BTreeMap::new(),
+            approval: Approval::default(),
+            provision: Provision::default(),
+            fulfilment: Fulfilment::default(),
+            store: store::Config::default(),
+        }
+    }
+}
+
+/// What a cancelled status does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnCancelled {
+    Cancel,
+    Park,
+}
+
+/// What happens to an order that is not listed any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnVanished {
+    Alarm,
+    Park,
+    Cancel,
+}
+
+/// `[orders.status]`: what the open words of `shipmentStatus` mean (U2).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Status {
+    /// Work begins.
+    pub pending: Vec<String>,
+    /// Fulfilled; the first is what we report.
+    pub done: Vec<String>,
+    pub cancelled: Vec<String>,
+}
+
+impl Default for Status {
+    fn default() -> Self {
+        Self {
+            pending: vec!["PendingFulfillment".into()],
+            done: vec!["Fulfilled".into()],
+            cancelled: vec!["Cancelled".into()],
+        }
+    }
+}
+
+/// What a status means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    Pending,
+    Done,
+    Cancelled,
+    Unknown,
+}
+
+impl Status {
+    #[must_use]
+    pub fn standing(&self, status: &str) -> Standing {
+        let is = |words: &[String]| words.iter().any(|word| word.eq_ignore_ascii_case(status));
+        if is(&self.pending) {
+            Standing::Pending
+        } else if is(&self.done) {
+            Standing::Done
+        } else if is(&self.cancelled) {
+            Standing::Cancelled
+        } else {
+            Standing::Unknown
+        }
+    }
+}
+
+/// One line of `[orders.products]`: how a product code is provisioned (U11).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Product {
+    pub product_id: i64,
+    /// The first characters of its serials; without it only the product code tells an orphan's product.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub prefix: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hardware_id: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub promo_code: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sub_plan: Option<String>,
+}
+
+/// `[orders.approval]`: which orders wait for a person.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Approval {
+    /// All of them.
+    pub always: bool,
+    /// Those with a comment.
+    pub comments: bool,
+    /// Those not marked as validated (U9).
+    pub unvalidated: bool,
+    /// Those with more units than this; 0 for no bound.
+    pub units_above: u32,
+    /// Those of these accounts.
+    pub accounts: Vec<String>,
+}
+
+/// `[orders.provision]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Provision {
+    /// Seconds until a new serial is surely listed (U15).
+    pub visible_after_s: u64,
+    /// Whether the account may list the partner's devices. Without it no lost answer can be cleared up by itself.
+    pub list_devices: bool,
+    /// Codes of a declined provisioning that are tried again (U13).
+    pub retry_codes: Vec<String>,
+}
+
+impl Default for Provision {
+    fn default() -> Self {
+        Self {
+            visible_after_s: 900,
+            list_devices: true,
+            retry_codes: Vec::new(),
+        }
+    }
+}
+
+/// `[orders.fulfilment]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Fulfilment {
+    /// Who tells MyAdmin (U1).
+    pub mode: Mode,
+    /// Several tracking numbers of one order (U7).
+    pub packages: Packages,
+    /// Between joined tracking numbers.
+    pub separator: String,
+    /// When a part of an order has shipped.
+    pub partial: Partial,
+    /// Whether a fulfilment counts as confirmed only when the order's status says so too.
+    pub confirm_status: bool,
+    /// How often a report that is shown differently is made before a person is asked.
+    pub tries: u32,
+    /// MyAdmin's names of carriers by ours (U8).
+    pub carriers: BTreeMap<String, String>,
+}
+
+impl Default for Fulfilment {
+    fn default() -> Self {
+        Self {
+            mode: Mode::Worksheet,
+            packages: Packages::Join,
+            separator: ", ".into(),
+            partial: Partial::Wait,
+            confirm_status: true,
+            tries: 5,
+            carriers: BTreeMap::new(),
+        }
+    }
+}
+
+/// Who tells MyAdmin of units and shipments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    Api,
+    Worksheet,
+}
+
+/// Several tracking numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Packages {
+    Join,
+    Refuse,
+}
+
+/// A part of an order has shipped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Partial {
+    Wait,
+    Report,
+}
+
+impl Config {
+    /// Whether an account may be provisioned for. Never an empty one: its devices would land on the default account (U12).
+    #[must_use]
+    pub fn allows(&self, account: &str) -> bool {
+        !account.trim().is_empty()
+            && self.accounts.iter().any(|allowed| {
+                allowed
+                    .strip_suffix('*')
+                    .map_or(allowed == account, |start| account.starts_with(start))
+            })
+    }
+
+    /// What the types cannot say.
+    ///
+    /// # Errors
+    /// The first setting that cannot be used.
+    pub fn check(&self) -> Result<(), String> {
+        let nonzero = [
+            ("orders_every_s", self.orders_every_s),
+            ("readiness_every_s", self.readiness_every_s),
+            ("devices_every_s", self.devices_every_s),
+            ("sweep_every_h", self.sweep_every_h),
+            ("backoff_s", self.backoff_s),
+            ("lease_s", self.lease_s),
+            ("serials_per_call", self.serials_per_call as u64),
+            ("sweep_days", self.sweep_days.into()),
+            ("vanished_after", self.vanished_after.into()),
+            ("store.connections", self.store.connections.into()),
+        ];
+        if let Some((name, _)) = nonzero.iter().find(|(_, value)| *value == 0) {
+            return Err(format!("{name}: must be at least 1"));
+        }
+        if let Some(text) = self.accounts.iter().find(|text| text.trim() == "*") {
+            return Err(format!(
+                "accounts: {text:?} would allow every account; name them"
+            ));
+        }
+        let Status {
+            pending,
+            done,
+            cancelled,
+        } = &self.status;
+        if pending.is_empty() || done.is_empty() {
+            return Err("status.pending: there must be a pending and a done status".into());
+        }
+        let mut words: Vec<String> = pending
+            .iter()
+            .chain(done)
+            .chain(cancelled)
+            .map(|word| word.to_ascii_lowercase())
+            .collect();
+        words.sort_unstable();
+        if let Some(pair) = words.windows(2).find(|pair| pair[0] == pair[1]) {
+            return Err(format!("status.done: {:?} is listed twice", pair[0]));
+        }
+        if let Some((code, product)) = self
+            .products
+            .iter()
+            .find(|(_, product)| product.product_id <= 0)
+        {
+            return Err(format!(
+                "products: {code:?} has the product_id {}, which none has",
+                product.product_id
+            ));
+        }
+        if self.fulfilment.tries == 0 {
+            return Err("fulfilment.tries: must be at least 1".into());
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_account_is_allowed_by_name_or_pattern_and_never_when_empty() {
+        let config = Config {
+            accounts: vec!["PART01".into(), "EU*".into(), "*".into()],
+            ..Config::default()
+        };
+        for (account, allowed) in [("PART01", true), ("EU77", true), ("", false), (" ", false)] {
+            assert_eq!(config.allows(account), allowed, "{account}");
+        }
+        assert!(!Config::default().allows("PART01"));
+        assert!(config.check().is_err());
+    }
+
+    #[test]
+    fn a_status_means_what_the_settings_say() {
+        let status = Status::default();
+        assert_eq!(status.standing("pendingfulfillment"), Standing::Pending);
+        assert_eq!(status.standing("Fulfilled"), Standing::Done);
+        assert_eq!(status.standing("Cancelled"), Standing::Cancelled);
+        assert_eq!(status.standing(""), Standing::Unknown);
+        let twice = Config {
+            status: Status {
+                done: vec!["PendingFulfillment".into()],
+                ..Status::default()
+            },
+            ..Config::default()
+        };
+        assert!(twice.check().is_err());
+        assert_eq!(Config::default().check(), Ok(()));
+    }
+}
