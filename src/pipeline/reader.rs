@@ -102,21 +102,22 @@ impl Reader {
         }
         let everything: Vec<Key> = assigned.keys().cloned().collect();
         let bound = Duration::from_millis(self.input.shutdown_ms);
-        self.drain(&everything, &mut assigned, true, bound);
-        self.commit_last(&mut feeds, &mut assigned);
+        let owed = self.drain(&everything, &mut assigned, true, bound);
+        self.commit_last(owed);
         feeds.clear();
         let _ = self.assignment.send(Assignment::default());
     }
 
     /// Commits what is stored and waits a bounded time for the broker's word: leaving would commit too, but this one is seen.
-    fn commit_last(
-        &self,
-        feeds: &mut HashMap<Key, Feed<Events>>,
-        assigned: &mut HashMap<Key, Assigned>,
-    ) {
-        self.serve(feeds, assigned);
-        // From here on nobody takes rebalance events out of the channel: the callback itself answers them.
+    /// `owed` is what it has not confirmed yet; of what it has, the client says nothing when asked to commit it again.
+    fn commit_last(&self, mut owed: HashMap<Key, i64>) {
+        // From here on nobody drains: whatever the group wants is answered on the spot, by the callback itself and here.
         self.consumer.context().close();
+        let _ = self.consumer.poll(Duration::ZERO);
+        self.settle_up(&mut owed);
+        if owed.is_empty() {
+            return;
+        }
         if let Err(error) = self.consumer.commit_consumer_state(CommitMode::Async) {
             tracing::info!(%error, "the last commit was not sent");
             return;
@@ -125,15 +126,49 @@ impl Reader {
         while Instant::now() < deadline {
             // Only events can come: every feed is drained or not read any more.
             let _ = self.consumer.poll(Duration::from_millis(20));
-            while let Ok(event) = self.events.try_recv() {
-                if matches!(event, Event::Committed(_) | Event::CommitFailed(_)) {
-                    return;
-                }
+            if self.settle_up(&mut owed) || owed.is_empty() {
+                return;
             }
         }
         tracing::warn!(
+            partitions = owed.len(),
             "the broker did not confirm the last commit; some records may be sent again"
         );
+    }
+
+    /// Takes confirmed offsets off what is owed; whether a commit was refused.
+    fn settle_up(&self, owed: &mut HashMap<Key, i64>) -> bool {
+        let mut refused = false;
+        while let Ok(event) = self.events.try_recv() {
+            let granted = match event {
+                Event::Committed(offsets) => {
+                    for (topic, partition, offset) in offsets {
+                        let key = (topic, partition);
+                        if owed.get(&key).is_some_and(|wanted| offset >= *wanted) {
+                            owed.remove(&key);
+                        }
+                    }
+                    Ok(())
+                }
+                Event::CommitFailed(error) => {
+                    tracing::info!(%error, "the last commit was refused");
+                    refused = true;
+                    Ok(())
+                }
+                // Asked before the door was closed.
+                Event::Assigned(keys) => self
+                    .consumer
+                    .incremental_assign(&list(keys.iter().map(|key| (key, None)))),
+                Event::Revoked(keys) => self
+                    .consumer
+                    .incremental_unassign(&list(keys.iter().map(|key| (key, None)))),
+                Event::Lag(_) | Event::Failed { .. } => Ok(()),
+            };
+            if let Err(error) = granted {
+                tracing::warn!(%error, "the group's last wish was not granted while leaving");
+            }
+        }
+        refused
     }
 
     /// Serves the client's callbacks and acts on what they brought.
@@ -287,21 +322,21 @@ impl Reader {
         self.publish(assigned);
     }
 
-    /// Ends the workers of these partitions and stores how far they came.
+    /// Ends the workers of these partitions and stores how far they came; gives what of it the broker has not confirmed yet.
     fn drain(
         &self,
         keys: &[Key],
         assigned: &mut HashMap<Key, Assigned>,
         flush: bool,
         bound: Duration,
-    ) {
+    ) -> HashMap<Key, i64> {
         let deadline = Instant::now() + bound;
         for partition in keys.iter().filter_map(|key| assigned.get(key)) {
             partition
                 .command
                 .send_replace(Command::Drain { flush, deadline });
         }
-        let mut offsets = Vec::new();
+        let (mut offsets, mut owed) = (Vec::new(), HashMap::new());
         for key in keys {
             let Some(partition) = assigned.remove(key) else {
                 continue;
@@ -319,9 +354,13 @@ impl Reader {
             }
             if let Some(watermark) = partition.progress.watermark() {
                 offsets.push((key.clone(), watermark));
+                if watermark > partition.committed {
+                    owed.insert(key.clone(), watermark);
+                }
             }
         }
         self.store_offsets(&offsets);
+        owed
     }
 
     fn store(&self, assigned: &mut HashMap<Key, Assigned>) {
