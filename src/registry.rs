@@ -1,7 +1,7 @@
 //! The device registry: which device id has which serial, and whether that device may send.
 //!
 //! Owns the device and its states. Readers follow the newest [`Snapshot`] through a `watch` channel; it comes from a file
-//! ([`file`]) or from a compacted topic ([`topic`]).
+//! ([`mod@file`]) or from a compacted topic ([`topic`]).
 //!
 //! * G1 rests on it: only `active` lets a record through, and a serial that two devices claim lets none.
 //!

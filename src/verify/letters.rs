@@ -105,7 +105,7 @@ impl Letters {
     /// First and next offset of every partition there is.
     fn ends(&self) -> anyhow::Result<HashMap<(String, i32), (i64, i64)>> {
         // All topics: asking for a name might create it.
-        let metadata = patiently(|| self.reader.fetch_metadata(None, ASK))
+        let metadata = patiently(&self.reader, || self.reader.fetch_metadata(None, ASK))
             .context("cannot ask for the topics of letters")?;
         let mut ends = HashMap::new();
         for topic in metadata.topics() {
@@ -114,8 +114,10 @@ impl Letters {
                 continue;
             }
             for partition in topic.partitions() {
-                let marks = patiently(|| self.reader.fetch_watermarks(name, partition.id(), ASK))
-                    .with_context(|| format!("cannot ask for the end of {name}"))?;
+                let marks = patiently(&self.reader, || {
+                    self.reader.fetch_watermarks(name, partition.id(), ASK)
+                })
+                .with_context(|| format!("cannot ask for the end of {name}"))?;
                 ends.insert((name.to_owned(), partition.id()), marks);
             }
         }
@@ -123,12 +125,13 @@ impl Letters {
     }
 }
 
-/// Asks again for a while: a topic that was created a moment ago has no leader yet.
-fn patiently<T>(mut ask: impl FnMut() -> KafkaResult<T>) -> KafkaResult<T> {
+/// Asks again for a while: a topic that was created a moment ago has no leader yet. Nothing is assigned to the reader
+/// meanwhile, so a poll of it only passes the time with the client's own events.
+fn patiently<T>(reader: &BaseConsumer, mut ask: impl FnMut() -> KafkaResult<T>) -> KafkaResult<T> {
     let deadline = Instant::now() + ASK;
     loop {
         match ask() {
-            Err(_) if Instant::now() < deadline => std::thread::sleep(AGAIN),
+            Err(_) if Instant::now() < deadline => drop(reader.poll(AGAIN)),
             answer => return answer,
         }
     }

@@ -37,7 +37,7 @@ pub struct Args {
     /// Kafka brokers, HOST:PORT[,HOST:PORT...]; over kafka.brokers of the settings.
     #[arg(long, required_unless_present_any = ["output", "dry_run", "config", "sets"])]
     pub brokers: Option<String>,
-    /// The settings' [kafka] says how to connect: TLS, SASL.
+    /// The settings' `[kafka]` says how to connect: TLS, SASL.
     #[command(flatten)]
     pub settings: ConfigArgs,
     #[arg(long, default_value = "telemetry")]
