@@ -5,6 +5,9 @@ use serde_json::json;
 
 use super::faults::{BodyKind, Operation, RetryAfter};
 use super::instants;
+use super::market::Thrown;
+use super::myadmin::failure;
+use super::operation::Surface;
 use super::sessions::{Denied, Pair};
 use super::settings::{EmptyForm, Settings};
 use super::world::World;
@@ -16,19 +19,51 @@ pub struct Answer {
     /// Empty: no such header.
     pub content_type: &'static str,
     pub retry_after: Option<String>,
+    /// Further headers.
+    pub headers: Vec<(&'static str, String)>,
     pub body: Bytes,
 }
 
 const JSON: &str = "application/json; charset=utf-8";
 
 impl Answer {
-    fn json(status: u16, body: String) -> Self {
+    /// A text of a type; no type is no such header.
+    #[must_use]
+    pub fn new(status: u16, content_type: &'static str, body: &str) -> Self {
         Self {
             status,
-            content_type: JSON,
+            content_type,
             retry_after: None,
-            body: body.into(),
+            headers: Vec::new(),
+            body: body.to_owned().into(),
         }
+    }
+
+    fn json(status: u16, body: String) -> Self {
+        Self {
+            body: body.into(),
+            ..Self::new(status, JSON, "")
+        }
+    }
+
+    #[must_use]
+    pub fn json_of(status: u16, value: &serde_json::Value) -> Self {
+        Self::json(status, value.to_string())
+    }
+
+    /// An error of the shipping surface.
+    #[must_use]
+    pub fn message(status: u16, text: &str) -> Self {
+        Self::json_of(status, &json!({"message": text}))
+    }
+
+    /// A proxy's error page.
+    #[must_use]
+    pub fn page(status: u16, text: &str) -> Self {
+        let body = format!(
+            "<html><head><title>{status}</title></head><body><h1>{text}</h1></body></html>\n"
+        );
+        Self::new(status, "text/html", &body)
     }
 
     fn success(status: u16, content: &serde_json::Value) -> Self {
@@ -71,9 +106,10 @@ impl Answer {
     }
 }
 
-/// The answer of a fault rule.
+/// The answer of a fault rule, as the face it comes from writes errors.
 #[must_use]
 pub fn scripted(
+    surface: Surface,
     status: u16,
     body: BodyKind,
     text: Option<&str>,
@@ -86,28 +122,21 @@ pub fn scripted(
     } else {
         "A scripted fault."
     });
-    let mut answer = match body {
+    let mut answer = match (body, surface) {
         // A scripted success must not look like a failure.
-        BodyKind::Json if status < 300 => Answer {
+        (BodyKind::Json, Surface::Dig) if status < 300 => Answer {
             status,
             ..Answer::tracking()
         },
-        BodyKind::Json => Answer::error(status, text, settings),
-        BodyKind::Html => Answer {
+        (BodyKind::Json, _) if status < 300 => Answer::json_of(status, &json!({})),
+        (BodyKind::Json, Surface::Dig) => Answer::error(status, text, settings),
+        (BodyKind::Json, Surface::Partner) => Answer::message(status, text),
+        (BodyKind::Json, Surface::MyAdmin) => Answer {
             status,
-            content_type: "text/html",
-            retry_after: None,
-            body: format!(
-                "<html><head><title>{status}</title></head><body><h1>{text}</h1></body></html>\n"
-            )
-            .into(),
+            ..failure(&Thrown::new("GenericRequestError", text), true)
         },
-        BodyKind::Empty => Answer {
-            status,
-            content_type: "",
-            retry_after: None,
-            body: Bytes::new(),
-        },
+        (BodyKind::Html, _) => Answer::page(status, text),
+        (BodyKind::Empty, _) => Answer::new(status, "", ""),
     };
     answer.retry_after = match retry_after {
         RetryAfter::None => None,

@@ -7,7 +7,7 @@
 //! | `GET /control/counters` | the counters ([`super::counters::Snapshot`]) |
 //! | `GET /control/ledger?from=N&limit=N` | NDJSON, streamed: `{"Seq":1,"Request":7,"At":"...Z","Record":{...}}`, with `"Duplicate":true`, `"Dropped":true` or `"Invalid":"cause"` before `Record` where it applies. `from` is a `Seq`. Empty unless the ledger is full |
 //! | `GET /control/digest` | NDJSON, a line per serial: `SerialNo`, `Count`, `Duplicates`, `Inversions`, `Chain`, `First`, `Last`. Empty with `--ledger none` |
-//! | `GET /control/settings` | the settings ([`Settings`]) |
+//! | `GET /control/settings` | the settings ([`super::Settings`]) |
 //! | `PATCH /control/settings` | changes the given ones, e.g. `{"max_bytes":4096,"throttle":8}`; answers with all |
 //! | `GET /control/faults` | the rules with how often each was applied |
 //! | `POST /control/faults` | appends a [`Rule`] or an array of them; answers `{"ids":[1]}` |
@@ -20,7 +20,8 @@
 //! | `GET`, `POST`, `DELETE /control/poison` | lists; appends `{"SerialNo":"..","DateTime":".."}` (any members, all must match) or an array of such; forgets all |
 //! | `GET`, `PUT`, `DELETE /control/serials` | lists; adds marks `[{"serial":"..","state":"terminated"},{"prefix":"..","state":"unknown"}]`; forgets all. States: `known`, `unknown`, `foreign`, `unassigned`, `terminated` |
 //! | `POST /control/clock` | `{"advance_ms":N}`: the world's time jumps ahead |
-//! | `POST /control/reset` | forgets ledger, invalid records, faults, outage, poison and serials; tokens, settings and counters stay |
+//! | `POST /control/reset` | forgets ledger, invalid records, faults, outage, poison, serials, orders and devices; tokens, settings and counters stay |
+//! | `/control/market/...` | orders, devices, databases, terminations: see [`market`] |
 //!
 //! A rule, all members optional but `action` or `delay`:
 //! ```json
@@ -28,10 +29,14 @@
 //!  "delay":{"exponential_ms":20.0},
 //!  "action":{"status":{"status":503,"body":"html","text":"gone","retry_after":{"date_in":2}}}}
 //! ```
-//! `operation`: `authenticate`, `refresh_token`, `revoke_token`, `records`, `invalid_records`, `other`.
+//! `operation`: `authenticate`, `refresh_token`, `revoke_token`, `records`, `invalid_records`, `other`; with the market a MyAdmin
+//! method as in [`super::operation::Operation`] (`provision_device_to_account`, `get_device_database_names`, ...), a call of the
+//! shipping surface (`partner_orders`, `partner_order`, `partner_units`, `partner_put_unit`, `partner_put_order`), or a group
+//! of them: `myadmin`, `provision`, `partner`.
 //! `delay`: `{"fixed_ms":5}`, `{"uniform_ms":[5,9]}`, `{"exponential_ms":20.0}`.
 //! `action`: `"pass"`, `{"status":{..}}` (`body`: `json`, `html`, `empty`; `retry_after`: `"none"`, `{"seconds":2}`, `{"date_in":2}`),
-//! `{"cut":"before_body"}`, `{"cut":"during_body"}`, `{"cut":"after_body"}`, `{"lose_answer":"cut"}`, `{"lose_answer":"silence"}`, `"stall"`.
+//! `{"cut":"before_body"}`, `{"cut":"during_body"}`, `{"cut":"after_body"}`, `{"lose_answer":"cut"}`, `{"lose_answer":"silence"}`, `"stall"`,
+//! `{"throw":{"name":"GenericRequestError","text":"..."}}` (an exception of MyAdmin).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,16 +47,16 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{delete, get, post, put};
 use axum::{Json, Router};
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::dig::Face;
+use super::face::Face;
 use super::faults::{Action, Rule};
 use super::poison::{Poison, Poisons};
 use super::serials::{Mark, Serials};
-use super::settings::Settings;
-use super::world::World;
+
+pub mod market;
 
 type Shared = State<Arc<Face>>;
 type Answer = Result<Response, Wrong>;
@@ -86,6 +91,7 @@ pub fn routes() -> Router<Arc<Face>> {
         )
         .route("/clock", post(clock))
         .route("/reset", post(reset))
+        .nest("/market", market::routes())
         .fallback(|| async { Wrong(StatusCode::NOT_FOUND, "no such control call".to_owned()) });
     Router::new().nest("/control", control)
 }
@@ -165,29 +171,31 @@ async fn settings(State(face): Shared) -> Answer {
     Ok(Json(&*face.world.settings.get()).into_response())
 }
 
-/// Changes the settings named in a JSON object and leaves the rest.
+/// Changes the members named in a JSON object and leaves the rest.
 ///
 /// # Errors
-/// An unknown setting or a value that does not fit.
-pub fn patch(world: &World, changes: &Value) -> Result<Arc<Settings>, String> {
-    world.settings.change(|settings| {
-        let mut all = serde_json::to_value(&*settings).map_err(|error| error.to_string())?;
-        let (Some(all), Some(changes)) = (all.as_object_mut(), changes.as_object()) else {
-            return Err("expected an object of settings".to_owned());
-        };
-        all.extend(changes.clone());
-        *settings = serde_json::from_value(Value::Object(all.clone()))
-            .map_err(|error| error.to_string())?;
-        Ok(())
-    })?;
-    Ok(world.settings.get())
+/// An unknown member or a value that does not fit.
+pub fn patch<T: Serialize + DeserializeOwned>(
+    settings: &mut T,
+    changes: &Value,
+) -> Result<(), String> {
+    let mut all = serde_json::to_value(&*settings).map_err(|error| error.to_string())?;
+    let (Some(members), Some(changes)) = (all.as_object_mut(), changes.as_object()) else {
+        return Err("expected an object of settings".to_owned());
+    };
+    members.extend(changes.clone());
+    *settings = serde_json::from_value(all).map_err(|error| error.to_string())?;
+    Ok(())
 }
 
 async fn change_settings(State(face): Shared, body: Bytes) -> Answer {
     let changes: Value = read(&body)?;
-    let all =
-        patch(&face.world, &changes).map_err(|error| Wrong(StatusCode::BAD_REQUEST, error))?;
-    Ok(Json(&*all).into_response())
+    let world = &face.world;
+    world
+        .settings
+        .change(|settings| patch(settings, &changes))
+        .map_err(|error| Wrong(StatusCode::BAD_REQUEST, error))?;
+    Ok(Json(&*world.settings.get()).into_response())
 }
 
 async fn faults(State(face): Shared) -> Answer {

@@ -6,8 +6,9 @@ use std::sync::{Mutex, PoisonError};
 
 use serde::Serialize;
 
-use super::faults::Operation;
 use super::ledger::Tally;
+use super::market::Counts;
+use super::operation::Operation;
 
 /// Live counters: atomics for what happens per record's request, one small map per answer.
 #[derive(Default)]
@@ -73,6 +74,9 @@ pub struct Snapshot {
     pub faults_applied: u64,
     /// Why bodies were refused, without places.
     pub refusals: BTreeMap<String, u64>,
+    /// Of the market, when it is on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub market: Option<Counts>,
 }
 
 impl Counters {
@@ -153,6 +157,7 @@ impl Counters {
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .clone(),
+            market: None,
         }
     }
 }

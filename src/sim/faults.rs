@@ -10,18 +10,7 @@ use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use serde::{Deserialize, Serialize};
 
-/// What the gateway can be asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Operation {
-    Authenticate,
-    RefreshToken,
-    RevokeToken,
-    Records,
-    InvalidRecords,
-    /// Anything else: an unknown path or a wrong method.
-    Other,
-}
+pub use super::operation::Operation;
 
 /// The body of a scripted status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -89,6 +78,12 @@ pub enum Action {
     LoseAnswer(Loss),
     /// The request takes no effect and no answer comes until the client gives up.
     Stall,
+    /// MyAdmin throws this exception, with 200; elsewhere its text comes with 500.
+    Throw {
+        name: String,
+        #[serde(default)]
+        text: String,
+    },
 }
 
 /// A wait before the action.
@@ -121,7 +116,7 @@ impl Delay {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Rule {
-    /// Only this operation.
+    /// Only this operation, or those of this group.
     pub operation: Option<Operation>,
     /// Only requests whose body contains this text, e.g. a serial.
     pub serial: Option<String>,
@@ -169,6 +164,15 @@ impl Rule {
     #[must_use]
     pub fn lose_answer(how: Loss) -> Self {
         Self::new(Action::LoseAnswer(how))
+    }
+
+    /// MyAdmin throws.
+    #[must_use]
+    pub fn throw(name: &str, text: &str) -> Self {
+        Self::new(Action::Throw {
+            name: name.to_owned(),
+            text: text.to_owned(),
+        })
     }
 
     #[must_use]
@@ -233,11 +237,12 @@ impl Rule {
         self
     }
 
+    /// Judged on the headers alone. A MyAdmin call says in its body what it is: its cut waits for that.
     fn early(&self) -> bool {
         matches!(
             self.action,
             Some(Action::Cut(CutAt::BeforeBody | CutAt::DuringBody))
-        )
+        ) && !self.operation.is_some_and(Operation::is_told_by_body)
     }
 }
 
@@ -259,7 +264,7 @@ pub struct Armed {
 impl Armed {
     fn takes(&mut self, operation: Operation, body: Option<&[u8]>, now: i64) -> bool {
         let rule = &self.rule;
-        if rule.operation.is_some_and(|only| only != operation) || now >= self.until_us {
+        if rule.operation.is_some_and(|only| !only.covers(operation)) || now >= self.until_us {
             return false;
         }
         if rule.count.is_some_and(|count| self.applied >= count) {

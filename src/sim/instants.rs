@@ -34,6 +34,13 @@ pub fn text(us: i64) -> String {
     }
 }
 
+/// RFC 3339 in UTC with three fractional digits, as MyAdmin writes (myadmin-api.md 1.3).
+#[must_use]
+pub fn millis(us: i64) -> String {
+    let at = jiff::Timestamp::from_microsecond(us).unwrap_or_default();
+    format!("{at:.3}")
+}
+
 /// The form of the `Retry-After` and `Date` headers, e.g. `Sun, 06 Nov 1994 08:49:37 GMT`.
 #[must_use]
 pub fn http_date(us: i64) -> String {
@@ -185,6 +192,7 @@ mod tests {
     #[test]
     fn writes_both_forms() {
         assert_eq!(text(1_500_000), "1970-01-01T00:00:01.500000Z");
+        assert_eq!(millis(1_500_999), "1970-01-01T00:00:01.500Z");
         assert_eq!(
             http_date(784_111_777_000_000),
             "Sun, 06 Nov 1994 08:49:37 GMT"

@@ -33,6 +33,8 @@ pub struct Line {
     /// Microseconds since the epoch.
     pub at_us: i64,
     pub standing: Standing,
+    /// It started the billing of its device; of a terminated device, it resumed it.
+    pub bills: bool,
     /// The record's JSON, member names in their own case.
     pub record: String,
 }
@@ -59,7 +61,7 @@ impl Line {
             self.seq,
             self.request,
             self.at_us,
-            mark,
+            (mark, self.bills),
             self.record.as_bytes(),
         );
         String::from_utf8(out).unwrap_or_default()
@@ -117,6 +119,7 @@ struct Entry {
     start: u32,
     len: u32,
     standing: Standing,
+    bills: bool,
 }
 
 pub const CHAIN_START: u64 = 0xcbf2_9ce4_8422_2325;
@@ -274,6 +277,7 @@ impl Ledger {
             start,
             len,
             standing,
+            bills: record.bills,
         });
     }
 
@@ -301,7 +305,7 @@ impl Ledger {
                 at as u64 + 1,
                 entry.request,
                 entry.at_us,
-                entry.standing,
+                (entry.standing, entry.bills),
                 self.record(entry),
             );
             out.push(b'\n');
@@ -315,6 +319,7 @@ impl Ledger {
             request: entry.request,
             at_us: entry.at_us,
             standing: entry.standing,
+            bills: entry.bills,
             record: String::from_utf8_lossy(self.record(entry)).into_owned(),
         };
         self.entries.iter().enumerate().map(line).collect()
@@ -334,16 +339,25 @@ fn write_line(
     seq: u64,
     request: u64,
     at_us: i64,
-    standing: Standing,
+    (standing, bills): (Standing, bool),
     record: &[u8],
 ) {
     let at = instants::text(at_us);
-    let mark = match standing {
+    let mut mark = match standing {
         Standing::New => String::new(),
         Standing::Duplicate => r#""Duplicate":true,"#.to_owned(),
         Standing::Dropped => r#""Dropped":true,"#.to_owned(),
         Standing::Invalid(cause) => format!(r#""Invalid":"{cause}","#),
     };
+    if bills {
+        // A terminated device's record is never a good one.
+        let good = matches!(standing, Standing::New | Standing::Duplicate);
+        mark.push_str(if good {
+            r#""Billing":"started","#
+        } else {
+            r#""Billing":"resumed","#
+        });
+    }
     out.extend(
         format!(r#"{{"Seq":{seq},"Request":{request},"At":"{at}",{mark}"Record":"#).as_bytes(),
     );

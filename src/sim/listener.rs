@@ -29,6 +29,13 @@ impl Connection {
         }
     }
 
+    /// The client's network address.
+    #[must_use]
+    pub fn peer(&self) -> Option<std::net::IpAddr> {
+        let address = self.socket.as_ref()?.peer_addr().ok()?;
+        Some(address.ip())
+    }
+
     /// Whether the client still holds its end, as far as this machine knows.
     #[must_use]
     pub fn peer_open(&self) -> bool {

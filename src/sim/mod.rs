@@ -23,14 +23,20 @@ pub mod counters;
 mod cursor;
 mod dig;
 mod escapes;
+mod face;
 pub mod faults;
 pub mod instants;
 pub mod invalid;
 mod kinds;
 pub mod ledger;
 mod listener;
+pub mod market;
+mod myadmin;
+pub mod operation;
 mod overlap;
+mod partner;
 pub mod poison;
+mod query;
 mod scan;
 pub mod serials;
 mod sessions;
@@ -46,7 +52,7 @@ pub use serials::{Mark, State};
 pub use settings::{Account, Config, EmptyForm, Keep, Settings};
 pub use tap::Exchange;
 
-use dig::Face;
+use face::Face;
 use listener::{Listener, Open, Peer};
 use world::World;
 
@@ -73,7 +79,7 @@ pub async fn start(config: Config) -> anyhow::Result<Handle> {
     let face = Arc::new(Face::new(Arc::new(World::new(&config))));
     let open = Open::default();
     let routes: Router = control::routes()
-        .fallback(dig::answer)
+        .fallback(face::answer)
         .with_state(face.clone());
     let listener = Listener {
         tcp,
@@ -213,6 +219,19 @@ impl Handle {
         self.world().settings.change(change);
     }
 
+    /// An act on the market, or a look at it, at the world's time.
+    pub fn market<R>(&self, act: impl FnOnce(&mut market::Market, i64) -> R) -> R {
+        let now = self.world().clock.now_us();
+        let result = act(&mut self.world().market_mut(), now);
+        self.world().touch();
+        result
+    }
+
+    /// Ends every session of MyAdmin. Returns how many there were.
+    pub fn expire_myadmin_sessions(&self) -> usize {
+        self.world().logins().expire_all()
+    }
+
     /// Moves the world's time forward.
     pub fn advance(&self, by: Duration) {
         self.world().clock.advance(by);
@@ -232,7 +251,7 @@ impl Handle {
         self.open.cut();
     }
 
-    /// Forgets ledger, invalid records, faults, outage, poison and serials.
+    /// Forgets ledger, invalid records, faults, outage, poison, serials, orders and devices.
     pub fn reset(&self) {
         self.world().reset();
     }

@@ -44,6 +44,8 @@ pub struct Scanned {
     pub fate: Fate,
     /// Member names were written in their own case, without white space between tokens that would break a line.
     pub canonical: bool,
+    /// It starts, or resumes, the billing of its device.
+    pub bills: bool,
 }
 
 /// Why a body is refused.
@@ -378,6 +380,7 @@ fn judge(body: &[u8], limits: &Limits, slots: &Slots, whole: Place) -> Result<Sc
         kind: at,
         fate,
         canonical: slots.canonical,
+        bills: false,
     })
 }
 

@@ -56,6 +56,8 @@ pub struct Settings {
     pub explain: bool,
     /// Count serials held by two requests at once (invariant S2). On by default with the full ledger.
     pub watch_overlap: bool,
+    /// MyAdmin is served too, and the market knows which serials may send; otherwise all may that are not marked.
+    pub market: bool,
 }
 
 impl Default for Settings {
@@ -85,6 +87,7 @@ impl Default for Settings {
             empty_form: EmptyForm::Text,
             explain: false,
             watch_overlap: false,
+            market: false,
         }
     }
 }
@@ -125,6 +128,8 @@ pub struct Config {
     /// The one account; `None` lets any non-empty pair in.
     pub account: Option<Account>,
     pub settings: Settings,
+    /// What the market starts with; it is served with `settings.market`.
+    pub market: super::market::Config,
 }
 
 impl Default for Config {
@@ -135,6 +140,7 @@ impl Default for Config {
             seed: 1,
             account: None,
             settings: Settings::default(),
+            market: super::market::Config::default(),
         }
     }
 }

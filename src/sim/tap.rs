@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
 
-use super::faults::Operation;
+use super::operation::Operation;
 
 /// One request and its answer. Bodies of authentication calls hold credentials: an exchange has no `Debug` and is never logged.
 #[derive(Clone)]

@@ -1,19 +1,23 @@
 //! The plain truth behind the gateway's face: who may call, what is accepted, what is remembered. Knows no HTTP.
 //!
-//! Owns sessions, serials, poison, faults, ledger and invalid records. Each has its own lock, held for one short act and
+//! Owns sessions, serials, poison, faults, ledger, invalid records and the market. Each has its own lock, held for one short act and
 //! never across an await: requests of many connections meet here, and what they share is this world itself.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use tokio::sync::watch;
 
 use super::counters::{Counters, Snapshot};
-use super::faults::{Faults, Operation};
+use super::faults::Faults;
 use super::instants::{Clock, TICKS};
 use super::invalid::InvalidRecords;
 use super::ledger::{Ledger, Tally};
+use super::market::Market;
+use super::market::devices::Judgement;
+use super::myadmin::limits::Limiter;
+use super::myadmin::sessions::Logins;
 use super::overlap::Overlaps;
 use super::poison::Poisons;
 use super::scan::{self, Fate, Limits, Refusal, Scanned};
@@ -52,6 +56,10 @@ pub struct World {
     pub poisons: Shared<Poisons>,
     pub overlaps: Arc<Overlaps>,
     pub keep: Keep,
+    /// Read once per request of records, written by the few acts of people and MyAdmin calls.
+    market: RwLock<Market>,
+    logins: Mutex<Logins>,
+    limiter: Mutex<Limiter>,
     sessions: Mutex<Sessions>,
     faults: Mutex<Faults>,
     ledger: Mutex<Ledger>,
@@ -79,6 +87,9 @@ impl World {
             poisons: Shared::new(Poisons::default()),
             overlaps: Arc::default(),
             keep: config.keep,
+            market: RwLock::new(Market::new(&config.market, config.seed)),
+            logins: Mutex::default(),
+            limiter: Mutex::default(),
             sessions: Mutex::new(Sessions::new(config.account.clone())),
             faults: Mutex::default(),
             ledger: Mutex::new(Ledger::new(config.keep)),
@@ -105,6 +116,26 @@ impl World {
         lock(&self.invalid)
     }
 
+    /// The market, to read. Not to be held when another act of the world is called.
+    pub fn market(&self) -> RwLockReadGuard<'_, Market> {
+        self.market.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The market, to act on.
+    pub fn market_mut(&self) -> RwLockWriteGuard<'_, Market> {
+        self.market.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sessions of MyAdmin.
+    pub fn logins(&self) -> MutexGuard<'_, Logins> {
+        lock(&self.logins)
+    }
+
+    /// Rate limits of MyAdmin.
+    pub fn limiter(&self) -> MutexGuard<'_, Limiter> {
+        lock(&self.limiter)
+    }
+
     /// Notes that something tests may wait for has happened.
     pub fn touch(&self) {
         self.changed.send_replace(());
@@ -115,15 +146,18 @@ impl World {
         self.changed.subscribe()
     }
 
-    /// Counts a request and gives it its number.
-    pub fn begin(&self, operation: Operation) -> u64 {
-        self.counters.request(operation);
+    /// Gives a request its number.
+    pub fn begin(&self) -> u64 {
         self.requests.fetch_add(1, Relaxed) + 1
     }
 
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        self.counters.snapshot(self.faults().applied())
+        let mut snapshot = self.counters.snapshot(self.faults().applied());
+        if self.settings.get().market {
+            snapshot.market = Some(self.market().counts(self.clock.now_us()));
+        }
+        snapshot
     }
 
     /// Reads a body as records.
@@ -172,6 +206,9 @@ impl World {
             }
         }
         let now = self.clock.now_us();
+        if settings.market {
+            self.judge(body, records, &settings, now);
+        }
         let mut rejected = Vec::new();
         let reject = |cause, bytes| rejected.push((cause, bytes));
         let tally = if self.keep == Keep::None {
@@ -190,7 +227,40 @@ impl World {
         Ok(tally)
     }
 
-    /// Forgets what was accepted and scripted; tokens, settings and counters stay.
+    /// Records of devices that may not send become invalid; the first valid one of a device starts its billing.
+    fn judge(&self, body: &[u8], records: &mut [Scanned], settings: &Settings, now: i64) {
+        // Records that start or resume a billing, with the device's place.
+        let mut starts = Vec::new();
+        let market = self.market();
+        let mut last: Option<(&[u8], Judgement)> = None;
+        for (at, record) in records.iter_mut().enumerate() {
+            if record.fate != Fate::Valid {
+                continue;
+            }
+            let serial = record.serial.of(body);
+            // Records of one serial come in runs.
+            let judgement = match last {
+                Some((same, judgement)) if same == serial => judgement,
+                _ => market.judge(serial, now),
+            };
+            last = Some((serial, judgement));
+            starts.extend(judgement.bills.map(|place| (at, place)));
+            match judgement.state.cause() {
+                Some(_) if settings.silent_serials => record.fate = Fate::Dropped,
+                Some(cause) => record.fate = Fate::Invalid(cause),
+                None => {}
+            }
+        }
+        drop(market);
+        if !starts.is_empty() {
+            let mut market = self.market_mut();
+            for (at, place) in starts {
+                records[at].bills = market.bill(place, now);
+            }
+        }
+    }
+
+    /// Forgets what was accepted, ordered, made and scripted; tokens, settings and counters stay.
     pub fn reset(&self) {
         self.ledger().clear();
         *self.invalid() = InvalidRecords::new(self.seed);
@@ -200,6 +270,7 @@ impl World {
         drop(faults);
         self.poisons.change(Poisons::clear);
         self.serials.change(Serials::clear);
+        self.market_mut().reset();
     }
 
     /// Members of a JSON object of texts, names lower-cased; `None` when it is anything else.
