@@ -279,8 +279,15 @@ impl Store {
         self.hint.notify_one();
     }
 
-    /// Closes the connections; what is under way ends first.
+    /// Closes the connections; what is under way ends first. The file then holds everything by itself.
     pub async fn close(&self) {
+        if !self.postgres
+            && let Err(error) = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)")
+                .execute(&self.pool)
+                .await
+        {
+            tracing::debug!(%error, "the log was not taken into the file; the next start does it");
+        }
         self.pool.close().await;
     }
 }
