@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{dig, http, ops, orders, pipeline, record, registry};
+use crate::{dig, http, myadmin, ops, orders, pipeline, record, registry};
 
 pub use layers::{PREFIX, Places};
 pub use problem::{Error, Place, Problem, nearest};
@@ -37,6 +37,7 @@ pub struct Settings {
     pub memory: pipeline::settings::Memory,
     pub guard: pipeline::settings::Guard,
     pub dig: dig::Config,
+    pub myadmin: myadmin::Config,
     pub upload: pipeline::upload::Config,
     pub pacing: http::pacing::Config,
     pub feedback: pipeline::feedback::Config,

@@ -5,6 +5,7 @@
 
 mod broker;
 mod gateway;
+mod myadmin;
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -17,7 +18,16 @@ use serde_json::json;
 
 use crate::config::memory::Formula;
 use crate::config::{ConfigArgs, Settings};
+use crate::myadmin::Needs;
 use crate::record::mapping::Mappings;
+
+/// What the journey of orders does at MyAdmin.
+const NEEDS: Needs = Needs {
+    provisioning: true,
+    reconciliation: true,
+    readiness: true,
+    contracts: false,
+};
 
 /// Arguments of `dig-ingest check`.
 #[derive(Debug, clap::Args)]
@@ -29,7 +39,7 @@ use crate::record::mapping::Mappings;
 pub struct Args {
     #[command(flatten)]
     config: ConfigArgs,
-    /// Ask the broker for the topics and log in at the gateway.
+    /// Ask the broker for the topics, log in at the gateway, and at MyAdmin if a user is set for it.
     #[arg(long)]
     connect: bool,
     /// Seconds that each of these may take.
@@ -123,6 +133,8 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             tokio::task::spawn_blocking(move || broker::ask(&asked, timeout)).await?;
         tried.extend(lines);
         tried.push(gateway::log_in(&settings.dig, timeout).await);
+        let now = jiff::Timestamp::now();
+        tried.extend(myadmin::ask(&settings.myadmin, NEEDS, now, timeout).await);
         partitions = partitions.or(counted);
     }
     let formula = settings.memory_formula(partitions.unwrap_or(settings.memory.partitions));

@@ -28,6 +28,8 @@ pub fn broken(
         found.adopt("dig", verdict);
     }
     found.adopt("orders", settings.orders.check());
+    let verdict = settings.myadmin.check();
+    found.adopt("myadmin", verdict.map_err(|error| format!("{error:#}")));
     sizes(settings, &mut found);
     let Settings {
         guard, ops, log, ..
@@ -413,6 +415,43 @@ mod tests {
                 "ops.stall_after_s: a worker cannot",
             ),
             (&["log.level=dig_ingest=loud"], "log.level: "),
+            (
+                &["myadmin.url=http://myadmin.example/"],
+                "flag --set: myadmin.url: url = ",
+            ),
+            (
+                &["myadmin.rest_url=nonsense"],
+                "flag --set: myadmin.rest_url: rest_url is no address",
+            ),
+            (
+                &["myadmin.username=u"],
+                "myadmin.password: neither password nor password_file",
+            ),
+            (
+                &["myadmin.password=p", "myadmin.password_file=p"],
+                "myadmin.password: password and password_file are both set",
+            ),
+            (
+                &["myadmin.limits_share=0"],
+                "flag --set: myadmin.limits_share: limits_share = 0",
+            ),
+            (&["myadmin.limits.v2=many"], "flag --set: myadmin.limits: "),
+            (
+                &["myadmin.versions.Nothing=v2"],
+                "flag --set: myadmin.versions: ",
+            ),
+            (
+                &["myadmin.unit_report.path=/{order}"],
+                "myadmin.unit_report: unit_report: path = ",
+            ),
+            (
+                &["myadmin.shipment_report.verb=GET"],
+                "myadmin.shipment_report: shipment_report: verb = ",
+            ),
+            (
+                &["myadmin.page_size=0"],
+                "flag --set: myadmin.page_size: page_size = 0",
+            ),
         ];
         for (sets, expected) in cases {
             let error = error(sets);

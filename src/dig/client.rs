@@ -1,22 +1,20 @@
-//! Single calls to the gateway: one HTTP exchange each, no retry, no pacing. The only file that knows `reqwest`.
+//! Single calls to the gateway: one HTTP exchange each, no retry, no pacing.
 //!
-//! Owns the connection pool (HTTP/1.1 keep-alive). Redirects are not followed: a moved gateway is a wrong address.
+//! Owns the connection pool. Redirects are not followed: a moved gateway is a wrong address.
 //! A status line settles what a call came to; a body that breaks off after it changes nothing.
 
-use std::net::IpAddr;
-use std::sync::Once;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use anyhow::Context as _;
 use bytes::Bytes;
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
-use reqwest::{Url, redirect};
+use reqwest::Url;
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 
 use super::error::CallError;
 use super::wire::{self, Form, Page, Pair};
 use super::{Config, Token};
 use crate::config::secret::Secret;
-use crate::http::retry::{self, Failure};
+use crate::http::retry::Failure;
+use crate::http::transport::{self, asked, failure, now_s, read};
 
 /// Most bytes read of the answer to a POST.
 const ANSWER_BYTES: usize = 64 * 1024;
@@ -43,31 +41,7 @@ pub struct Client {
 
 /// The base address, with a path that ends in `/`.
 pub(super) fn base(config: &Config) -> anyhow::Result<Url> {
-    let mut url: Url = config.url.parse().context("[dig] url is no address")?;
-    anyhow::ensure!(
-        url.username().is_empty() && url.password().is_none(),
-        "[dig] url holds credentials: use username and password_file"
-    );
-    let local = match url.host_str() {
-        Some("localhost") => true,
-        Some(host) => host
-            .trim_matches(['[', ']'])
-            .parse()
-            .is_ok_and(|ip: IpAddr| ip.is_loopback()),
-        None => anyhow::bail!("[dig] url = {:?} names no host", config.url),
-    };
-    match url.scheme() {
-        "https" => {}
-        "http" if local || config.allow_plain_http => {}
-        "http" => anyhow::bail!(
-            "[dig] url = {:?} would send the password in the clear: use https, or set allow_plain_http = true",
-            config.url
-        ),
-        other => anyhow::bail!(
-            "[dig] url = {:?}: the scheme {other:?} is not https",
-            config.url
-        ),
-    }
+    let mut url = transport::address("dig", "url", &config.url, config.allow_plain_http)?;
     if !url.path().ends_with('/') {
         let path = format!("{}/", url.path());
         url.set_path(&path);
@@ -75,65 +49,25 @@ pub(super) fn base(config: &Config) -> anyhow::Result<Url> {
     Ok(url)
 }
 
-/// The TLS provider of the process, once.
-fn install_tls() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        // Another part of the process may have installed one: that one is used.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-    });
-}
-
 impl Client {
     /// # Errors
     /// An address that may not be used, or a CA file or proxy that cannot be.
     pub fn new(config: &Config) -> anyhow::Result<Self> {
-        install_tls();
         let base = base(config)?;
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        let mut builder = reqwest::Client::builder()
-            .http1_only()
-            .default_headers(headers)
-            .user_agent(&config.user_agent)
-            .redirect(redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .referer(false)
-            .tcp_nodelay(true)
-            .connect_timeout(Duration::from_secs(config.connect_timeout_s))
-            .pool_idle_timeout(Duration::from_secs(config.pool_idle_s))
-            .pool_max_idle_per_host(config.pool_size);
-        if base.scheme() == "http" {
-            // No TLS, so a machine without system certificates is no obstacle.
-            builder = builder.tls_certs_only([]);
-        } else if let Some(path) = &config.ca_file {
-            let pem = std::fs::read(path)
-                .with_context(|| format!("[dig] ca_file: cannot read {}", path.display()))?;
-            let roots = reqwest::Certificate::from_pem_bundle(&pem)
-                .with_context(|| format!("[dig] ca_file: {} is no PEM bundle", path.display()))?;
-            anyhow::ensure!(
-                !roots.is_empty(),
-                "[dig] ca_file: {} holds no certificate",
-                path.display()
-            );
-            builder = if config.ca_file_only {
-                builder.tls_certs_only(roots)
-            } else {
-                builder.tls_certs_merge(roots)
-            };
-        }
-        builder = match &config.proxy {
-            Some(proxy) => {
-                let proxy = reqwest::Proxy::all(proxy.reveal())
-                    .map_err(|_| anyhow::anyhow!("[dig] proxy is no address"))?;
-                builder.proxy(proxy)
-            }
-            // Otherwise reqwest would read the environment.
-            None => builder.no_proxy(),
+        let options = transport::Options {
+            section: "dig",
+            plain: base.scheme() == "http",
+            ca_file: config.ca_file.as_deref(),
+            ca_file_only: config.ca_file_only,
+            proxy: config.proxy.as_ref(),
+            user_agent: &config.user_agent,
+            connect_timeout: Duration::from_secs(config.connect_timeout_s),
+            pool_idle: Duration::from_secs(config.pool_idle_s),
+            pool_size: config.pool_size,
         };
-        let http = builder
-            .build()
-            .context("[dig] cannot make an HTTP client")?;
+        let http = transport::client(options, headers)?;
         Ok(Self { http, base })
     }
 
@@ -306,60 +240,12 @@ async fn answered(
     }
 }
 
-/// What there is of a body, and why it is not all.
-async fn read(mut response: reqwest::Response, most: usize) -> (Vec<u8>, Result<(), String>) {
-    let mut body = Vec::new();
-    loop {
-        match response.chunk().await {
-            Ok(Some(chunk)) if body.len() + chunk.len() > most => {
-                return (body, Err(format!("more than {most} bytes")));
-            }
-            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
-            Ok(None) => return (body, Ok(())),
-            Err(error) => return (body, Err(chain(&error.without_url()))),
-        }
-    }
-}
-
 fn bearer(token: &Token) -> HeaderValue {
     // `wire` lets only tokens through that fit a header.
     let mut value = HeaderValue::from_str(&format!("Bearer {}", token.bearer().reveal()))
         .unwrap_or_else(|_| HeaderValue::from_static("Bearer"));
     value.set_sensitive(true);
     value
-}
-
-fn asked(headers: &HeaderMap) -> Option<Duration> {
-    retry::retry_after(headers.get(RETRY_AFTER)?.to_str().ok()?, now_s())
-}
-
-fn failure(error: reqwest::Error) -> Failure {
-    let error = error.without_url();
-    let text = chain(&error);
-    if error.is_connect() {
-        Failure::Connect(text)
-    } else if error.is_timeout() {
-        Failure::Timeout(text)
-    } else {
-        Failure::Cut(text)
-    }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text = format!("{text}: {error}");
-        source = error.source();
-    }
-    text
-}
-
-fn now_s() -> i64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
@@ -371,32 +257,6 @@ mod tests {
             url: url.to_owned(),
             ..Config::default()
         }
-    }
-
-    #[test]
-    fn plain_http_only_to_this_machine() {
-        for url in [
-            "http://127.0.0.1:1/",
-            "http://localhost:8080",
-            "http://[::1]:9/x",
-            "https://dig.example:443/",
-        ] {
-            assert!(base(&of(url)).is_ok(), "{url}");
-        }
-        for url in [
-            "http://dig.example/",
-            "ftp://127.0.0.1/",
-            "dig.example",
-            "https://u:p@dig.example/",
-            "",
-        ] {
-            assert!(base(&of(url)).is_err(), "{url}");
-        }
-        let permitted = Config {
-            allow_plain_http: true,
-            ..of("http://gateway.internal/")
-        };
-        assert!(base(&permitted).is_ok());
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Requests, records and bytes per second. The only file beside `dig/session` that knows `governor`.
+//! Requests, records and bytes per second, and counts per window. The only file that knows `governor`.
 //!
 //! Owns three optional limiters. A cell count larger than a burst is taken in several draws, so that no request is
 //! too large to ever pass. The burst is one second's worth.
@@ -54,6 +54,38 @@ impl Limiter {
             inner: RateLimiter::direct_with_clock(quota, RuntimeClock),
             burst,
         })
+    }
+
+    /// At most `count` cells in any window of this length, wherever it begins: a quarter of them at once, the rest evenly.
+    /// `None` when `count` is below one or the window is nothing: no limit.
+    #[must_use]
+    pub fn windowed(count: f64, window: Duration) -> Option<Self> {
+        if !count.is_finite() || count < 1.0 || window.is_zero() {
+            return None;
+        }
+        let burst = ((count / 4.0).min(f64::from(u32::MAX)) as u32).max(1);
+        let rest = (count.floor() - f64::from(burst)).max(0.0);
+        // A window can hold the burst, and what is refilled while it lasts; one cell a window is the slowest there is.
+        let evenly = if rest > 0.0 { rest } else { 1.0 };
+        Self::spaced(evenly / window.as_secs_f64(), burst)
+    }
+
+    /// Takes one cell, waiting for it up to `bound`. Cancelled, nothing is spent.
+    ///
+    /// # Errors
+    /// How long the wait would be, when that is longer; nothing is spent.
+    pub async fn take_within(&self, bound: Duration) -> Result<(), Duration> {
+        let until = tokio::time::Instant::now() + bound;
+        while let Err(not_until) = self.inner.check() {
+            let wait = not_until
+                .wait_time_from(RuntimeClock.now())
+                .max(Duration::from_millis(1));
+            if tokio::time::Instant::now() + wait > until {
+                return Err(wait);
+            }
+            tokio::time::sleep(wait).await;
+        }
+        Ok(())
     }
 
     /// Waits until `cells` may pass. Cancelled, the draws made so far are spent.
@@ -140,6 +172,43 @@ mod tests {
                 .count();
             assert!(within <= 4, "{within} in a minute");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_window_never_holds_more_than_its_count_and_a_quarter_goes_at_once() {
+        for count in [1, 4, 9, 40] {
+            let limiter = Limiter::windowed(f64::from(count), Duration::from_secs(60)).unwrap();
+            let mut at = Vec::new();
+            for _ in 0..3 * count {
+                limiter.take(1).await;
+                at.push(Instant::now());
+            }
+            for (i, start) in at.iter().enumerate() {
+                let within = at[i..]
+                    .iter()
+                    .filter(|t| t.duration_since(*start) < Duration::from_secs(60))
+                    .count();
+                assert!(within <= count as usize, "{within} of {count} in a minute");
+            }
+            let at_once = at.iter().filter(|t| **t == at[0]).count();
+            assert_eq!(at_once, (count as usize / 4).max(1));
+        }
+        assert!(Limiter::windowed(0.5, Duration::from_secs(60)).is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wait_beyond_its_bound_is_told_instead() {
+        let limiter = Limiter::windowed(1.0, Duration::from_secs(60)).unwrap();
+        assert_eq!(limiter.take_within(Duration::ZERO).await, Ok(()));
+        let wait = limiter
+            .take_within(Duration::from_secs(5))
+            .await
+            .unwrap_err();
+        assert!(
+            wait > Duration::from_secs(50) && wait <= Duration::from_secs(60),
+            "{wait:?}"
+        );
+        assert_eq!(limiter.take_within(Duration::from_secs(61)).await, Ok(()));
     }
 
     #[tokio::test(start_paused = true)]

@@ -5,6 +5,7 @@
 pub mod dig;
 mod exposition;
 pub mod feedback;
+pub mod myadmin;
 pub mod orders;
 pub mod pipeline;
 mod process;

@@ -8,6 +8,8 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 
+use dig_ingest::config::{Kind, Settings};
+
 use super::{example, root};
 
 fn readme() -> String {
@@ -42,6 +44,7 @@ fn generated(name: &str, wanted: &str) {
 /// The settings by section, from the annotated example.
 fn settings_tables() -> String {
     let mut out = String::new();
+    let schema = Settings::schema();
     let mut comment: Vec<&str> = Vec::new();
     let mut section = "";
     for line in example().lines() {
@@ -65,12 +68,14 @@ fn settings_tables() -> String {
             .unwrap();
             comment.clear();
         } else if !key.is_empty() && (plain(key) || quoted) && !section.is_empty() {
-            let default = match (line.starts_with('#'), quoted || section.contains('.')) {
+            // A table whose names are free; a section within a section has names of its own.
+            let free = quoted || schema.get(section) == Some(&Kind::Map);
+            let default = match (line.starts_with('#'), free) {
                 (false, _) => format!("`{value}`"),
                 (true, false) => format!("none; such as `{value}`"),
                 (true, true) => format!("none; such as `{key} = {value}`"),
             };
-            let name = if quoted || section.contains('.') {
+            let name = if free && line.starts_with('#') || quoted {
                 "(any name)".to_owned()
             } else {
                 format!("`{key}`")

@@ -1,0 +1,204 @@
+//! What clients of both remote APIs need of `reqwest`: building one, and reading what comes back.
+//!
+//! Connections are HTTP/1.1 with keep-alive. Redirects are not followed: a moved server is a wrong address. Nothing is
+//! retried in here, and the environment's proxy variables are not read.
+
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::Once;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::Context as _;
+use reqwest::header::{HeaderMap, RETRY_AFTER};
+use reqwest::{Url, redirect};
+
+use super::retry::{self, Failure};
+use crate::config::secret::Secret;
+
+/// How connections are made. `section` names the settings in errors.
+#[derive(Debug, Clone, Copy)]
+pub struct Options<'a> {
+    pub section: &'static str,
+    /// The addresses are `http://`: no certificate is needed.
+    pub plain: bool,
+    pub ca_file: Option<&'a Path>,
+    pub ca_file_only: bool,
+    pub proxy: Option<&'a Secret>,
+    pub user_agent: &'a str,
+    pub connect_timeout: Duration,
+    pub pool_idle: Duration,
+    pub pool_size: usize,
+}
+
+/// The TLS provider of the process, once.
+fn install_tls() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        // Another part of the process may have installed one: that one is used.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+    });
+}
+
+/// A server's address, from the setting `[section] key`: `https`, or plain `http` to this machine or where permitted.
+///
+/// # Errors
+/// It is no such address, or holds credentials.
+pub fn address(section: &str, key: &str, text: &str, allow_plain: bool) -> anyhow::Result<Url> {
+    let url: Url = text
+        .parse()
+        .with_context(|| format!("[{section}] {key} is no address"))?;
+    anyhow::ensure!(
+        url.username().is_empty() && url.password().is_none(),
+        "[{section}] {key} holds credentials: use username and password_file"
+    );
+    let local = match url.host_str() {
+        Some("localhost") => true,
+        Some(host) => host
+            .trim_matches(['[', ']'])
+            .parse()
+            .is_ok_and(|ip: IpAddr| ip.is_loopback()),
+        None => anyhow::bail!("[{section}] {key} = {text:?} names no host"),
+    };
+    match url.scheme() {
+        "https" => {}
+        "http" if local || allow_plain => {}
+        "http" => anyhow::bail!(
+            "[{section}] {key} = {text:?} would send the password in the clear: use https, or set allow_plain_http = true"
+        ),
+        other => anyhow::bail!("[{section}] {key} = {text:?}: the scheme {other:?} is not https"),
+    }
+    Ok(url)
+}
+
+/// A client that sends `headers` with every request.
+///
+/// # Errors
+/// A CA file or proxy that cannot be used.
+pub fn client(options: Options<'_>, headers: HeaderMap) -> anyhow::Result<reqwest::Client> {
+    install_tls();
+    let section = options.section;
+    let mut builder = reqwest::Client::builder()
+        .http1_only()
+        .default_headers(headers)
+        .user_agent(options.user_agent)
+        .redirect(redirect::Policy::none())
+        .retry(reqwest::retry::never())
+        .referer(false)
+        .tcp_nodelay(true)
+        .connect_timeout(options.connect_timeout)
+        .pool_idle_timeout(options.pool_idle)
+        .pool_max_idle_per_host(options.pool_size);
+    if options.plain {
+        // No TLS, so a machine without system certificates is no obstacle.
+        builder = builder.tls_certs_only([]);
+    } else if let Some(path) = options.ca_file {
+        let shown = path.display();
+        let pem = std::fs::read(path)
+            .with_context(|| format!("[{section}] ca_file: cannot read {shown}"))?;
+        let roots = reqwest::Certificate::from_pem_bundle(&pem)
+            .with_context(|| format!("[{section}] ca_file: {shown} is no PEM bundle"))?;
+        anyhow::ensure!(
+            !roots.is_empty(),
+            "[{section}] ca_file: {shown} holds no certificate"
+        );
+        builder = if options.ca_file_only {
+            builder.tls_certs_only(roots)
+        } else {
+            builder.tls_certs_merge(roots)
+        };
+    }
+    builder = match options.proxy {
+        Some(proxy) => {
+            let proxy = reqwest::Proxy::all(proxy.reveal())
+                .map_err(|_| anyhow::anyhow!("[{section}] proxy is no address"))?;
+            builder.proxy(proxy)
+        }
+        // Otherwise reqwest would read the environment.
+        None => builder.no_proxy(),
+    };
+    builder
+        .build()
+        .with_context(|| format!("[{section}] cannot make an HTTP client"))
+}
+
+/// What there is of a body, and why it is not all.
+pub async fn read(mut response: reqwest::Response, most: usize) -> (Vec<u8>, Result<(), String>) {
+    let mut body = Vec::new();
+    loop {
+        match response.chunk().await {
+            Ok(Some(chunk)) if body.len() + chunk.len() > most => {
+                return (body, Err(format!("more than {most} bytes")));
+            }
+            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+            Ok(None) => return (body, Ok(())),
+            Err(error) => return (body, Err(chain(&error.without_url()))),
+        }
+    }
+}
+
+/// How long the server asks to wait.
+#[must_use]
+pub fn asked(headers: &HeaderMap) -> Option<Duration> {
+    retry::retry_after(headers.get(RETRY_AFTER)?.to_str().ok()?, now_s())
+}
+
+/// Why no answer came. Its text holds no address: a query may hold what is nobody's business.
+#[must_use]
+pub fn failure(error: reqwest::Error) -> Failure {
+    let error = error.without_url();
+    let text = chain(&error);
+    if error.is_connect() || error.is_builder() {
+        Failure::Connect(text)
+    } else if error.is_timeout() {
+        Failure::Timeout(text)
+    } else {
+        Failure::Cut(text)
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text = format!("{text}: {error}");
+        source = error.source();
+    }
+    text
+}
+
+/// Seconds since the epoch.
+#[must_use]
+pub fn now_s() -> i64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_http_only_to_this_machine() {
+        for url in [
+            "http://127.0.0.1:1/",
+            "http://localhost:8080",
+            "http://[::1]:9/x",
+            "https://dig.example:443/",
+        ] {
+            assert!(address("dig", "url", url, false).is_ok(), "{url}");
+        }
+        for url in [
+            "http://dig.example/",
+            "ftp://127.0.0.1/",
+            "dig.example",
+            "https://u:p@dig.example/",
+            "",
+        ] {
+            let error = address("dig", "url", url, false).unwrap_err().to_string();
+            assert!(error.starts_with("[dig] url "), "{url}: {error}");
+        }
+        assert!(address("dig", "url", "http://gateway.internal/", true).is_ok());
+    }
+}
