@@ -45,7 +45,8 @@ pub(super) async fn ask(
         }
     }
     let subject = format!("orders {}", config.rest_url);
-    let listed = client.orders(Window::last(1, now), &OrderFilter::default());
+    let every = OrderFilter::default();
+    let listed = client.orders(Window::last(1, now), &every);
     tried.push(match listed.await {
         Ok(orders) => Tried::good(subject, format!("{} orders since yesterday", orders.len())),
         Err(error) => {
