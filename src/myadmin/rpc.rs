@@ -142,7 +142,7 @@ fn refusal(status: u16, error: Value) -> Refusal {
     let Ok(mut error) = Members::of("error", error) else {
         let message = short(plain.as_deref().unwrap_or("an error that is no object"));
         return Refusal {
-            kind: kind("", &[message.clone()]),
+            kind: kind("", std::slice::from_ref(&message)),
             name: String::new(),
             message,
             status,
