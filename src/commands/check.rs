@@ -18,16 +18,7 @@ use serde_json::json;
 
 use crate::config::memory::Formula;
 use crate::config::{ConfigArgs, Settings};
-use crate::myadmin::Needs;
 use crate::record::mapping::Mappings;
-
-/// What the journey of orders does at MyAdmin.
-const NEEDS: Needs = Needs {
-    provisioning: true,
-    reconciliation: true,
-    readiness: true,
-    contracts: false,
-};
 
 /// Arguments of `dig-ingest check`.
 #[derive(Debug, clap::Args)]
@@ -134,7 +125,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         tried.extend(lines);
         tried.push(gateway::log_in(&settings.dig, timeout).await);
         let now = jiff::Timestamp::now();
-        tried.extend(myadmin::ask(&settings.myadmin, NEEDS, now, timeout).await);
+        tried.extend(myadmin::ask(&settings.myadmin, &settings.orders, now, timeout).await);
         partitions = partitions.or(counted);
     }
     let formula = settings.memory_formula(partitions.unwrap_or(settings.memory.partitions));

@@ -131,18 +131,13 @@ impl Client {
     }
 
     /// A JSON-RPC call, under the version that serves it.
-    async fn rpc(
-        &self,
-        method: Method,
-        params: Map<String, Value>,
-        pagination: Option<Value>,
-    ) -> Result<Answer, Error> {
+    async fn rpc(&self, method: Method, params: Map<String, Value>) -> Result<Answer, Error> {
         let switched = &self.inner.switched[method.index()];
         let mut call = RpcCall {
             method,
             version: self.version(method),
             params,
-            pagination,
+            pagination: None,
         };
         let failed = match self.make_rpc(&call).await {
             Err(failed) if self.may_switch(&failed, method) => failed,
@@ -164,12 +159,9 @@ impl Client {
         }
     }
 
-    /// Only for methods whose two versions take the same parameters, and never twice for what may have had effects.
+    /// Never twice for what may have had effects.
     fn may_switch(&self, failed: &Error, method: Method) -> bool {
-        self.config().version_fallback
-            && failed.kind() == Some(Kind::Version)
-            && !method.changes()
-            && !matches!(method, Method::Contracts | Method::ContractsByPage)
+        self.config().version_fallback && failed.kind() == Some(Kind::Version) && !method.changes()
     }
 
     fn version(&self, method: Method) -> Version {
@@ -231,7 +223,7 @@ impl Client {
                 params.insert(name.to_owned(), value.into());
             }
         }
-        let answer = self.rpc(METHOD, params, None).await?;
+        let answer = self.rpc(METHOD, params).await?;
         wire::provisioning(answer.result).map_err(|why| unreadable(METHOD, why))
     }
 
@@ -241,7 +233,7 @@ impl Client {
     /// See [`Error`].
     pub async fn partner_devices(&self) -> Result<Vec<PartnerDevice>, Error> {
         const METHOD: Method = Method::PartnerDevices;
-        let answer = self.rpc(METHOD, Map::new(), None).await?;
+        let answer = self.rpc(METHOD, Map::new()).await?;
         Ok(read_all(
             METHOD,
             rows(METHOD, answer)?,
@@ -259,7 +251,7 @@ impl Client {
         for some in serials.chunks(self.config().serials_per_call) {
             let mut params = Map::new();
             params.insert("serialNumbers".to_owned(), some.into());
-            let answer = self.rpc(METHOD, params, None).await?;
+            let answer = self.rpc(METHOD, params).await?;
             found.extend(read_all(
                 METHOD,
                 rows(METHOD, answer)?,
@@ -277,7 +269,7 @@ impl Client {
         const METHOD: Method = Method::LookupDevice;
         let mut params = Map::new();
         params.insert("serialNo".to_owned(), serial.into());
-        let answer = self.rpc(METHOD, params, None).await?;
+        let answer = self.rpc(METHOD, params).await?;
         let read = |value| wire::device_lookup(value).map_err(|why| unreadable(METHOD, why));
         answer.result.map(read).transpose()
     }
@@ -291,16 +283,21 @@ impl Client {
         filter: &ContractFilter,
     ) -> Result<Vec<DeviceContract>, Error> {
         let switched = &self.inner.switched[Method::Contracts.index()];
-        let (method, other) = match self.version(Method::Contracts) {
-            Version::V3 => (Method::Contracts, Method::ContractsByPage),
-            Version::V2 => (Method::ContractsByPage, Method::Contracts),
+        let whole = (Method::Contracts, Version::V3);
+        let by_page = (
+            Method::ContractsByPage,
+            self.version(Method::ContractsByPage),
+        );
+        let (first, second) = match self.version(Method::Contracts) {
+            Version::V3 => (whole, by_page),
+            Version::V2 => (by_page, whole),
         };
-        match self.contracts_by(method, filter).await {
+        match self.contracts_by(first, filter).await {
             Err(failed)
                 if failed.kind() == Some(Kind::Version) && self.config().version_fallback =>
             {
-                tracing::warn!(error = %failed, method = %other, "trying the other method for contracts: set [myadmin.versions]");
-                let found = self.contracts_by(other, filter).await?;
+                tracing::warn!(error = %failed, method = %second.0, "trying the other method for contracts: set [myadmin.versions]");
+                let found = self.contracts_by(second, filter).await?;
                 switched.fetch_xor(true, Ordering::Relaxed);
                 Ok(found)
             }
@@ -310,7 +307,7 @@ impl Client {
 
     async fn contracts_by(
         &self,
-        method: Method,
+        (method, version): (Method, Version),
         filter: &ContractFilter,
     ) -> Result<Vec<DeviceContract>, Error> {
         let config = self.config();
@@ -321,7 +318,13 @@ impl Client {
         let mut params = contract_params(filter);
         loop {
             let pagination = pager.ask(&mut params);
-            let mut answer = self.rpc(method, params.clone(), pagination).await?;
+            let call = RpcCall {
+                method,
+                version,
+                params: params.clone(),
+                pagination,
+            };
+            let mut answer = self.make_rpc(&call).await?;
             let said = answer.pagination.take();
             if pager.turn(rows(method, answer)?, said.as_ref()) == Turn::Last {
                 break;

@@ -218,10 +218,7 @@ impl Exchange {
         let headers = response.headers().clone();
         if status == 429 {
             let retry_after = asked(&headers);
-            let wait = retry_after
-                .unwrap_or(Duration::from_secs(self.config.throttle_pause_s))
-                .min(Duration::from_secs(self.config.throttle_pause_max_s));
-            self.limits.pause(surface, wait);
+            self.limits.pause(surface, self.config.pause(retry_after));
             metrics::count_throttled(surface.name());
             return Err(self.error(method, Why::Throttled { retry_after }));
         }

@@ -222,6 +222,13 @@ impl Config {
             .with_context(|| format!("[myadmin] password_file: cannot use {}", path.display()))
     }
 
+    /// How long a surface is left alone after a 429 that asks for `asked`.
+    fn pause(&self, asked: Option<Duration>) -> Duration {
+        asked
+            .unwrap_or(Duration::from_secs(self.throttle_pause_s))
+            .min(Duration::from_secs(self.throttle_pause_max_s))
+    }
+
     fn timeout(&self, method: Method) -> Duration {
         Duration::from_secs(match method {
             Method::Provision => self.provision_timeout_s,

@@ -1,9 +1,10 @@
 //! Pages of a long answer, by every published scheme (myadmin-api.md 1.6 and U4). Pure.
 //!
-//! A [`Pager`] says what to ask for next and is told what came. Invariants:
+//! A `Pager` says what to ask for next and is told what came. Invariants:
 //! * P-a: every row that has an id comes out once, however often the server repeats it: a list may shift while it is read.
-//! * P-b: a page that brings nothing new ends the sweep, so that no server can keep us asking for ever.
+//! * P-b: pages that bring nothing new end the sweep, so that no server can keep us asking for ever.
 //! * P-c: the server's own numbers (total, page size, next cursor) count for more than what was asked for.
+//! * P-d: a list that has shifted, and by its total has more rows than came, is read again, a few times at most.
 
 use std::collections::HashSet;
 
@@ -17,6 +18,10 @@ use super::rpc::Pagination;
 const V2_PAGE: usize = 1_000;
 /// The default page size of v3 and REST: a page of fewer rows is short whatever size was asked for.
 const SMALLEST_PAGE: i64 = 20;
+/// Pages without a new row that end a sweep whose total says that there is more: where a list shifts, one may be like that.
+const STALE_PAGES: i64 = 3;
+/// How often a list that shifts is read.
+const PASSES: u32 = 3;
 
 /// How v3 calls and REST lists are paged.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -99,6 +104,21 @@ pub(super) struct Pager {
     cursor: Option<String>,
     seen: HashSet<i64>,
     rows: Vec<Value>,
+    /// Rows of this pass, and how many of its last pages brought nothing new.
+    read: i64,
+    stale: i64,
+    /// This pass has seen a row again: the list has shifted.
+    repeated: bool,
+    pass: u32,
+    /// Pages of the first pass, once it is over: in later ones most bring nothing new.
+    pages: i64,
+}
+
+/// One page's rows, taken.
+struct Taken {
+    count: i64,
+    fresh: i64,
+    last: Option<i64>,
 }
 
 impl Pager {
@@ -111,6 +131,11 @@ impl Pager {
             cursor: None,
             seen: HashSet::new(),
             rows: Vec::new(),
+            read: 0,
+            stale: 0,
+            repeated: false,
+            pass: 1,
+            pages: 0,
         }
     }
 
@@ -161,8 +186,7 @@ impl Pager {
         query
     }
 
-    /// Takes the rows of one page; returns how many there were, how many were new, and the last row's id.
-    fn take(&mut self, rows: Vec<Value>) -> (i64, usize, Option<i64>) {
+    fn take(&mut self, rows: Vec<Value>) -> Taken {
         let count = i64::try_from(rows.len()).unwrap_or(i64::MAX);
         let (mut fresh, mut last) = (0, None);
         for row in rows {
@@ -172,61 +196,72 @@ impl Pager {
                 self.rows.push(row);
             }
         }
-        (count, fresh, last)
+        self.read += count;
+        self.repeated |= fresh < count;
+        self.stale = if fresh > 0 { 0 } else { self.stale + 1 };
+        Taken { count, fresh, last }
     }
 
     /// Takes one page of a JSON-RPC answer.
     pub fn turn(&mut self, rows: Vec<Value>, said: Option<&Pagination>) -> Turn {
-        let (count, fresh, last) = self.take(rows);
+        let taken = self.take(rows);
+        let total = said.and_then(|said| said.total);
         let more = match self.scheme {
             Scheme::NextId => {
-                let grows = last.is_some_and(|id| id > self.next_id);
-                if let Some(id) = last {
+                let grows = taken.last.is_some_and(|id| id > self.next_id);
+                if let Some(id) = taken.last {
                     self.next_id = id;
                 }
-                grows && count >= V2_PAGE as i64
+                grows && taken.count >= V2_PAGE as i64
             }
             Scheme::Offset => {
-                let (total, per_page) = said.map_or((None, None), |p| (p.total, p.per_page));
-                self.more_pages(count, total, per_page)
+                self.more_pages(taken.count, total, said.and_then(|said| said.per_page))
             }
             Scheme::Keyset => self.more_keys(said.and_then(|said| said.next_cursor.clone())),
         };
-        // P-b; rows without an id are always new, so an empty page ends those.
-        if more && fresh > 0 {
-            Turn::More
-        } else {
-            Turn::Last
-        }
+        self.go_on(more, &taken, total)
     }
 
     /// Takes one page of a REST answer.
     pub fn turn_rest(&mut self, rows: Vec<Value>, said: &PageHeaders) -> Turn {
-        let (count, fresh, _) = self.take(rows);
+        let taken = self.take(rows);
         let more = match self.scheme {
             Scheme::NextId | Scheme::Offset => {
-                let pages = self.more_pages(count, said.total, said.per_page);
+                let pages = self.more_pages(taken.count, said.total, said.per_page);
                 said.link_next.unwrap_or(pages)
             }
             Scheme::Keyset => self.more_keys(said.next_cursor.clone()),
         };
-        if more && fresh > 0 {
-            Turn::More
+        self.go_on(more, &taken, said.total)
+    }
+
+    /// P-b and P-d. Rows without an id are always new, so an empty page ends those.
+    fn go_on(&mut self, more: bool, taken: &Taken, total: Option<i64>) -> Turn {
+        let lacking = total.is_some_and(|total| (self.rows.len() as i64) < total);
+        let stale = if lacking {
+            STALE_PAGES.max(self.pages)
         } else {
-            Turn::Last
+            1
+        };
+        if more && taken.count > 0 && (taken.fresh > 0 || self.stale < stale) {
+            return Turn::More;
         }
+        if self.scheme == Scheme::Offset && self.repeated && lacking && self.pass < PASSES {
+            if self.pass == 1 {
+                self.pages = self.page;
+            }
+            (self.page, self.read, self.stale, self.repeated) = (1, 0, 0, false);
+            self.pass += 1;
+            return Turn::More;
+        }
+        Turn::Last
     }
 
     fn more_pages(&mut self, count: i64, total: Option<i64>, per_page: Option<i64>) -> bool {
+        self.page += 1;
         // The server may have capped the size without saying so (1.6): then only a page smaller than any default is short.
         let full = per_page.unwrap_or(self.asked.min(SMALLEST_PAGE));
-        let read = per_page.map(|size| self.page.saturating_mul(size));
-        self.page += 1;
-        match (total, read) {
-            (Some(total), Some(read)) => read < total,
-            (Some(total), None) => (self.rows.len() as i64) < total,
-            (None, _) => count >= full,
-        }
+        total.map_or(count >= full, |total| self.read < total)
     }
 
     fn more_keys(&mut self, next: Option<String>) -> bool {
@@ -256,193 +291,4 @@ fn id_of(row: &Value) -> Option<i64> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn rows(ids: std::ops::Range<i64>) -> Vec<Value> {
-        ids.map(|id| json!({ "id": id })).collect()
-    }
-
-    fn said(page: i64, per_page: i64, total: i64) -> Pagination {
-        Pagination {
-            page: Some(page),
-            per_page: Some(per_page),
-            total: Some(total),
-            next_cursor: None,
-        }
-    }
-
-    #[test]
-    fn next_id_is_the_last_rows_and_a_page_below_a_thousand_is_the_last() {
-        let mut pager = Pager::by_next_id();
-        let mut params = Map::new();
-        assert_eq!(pager.ask(&mut params), None);
-        assert_eq!(params["nextId"], 0);
-        assert_eq!(pager.turn(rows(1..1001), None), Turn::More);
-        pager.ask(&mut params);
-        assert_eq!(params["nextId"], 1000);
-        assert_eq!(pager.turn(rows(1001..1500), None), Turn::Last);
-        assert_eq!(pager.rows().len(), 1499);
-    }
-
-    #[test]
-    fn a_server_that_repeats_itself_is_not_asked_for_ever() {
-        let mut pager = Pager::by_next_id();
-        assert_eq!(pager.turn(rows(1..1001), None), Turn::More);
-        assert_eq!(pager.turn(rows(1..1001), None), Turn::Last);
-        assert_eq!(pager.rows().len(), 1000);
-        let mut pager = Pager::by(Style::Offset, 100);
-        assert_eq!(
-            pager.turn_rest(rows(0..100), &PageHeaders::default()),
-            Turn::More
-        );
-        assert_eq!(
-            pager.turn_rest(rows(0..100), &PageHeaders::default()),
-            Turn::Last
-        );
-        assert_eq!(pager.rows().len(), 100);
-        let mut pager = Pager::by(Style::Keyset, 100);
-        let cursor = Pagination {
-            next_cursor: Some("c".to_owned()),
-            ..Pagination::default()
-        };
-        assert_eq!(pager.turn(rows(0..100), Some(&cursor)), Turn::More);
-        assert_eq!(
-            pager.turn(rows(100..200), Some(&cursor)),
-            Turn::Last,
-            "the same cursor again"
-        );
-    }
-
-    #[test]
-    fn offsets_trust_the_reply_over_what_was_asked() {
-        let mut pager = Pager::by(Style::Offset, 500);
-        assert_eq!(
-            pager.ask(&mut Map::new()),
-            Some(json!({"page": 1, "perPage": 500}))
-        );
-        assert_eq!(
-            pager.turn(rows(0..100), Some(&said(1, 100, 150))),
-            Turn::More
-        );
-        assert_eq!(
-            pager.ask(&mut Map::new()),
-            Some(json!({"page": 2, "perPage": 500}))
-        );
-        assert_eq!(
-            pager.turn(rows(100..150), Some(&said(2, 100, 150))),
-            Turn::Last
-        );
-        assert_eq!(pager.len(), 150);
-        let mut silent = Pager::by(Style::Offset, 100);
-        assert_eq!(
-            silent.turn(rows(0..20), None),
-            Turn::More,
-            "perhaps capped in silence"
-        );
-        assert_eq!(silent.turn(rows(20..25), None), Turn::Last);
-    }
-
-    #[test]
-    fn keysets_follow_the_cursor_to_its_end() {
-        let mut pager = Pager::by(Style::Keyset, 50);
-        assert_eq!(
-            pager.ask(&mut Map::new()),
-            Some(json!({"type": "keyset", "perPage": 50}))
-        );
-        let next = Pagination {
-            next_cursor: Some("abc".to_owned()),
-            ..Pagination::default()
-        };
-        assert_eq!(pager.turn(rows(0..50), Some(&next)), Turn::More);
-        assert_eq!(pager.ask(&mut Map::new()).unwrap()["cursor"], "abc");
-        assert_eq!(
-            pager.turn(rows(50..60), Some(&Pagination::default())),
-            Turn::Last
-        );
-    }
-
-    #[test]
-    fn rest_pages_end_by_total_link_or_a_short_page() {
-        let headers = |total, link_next| PageHeaders {
-            total,
-            link_next,
-            ..PageHeaders::default()
-        };
-        let mut by_total = Pager::by(Style::Offset, 100);
-        assert_eq!(
-            by_total.turn_rest(rows(0..100), &headers(Some(200), None)),
-            Turn::More
-        );
-        assert_eq!(
-            by_total.turn_rest(rows(100..200), &headers(Some(200), None)),
-            Turn::Last
-        );
-        let mut by_link = Pager::by(Style::Offset, 100);
-        assert_eq!(
-            by_link.turn_rest(rows(0..5), &headers(None, Some(true))),
-            Turn::More
-        );
-        assert_eq!(
-            by_link.turn_rest(rows(5..105), &headers(None, Some(false))),
-            Turn::Last
-        );
-        let mut by_size = Pager::by(Style::Offset, 100);
-        assert_eq!(
-            by_size.turn_rest(rows(0..19), &PageHeaders::default()),
-            Turn::Last
-        );
-        let capped = PageHeaders {
-            per_page: Some(5),
-            ..PageHeaders::default()
-        };
-        let mut by_said_size = Pager::by(Style::Offset, 100);
-        assert_eq!(by_said_size.turn_rest(rows(0..5), &capped), Turn::More);
-        assert_eq!(by_said_size.turn_rest(rows(5..8), &capped), Turn::Last);
-        assert_eq!(
-            by_size.turn_rest(Vec::new(), &headers(Some(900), Some(true))),
-            Turn::Last,
-            "an empty page"
-        );
-    }
-
-    #[test]
-    fn a_list_that_shifts_gives_every_row_once() {
-        let mut pager = Pager::by(Style::Offset, 20);
-        assert_eq!(
-            pager.turn_rest(rows(0..20), &PageHeaders::default()),
-            Turn::More
-        );
-        assert_eq!(
-            pager.turn_rest(rows(15..35), &PageHeaders::default()),
-            Turn::More
-        );
-        assert_eq!(
-            pager.turn_rest(rows(35..36), &PageHeaders::default()),
-            Turn::Last
-        );
-        let ids: Vec<_> = pager.rows().iter().filter_map(id_of).collect();
-        assert_eq!(ids, (0..36).collect::<Vec<_>>());
-    }
-
-    #[test]
-    fn queries_are_spelled_as_the_settings_say() {
-        let pager = Pager::by(Style::Offset, 100);
-        assert_eq!(
-            pager.query(SizeName::Camel),
-            [("perPage", "100".to_owned()), ("page", "1".to_owned())]
-        );
-        assert_eq!(pager.query(SizeName::Snake)[0].0, "per_page");
-        assert!(
-            Pager::by(Style::Keyset, 9)
-                .query(SizeName::Camel)
-                .contains(&("pagination", "keyset".to_owned()))
-        );
-        assert!(PageHeaders::names_next(
-            r#"<https://a/?page=1>; rel="prev", <https://a/?page=3>; rel="next""#
-        ));
-        assert!(
-            PageHeaders::names_next("<x>;rel=next") && !PageHeaders::names_next("<next>; rel=last")
-        );
-    }
-}
+mod tests;

@@ -8,15 +8,17 @@ use super::Config;
 use super::error::{Error, Why};
 use crate::http::retry::Backoff;
 
-pub(super) struct Retries {
+pub(super) struct Retries<'a> {
+    config: &'a Config,
     left: u32,
     until: Instant,
     backoff: Backoff,
 }
 
-impl Retries {
-    pub fn new(config: &Config) -> Self {
+impl<'a> Retries<'a> {
+    pub fn new(config: &'a Config) -> Self {
         Self {
+            config,
             left: config.read_attempts.saturating_sub(1),
             until: Instant::now() + Duration::from_secs(config.patience_s),
             backoff: Backoff::new(
@@ -32,15 +34,16 @@ impl Retries {
     /// The failure itself, when attempts or patience are used up.
     pub async fn wait(&mut self, failed: Error) -> Result<(), Error> {
         // The limits have waited as long as they may, and a 429 has paused them: neither is waited for twice.
-        let wait = match &failed.why {
+        let (wait, held) = match &failed.why {
             Why::Full { .. } => return Err(failed),
-            Why::Throttled { .. } => Duration::ZERO,
+            Why::Throttled { retry_after } => (Duration::ZERO, self.config.pause(*retry_after)),
             _ => {
                 let own = self.backoff.next(&mut rand::rng());
-                failed.wait().map_or(own, |asked| asked.max(own))
+                let wait = failed.wait().map_or(own, |asked| asked.max(own));
+                (wait, wait)
             }
         };
-        if self.left == 0 || Instant::now() + wait > self.until {
+        if self.left == 0 || Instant::now() + held > self.until {
             return Err(failed);
         }
         self.left -= 1;

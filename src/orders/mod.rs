@@ -11,6 +11,7 @@
 //! It knows neither Kafka nor the pipeline: they meet in `registry`. Its only queue is the outbox, a table without bound in the
 //! store. Cancelled, it ends before its next act; what it had begun is healed by the next start.
 
+pub mod access;
 pub mod journey;
 pub mod lease;
 pub mod outbox;

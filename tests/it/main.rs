@@ -13,6 +13,7 @@ mod dig_client;
 mod kafka;
 mod mappings;
 mod mock;
+mod myadmin_client;
 mod orders;
 mod records;
 mod settings;

@@ -4,17 +4,25 @@ use std::time::Duration;
 
 use super::Tried;
 use crate::myadmin::wire::{OrderFilter, Window};
-use crate::myadmin::{Client, Config, Error, Kind, Needs};
+use crate::myadmin::{Client, Config, Error, Kind};
+use crate::orders;
 
-/// Logs in, holds the roles against `needs`, and reads one day's orders. Nothing if no user is set.
+/// Logs in, holds the roles against what `[orders]` switches on, and reads one day's orders. Nothing if no user is set and
+/// none is needed.
 pub(super) async fn ask(
     config: &Config,
-    needs: Needs,
+    orders: &orders::Config,
     now: jiff::Timestamp,
     timeout: Duration,
 ) -> Vec<Tried> {
-    if !config.is_on() {
-        return Vec::new();
+    match config.is_on() {
+        true => {}
+        false if orders.enabled => {
+            let remedy = "name the user with myadmin.username, or switch orders off";
+            let found = "orders.enabled is true and no user is set";
+            return vec![Tried::bad("MyAdmin", found, remedy)];
+        }
+        false => return Vec::new(),
     }
     // Whoever waits for an answer here would rather be told than wait for the limits.
     let bounded = Config {
@@ -32,7 +40,7 @@ pub(super) async fn ask(
         }
     };
     let mut tried = Vec::new();
-    match client.report(needs).await {
+    match client.report(orders.needs()).await {
         Ok(report) if report.is_complete() => tried.push(Tried::good(subject, report.to_string())),
         Ok(report) => tried.push(Tried::bad(
             subject,
@@ -73,6 +81,7 @@ fn remedy(error: &Error) -> &'static str {
 mod tests {
     use super::*;
     use crate::config::secret::Secret;
+    use crate::sim;
 
     fn config(url: String) -> Config {
         Config {
@@ -84,18 +93,36 @@ mod tests {
         }
     }
 
-    async fn try_with(config: &Config) -> Vec<Tried> {
-        let now = jiff::Timestamp::UNIX_EPOCH;
-        ask(config, Needs::default(), now, Duration::from_secs(30)).await
+    async fn try_with(config: &Config, orders: &orders::Config) -> Vec<Tried> {
+        ask(
+            config,
+            orders,
+            jiff::Timestamp::now(),
+            Duration::from_secs(30),
+        )
+        .await
+    }
+
+    fn off() -> orders::Config {
+        orders::Config::default()
+    }
+
+    fn on() -> orders::Config {
+        orders::Config {
+            enabled: true,
+            ..off()
+        }
     }
 
     #[tokio::test]
     async fn without_a_user_nothing_is_asked() {
-        let off = Config {
+        let nobody = Config {
             username: String::new(),
             ..config("http://127.0.0.1:1".to_owned())
         };
-        assert_eq!(try_with(&off).await, []);
+        assert_eq!(try_with(&nobody, &off()).await, []);
+        let tried = try_with(&nobody, &on()).await;
+        assert!(!tried[0].ok && tried[0].remedy.contains("myadmin.username"));
     }
 
     #[tokio::test]
@@ -103,12 +130,45 @@ mod tests {
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", free.local_addr().unwrap());
         drop(free);
-        let tried = try_with(&config(url)).await;
+        let tried = try_with(&config(url), &off()).await;
         assert_eq!(tried.len(), 1);
         assert!(
             !tried[0].ok && tried[0].remedy.starts_with("check myadmin.url"),
             "{tried:?}"
         );
         assert!(!format!("{tried:?}").contains("hunter2"));
+    }
+
+    #[tokio::test]
+    async fn roles_are_held_against_what_is_switched_on() {
+        let simulator = sim::start(sim::Config {
+            settings: sim::Settings {
+                market: true,
+                ..sim::Settings::default()
+            },
+            ..sim::Config::default()
+        })
+        .await
+        .unwrap();
+        let of = |username: &str| Config {
+            username: username.to_owned(),
+            password: Secret::new(sim::market::PASSWORD),
+            ..config(simulator.url())
+        };
+        let tried = try_with(&of("integrator@example.com"), &on()).await;
+        assert!(
+            tried.len() == 2 && tried.iter().all(|one| one.ok),
+            "{tried:?}"
+        );
+        let tried = try_with(&of("partner@example.com"), &on()).await;
+        let missing = "missing ThirdPartyPartner-Admin";
+        assert!(
+            !tried[0].ok && tried[0].found.contains(missing),
+            "{tried:?}"
+        );
+        assert!(!tried[1].ok && tried[1].found.contains("403"), "{tried:?}");
+        let tried = try_with(&of("partner@example.com"), &off()).await;
+        assert!(tried[0].ok, "nothing is switched on: {tried:?}");
+        simulator.stop().await;
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use metrics::{counter, histogram};
+use metrics::{counter, gauge, histogram};
 
 /// One call to MyAdmin ended; `outcome` is `ok`, the kind of a refusal, a status or a failure's name.
 pub fn count_call(method: &'static str, outcome: &'static str) {
@@ -33,4 +33,9 @@ pub fn count_denied() {
 /// A row of an answer could not be read and was left out: without an id, or no object.
 pub fn count_unreadable(method: &'static str) {
     counter!("dig_ingest_myadmin_rows_unreadable_total", "method" => method).increment(1);
+}
+
+/// Roles that the account does not have and that something switched on needs, as the start-up report found them.
+pub fn set_roles_missing(count: usize) {
+    gauge!("dig_ingest_myadmin_roles_missing").set(count as f64);
 }
