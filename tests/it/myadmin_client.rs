@@ -8,6 +8,7 @@ use std::time::Duration;
 use dig_ingest::config::secret::Secret;
 use dig_ingest::myadmin::wire::{Order, OrderFilter, ProvisionCall, Window};
 use dig_ingest::myadmin::{self, Client, Error, Kind, Needs, limits};
+use dig_ingest::orders;
 use dig_ingest::sim::market::{self, Cart};
 use dig_ingest::sim::{self, Handle, Operation, Rule, Settings};
 
@@ -269,6 +270,37 @@ async fn the_report_names_the_roles_that_are_there_and_those_that_are_missing() 
         missing,
         ["Third-Party-Integrator", "ThirdPartyPartner-Admin"]
     );
+    sim.stop().await;
+}
+
+#[tokio::test]
+async fn the_start_up_report_waits_for_a_myadmin_that_is_away() {
+    let sim = prompt().await;
+    let client = Client::new(&myadmin::Config {
+        read_attempts: 1,
+        username: PARTNER.to_owned(),
+        ..config(&sim)
+    })
+    .unwrap();
+    sim.faults().push(
+        Rule::status(503)
+            .on(Operation::MyAdminAuthenticate)
+            .times(2),
+    );
+    let journey = orders::Config {
+        enabled: true,
+        backoff_s: 1,
+        backoff_max_s: 1,
+        ..orders::Config::default()
+    };
+    let report = bounded("a report", orders::access::report(&client, &journey)).await;
+    let missing: Vec<_> = report.missing.iter().map(|missing| missing.role).collect();
+    assert_eq!(
+        missing,
+        ["ThirdPartyPartner-Admin"],
+        "no product, no provisioning"
+    );
+    assert_eq!(logins(&sim), 3);
     sim.stop().await;
 }
 
