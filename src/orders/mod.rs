@@ -4,7 +4,7 @@
 //! the store holds and does what is missing; people, imports and sheets act on the same store; the outbox carries what follows for
 //! the device registry to its topic, where the gate reads it.
 //!
-//! * P1: a unit never gets two serials: `provision`.
+//! * P1: a unit never gets two serials: [`provision`].
 //! * P2: a device becomes active only when all its conditions hold: [`journey`].
 //! * One instance acts, by a lease in the store; every change it writes is fenced by the lease's token: [`lease`], [`store`].
 //!
@@ -12,15 +12,43 @@
 //! store. Cancelled, it ends before its next act; what it had begun is healed by the next start.
 
 pub mod access;
+pub mod apply;
 pub mod journey;
 pub mod lease;
+pub mod market;
 pub mod outbox;
+pub mod provision;
+pub mod reconcile;
+pub mod round;
 pub mod settings;
 pub mod store;
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use tokio_util::sync::CancellationToken;
+
+use crate::ops::metrics::orders as metrics;
+use lease::Lease;
+use market::Market;
+use round::Reconciler;
 pub use settings::Config;
+use store::{Error, Store};
+
+/// Least time between two rounds, whatever hints come.
+const PAUSE: Duration = Duration::from_millis(50);
+/// After a round that the store failed.
+const STORE_PAUSE: Duration = Duration::from_secs(1);
+
+/// What the journey is handed.
+pub struct Parts<M> {
+    pub market: M,
+    pub store: Store,
+    pub publish: outbox::Publish,
+    pub clock: Clock,
+    /// Shown to whoever waits for the lease.
+    pub name: String,
+}
 
 /// The wall clock, handed in.
 pub type Clock = Arc<dyn Fn() -> jiff::Timestamp + Send + Sync>;
@@ -29,4 +57,94 @@ pub type Clock = Arc<dyn Fn() -> jiff::Timestamp + Send + Sync>;
 #[must_use]
 pub fn wall_clock() -> Clock {
     Arc::new(jiff::Timestamp::now)
+}
+
+/// Does the journey until `stop`. With the lease at another instance it waits.
+///
+/// # Errors
+/// What only a person can mend: a store that holds what cannot be.
+pub async fn run<M: Market + Clone>(
+    config: Arc<Config>,
+    parts: Parts<M>,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let life = Duration::from_secs(config.lease_s);
+    loop {
+        let lease = tokio::select! {
+            lease = Lease::take(&parts.store, &parts.name, life, &parts.clock) => lease,
+            () = stop.cancelled() => return Ok(()),
+        };
+        tracing::info!(token = lease.token().0, "the lease is ours");
+        metrics::set_leading(true);
+        let ended = tokio::select! {
+            ended = hold(&config, &parts, &lease) => Some(ended),
+            () = stop.cancelled() => None,
+        };
+        metrics::set_leading(false);
+        match ended {
+            None => {
+                lease.leave().await;
+                return Ok(());
+            }
+            Some(Error::LeaseLost) => {
+                tracing::warn!("the lease was lost; waiting for it");
+            }
+            Some(error) => {
+                lease.leave().await;
+                return Err(error.into());
+            }
+        }
+    }
+}
+
+/// Everything that is done while the lease is held; ends with why it cannot go on.
+async fn hold<M: Market + Clone>(config: &Arc<Config>, parts: &Parts<M>, lease: &Lease) -> Error {
+    let keep = Duration::from_secs(u64::from(config.outbox_days) * 86_400);
+    let clock = &parts.clock;
+    let now = || clock();
+    let permitted = || std::future::ready(lease.is_sure());
+    tokio::select! {
+        error = lease.keep(clock) => error,
+        error = rounds(config, parts, lease) => error,
+        published = outbox::run(&parts.store, &parts.publish, keep, permitted, now) => {
+            published.err().unwrap_or(Error::LeaseLost)
+        }
+    }
+}
+
+async fn rounds<M: Market + Clone>(config: &Arc<Config>, parts: &Parts<M>, lease: &Lease) -> Error {
+    let mut reconciler = Reconciler::new(
+        parts.market.clone(),
+        parts.store.clone(),
+        Arc::clone(config),
+        Arc::clone(&parts.clock),
+        lease.token(),
+    );
+    let every = config
+        .readiness_every_s
+        .min(config.orders_every_s)
+        .min(config.devices_every_s);
+    loop {
+        match reconciler.round().await {
+            Ok(report) => {
+                metrics::count_round("done");
+                if report.acts > 0 {
+                    tracing::debug!(?report, "a round ended");
+                }
+            }
+            Err(error @ (Error::LeaseLost | Error::Corrupt { .. })) => {
+                metrics::count_round("failed");
+                return error;
+            }
+            Err(error) => {
+                metrics::count_round("failed");
+                tracing::warn!(%error, "a round was broken off; the next one goes on from the store");
+                tokio::time::sleep(STORE_PAUSE).await;
+                continue;
+            }
+        }
+        tokio::time::sleep(PAUSE).await;
+        // A hint, or what may be due by time.
+        let _ = tokio::time::timeout(Duration::from_secs(every), parts.store.hinted()).await;
+    }
 }

@@ -1,0 +1,465 @@
+//! Doing what was decided, one act at a time: the marketplace is told, then the store, each act its own change.
+//!
+//! * An act whose row changed since the decision is dropped; the next round decides anew.
+//! * Every change is made under the lease's token; with a lost lease the round ends before its next act.
+//! * A crash between a call and its row is healed by the next round, because it decides by what is shown. The one call that cannot
+//!   be repeated is in `provision`.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde_json::json;
+
+use super::Clock;
+use super::journey::order::Order;
+use super::journey::unit::Unit;
+use super::journey::way::{Live, Ordered};
+use super::journey::{Actor, Code, Reason, Tags};
+use super::market::Market;
+use super::reconcile::{Act, View, fulfil, seconds};
+use super::settings::Config;
+use super::store::change::{Cause, Change};
+use super::store::intents::{IntentRow, Outcome};
+use super::store::lease::Token;
+use super::store::rows::{OrderRow, Shipment, UnitRow};
+use super::store::{Error, Store};
+use crate::myadmin;
+use crate::myadmin::wire;
+use crate::ops::metrics::orders as metrics;
+
+/// Does acts. One at a time; owns how often what failed in a row.
+pub struct Hand<M> {
+    pub(super) market: M,
+    pub(super) store: Store,
+    pub(super) config: Arc<Config>,
+    pub(super) clock: Clock,
+    pub(super) token: Token,
+    failures: HashMap<String, u32>,
+}
+
+/// What became of an act.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Done {
+    /// Something is different now.
+    Changed,
+    /// Nothing is: it was dropped, put off or not needed any more.
+    Same,
+}
+
+impl<M: Market> Hand<M> {
+    pub fn new(market: M, store: Store, config: Arc<Config>, clock: Clock, token: Token) -> Self {
+        Self {
+            market,
+            store,
+            config,
+            clock,
+            token,
+            failures: HashMap::new(),
+        }
+    }
+
+    pub(super) async fn change(&self) -> Result<Change, Error> {
+        let now = (self.clock)();
+        self.store
+            .change(Actor::Reconciler, Some(self.token), now)
+            .await
+    }
+
+    /// Does one act. What was written to the marketplace is forgotten from the view.
+    ///
+    /// # Errors
+    /// The store failed, or the lease is lost: the round ends. Acts that do not fit any more are no error.
+    pub async fn act(&mut self, act: Act, view: &mut View) -> Result<Done, Error> {
+        let name = act.name();
+        let result = self.perform(act, view).await;
+        match result {
+            Ok(done) => {
+                if done == Done::Changed {
+                    metrics::count_act(name);
+                }
+                Ok(done)
+            }
+            Err(Error::Changed(what)) => {
+                tracing::debug!(act = name, %what, "was changed meanwhile; decided anew in the next round");
+                Ok(Done::Same)
+            }
+            Err(Error::Refused(refusal)) => {
+                tracing::warn!(act = name, "{refusal}");
+                Ok(Done::Same)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn perform(&mut self, act: Act, view: &mut View) -> Result<Done, Error> {
+        match act {
+            Act::TakeIn {
+                id,
+                order,
+                head,
+                lines,
+                why,
+            } => {
+                let mut change = self.change().await?;
+                let evidence = json!({ "head": head });
+                let cause = Cause::new("take-in", why).with(evidence);
+                if !change.add_order(&id, &order, &head, cause).await? {
+                    return Ok(Done::Same);
+                }
+                for (line, reason) in &lines {
+                    let unit = match reason {
+                        None => Unit::ordered(),
+                        Some(reason) => {
+                            Unit::Parked(Live::Ordered(Ordered::default()).park(reason.clone()))
+                        }
+                    };
+                    let why = reason
+                        .as_ref()
+                        .map_or_else(|| line.product_code.clone(), ToString::to_string);
+                    change
+                        .add_unit(&id, line, &unit, Cause::new("take-in", why))
+                        .await?;
+                }
+                change.commit().await?;
+                tracing::info!(order = %id, units = lines.len(), state = order.state(), "taken in");
+            }
+            Act::Head { row, head } => {
+                let mut change = self.change().await?;
+                let evidence = json!({ "before": row.head, "now": head });
+                let cause = Cause::new("head", "MyAdmin shows it differently").with(evidence);
+                change.put_head(&row, &head, cause).await?;
+                change.commit().await?;
+            }
+            Act::Missing { row, missing } => {
+                let mut change = self.change().await?;
+                let why = format!("not listed by {missing} full sweeps");
+                change
+                    .put_missing(&row, missing, Cause::new("missing", why))
+                    .await?;
+                change.commit().await?;
+            }
+            Act::ParkOrder {
+                row,
+                reason,
+                evidence,
+            } => return self.park_order(&row, reason, evidence).await,
+            Act::CancelOrder { row, why, evidence } => {
+                let mut change = self.change().await?;
+                tracing::warn!(order = %row.id, %why, "cancelled");
+                let cause = Cause::new("cancel", why).with(evidence);
+                change.cancel_order(&row, &cause).await?;
+                change.commit().await?;
+            }
+            Act::ParkUnit {
+                row,
+                reason,
+                evidence,
+            } => return self.park_unit(&row, reason, evidence).await,
+            Act::Assign { row } => return self.assign(&row).await,
+            Act::Provision { row, account } => return self.provision(&row, &account).await,
+            Act::Adopt {
+                intent,
+                serial,
+                evidence,
+            } => return self.adopt(&intent, &serial, &evidence).await,
+            Act::Doubt { intent, evidence } => return self.doubt(&intent, &evidence).await,
+            Act::ReportUnit { row, line } => return self.report_unit(&row, &line, view).await,
+            Act::ReportShipment {
+                row,
+                order,
+                shipment,
+            } => return self.report_shipment(&row, &order, &shipment, view).await,
+            Act::Told { row } => {
+                let Unit::Live(Live::Shipped(unit)) = row.unit.clone() else {
+                    return Ok(Done::Same);
+                };
+                let cause =
+                    Cause::new("told", "MyAdmin shows it as it is").tried(row.attempts, None);
+                self.put(&row, Live::Reported(unit.report()), cause).await?;
+            }
+            Act::Confirm { row, line } => {
+                let Unit::Live(Live::Reported(unit)) = row.unit.clone() else {
+                    return Ok(Done::Same);
+                };
+                let Ok(matches) = fulfil::read_back(&line).compare(unit.kit()) else {
+                    return Ok(Done::Same);
+                };
+                let cause =
+                    Cause::new("confirm", "read back and compared").with(json!({ "line": line }));
+                self.put(&row, Live::Confirmed(unit.confirm(matches)), cause)
+                    .await?;
+            }
+            Act::Differs { row, differences } => {
+                let Unit::Live(live @ Live::Reported(_)) = row.unit.clone() else {
+                    return Ok(Done::Same);
+                };
+                // New marks that are the old ones: it has to be told again.
+                let Ok(shipped) = live.tag(Tags::default()) else {
+                    return Ok(Done::Same);
+                };
+                let retry = self.later(&row.id);
+                let cause =
+                    Cause::new("differs", differences.join("; ")).tried(row.attempts, Some(retry));
+                self.put(&row, shipped, cause).await?;
+            }
+            Act::Activate { row, database } => return self.activate(&row, database).await,
+            Act::Leave { row } => {
+                let Unit::Live(Live::InDatabase(unit)) = row.unit.clone() else {
+                    return Ok(Done::Same);
+                };
+                let cause = Cause::new("leave", "it is in no database any more");
+                self.put(&row, Live::Confirmed(unit.leave()), cause).await?;
+            }
+            Act::Alarm {
+                kind,
+                subject,
+                said,
+                evidence,
+            } => {
+                let mut change = self.change().await?;
+                change.alarm(kind, &subject, &said, Some(&evidence)).await?;
+                change.commit().await?;
+                metrics::count_alarm(kind);
+                tracing::warn!(kind, %subject, "{said}");
+            }
+        }
+        Ok(Done::Changed)
+    }
+
+    async fn put(&self, row: &UnitRow, live: Live, cause: Cause) -> Result<(), Error> {
+        let mut change = self.change().await?;
+        change.put_unit(row, Unit::Live(live), cause).await?;
+        change.commit().await
+    }
+
+    async fn assign(&self, row: &UnitRow) -> Result<Done, Error> {
+        let assigned = match row.unit.clone() {
+            Unit::Live(Live::Ordered(unit)) => unit.assign(row.line.needs),
+            Unit::Live(Live::Provisioned(unit)) => unit.assign(row.line.needs),
+            _ => return Ok(Done::Same),
+        };
+        let Ok(assigned) = assigned else {
+            return Ok(Done::Same);
+        };
+        let cause = Cause::new("assign", "it has all its line asks for");
+        self.put(row, Live::Assigned(assigned), cause).await?;
+        Ok(Done::Changed)
+    }
+
+    /// P2: the order is read in the transaction that activates.
+    async fn activate(
+        &self,
+        row: &UnitRow,
+        database: super::journey::kit::OwnerDatabase,
+    ) -> Result<Done, Error> {
+        let mut change = self.change().await?;
+        let now = change.now();
+        let order = change.order(&row.order_id).await?;
+        let Some(clear) = order.order.clear() else {
+            return Ok(Done::Same);
+        };
+        let (row, inside) = match row.unit.clone() {
+            Unit::Live(Live::Confirmed(unit)) => {
+                let why = format!("it is in database {}", database.as_str());
+                let Ok(inside) = unit.enter(database) else {
+                    return Ok(Done::Same);
+                };
+                let entered = Unit::Live(Live::InDatabase(inside.clone()));
+                let cause = Cause::new("enter", why);
+                (change.put_unit(row, entered, cause).await?, inside)
+            }
+            Unit::Live(Live::InDatabase(inside)) => (row.clone(), inside),
+            _ => return Ok(Done::Same),
+        };
+        let active = Unit::Live(Live::Active(inside.activate(&clear, now)));
+        let cause = Cause::new(
+            "activate",
+            "confirmed, in a database, and its order is clear",
+        );
+        change.put_unit(&row, active, cause).await?;
+        change.commit().await?;
+        tracing::info!(unit = %row.id, "active");
+        Ok(Done::Changed)
+    }
+
+    pub(super) async fn park_order(
+        &self,
+        row: &OrderRow,
+        reason: Reason,
+        evidence: serde_json::Value,
+    ) -> Result<Done, Error> {
+        let Order::Open(open) = row.order.clone() else {
+            return Ok(Done::Same);
+        };
+        let mut change = self.change().await?;
+        let cause = Cause::new("park", reason.to_string()).with(evidence);
+        metrics::count_parked(reason.code.name());
+        tracing::warn!(order = %row.id, "parked for {reason}; {}", reason.code.remedy());
+        change
+            .put_order(row, &Order::Parked(open.park(reason)), cause)
+            .await?;
+        change.commit().await?;
+        Ok(Done::Changed)
+    }
+
+    pub(super) async fn park_unit(
+        &self,
+        row: &UnitRow,
+        reason: Reason,
+        evidence: serde_json::Value,
+    ) -> Result<Done, Error> {
+        let mut change = self.change().await?;
+        let done = park(&mut change, row, reason, evidence).await?;
+        change.commit().await?;
+        Ok(done)
+    }
+
+    async fn report_unit(
+        &mut self,
+        row: &UnitRow,
+        line: &wire::LineUnit,
+        view: &mut View,
+    ) -> Result<Done, Error> {
+        let Unit::Live(Live::Shipped(unit)) = row.unit.clone() else {
+            return Ok(Done::Same);
+        };
+        let Ok(order) = row.order_id.parse::<i64>() else {
+            return Ok(Done::Same);
+        };
+        let kit = unit.kit();
+        let report = wire::UnitReport {
+            serial: kit.serial().map(ToString::to_string),
+            sim: kit.tags().sim.as_deref().map(str::to_owned),
+            imei: kit.tags().imei.as_deref().map(str::to_owned),
+        };
+        self.store_holds_the_lease().await?;
+        let told = self.market.report_unit(order, line, &report).await;
+        // Written or not: what was read before does not count any more.
+        view.wrote(&row.order_id);
+        match told {
+            Ok(()) => {
+                self.failures.remove(&row.id);
+                let cause = Cause::new("report", "told to MyAdmin")
+                    .with(
+                        json!({ "serial": report.serial, "sim": report.sim, "imei": report.imei }),
+                    )
+                    .tried(row.attempts + 1, None);
+                self.put(row, Live::Reported(unit.report()), cause).await?;
+                Ok(Done::Changed)
+            }
+            Err(error) if again(&error) => {
+                let at = self.later(&row.id);
+                tracing::warn!(unit = %row.id, %error, "not told; tried again later");
+                let mut change = self.change().await?;
+                let cause = Cause::new("put-off", error.to_string());
+                change.put_retry(row, row.attempts, Some(at), cause).await?;
+                change.commit().await?;
+                Ok(Done::Changed)
+            }
+            Err(error) => {
+                let reason = Reason::new(Code::ReportRefused, error.to_string());
+                self.park_unit(row, reason, json!({ "line": line })).await
+            }
+        }
+    }
+
+    async fn report_shipment(
+        &mut self,
+        row: &OrderRow,
+        order: &wire::Order,
+        shipment: &Shipment,
+        view: &mut View,
+    ) -> Result<Done, Error> {
+        let report = wire::ShipmentReport {
+            carrier: Some(shipment.carrier.clone()),
+            tracking: Some(shipment.tracking.clone()),
+            status: Some(shipment.status.clone()),
+        };
+        self.store_holds_the_lease().await?;
+        let told = self.market.report_shipment(order, &report).await;
+        view.wrote(&row.id);
+        let evidence = json!({ "shipment": shipment });
+        match told {
+            Ok(()) => {
+                let same = row.reported.as_ref() == Some(shipment);
+                let attempts = if same { row.attempts + 1 } else { 1 };
+                let at = self.later(&row.id);
+                self.failures.remove(&row.id);
+                let mut change = self.change().await?;
+                let cause = Cause::new("report", "shipment told to MyAdmin").with(evidence);
+                change
+                    .put_reported(row, Some(shipment), Some((attempts, at)), cause)
+                    .await?;
+                change.commit().await?;
+                Ok(Done::Changed)
+            }
+            Err(error) if again(&error) => {
+                let at = self.later(&row.id);
+                tracing::warn!(order = %row.id, %error, "shipment not told; tried again later");
+                let mut change = self.change().await?;
+                let cause = Cause::new("put-off", error.to_string());
+                let retry = Some((row.attempts, at));
+                change
+                    .put_reported(row, row.reported.as_ref(), retry, cause)
+                    .await?;
+                change.commit().await?;
+                Ok(Done::Changed)
+            }
+            Err(error) => {
+                let reason = Reason::new(Code::ReportRefused, error.to_string());
+                self.park_order(row, reason, evidence).await
+            }
+        }
+    }
+
+    /// Before a write to the marketplace: whoever lost the lease must not speak any more.
+    pub(super) async fn store_holds_the_lease(&self) -> Result<(), Error> {
+        self.change().await?.commit().await
+    }
+
+    /// When something that failed is tried again: later each time it fails in a row.
+    pub(super) fn later(&mut self, what: &str) -> Timestamp {
+        let times = self.failures.entry(what.to_owned()).or_default();
+        let wait = self
+            .config
+            .backoff_s
+            .saturating_mul(1 << (*times).min(16))
+            .min(self.config.backoff_max_s);
+        *times += 1;
+        let now = (self.clock)();
+        now.saturating_add(seconds(wait)).unwrap_or(Timestamp::MAX)
+    }
+}
+
+/// Parks a unit that is under way; another stays as it is.
+pub(super) async fn park(
+    change: &mut Change,
+    row: &UnitRow,
+    reason: Reason,
+    evidence: serde_json::Value,
+) -> Result<Done, Error> {
+    let Unit::Live(live) = row.unit.clone() else {
+        return Ok(Done::Same);
+    };
+    let cause = Cause::new("park", reason.to_string()).with(evidence);
+    metrics::count_parked(reason.code.name());
+    tracing::warn!(unit = %row.id, "parked for {reason}; {}", reason.code.remedy());
+    change
+        .put_unit(row, Unit::Parked(live.park(reason)), cause)
+        .await?;
+    Ok(Done::Changed)
+}
+
+/// Whether a report may be made again: last write wins (U7), so a lost answer is no reason not to.
+fn again(error: &myadmin::Error) -> bool {
+    error.retryable() || (error.may_have_effects() && error.kind().is_none())
+}
+
+/// Whether an intent is still as it was decided upon.
+pub(super) async fn unchanged(change: &mut Change, intent: &IntentRow) -> Result<bool, Error> {
+    let now = change.intents_of(&intent.wish.unit_id).await?;
+    Ok(now
+        .iter()
+        .any(|row| row.id == intent.id && row.outcome == Outcome::Open))
+}

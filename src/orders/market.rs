@@ -1,0 +1,51 @@
+//! The marketplace as the journey sees it: the one seam between the reconciler and the world.
+//!
+//! A trait because two stand behind it that share no code: MyAdmin by HTTP, and the plain world of the model test, which must
+//! fail at every call without a socket in between.
+
+use std::future::Future;
+
+use crate::myadmin::Error;
+use crate::myadmin::wire::{
+    DeviceDatabase, LineUnit, Order, PartnerDevice, ProvisionCall, Provisioning, ShipmentReport,
+    UnitReport, Window,
+};
+
+/// What the journey asks of the marketplace. Errors say whether a call may be repeated and whether it may have had effects.
+pub trait Market: Send + Sync {
+    /// Orders of these days, headers only.
+    fn orders(&self, window: Window) -> impl Future<Output = Result<Vec<Order>, Error>> + Send;
+
+    /// The lines of an order, each one physical unit.
+    fn order_units(&self, order: i64) -> impl Future<Output = Result<Vec<LineUnit>, Error>> + Send;
+
+    /// Makes one device. Never repeated blindly (P1).
+    fn provision(
+        &self,
+        call: &ProvisionCall,
+    ) -> impl Future<Output = Result<Provisioning, Error>> + Send;
+
+    /// All devices we produced that are active.
+    fn partner_devices(&self) -> impl Future<Output = Result<Vec<PartnerDevice>, Error>> + Send;
+
+    /// Which database each serial is assigned to; unknown serials may be left out.
+    fn databases(
+        &self,
+        serials: &[String],
+    ) -> impl Future<Output = Result<Vec<DeviceDatabase>, Error>> + Send;
+
+    /// Writes which device a unit is. `unit` is what was read last.
+    fn report_unit(
+        &self,
+        order: i64,
+        unit: &LineUnit,
+        report: &UnitReport,
+    ) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// Writes an order's shipment. `order` is what was read last.
+    fn report_shipment(
+        &self,
+        order: &Order,
+        report: &ShipmentReport,
+    ) -> impl Future<Output = Result<(), Error>> + Send;
+}

@@ -1,0 +1,134 @@
+//! Provisioning calls whose answer was lost: whose is the serial that appeared since? (P1, U14)
+//!
+//! Nothing is concluded before a listing that was made later than the time a new serial may need to show. Then exactly one
+//! serial that fits, appeared since the listing before the call, and can be nobody else's, is adopted. Else a person decides.
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::{Act, Held, seconds};
+use crate::orders::settings::Config;
+use crate::orders::store::intents::{IntentRow, Outcome, Wish};
+use crate::orders::store::seen::SeenRow;
+
+/// How a listed serial fits to what was called for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fit {
+    /// Prefix and product code agree, as far as each is known.
+    Right,
+    /// One agrees and the other does not: it cannot be adopted, and nothing else can be beside it.
+    Unclear,
+    Other,
+}
+
+/// Compares a serial with what was called for.
+#[must_use]
+pub fn fits(wish: &Wish, seen: &SeenRow) -> Fit {
+    let prefix = (!wish.prefix.is_empty()).then(|| {
+        seen.serial
+            .as_str()
+            .starts_with(&wish.prefix.to_ascii_uppercase())
+    });
+    let code = (!seen.product_code.is_empty())
+        .then(|| seen.product_code.eq_ignore_ascii_case(&wish.product_code));
+    match (prefix, code) {
+        (Some(true), Some(true) | None) | (None, Some(true)) => Fit::Right,
+        (Some(true), Some(false)) | (Some(false), Some(true)) | (None, None) => Fit::Unclear,
+        (Some(false), Some(false) | None) | (None, Some(false)) => Fit::Other,
+    }
+}
+
+/// Concludes what can be concluded.
+pub fn decide(held: &Held, config: &Config, now: Timestamp, acts: &mut Vec<Act>) {
+    for intent in &held.doubts {
+        if intent.outcome == Outcome::Open {
+            acts.extend(conclude(intent, held, config, now));
+        }
+    }
+}
+
+fn conclude(intent: &IntentRow, held: &Held, config: &Config, now: Timestamp) -> Option<Act> {
+    let lag = seconds(config.provision.visible_after_s);
+    let clear_from = intent
+        .begun_at
+        .saturating_add(lag)
+        .unwrap_or(Timestamp::MAX);
+    if now < clear_from {
+        return None;
+    }
+    let doubt = |why: &str, evidence: Value| {
+        Some(Act::Doubt {
+            intent: Box::new(intent.clone()),
+            evidence: json!({
+                "why": why,
+                "begun_at": intent.begun_at.to_string(),
+                "product_id": intent.wish.product_id,
+                "erp_no": intent.wish.erp_no,
+                "found": evidence,
+            }),
+        })
+    };
+    let Some(before) = intent
+        .wish
+        .listed_at
+        .filter(|_| config.provision.list_devices)
+    else {
+        return doubt(
+            "the partner's devices were not listed before the call",
+            Value::Null,
+        );
+    };
+    // Listed since a new serial must show; else the next listing tells.
+    held.last_listed.filter(|at| *at >= clear_from)?;
+    let mut right = Vec::new();
+    let mut unclear = Vec::new();
+    for seen in held
+        .unclaimed
+        .iter()
+        .filter(|seen| seen.first_seen > before)
+    {
+        match fits(&intent.wish, seen) {
+            Fit::Right => right.push(seen),
+            Fit::Unclear => unclear.push(seen.serial.as_str()),
+            Fit::Other => {}
+        }
+    }
+    let rivals: Vec<i64> = held
+        .doubts
+        .iter()
+        .filter(|other| other.id != intent.id && rivals(other, intent, lag))
+        .map(|other| other.id)
+        .collect();
+    let serials: Vec<&str> = right.iter().map(|seen| seen.serial.as_str()).collect();
+    let evidence = json!({
+        "new": serials,
+        "unclear": unclear,
+        "other_calls_in_doubt": rivals,
+        "listed_before": before.to_string(),
+        "listed_at": held.last_listed.map(|at| at.to_string()),
+    });
+    match (&right[..], unclear.is_empty() && rivals.is_empty()) {
+        ([one], true) => Some(Act::Adopt {
+            intent: Box::new(intent.clone()),
+            serial: one.serial.clone(),
+            evidence,
+        }),
+        ([], true) => doubt("no new serial appeared", evidence),
+        _ => doubt("it is not clear which new serial is its own", evidence),
+    }
+}
+
+/// Whether another call may have made what appeared since this one began.
+fn rivals(other: &IntentRow, intent: &IntentRow, lag: jiff::SignedDuration) -> bool {
+    let same = other.wish.product_code == intent.wish.product_code
+        || (!other.wish.prefix.is_empty() && other.wish.prefix == intent.wish.prefix);
+    let recent = match other.outcome {
+        Outcome::Open | Outcome::Unresolved => true,
+        // A person said that nothing came of it; believed once it would have shown.
+        Outcome::Abandoned => {
+            other.begun_at.saturating_add(lag).unwrap_or(Timestamp::MAX) > intent.begun_at
+        }
+        Outcome::Answered | Outcome::Refused | Outcome::WithoutEffect | Outcome::Adopted => false,
+    };
+    same && recent
+}

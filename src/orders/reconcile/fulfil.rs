@@ -1,0 +1,249 @@
+//! Telling MyAdmin of units and shipments, and reading back whether it shows what it was told.
+//!
+//! By comparison, not by memory: what is shown as wished is told, whoever told it; what is not is told again, a few times, then a
+//! person is asked. In worksheet mode a person tells it, and only the reading back is ours.
+
+use jiff::Timestamp;
+use serde_json::json;
+
+use super::{Act, View};
+use crate::myadmin::wire;
+use crate::orders::journey::kit::ReadBack;
+use crate::orders::journey::unit::Unit;
+use crate::orders::journey::way::Live;
+use crate::orders::journey::{Code, Parcel, Reason, Serial};
+use crate::orders::settings::{Config, Mode, Packages, Partial, Standing};
+use crate::orders::store::read::Whole;
+use crate::orders::store::rows::{Shipment, UnitRow};
+
+/// What a line shows.
+#[must_use]
+pub fn read_back(line: &wire::LineUnit) -> ReadBack<'_> {
+    ReadBack {
+        serial: line.serial_number.as_deref(),
+        sim: line.sim_number.as_deref(),
+        imei: line.imei.as_deref(),
+    }
+}
+
+/// Whether all units that are to ship have.
+#[must_use]
+pub fn all_shipped(whole: &Whole) -> bool {
+    whole.units.iter().all(|row| match &row.unit {
+        Unit::Live(live) => beyond_shipping(live),
+        Unit::Parked(parked) => beyond_shipping(&parked.before),
+        Unit::Cancelled(_) | Unit::Terminated(_) => true,
+    })
+}
+
+fn beyond_shipping(live: &Live) -> bool {
+    match live {
+        Live::Ordered(_) | Live::Provisioned(_) | Live::Assigned(_) => false,
+        Live::Shipped(_)
+        | Live::Reported(_)
+        | Live::Confirmed(_)
+        | Live::InDatabase(_)
+        | Live::Active(_) => true,
+    }
+}
+
+/// The shipment as it should be told: none before anything has shipped.
+#[must_use]
+pub fn wished(whole: &Whole, config: &Config) -> Option<Shipment> {
+    let mut carriers: Vec<String> = Vec::new();
+    let mut tracking: Vec<&str> = Vec::new();
+    let parcels: Vec<Parcel> = whole
+        .units
+        .iter()
+        .filter(|row| matches!(row.unit, Unit::Live(_) | Unit::Parked(_)))
+        .filter_map(|row| row.unit.known().parcel)
+        .collect();
+    for parcel in &parcels {
+        let ours = parcel.carrier.to_string();
+        let carrier = config
+            .fulfilment
+            .carriers
+            .get(&ours)
+            .cloned()
+            .unwrap_or(ours);
+        if !carriers.contains(&carrier) {
+            carriers.push(carrier);
+        }
+        for number in parcel.tracking() {
+            if !tracking.contains(&&**number) {
+                tracking.push(number);
+            }
+        }
+    }
+    if tracking.is_empty() {
+        return None;
+    }
+    let separator = &config.fulfilment.separator;
+    let words = if all_shipped(whole) {
+        &config.status.done
+    } else {
+        &config.status.pending
+    };
+    Some(Shipment {
+        carrier: carriers.join(separator),
+        tracking: tracking.join(separator),
+        status: words.first().cloned().unwrap_or_default(),
+    })
+}
+
+/// What is to be told and confirmed of an order that is clear.
+pub fn decide(view: &View, whole: &Whole, config: &Config, now: Timestamp, acts: &mut Vec<Act>) {
+    let row = &whole.row;
+    let Some(shipment) = wished(whole, config) else {
+        return;
+    };
+    if config.fulfilment.partial == Partial::Wait && !all_shipped(whole) {
+        return;
+    }
+    let several = whole
+        .units
+        .iter()
+        .filter_map(|row| row.unit.known().parcel)
+        .flat_map(|parcel| parcel.tracking().to_vec())
+        .collect::<std::collections::BTreeSet<_>>();
+    if config.fulfilment.packages == Packages::Refuse && several.len() > 1 {
+        acts.push(Act::ParkOrder {
+            row: Box::new(row.clone()),
+            reason: Reason::new(
+                Code::Packages,
+                format!(
+                    "it travels under {} numbers: {}",
+                    several.len(),
+                    shipment.tracking
+                ),
+            ),
+            evidence: json!({ "tracking": shipment.tracking }),
+        });
+        return;
+    }
+    let by_us = config.fulfilment.mode == Mode::Api;
+    let mut untold = false;
+    for unit in &whole.units {
+        if let Unit::Live(Live::Shipped(shipped)) = &unit.unit {
+            untold = true;
+            let Some(line) = view.line(&row.id, &unit.line.id) else {
+                continue;
+            };
+            match read_back(line).compare(shipped.kit()) {
+                Ok(_) => acts.push(Act::Told {
+                    row: Box::new(unit.clone()),
+                }),
+                Err(differences) => tell(unit, line, differences, by_us, config, now, acts),
+            }
+        }
+    }
+    if untold || view.was_written(&row.id) {
+        return;
+    }
+    let seen = view
+        .listing
+        .as_ref()
+        .and_then(|listing| listing.orders.get(&row.id));
+    let Some(seen) = seen else { return };
+    let shown = shows(seen, &shipment, config);
+    let told = row.reported.as_ref() == Some(&shipment);
+    let due = row.retry_at.is_none_or(|at| at <= now);
+    if by_us && due && (!told || (!shown && row.attempts < i64::from(config.fulfilment.tries))) {
+        acts.push(Act::ReportShipment {
+            row: Box::new(row.clone()),
+            order: Box::new(seen.clone()),
+            shipment,
+        });
+        return;
+    }
+    if !shown {
+        // In worksheet mode the person has not got to it yet.
+        if by_us && due && row.attempts >= i64::from(config.fulfilment.tries) {
+            acts.push(Act::ParkOrder {
+                row: Box::new(row.clone()),
+                reason: Reason::new(Code::Differs, "its shipment is not shown as reported"),
+                evidence: json!({
+                    "reported": shipment,
+                    "status": seen.shipment_status,
+                    "other": seen.other,
+                }),
+            });
+        }
+        return;
+    }
+    for unit in &whole.units {
+        if let Unit::Live(Live::Reported(reported)) = &unit.unit
+            && let Some(line) = view.line(&row.id, &unit.line.id)
+        {
+            acts.push(match read_back(line).compare(reported.kit()) {
+                Ok(_) => Act::Confirm {
+                    row: Box::new(unit.clone()),
+                    line: Box::new(line.clone()),
+                },
+                Err(differences) => Act::Differs {
+                    row: Box::new(unit.clone()),
+                    differences,
+                },
+            });
+        }
+    }
+}
+
+/// A unit that is not shown as it is.
+fn tell(
+    unit: &UnitRow,
+    line: &wire::LineUnit,
+    differences: Vec<String>,
+    by_us: bool,
+    config: &Config,
+    now: Timestamp,
+    acts: &mut Vec<Act>,
+) {
+    let ours = unit.unit.serial();
+    let shown = line
+        .serial_number
+        .as_deref()
+        .filter(|text| !text.trim().is_empty());
+    let foreign = shown.is_some_and(|text| Serial::parse(text).ok() != ours);
+    if foreign {
+        // Ours would overwrite somebody else's word.
+        acts.push(Act::ParkUnit {
+            row: Box::new(unit.clone()),
+            reason: Reason::new(Code::Elsewhere, differences.join("; ")),
+            evidence: json!({ "line": line }),
+        });
+        return;
+    }
+    if !by_us || unit.retry_at.is_some_and(|at| at > now) {
+        return;
+    }
+    if unit.attempts >= i64::from(config.fulfilment.tries) {
+        acts.push(Act::ParkUnit {
+            row: Box::new(unit.clone()),
+            reason: Reason::new(Code::Differs, differences.join("; ")),
+            evidence: json!({ "line": line, "attempts": unit.attempts }),
+        });
+        return;
+    }
+    acts.push(Act::ReportUnit {
+        row: Box::new(unit.clone()),
+        line: Box::new(line.clone()),
+    });
+}
+
+/// Whether the order shows the shipment as wished: its status, and carrier and tracking where they are shown at all (U1).
+fn shows(seen: &wire::Order, wished: &Shipment, config: &Config) -> bool {
+    let head = super::intake::head(seen);
+    let status = !config.fulfilment.confirm_status
+        || head.status.eq_ignore_ascii_case(&wished.status)
+        || (config.status.standing(&wished.status) == Standing::Done
+            && config.status.standing(&head.status) == Standing::Done);
+    let tracking = head
+        .tracking
+        .is_none_or(|shown| plain(&shown) == plain(&wished.tracking));
+    status && tracking
+}
+
+fn plain(text: &str) -> String {
+    text.chars().filter(|c| c.is_ascii_alphanumeric()).collect()
+}

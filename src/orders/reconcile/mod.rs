@@ -1,0 +1,440 @@
+//! What is to be done: compares the world as it was just seen, the store's rows and the settings, and wishes acts. Pure.
+//!
+//! Level-triggered: it takes no input but states, so a missed hint, a crash or a round too many changes nothing. The same view and
+//! rows wish the same acts, and once they are done, none.
+//!
+//! * P1: at most one provisioning per product is wished, and none while an earlier one's answer is in doubt.
+//! * P2: an activation is wished only for a confirmed unit with an owner database, of an order that is clear; `apply` cannot
+//!   build it otherwise.
+//!
+//! It decides nothing about time but by the `now` it is given, and does no I/O.
+
+pub mod doubt;
+pub mod fulfil;
+pub mod intake;
+pub mod view;
+
+use std::collections::BTreeSet;
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+
+use super::journey::kit::OwnerDatabase;
+use super::journey::order::{Open, Order};
+use super::journey::unit::Unit;
+use super::journey::way::Live;
+use super::journey::{Code, Reason, Serial};
+use super::settings::{Config, OnCancelled, OnVanished, Standing};
+use super::store::intents::{IntentRow, Outcome};
+use super::store::read::Whole;
+use super::store::rows::{Head, Line, OrderRow, Shipment, UnitRow};
+use super::store::seen::SeenRow;
+use crate::myadmin::wire;
+pub use view::View;
+
+/// What the store holds that matters for a decision.
+#[derive(Debug, Clone, Default)]
+pub struct Held {
+    /// Orders that are not closed, with all their units.
+    pub orders: Vec<Whole>,
+    /// Ids of all orders, closed ones too.
+    pub known: BTreeSet<String>,
+    /// Provisioning calls of which a serial may have come that nobody told us.
+    pub doubts: Vec<IntentRow>,
+    /// Listed serials that no unit has.
+    pub unclaimed: Vec<SeenRow>,
+    /// When the partner's devices were listed first and last.
+    pub first_listed: Option<Timestamp>,
+    pub last_listed: Option<Timestamp>,
+}
+
+/// One thing to do. Rows carry the version the decision rests on: if it changed since, the act is dropped.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Act {
+    TakeIn {
+        id: String,
+        order: Order,
+        head: Box<Head>,
+        lines: Vec<(Line, Option<Reason>)>,
+        why: String,
+    },
+    Head {
+        row: Box<OrderRow>,
+        head: Box<Head>,
+    },
+    Missing {
+        row: Box<OrderRow>,
+        missing: i64,
+    },
+    ParkOrder {
+        row: Box<OrderRow>,
+        reason: Reason,
+        evidence: Value,
+    },
+    CancelOrder {
+        row: Box<OrderRow>,
+        why: String,
+        evidence: Value,
+    },
+    ParkUnit {
+        row: Box<UnitRow>,
+        reason: Reason,
+        evidence: Value,
+    },
+    Assign {
+        row: Box<UnitRow>,
+    },
+    Provision {
+        row: Box<UnitRow>,
+        account: String,
+    },
+    /// The lost answer's serial is clear.
+    Adopt {
+        intent: Box<IntentRow>,
+        serial: Serial,
+        evidence: Value,
+    },
+    /// It is not: a person decides.
+    Doubt {
+        intent: Box<IntentRow>,
+        evidence: Value,
+    },
+    ReportUnit {
+        row: Box<UnitRow>,
+        line: Box<wire::LineUnit>,
+    },
+    ReportShipment {
+        row: Box<OrderRow>,
+        order: Box<wire::Order>,
+        shipment: Shipment,
+    },
+    /// MyAdmin shows the unit as we have it.
+    Told {
+        row: Box<UnitRow>,
+    },
+    Confirm {
+        row: Box<UnitRow>,
+        line: Box<wire::LineUnit>,
+    },
+    /// It is not shown as reported; tried again later, or parked.
+    Differs {
+        row: Box<UnitRow>,
+        differences: Vec<String>,
+    },
+    Activate {
+        row: Box<UnitRow>,
+        database: OwnerDatabase,
+    },
+    Leave {
+        row: Box<UnitRow>,
+    },
+    Alarm {
+        kind: &'static str,
+        subject: String,
+        said: String,
+        evidence: Value,
+    },
+}
+
+impl Act {
+    /// Label of metrics and logs.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::TakeIn { .. } => "take-in",
+            Self::Head { .. } => "head",
+            Self::Missing { .. } => "missing",
+            Self::ParkOrder { .. } => "park-order",
+            Self::CancelOrder { .. } => "cancel-order",
+            Self::ParkUnit { .. } => "park-unit",
+            Self::Assign { .. } => "assign",
+            Self::Provision { .. } => "provision",
+            Self::Adopt { .. } => "adopt",
+            Self::Doubt { .. } => "doubt",
+            Self::ReportUnit { .. } => "report-unit",
+            Self::ReportShipment { .. } => "report-shipment",
+            Self::Told { .. } => "told",
+            Self::Confirm { .. } => "confirm",
+            Self::Differs { .. } => "differs",
+            Self::Activate { .. } => "activate",
+            Self::Leave { .. } => "leave",
+            Self::Alarm { .. } => "alarm",
+        }
+    }
+}
+
+/// What is to be done now, in the order it is to be done.
+#[must_use]
+pub fn decide(view: &View, held: &Held, config: &Config, now: Timestamp) -> Vec<Act> {
+    let mut acts = Vec::new();
+    // What is in doubt first: its answer may be what others wait for.
+    doubt::decide(held, config, now, &mut acts);
+    intake::decide(view, held, config, &mut acts);
+    let mut provisioning: BTreeSet<String> = held
+        .doubts
+        .iter()
+        .filter(|intent| intent.outcome == Outcome::Open)
+        .map(|intent| intent.wish.product_code.clone())
+        .collect();
+    for whole in &held.orders {
+        order(view, whole, config, &mut acts);
+        if whole.row.order.clear().is_none() {
+            continue;
+        }
+        for row in &whole.units {
+            let Unit::Live(live) = &row.unit else {
+                continue;
+            };
+            match live {
+                Live::Ordered(_) => {
+                    ordered(whole, row, config, now, &mut provisioning, &mut acts);
+                }
+                Live::Provisioned(unit) => {
+                    if config.auto_assign && unit.tags.lacking(row.line.needs).is_empty() {
+                        acts.push(Act::Assign {
+                            row: Box::new(row.clone()),
+                        });
+                    }
+                }
+                Live::Confirmed(unit) => {
+                    if let Some(serial) = unit.kit().serial()
+                        && let Some(database) = view.database(serial)
+                    {
+                        acts.push(Act::Activate {
+                            row: Box::new(row.clone()),
+                            database,
+                        });
+                    }
+                }
+                Live::InDatabase(unit) => match view.database(unit.serial()) {
+                    Some(database) => acts.push(Act::Activate {
+                        row: Box::new(row.clone()),
+                        database,
+                    }),
+                    None if view.asked(unit.serial()) => {
+                        acts.push(Act::Leave {
+                            row: Box::new(row.clone()),
+                        });
+                    }
+                    None => {}
+                },
+                Live::Assigned(_) | Live::Shipped(_) | Live::Reported(_) | Live::Active(_) => {}
+            }
+        }
+        fulfil::decide(view, whole, config, now, &mut acts);
+    }
+    ended(held, config, &mut acts);
+    acts
+}
+
+/// A unit that has nothing yet.
+fn ordered(
+    whole: &Whole,
+    row: &UnitRow,
+    config: &Config,
+    now: Timestamp,
+    provisioning: &mut BTreeSet<String>,
+    acts: &mut Vec<Act>,
+) {
+    let known = row.unit.known();
+    if !row.line.needs.serial {
+        if config.auto_assign && known.tags.lacking(row.line.needs).is_empty() {
+            acts.push(Act::Assign {
+                row: Box::new(row.clone()),
+            });
+        }
+        return;
+    }
+    let account = &whole.row.head.account;
+    if !config.allows(account) {
+        let reason = Reason::new(
+            Code::Account,
+            format!(
+                "account {account:?} is not in orders.accounts: its device would land with the wrong owner"
+            ),
+        );
+        acts.push(Act::ParkUnit {
+            row: Box::new(row.clone()),
+            reason,
+            evidence: json!({ "account": account }),
+        });
+        return;
+    }
+    let product = &row.line.product_code;
+    if !config.products.contains_key(product) {
+        let reason = Reason::new(
+            Code::UnknownProduct,
+            format!("product code {product:?} is not in [orders.products]"),
+        );
+        acts.push(Act::ParkUnit {
+            row: Box::new(row.clone()),
+            reason,
+            evidence: json!({ "product_code": product }),
+        });
+        return;
+    }
+    let due = row.retry_at.is_none_or(|at| at <= now);
+    // One at a time per product, so that an orphan can be told whose it is.
+    if due && provisioning.insert(product.clone()) {
+        acts.push(Act::Provision {
+            row: Box::new(row.clone()),
+            account: account.clone(),
+        });
+    }
+}
+
+/// What the listing says of an order we know.
+fn order(view: &View, whole: &Whole, config: &Config, acts: &mut Vec<Act>) {
+    let row = &whole.row;
+    let Some(listing) = &view.listing else { return };
+    let Some(seen) = listing.orders.get(&row.id) else {
+        if listing.full && listing.covers(&row.head.order_date) {
+            missing(whole, config, acts);
+        }
+        return;
+    };
+    let head = intake::head(seen);
+    if head != row.head || row.missing > 0 {
+        acts.push(Act::Head {
+            row: Box::new(row.clone()),
+            head: Box::new(head.clone()),
+        });
+    }
+    let evidence = || json!({ "status": head.status });
+    let park = |code: Code, text: String| Act::ParkOrder {
+        row: Box::new(row.clone()),
+        reason: Reason::new(code, text),
+        evidence: evidence(),
+    };
+    let is_open = matches!(row.order, Order::Open(_));
+    match config.status.standing(&head.status) {
+        Standing::Cancelled => match (&row.order, config.on_cancelled) {
+            (Order::Open(_) | Order::Parked(_), OnCancelled::Cancel) => {
+                acts.push(Act::CancelOrder {
+                    row: Box::new(row.clone()),
+                    why: format!("MyAdmin shows it as {}", head.status),
+                    evidence: evidence(),
+                })
+            }
+            (Order::Open(_), OnCancelled::Park) => {
+                acts.push(park(
+                    Code::Vanished,
+                    format!("MyAdmin shows it as {}", head.status),
+                ));
+            }
+            (Order::Parked(_) | Order::Cancelled(_) | Order::Closed(_), _) => {}
+        },
+        Standing::Unknown if is_open => acts.push(park(
+            Code::UnknownStatus,
+            format!(
+                "its status {:?} is in none of the lists of [orders.status]",
+                head.status
+            ),
+        )),
+        Standing::Done if is_open => {
+            let unshipped = whole.units.iter().any(|unit| {
+                matches!(
+                    unit.unit,
+                    Unit::Live(Live::Ordered(_) | Live::Provisioned(_) | Live::Assigned(_))
+                )
+            });
+            if unshipped {
+                acts.push(park(
+                    Code::Elsewhere,
+                    format!(
+                        "MyAdmin shows it as {} while units of it have not shipped",
+                        head.status
+                    ),
+                ));
+            }
+        }
+        Standing::Pending | Standing::Done => {
+            if matches!(row.order, Order::Cancelled(_)) {
+                acts.push(Act::Alarm {
+                    kind: "cancelled-reappears",
+                    subject: row.id.clone(),
+                    said: format!("it was cancelled, and MyAdmin shows it as {}", head.status),
+                    evidence: evidence(),
+                });
+            }
+        }
+        Standing::Unknown => {}
+    }
+}
+
+/// An order the full sweep does not list.
+fn missing(whole: &Whole, config: &Config, acts: &mut Vec<Act>) {
+    let row = &whole.row;
+    let unsettled = whole.units.iter().any(|unit| !unit.unit.is_settled());
+    if row.order.is_over() || !unsettled {
+        return;
+    }
+    let missing = row.missing + 1;
+    if missing < i64::from(config.vanished_after) {
+        acts.push(Act::Missing {
+            row: Box::new(row.clone()),
+            missing,
+        });
+        return;
+    }
+    let said = format!("{missing} full sweeps in a row do not list it");
+    let evidence = json!({ "sweeps": missing });
+    let is_open = matches!(
+        row.order,
+        Order::Open(Open::Approved(_) | Open::Received(_))
+    );
+    match config.on_vanished {
+        OnVanished::Alarm => {
+            acts.push(Act::Missing {
+                row: Box::new(row.clone()),
+                missing,
+            });
+            acts.push(Act::Alarm {
+                kind: "order-vanished",
+                subject: row.id.clone(),
+                said,
+                evidence,
+            });
+        }
+        OnVanished::Park if is_open => acts.push(Act::ParkOrder {
+            row: Box::new(row.clone()),
+            reason: Reason::new(Code::Vanished, said),
+            evidence,
+        }),
+        OnVanished::Park => {}
+        OnVanished::Cancel => acts.push(Act::CancelOrder {
+            row: Box::new(row.clone()),
+            why: said,
+            evidence,
+        }),
+    }
+}
+
+/// Serials nobody can explain: shown to a person, never acted on. The fleet of before our first listing is not asked about.
+fn ended(held: &Held, config: &Config, acts: &mut Vec<Act>) {
+    let Some(first) = held.first_listed else {
+        return;
+    };
+    let lag = seconds(config.provision.visible_after_s);
+    for seen in &held.unclaimed {
+        let explained = held.doubts.iter().any(|intent| {
+            intent.outcome == Outcome::Open && doubt::fits(&intent.wish, seen) != doubt::Fit::Other
+        });
+        let old = seen.first_seen <= first.saturating_add(lag).unwrap_or(Timestamp::MAX);
+        if !explained && !old {
+            acts.push(Act::Alarm {
+                kind: "orphan-serial",
+                subject: seen.serial.to_string(),
+                said: format!(
+                    "serial {} (product {:?}) is listed and no unit has it",
+                    seen.serial, seen.product_code
+                ),
+                evidence: json!({ "first_seen": seen.first_seen.to_string(), "database": seen.owner_database }),
+            });
+        }
+    }
+}
+
+pub(super) fn seconds(seconds: u64) -> SignedDuration {
+    SignedDuration::from_secs(i64::try_from(seconds).unwrap_or(i64::MAX / 4))
+}

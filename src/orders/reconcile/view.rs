@@ -1,0 +1,90 @@
+//! The world as one round saw it. What was not asked, or did not answer, is absent, and nothing is concluded from it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::civil::Date;
+
+use crate::myadmin::wire;
+use crate::orders::journey::Serial;
+use crate::orders::journey::kit::OwnerDatabase;
+
+/// Orders of some days.
+#[derive(Debug, Clone)]
+pub struct Listing {
+    /// By id.
+    pub orders: BTreeMap<String, wire::Order>,
+    pub from: Date,
+    /// A full sweep: what it covers and does not list is gone.
+    pub full: bool,
+}
+
+/// What a round has seen.
+#[derive(Debug, Clone, Default)]
+pub struct View {
+    pub listing: Option<Listing>,
+    /// Lines by order id.
+    pub lines: BTreeMap<String, Vec<wire::LineUnit>>,
+    /// Serials that were asked for.
+    pub asked: BTreeSet<Serial>,
+    /// Their owner databases; a shared one does not count.
+    pub owners: BTreeMap<Serial, OwnerDatabase>,
+    /// Orders that were written since they were read.
+    pub written: BTreeSet<String>,
+}
+
+impl Listing {
+    #[must_use]
+    pub fn new(orders: Vec<wire::Order>, from: Date, full: bool) -> Self {
+        Self {
+            orders: orders
+                .into_iter()
+                .map(|order| (order.id.to_string(), order))
+                .collect(),
+            from,
+            full,
+        }
+    }
+
+    /// Whether an order of this date had to be listed. A date that cannot be read is never missed.
+    #[must_use]
+    pub fn covers(&self, order_date: &str) -> bool {
+        order_date
+            .get(..10)
+            .and_then(|day| day.parse::<Date>().ok())
+            .is_some_and(|day| day > self.from)
+    }
+}
+
+impl View {
+    #[must_use]
+    pub fn database(&self, serial: &Serial) -> Option<OwnerDatabase> {
+        self.owners.get(serial).cloned()
+    }
+
+    /// Whether the answer counts for this serial.
+    #[must_use]
+    pub fn asked(&self, serial: &Serial) -> bool {
+        self.asked.contains(serial)
+    }
+
+    /// A line of an order.
+    #[must_use]
+    pub fn line(&self, order: &str, line: &str) -> Option<&wire::LineUnit> {
+        self.lines
+            .get(order)?
+            .iter()
+            .find(|unit| unit.id.to_string() == line)
+    }
+
+    /// Forgets what was read of an order: it was written since, and must be read again before anything is concluded.
+    pub fn wrote(&mut self, order: &str) {
+        self.lines.remove(order);
+        self.written.insert(order.to_owned());
+    }
+
+    /// Whether it was written since it was read.
+    #[must_use]
+    pub fn was_written(&self, order: &str) -> bool {
+        self.written.contains(order)
+    }
+}
