@@ -1,0 +1,483 @@
+//! The world: the simulator's plain market behind the journey's seam, with faults at every call.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use dig_ingest::http::retry::Failure;
+use dig_ingest::myadmin::Error;
+use dig_ingest::myadmin::error::{Kind, Refusal, Why};
+use dig_ingest::myadmin::wire::{
+    Account, DeviceDatabase, LineUnit, Order, PartnerDevice, ProvisionCall, Provisioning,
+    ShipmentReport, UnitReport, Window,
+};
+use dig_ingest::orders::market::Market as Seam;
+use dig_ingest::sim::market::{
+    self, Cart, Config, Filter, INTEGRATOR, Market, Outcome, PARTNER, Refused, Settings, Stage,
+};
+use jiff::Timestamp;
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
+use serde_json::json;
+
+const PRODUCTS: [&str; 3] = ["CTD-100", "CTD-200", "CABLE-1"];
+
+#[derive(Clone)]
+pub struct World(Arc<Mutex<Inner>>);
+
+struct Inner {
+    market: Market,
+    now_us: i64,
+    dice: StdRng,
+    /// How often a call goes wrong.
+    rate: f64,
+    /// Serials somebody else made with the same account.
+    strangers: BTreeSet<String>,
+    reported: BTreeSet<String>,
+    owned: BTreeSet<String>,
+    /// Calls that change something.
+    writes: u64,
+}
+
+/// An order as the judge sees it.
+pub struct Truth {
+    pub id: String,
+    pub cancelled: bool,
+}
+
+/// When a call fails: before its effect or after it, or by an answer that says so.
+enum Fault {
+    Before(Why),
+    After(Why),
+    Declined,
+    Nothing,
+}
+
+impl World {
+    pub fn new(seed: u64, dice: &mut StdRng) -> Self {
+        let config = Config {
+            settings: Settings {
+                visible_max_ms: 600_000,
+                database_lag_ms: dice.random_range(0..120_000),
+                cancelled_vanish: false,
+                ..Settings::prompt()
+            },
+            ..Config::default()
+        };
+        Self(Arc::new(Mutex::new(Inner {
+            market: Market::new(&config, seed),
+            now_us: 1_800_000_000_000_000,
+            dice: StdRng::seed_from_u64(seed ^ 0x5eed),
+            rate: [0.0, 0.05, 0.15, 0.4][dice.random_range(0..4)],
+            strangers: BTreeSet::new(),
+            reported: BTreeSet::new(),
+            owned: BTreeSet::new(),
+            writes: 0,
+        })))
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap()
+    }
+
+    pub fn now(&self) -> Timestamp {
+        super::at(self.inner().now_us)
+    }
+
+    pub fn pass(&self, seconds: i64) {
+        self.inner().now_us += seconds * 1_000_000;
+    }
+
+    pub fn writes(&self) -> u64 {
+        self.inner().writes
+    }
+
+    pub fn faulty(&self) -> bool {
+        self.inner().rate > 0.0
+    }
+
+    pub fn calm(&self) {
+        self.inner().rate = 0.0;
+    }
+
+    pub fn was_reported(&self, serial: &str) -> bool {
+        self.inner().reported.contains(serial)
+    }
+
+    pub fn was_owned(&self, serial: &str) -> bool {
+        self.inner().owned.contains(serial)
+    }
+
+    pub fn strangers(&self) -> usize {
+        self.inner().strangers.len()
+    }
+
+    /// Serials that our calls made, whether we were told or not.
+    pub fn made_for_us(&self) -> Vec<String> {
+        let inner = self.inner();
+        let ours = inner.market.devices().iter();
+        ours.map(|device| device.serial.clone())
+            .filter(|serial| !inner.strangers.contains(serial))
+            .collect()
+    }
+
+    /// Devices of a product that a person who looks in MyAdmin knows to be ours.
+    pub fn ours_of(&self, product: &str) -> Vec<String> {
+        let inner = self.inner();
+        let devices = inner.market.devices().iter();
+        devices
+            .filter(|device| {
+                device.product_code == product && !inner.strangers.contains(&device.serial)
+            })
+            .map(|device| device.serial.clone())
+            .collect()
+    }
+
+    pub fn approved_orders(&self) -> Vec<Truth> {
+        let inner = self.inner();
+        let orders = inner.market.all_orders();
+        orders
+            .filter(|order| order.approved_us.is_some())
+            .map(|order| Truth {
+                id: order.id.to_string(),
+                cancelled: order.stage == Stage::Cancelled,
+            })
+            .collect()
+    }
+
+    /// What customers, Partners and strangers do.
+    pub fn turn(&self, dice: &mut StdRng) {
+        let mut inner = self.inner();
+        let now = inner.now_us;
+        if dice.random_bool(0.35) && inner.market.all_orders().count() < 4 {
+            let mut cart = Cart::of(PRODUCTS[dice.random_range(0..3)], dice.random_range(1..3));
+            if dice.random_bool(0.3) {
+                cart = cart.and(PRODUCTS[dice.random_range(0..3)], 1);
+            }
+            cart.comment = dice
+                .random_bool(0.3)
+                .then(|| "call before delivery".to_owned());
+            let id = inner.market.order(&cart, now).unwrap();
+            if dice.random_bool(0.9) {
+                inner.market.approve(id, now).unwrap();
+            } else {
+                inner.market.reject(id).unwrap();
+            }
+        }
+        let serials: Vec<String> = inner
+            .market
+            .devices()
+            .iter()
+            .map(|device| device.serial.clone())
+            .collect();
+        if !serials.is_empty() {
+            let serial = &serials[dice.random_range(0..serials.len())];
+            match dice.random_range(0..10) {
+                0..5 => inner.own(serial),
+                5 => inner.market.share(serial, "other_db", now).unwrap(),
+                6 => {
+                    let _ = inner.market.unassign(serial);
+                }
+                _ => {}
+            }
+        }
+        if dice.random_bool(0.03) {
+            let made = inner.market.make(10032, PARTNER, INTEGRATOR, now).unwrap();
+            inner.strangers.insert(made);
+        }
+        if dice.random_bool(0.05) {
+            let ids: Vec<u64> = inner.market.all_orders().map(|order| order.id).collect();
+            if !ids.is_empty() {
+                let _ = inner
+                    .market
+                    .cancel(ids[dice.random_range(0..ids.len())], now);
+            }
+        }
+    }
+
+    /// Its Partner terminates a device, as the sheet will tell; false if that was asked for before.
+    pub fn terminate(&self, serial: &str) -> bool {
+        let mut inner = self.inner();
+        let now = inner.now_us;
+        inner.market.terminate(serial, 1, "", PARTNER, now).is_ok()
+    }
+
+    /// All orders, for whoever has to find out what went wrong.
+    pub fn told(&self) -> String {
+        let inner = self.inner();
+        let orders: Vec<_> = inner.market.all_orders().collect();
+        format!("{orders:#?}")
+    }
+
+    /// All devices are in a database at last.
+    pub fn own_all(&self) {
+        let mut inner = self.inner();
+        let serials: Vec<String> = inner
+            .market
+            .devices()
+            .iter()
+            .filter(|device| device.owner.is_none())
+            .map(|device| device.serial.clone())
+            .collect();
+        for serial in serials {
+            inner.own(&serial);
+        }
+    }
+
+    /// What a person keys into the fulfilment page.
+    pub fn key_in(&self, order: u64, unit: u64, report: &market::UnitReport) {
+        let mut inner = self.inner();
+        let now = inner.now_us;
+        if inner.market.report_unit(order, unit, report, now).is_ok() {
+            inner.reported.extend(report.serial.clone());
+        }
+    }
+
+    pub fn key_in_shipment(&self, order: u64, shipment: &market::Shipment) {
+        let mut inner = self.inner();
+        let now = inner.now_us;
+        let _ = inner.market.report_shipment(order, shipment, now);
+    }
+
+    /// Every call comes by here: time passes, and it may fail before its effect or after it.
+    async fn fault(&self, writes: bool) -> Option<Fault> {
+        // A place to be dropped before anything has happened.
+        tokio::task::yield_now().await;
+        let mut inner = self.inner();
+        inner.now_us += 1_000_000;
+        inner.writes += u64::from(writes);
+        let rate = inner.rate;
+        if !inner.dice.random_bool(rate) {
+            return None;
+        }
+        let refused = |kind, name: &str| {
+            Why::Refused(Refusal {
+                kind,
+                name: name.into(),
+                message: "simulated".into(),
+                status: 200,
+            })
+        };
+        Some(match inner.dice.random_range(0..10) {
+            0 => Fault::Before(Why::Throttled {
+                retry_after: Some(Duration::from_secs(3)),
+            }),
+            1 => Fault::Before(Why::Failed(Failure::Connect("refused".into()))),
+            2 => Fault::Before(Why::Failed(Failure::Timeout("no answer".into()))),
+            3 => Fault::Before(refused(Kind::Session, "SessionExpiredException")),
+            4 => Fault::Before(refused(Kind::Transient, "GenericRequestError")),
+            5 => Fault::After(Why::Failed(Failure::Cut("reset".into()))),
+            6 => Fault::After(Why::Unreadable {
+                status: 200,
+                why: "cut short".into(),
+            }),
+            7 => Fault::After(refused(Kind::Transient, "GenericRequestError")),
+            8 => Fault::Declined,
+            _ => Fault::Nothing,
+        })
+    }
+
+    /// A call: its effect, unless the fault comes first; its answer, unless the fault comes after.
+    async fn call<T>(
+        &self,
+        act: &'static str,
+        changes: bool,
+        effect: impl FnOnce(&mut Inner) -> Result<T, Refused>,
+    ) -> Result<T, Error> {
+        let error = |why| Error { act, changes, why };
+        let fault = self.fault(changes).await;
+        if let Some(Fault::Before(why)) = fault {
+            return Err(error(why));
+        }
+        let done = effect(&mut self.inner());
+        // A place to be dropped before the answer is known.
+        tokio::task::yield_now().await;
+        if let Some(Fault::After(why)) = fault {
+            return Err(error(why));
+        }
+        done.map_err(|refused| {
+            error(Why::Status {
+                status: 404,
+                text: refused.to_string(),
+                retry_after: None,
+            })
+        })
+    }
+}
+
+impl Inner {
+    fn own(&mut self, serial: &str) {
+        self.market
+            .assign(serial, "customer_db", self.now_us)
+            .unwrap();
+        self.owned.insert(serial.to_owned());
+    }
+}
+
+fn order(order: &market::Order) -> Order {
+    let day = super::at(order.ordered_us).to_string();
+    let mut wire = Order {
+        id: order.id as i64,
+        order_header_id: Some(order.order_header_id as i64),
+        account: Some(Account {
+            account_id: order.account.clone(),
+            id: Some(order.account_id),
+        }),
+        order_date: Some(day),
+        shipment_status: order.status.clone(),
+        comment: order.comment.clone(),
+        purchase_order_number: Some(order.purchase_order_number.clone()),
+        shipment_reference: Some(order.shipment_reference.clone()),
+        validated: Some(order.validated),
+        ..Order::default()
+    };
+    if let (Some(carrier), Some(tracking)) = (&order.carrier, &order.tracking) {
+        wire.other.insert("carrier".into(), json!(carrier));
+        wire.other.insert("trackingNumber".into(), json!(tracking));
+    }
+    wire
+}
+
+fn line(order: u64, unit: &market::Unit) -> LineUnit {
+    LineUnit {
+        id: unit.id as i64,
+        shipping_header_partner_id: Some(order as i64),
+        product_code: unit.product_code.clone(),
+        requires_serial_number: Some(unit.requires_serial),
+        requires_sim_number: Some(unit.requires_sim),
+        requires_imei: Some(unit.requires_imei),
+        serial_number: unit.serial.clone(),
+        sim_number: unit.sim.clone(),
+        imei: unit.imei.clone(),
+        attribute: unit.attribute.clone(),
+        ..LineUnit::default()
+    }
+}
+
+impl Seam for World {
+    async fn orders(&self, window: Window) -> Result<Vec<Order>, Error> {
+        self.call("orders", false, |inner| {
+            let filter = Filter::default();
+            let shown = inner.market.orders(&filter, inner.now_us);
+            let inside = |order: &&&market::Order| {
+                let zone = jiff::tz::TimeZone::UTC;
+                let day = zone.to_datetime(super::at(order.ordered_us)).date();
+                window.from <= day && day <= window.to
+            };
+            Ok(shown.iter().filter(inside).map(|one| order(one)).collect())
+        })
+        .await
+    }
+
+    async fn order_units(&self, id: i64) -> Result<Vec<LineUnit>, Error> {
+        self.call("order units", false, |inner| {
+            let order = inner.market.shown(id as u64, inner.now_us)?;
+            Ok(order
+                .units
+                .iter()
+                .map(|unit| line(order.id, unit))
+                .collect())
+        })
+        .await
+    }
+
+    async fn provision(&self, call: &ProvisionCall) -> Result<Provisioning, Error> {
+        let error = |why| Error {
+            act: "provision",
+            changes: true,
+            why,
+        };
+        let fault = self.fault(true).await;
+        match fault {
+            Some(Fault::Before(why)) => return Err(error(why)),
+            Some(Fault::Declined) => {
+                return Ok(Provisioning::Declined {
+                    error: "SomeCode".into(),
+                });
+            }
+            Some(Fault::Nothing) => return Ok(Provisioning::Nothing),
+            Some(Fault::After(_)) | None => {}
+        }
+        let outcome = {
+            let mut inner = self.inner();
+            let now = inner.now_us;
+            let product = call.product_id;
+            inner
+                .market
+                .provision(product, Some(&call.erp_no), INTEGRATOR, now)
+        };
+        tokio::task::yield_now().await;
+        if let Some(Fault::After(why)) = fault {
+            return Err(error(why));
+        }
+        match outcome {
+            Outcome::Made(serial) => Ok(Provisioning::Provisioned { serial }),
+            other => panic!("nothing is scripted: {other:?}"),
+        }
+    }
+
+    async fn partner_devices(&self) -> Result<Vec<PartnerDevice>, Error> {
+        self.call("partner devices", false, |inner| {
+            let listed = inner.market.partner_devices(inner.now_us);
+            Ok(listed
+                .into_iter()
+                .map(|device| PartnerDevice {
+                    serial: device.serial,
+                    product_code: Some(device.product_code),
+                    database: device.database,
+                })
+                .collect())
+        })
+        .await
+    }
+
+    async fn databases(&self, serials: &[String]) -> Result<Vec<DeviceDatabase>, Error> {
+        self.call("databases", false, |inner| {
+            let rows = inner.market.databases(serials, inner.now_us);
+            Ok(rows
+                .into_iter()
+                .map(|device| DeviceDatabase {
+                    serial: device.serial,
+                    owner: device.owner,
+                    shared: device.shared,
+                })
+                .collect())
+        })
+        .await
+    }
+
+    async fn report_unit(
+        &self,
+        order: i64,
+        unit: &LineUnit,
+        report: &UnitReport,
+    ) -> Result<(), Error> {
+        self.call("report unit", true, |inner| {
+            let given = market::UnitReport {
+                serial: report.serial.clone(),
+                sim: report.sim.clone(),
+                imei: report.imei.clone(),
+            };
+            inner
+                .market
+                .report_unit(order as u64, unit.id as u64, &given, inner.now_us)?;
+            inner.reported.extend(report.serial.clone());
+            Ok(())
+        })
+        .await
+    }
+
+    async fn report_shipment(&self, order: &Order, report: &ShipmentReport) -> Result<(), Error> {
+        self.call("report shipment", true, |inner| {
+            let shipment = market::Shipment {
+                carrier: report.carrier.clone(),
+                tracking: report.tracking.clone(),
+                status: report.status.clone(),
+            };
+            inner
+                .market
+                .report_shipment(order.id as u64, &shipment, inner.now_us)
+        })
+        .await
+    }
+}
