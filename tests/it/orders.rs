@@ -3,4 +3,5 @@
 mod file;
 mod model;
 mod postgres;
+mod run;
 mod store;

@@ -438,3 +438,6 @@ fn ended(held: &Held, config: &Config, acts: &mut Vec<Act>) {
 pub(super) fn seconds(seconds: u64) -> SignedDuration {
     SignedDuration::from_secs(i64::try_from(seconds).unwrap_or(i64::MAX / 4))
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,8 +11,8 @@
 //!
 //! `DIG_MODEL_SEED=n` runs one seed; `DIG_MODEL_S=n` looks for n seconds instead of the short while of every day.
 
-mod people;
-mod world;
+pub mod people;
+pub mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
@@ -115,7 +115,7 @@ struct Run {
     directory: tempfile::TempDir,
 }
 
-fn config(dice: &mut StdRng) -> Config {
+pub fn config(dice: &mut StdRng) -> Config {
     let product = |product_id, prefix: &str| Product {
         product_id,
         prefix: prefix.into(),

@@ -145,6 +145,18 @@ impl World {
             .collect()
     }
 
+    /// An order that its Partner approves at once.
+    pub fn place(&self, product: &str, quantity: u32) -> u64 {
+        let mut inner = self.inner();
+        let now = inner.now_us;
+        let id = inner
+            .market
+            .order(&Cart::of(product, quantity), now)
+            .unwrap();
+        inner.market.approve(id, now).unwrap();
+        id
+    }
+
     /// What customers, Partners and strangers do.
     pub fn turn(&self, dice: &mut StdRng) {
         let mut inner = self.inner();

@@ -1,0 +1,572 @@
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::orders::journey::way::Ordered;
+use crate::orders::journey::{Needs, Parcel, Tags};
+use crate::orders::settings::{Fulfilment, Mode, Packages, Partial, Product};
+use crate::orders::store::intents::Wish;
+use view::Listing;
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(1_800_000_000 + second).expect("in range")
+}
+
+fn config() -> Config {
+    Config {
+        accounts: vec!["PART01".into()],
+        products: [(
+            "CTD-100".into(),
+            Product {
+                product_id: 10032,
+                prefix: "CX".into(),
+                ..Product::default()
+            },
+        )]
+        .into(),
+        fulfilment: Fulfilment {
+            mode: Mode::Api,
+            ..Fulfilment::default()
+        },
+        ..Config::default()
+    }
+}
+
+fn order_row(status: &str) -> OrderRow {
+    OrderRow {
+        id: "77".into(),
+        version: 1,
+        order: Order::receive(Vec::new()),
+        head: Head {
+            status: status.into(),
+            account: "PART01".into(),
+            order_date: "2027-01-10".into(),
+            ..Head::default()
+        },
+        missing: 0,
+        reported: None,
+        attempts: 0,
+        retry_at: None,
+        created_at: at(0),
+        updated_at: at(0),
+    }
+}
+
+fn unit_row(n: u32, unit: Unit) -> UnitRow {
+    UnitRow {
+        id: format!("77.{n}"),
+        order_id: "77".into(),
+        version: 1,
+        line: Line {
+            id: n.to_string(),
+            product_code: "CTD-100".into(),
+            needs: Needs {
+                serial: true,
+                ..Needs::default()
+            },
+            attribute: None,
+        },
+        unit,
+        attempts: 0,
+        retry_at: None,
+        created_at: at(0),
+        updated_at: at(0),
+    }
+}
+
+fn serial(n: u32) -> Serial {
+    Serial::parse(&format!("CX{n:010}")).expect("a serial")
+}
+
+fn shipped(n: u32, tracking: &str) -> Unit {
+    let needs = Needs {
+        serial: true,
+        ..Needs::default()
+    };
+    let assigned = Ordered::default().provision(serial(n)).assign(needs);
+    let parcel = Parcel::new("Post", [tracking]).expect("a parcel");
+    Unit::Live(Live::Shipped(assigned.expect("complete").ship(parcel)))
+}
+
+fn reported(n: u32, tracking: &str) -> Unit {
+    match shipped(n, tracking) {
+        Unit::Live(Live::Shipped(unit)) => Unit::Live(Live::Reported(unit.report())),
+        other => other,
+    }
+}
+
+fn held(row: OrderRow, units: Vec<UnitRow>) -> Held {
+    Held {
+        known: [row.id.clone()].into(),
+        orders: vec![Whole { row, units }],
+        first_listed: Some(at(-100_000)),
+        last_listed: Some(at(0)),
+        ..Held::default()
+    }
+}
+
+fn wire_order(status: &str) -> wire::Order {
+    wire::Order {
+        id: 77,
+        account: Some(wire::Account {
+            account_id: "PART01".into(),
+            id: None,
+        }),
+        order_date: Some("2027-01-10".into()),
+        shipment_status: status.into(),
+        ..wire::Order::default()
+    }
+}
+
+fn wire_line(n: u32, serial: Option<String>) -> wire::LineUnit {
+    wire::LineUnit {
+        id: i64::from(n),
+        product_code: "CTD-100".into(),
+        requires_serial_number: Some(true),
+        serial_number: serial,
+        ..wire::LineUnit::default()
+    }
+}
+
+fn view(orders: Vec<wire::Order>, lines: Vec<wire::LineUnit>, full: bool) -> View {
+    let from = "2026-10-01".parse().expect("a day");
+    View {
+        listing: Some(Listing::new(orders, from, full)),
+        lines: BTreeMap::from([("77".to_owned(), lines)]),
+        ..View::default()
+    }
+}
+
+fn names(acts: &[Act]) -> Vec<&'static str> {
+    acts.iter().map(Act::name).collect()
+}
+
+#[test]
+fn a_new_order_is_taken_in_by_what_its_status_means() {
+    for (status, expected) in [
+        ("PendingFulfillment", "approved"),
+        ("Fulfilled", "closed"),
+        ("Cancelled", "closed"),
+        ("Odd", "parked"),
+    ] {
+        let view = view(vec![wire_order(status)], vec![wire_line(1, None)], false);
+        let acts = decide(&view, &Held::default(), &config(), at(0));
+        let [Act::TakeIn { order, lines, .. }] = &acts[..] else {
+            panic!("{status}: {acts:?}");
+        };
+        assert_eq!(order.state(), expected, "{status}");
+        assert_eq!(lines.is_empty(), expected == "closed", "{status}");
+    }
+    // Its lines could not be read: nothing is taken in by half.
+    let blind = view(vec![wire_order("PendingFulfillment")], Vec::new(), false);
+    assert!(decide(&blind, &Held::default(), &config(), at(0)).is_empty());
+}
+
+#[test]
+fn a_rule_holds_an_order_for_a_person_and_nothing_is_done_for_it() {
+    let mut config = config();
+    config.approval.comments = true;
+    let mut order = wire_order("PendingFulfillment");
+    order.comment = Some("call first".into());
+    let view = view(vec![order], vec![wire_line(1, None)], false);
+    let acts = decide(&view, &Held::default(), &config, at(0));
+    let [Act::TakeIn { order, .. }] = &acts[..] else {
+        panic!("{acts:?}");
+    };
+    assert_eq!(order.state(), "received");
+    let mut row = order_row("PendingFulfillment");
+    row.order = order.clone();
+    let held = held(row, vec![unit_row(1, Unit::ordered())]);
+    assert!(decide(&View::default(), &held, &config, at(0)).is_empty());
+}
+
+#[test]
+fn only_known_products_of_allowed_accounts_are_provisioned_one_at_a_time() {
+    let units = vec![unit_row(1, Unit::ordered()), unit_row(2, Unit::ordered())];
+    let all = held(order_row("PendingFulfillment"), units.clone());
+    let acts = decide(&View::default(), &all, &config(), at(0));
+    assert_eq!(names(&acts), ["provision"]);
+
+    let stranger = Config {
+        accounts: Vec::new(),
+        ..config()
+    };
+    let acts = decide(&View::default(), &all, &stranger, at(0));
+    assert!(
+        acts.iter()
+            .all(|act| matches!(act, Act::ParkUnit { reason, .. } if reason.code == Code::Account)),
+        "{acts:?}"
+    );
+    let unknown = Config {
+        products: BTreeMap::new(),
+        ..config()
+    };
+    let acts = decide(&View::default(), &all, &unknown, at(0));
+    assert!(
+        acts.iter().all(
+            |act| matches!(act, Act::ParkUnit { reason, .. } if reason.code == Code::UnknownProduct)
+        ),
+        "{acts:?}"
+    );
+    // A line that needs no serial is not provisioned.
+    let mut cable = unit_row(1, Unit::ordered());
+    cable.line.needs = Needs::default();
+    let held = held(order_row("PendingFulfillment"), vec![cable]);
+    let acts = decide(&View::default(), &held, &config(), at(0));
+    assert_eq!(names(&acts), ["assign"]);
+}
+
+fn doubtful(begun: i64) -> IntentRow {
+    IntentRow {
+        id: 1,
+        wish: Wish {
+            unit_id: "77.1".into(),
+            product_code: "CTD-100".into(),
+            product_id: 10032,
+            prefix: "CX".into(),
+            erp_no: "PART01".into(),
+            listed_at: Some(at(begun - 10)),
+        },
+        outcome: Outcome::Open,
+        begun_at: at(begun),
+        closed_at: None,
+        serial: None,
+        evidence: None,
+    }
+}
+
+fn seen(n: u32, first: i64) -> SeenRow {
+    SeenRow {
+        serial: serial(n),
+        product_code: "CTD-100".into(),
+        owner_database: String::new(),
+        first_seen: at(first),
+        last_seen: at(first),
+    }
+}
+
+fn doubted(unclaimed: Vec<SeenRow>, listed: i64) -> Held {
+    let row = order_row("PendingFulfillment");
+    Held {
+        doubts: vec![doubtful(1000)],
+        unclaimed,
+        last_listed: Some(at(listed)),
+        ..held(row, vec![unit_row(1, Unit::ordered())])
+    }
+}
+
+#[test]
+fn a_lost_answer_is_cleared_up_only_when_a_serial_must_have_shown() {
+    // visible_after_s is 900: until 1900, and until a listing of after that, nothing is concluded and nothing called.
+    for (listed, now) in [(1100, 1200), (1800, 1899), (1800, 5000)] {
+        let held = doubted(vec![seen(1, 1100)], listed);
+        let acts = decide(&View::default(), &held, &config(), at(now));
+        assert!(acts.is_empty(), "{listed} {now}: {acts:?}");
+    }
+    let held = doubted(vec![seen(1, 1100)], 1950);
+    let acts = decide(&View::default(), &held, &config(), at(1951));
+    let [
+        Act::Adopt {
+            serial: adopted, ..
+        },
+    ] = &acts[..]
+    else {
+        panic!("{acts:?}");
+    };
+    assert_eq!(*adopted, serial(1));
+}
+
+#[test]
+fn what_is_not_clear_is_a_persons_to_decide() {
+    let mut other_code = seen(2, 1200);
+    other_code.product_code = "CTD-999".into();
+    let cases = [
+        ("none", vec![]),
+        ("one of before the call", vec![seen(1, 980)]),
+        ("two", vec![seen(1, 1100), seen(2, 1200)]),
+        ("one and an unclear one", vec![seen(1, 1100), other_code]),
+    ];
+    for (what, unclaimed) in cases {
+        let held = doubted(unclaimed, 1950);
+        let acts = decide(&View::default(), &held, &config(), at(1951));
+        assert!(matches!(acts[0], Act::Doubt { .. }), "{what}: {acts:?}");
+    }
+    // Another call of the product is in doubt: the serial may be its own.
+    let mut rivals = doubted(vec![seen(1, 1100)], 1950);
+    rivals.doubts.push(IntentRow {
+        id: 2,
+        outcome: Outcome::Unresolved,
+        ..doubtful(500)
+    });
+    let acts = decide(&View::default(), &rivals, &config(), at(1951));
+    assert!(matches!(acts[0], Act::Doubt { .. }), "{acts:?}");
+    // Nothing was listed before the call: nothing is new.
+    let mut blind = doubted(vec![seen(1, 1100)], 1950);
+    blind.doubts[0].wish.listed_at = None;
+    let acts = decide(&View::default(), &blind, &config(), at(1951));
+    assert!(matches!(acts[0], Act::Doubt { .. }), "{acts:?}");
+}
+
+#[test]
+fn a_serial_nobody_can_explain_is_shown_to_a_person() {
+    let mut held = held(order_row("PendingFulfillment"), Vec::new());
+    held.first_listed = Some(at(0));
+    held.unclaimed = vec![seen(1, 0), seen(2, 5000)];
+    let acts = decide(&View::default(), &held, &config(), at(6000));
+    // The one of the first listing was there before us.
+    let [Act::Alarm { kind, subject, .. }] = &acts[..] else {
+        panic!("{acts:?}");
+    };
+    assert_eq!((*kind, &**subject), ("orphan-serial", "CX0000000002"));
+}
+
+#[test]
+fn units_are_told_then_the_shipment_then_all_is_confirmed_by_reading_back() {
+    let pending = || vec![wire_order("PendingFulfillment")];
+    let order = || order_row("PendingFulfillment");
+    let told = || Some(serial(1).to_string());
+    let config = config();
+    let one = |unit| vec![unit_row(1, unit)];
+
+    let blank = view(pending(), vec![wire_line(1, None)], false);
+    let acts = decide(
+        &blank,
+        &held(order(), one(shipped(1, "T1"))),
+        &config,
+        at(0),
+    );
+    assert_eq!(names(&acts), ["report-unit"]);
+    let shown = view(pending(), vec![wire_line(1, told())], false);
+    let acts = decide(
+        &shown,
+        &held(order(), one(shipped(1, "T1"))),
+        &config,
+        at(0),
+    );
+    assert_eq!(names(&acts), ["told"]);
+    let acts = decide(
+        &shown,
+        &held(order(), one(reported(1, "T1"))),
+        &config,
+        at(0),
+    );
+    let [Act::ReportShipment { shipment, .. }] = &acts[..] else {
+        panic!("{acts:?}");
+    };
+    assert_eq!(
+        (&*shipment.tracking, &*shipment.status),
+        ("T1", "Fulfilled")
+    );
+
+    let mut done = order_row("Fulfilled");
+    done.reported = Some(shipment.clone());
+    let fulfilled = view(
+        vec![wire_order("Fulfilled")],
+        vec![wire_line(1, told())],
+        false,
+    );
+    let acts = decide(
+        &fulfilled,
+        &held(done.clone(), one(reported(1, "T1"))),
+        &config,
+        at(0),
+    );
+    assert_eq!(names(&acts), ["confirm"]);
+    // A corrected number is told again.
+    let acts = decide(
+        &fulfilled,
+        &held(done.clone(), one(reported(1, "T2"))),
+        &config,
+        at(0),
+    );
+    assert_eq!(names(&acts), ["report-shipment"]);
+    // What was written in this round must be read again first.
+    let mut written = fulfilled.clone();
+    written.wrote("77");
+    assert!(
+        decide(
+            &written,
+            &held(done, one(reported(1, "T1"))),
+            &config,
+            at(0)
+        )
+        .is_empty()
+    );
+    // Somebody else's serial on the line is not overwritten.
+    let foreign = view(
+        pending(),
+        vec![wire_line(1, Some(serial(9).to_string()))],
+        false,
+    );
+    let acts = decide(
+        &foreign,
+        &held(order(), one(shipped(1, "T1"))),
+        &config,
+        at(0),
+    );
+    assert!(
+        matches!(&acts[..], [Act::ParkUnit { reason, .. }] if reason.code == Code::Elsewhere),
+        "{acts:?}"
+    );
+    // With a worksheet nothing is told by us.
+    let sheet = Config {
+        fulfilment: Fulfilment::default(),
+        ..config
+    };
+    assert!(decide(&blank, &held(order(), one(shipped(1, "T1"))), &sheet, at(0)).is_empty());
+}
+
+#[test]
+fn a_part_waits_or_is_told_and_several_packages_are_joined_or_refused() {
+    let units = vec![
+        unit_row(1, reported(1, "T1")),
+        unit_row(2, Unit::ordered()),
+        unit_row(3, reported(3, "T2")),
+    ];
+    let mut config = config();
+    config.products.clear();
+    let lines = (1..=3)
+        .map(|n| wire_line(n, Some(serial(n).to_string())))
+        .collect();
+    let view = view(vec![wire_order("PendingFulfillment")], lines, false);
+    let held = held(order_row("PendingFulfillment"), units);
+    let told = |config: &Config| {
+        let acts = decide(&view, &held, config, at(0));
+        acts.into_iter().find_map(|act| match act {
+            Act::ReportShipment { shipment, .. } => Some(Ok(shipment)),
+            Act::ParkOrder { reason, .. } => Some(Err(reason.code)),
+            _ => None,
+        })
+    };
+    assert_eq!(told(&config), None);
+    config.fulfilment.partial = Partial::Report;
+    let Some(Ok(shipment)) = told(&config) else {
+        panic!("a part is told");
+    };
+    // Not all has shipped: it is not fulfilled yet.
+    assert_eq!(
+        (&*shipment.tracking, &*shipment.status),
+        ("T1, T2", "PendingFulfillment")
+    );
+    config.fulfilment.packages = Packages::Refuse;
+    assert_eq!(told(&config), Some(Err(Code::Packages)));
+}
+
+fn confirmed() -> Unit {
+    let line = wire_line(1, Some(serial(1).to_string()));
+    match reported(1, "T1") {
+        Unit::Live(Live::Reported(unit)) => {
+            let matches = fulfil::read_back(&line).compare(unit.kit());
+            Unit::Live(Live::Confirmed(unit.confirm(matches.expect("the same"))))
+        }
+        other => other,
+    }
+}
+
+#[test]
+fn a_confirmed_unit_becomes_active_only_by_an_owner_of_a_clear_order() {
+    let mut asked = View::default();
+    asked.asked.insert(serial(1));
+    let owned = View {
+        owners: OwnerDatabase::new("acme")
+            .map(|db| (serial(1), db))
+            .into_iter()
+            .collect(),
+        ..asked.clone()
+    };
+    let mut row = order_row("Fulfilled");
+    row.reported = fulfil::wished(
+        &Whole {
+            row: row.clone(),
+            units: vec![unit_row(1, confirmed())],
+        },
+        &config(),
+    );
+    let all = held(row.clone(), vec![unit_row(1, confirmed())]);
+    assert!(decide(&asked, &all, &config(), at(0)).is_empty());
+    assert_eq!(names(&decide(&owned, &all, &config(), at(0))), ["activate"]);
+    let Order::Open(open) = row.order.clone() else {
+        panic!("it is open");
+    };
+    let mut parked = row.clone();
+    parked.order = Order::Parked(open.park(Reason::new(Code::Person, "a look")));
+    let all = held(parked, vec![unit_row(1, confirmed())]);
+    assert!(decide(&owned, &all, &config(), at(0)).is_empty());
+    let mut gone = row;
+    gone.order = match gone.order.cancel(at(0), "status") {
+        Ok(cancelled) | Err(cancelled) => Order::Cancelled(cancelled),
+    };
+    let all = held(gone, vec![unit_row(1, confirmed())]);
+    assert!(decide(&owned, &all, &config(), at(0)).is_empty());
+}
+
+#[test]
+fn a_cancelled_a_strange_and_a_foreign_status_stop_an_order() {
+    let units = || vec![unit_row(1, Unit::ordered())];
+    let act = |status: &str, config: &Config| {
+        let view = view(vec![wire_order(status)], Vec::new(), false);
+        decide(&view, &held(order_row(status), units()), config, at(0))
+    };
+    let config = config();
+    assert!(names(&act("Cancelled", &config)).contains(&"cancel-order"));
+    let park = Config {
+        on_cancelled: OnCancelled::Park,
+        ..config.clone()
+    };
+    assert!(names(&act("Cancelled", &park)).contains(&"park-order"));
+    for (status, code) in [("Odd", Code::UnknownStatus), ("Fulfilled", Code::Elsewhere)] {
+        let acts = act(status, &config);
+        assert!(
+            acts.iter()
+                .any(|act| matches!(act, Act::ParkOrder { reason, .. } if reason.code == code)),
+            "{status}: {acts:?}"
+        );
+    }
+}
+
+#[test]
+fn an_order_that_sweeps_miss_is_checked_not_acted_upon() {
+    let missed = |missing: i64, full: bool, config: &Config| {
+        let mut row = order_row("PendingFulfillment");
+        row.missing = missing;
+        let mut unit = unit_row(1, Unit::ordered());
+        unit.retry_at = Some(at(100));
+        let view = view(Vec::new(), Vec::new(), full);
+        names(&decide(&view, &held(row, vec![unit]), config, at(0)))
+    };
+    let config = config();
+    assert!(missed(0, false, &config).is_empty());
+    assert_eq!(missed(0, true, &config), ["missing"]);
+    assert_eq!(missed(1, true, &config), ["missing", "alarm"]);
+    let cancel = Config {
+        on_vanished: OnVanished::Cancel,
+        ..config
+    };
+    assert_eq!(missed(1, true, &cancel), ["cancel-order"]);
+}
+
+#[test]
+fn a_line_that_changes_afterwards_parks_its_order() {
+    let row = || unit_row(1, Unit::ordered());
+    let mut other = wire_line(1, None);
+    other.product_code = "CTD-200".into();
+    for lines in [
+        vec![wire_line(1, None), wire_line(2, None)],
+        vec![other],
+        vec![wire_line(2, None)],
+    ] {
+        let view = view(vec![wire_order("PendingFulfillment")], lines, false);
+        let acts = decide(
+            &view,
+            &held(order_row("PendingFulfillment"), vec![row()]),
+            &config(),
+            at(0),
+        );
+        assert!(
+            acts.iter().any(
+                |act| matches!(act, Act::ParkOrder { reason, .. } if reason.code == Code::LineChanged)
+            ),
+            "{acts:?}"
+        );
+    }
+    assert!(Tags::default().lacking(row().line.needs).is_empty());
+}
