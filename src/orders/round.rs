@@ -116,11 +116,17 @@ impl<M: Market> Reconciler<M> {
 
     async fn held(&self) -> Result<Held, Error> {
         let marks = self.store.marks().await?;
+        let days = seconds(u64::from(self.config.sweep_days) * 86_400);
+        let since = (self.clock)()
+            .saturating_sub(days)
+            .unwrap_or(Timestamp::MIN);
+        let reappear = seconds(self.config.reappear_after_h.saturating_mul(3600));
         Ok(Held {
-            orders: self.store.open_orders().await?,
+            orders: self.store.open_orders(since).await?,
             known: self.store.order_ids().await?,
             doubts: self.store.intents_in_doubt().await?,
             unclaimed: self.store.unclaimed().await?,
+            reappeared: self.store.reappeared(reappear).await?,
             first_listed: marks.get(DEVICES_FIRST).copied(),
             last_listed: marks.get(DEVICES).copied(),
         })

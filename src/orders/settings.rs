@@ -36,6 +36,8 @@ pub struct Config {
     pub vanished_after: u32,
     /// What happens to an open order that the sweeps miss.
     pub on_vanished: OnVanished,
+    /// Hours after its termination from which a device that is listed in a database is shown to a person (U30).
+    pub reappear_after_h: u64,
     /// Seconds before something that failed is tried again; doubles.
     pub backoff_s: u64,
     /// Seconds between such tries at most.
@@ -68,6 +70,7 @@ impl Default for Config {
             on_cancelled: OnCancelled::Cancel,
             vanished_after: 2,
             on_vanished: OnVanished::Alarm,
+            reappear_after_h: 48,
             backoff_s: 30,
             backoff_max_s: 3600,
             lease_s: 30,

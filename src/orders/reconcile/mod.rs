@@ -43,6 +43,8 @@ pub struct Held {
     pub doubts: Vec<IntentRow>,
     /// Listed serials that no unit has.
     pub unclaimed: Vec<SeenRow>,
+    /// Terminated units that are still, or again, listed in a database.
+    pub reappeared: Vec<(String, SeenRow)>,
     /// When the partner's devices were listed first and last.
     pub first_listed: Option<Timestamp>,
     pub last_listed: Option<Timestamp>,
@@ -412,6 +414,17 @@ fn missing(whole: &Whole, config: &Config, acts: &mut Vec<Act>) {
 
 /// Serials nobody can explain: shown to a person, never acted on. The fleet of before our first listing is not asked about.
 fn ended(held: &Held, config: &Config, acts: &mut Vec<Act>) {
+    for (unit, seen) in &held.reappeared {
+        acts.push(Act::Alarm {
+            kind: "terminated-reappears",
+            subject: unit.clone(),
+            said: format!(
+                "it is terminated, and serial {} is listed in database {:?}: it stays terminated until a person orders it anew",
+                seen.serial, seen.owner_database
+            ),
+            evidence: json!({ "last_seen": seen.last_seen.to_string() }),
+        });
+    }
     let Some(first) = held.first_listed else {
         return;
     };

@@ -320,6 +320,17 @@ fn a_serial_nobody_can_explain_is_shown_to_a_person() {
 }
 
 #[test]
+fn a_terminated_device_that_reappears_is_shown_to_a_person_and_stays_terminated() {
+    let mut held = held(order_row("Fulfilled"), Vec::new());
+    held.reappeared = vec![("77.1".into(), seen(1, 9000))];
+    let acts = decide(&View::default(), &held, &config(), at(9001));
+    assert!(
+        matches!(&acts[..], [Act::Alarm { kind: "terminated-reappears", subject, .. }] if subject == "77.1"),
+        "{acts:?}"
+    );
+}
+
+#[test]
 fn units_are_told_then_the_shipment_then_all_is_confirmed_by_reading_back() {
     let pending = || vec![wire_order("PendingFulfillment")];
     let order = || order_row("PendingFulfillment");

@@ -1,9 +1,12 @@
 //! What the store is asked: orders, units, events.
 
+use std::collections::HashMap;
+
+use jiff::Timestamp;
 use sqlx::any::AnyRow;
 
 use super::rows::{EventRow, OrderRow, UnitRow};
-use super::{During as _, Error, Store};
+use super::{During as _, Error, Store, micros};
 
 /// Which orders are asked for; all conditions must hold.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -20,6 +23,11 @@ pub struct Whole {
     pub row: OrderRow,
     pub units: Vec<UnitRow>,
 }
+
+/// Orders with a unit on its way, and those that changed since $1. A unit that needs no serial ends confirmed.
+const OPEN_ORDERS: &str = "SELECT o.* FROM orders o WHERE o.state <> 'closed' AND (o.updated_at >= $1 OR EXISTS \
+    (SELECT 1 FROM units x WHERE x.order_id = o.id AND (x.updated_at >= $1 OR NOT (\
+    x.state IN ('active', 'cancelled', 'terminated') OR (x.state = 'confirmed' AND x.needs_serial = 0)))))";
 
 impl Store {
     async fn rows(
@@ -118,18 +126,26 @@ impl Store {
         rows.iter().map(UnitRow::read).collect()
     }
 
-    /// Everything the reconciler must look at: orders that are not over, with all their units, and every other unit that
-    /// could still change.
+    /// Everything the reconciler must look at: orders with a unit whose journey has not ended, and all that changed since
+    /// `since`, each with all its units. Closed ones are nobody's business.
     ///
     /// # Errors
     /// The store cannot be read.
-    pub async fn open_orders(&self) -> Result<Vec<Whole>, Error> {
-        let sql = "SELECT * FROM orders WHERE state NOT IN ('closed') ORDER BY created_at, id";
-        let orders = self.rows("listing open orders", sql, None).await?;
-        let sql = "SELECT * FROM units ORDER BY order_id, id";
-        let units = self.rows("listing units", sql, None).await?;
-        let mut by_order: std::collections::HashMap<String, Vec<UnitRow>> =
-            std::collections::HashMap::new();
+    pub async fn open_orders(&self, since: Timestamp) -> Result<Vec<Whole>, Error> {
+        let orders = sqlx::query(OPEN_ORDERS)
+            .bind(micros(since))
+            .fetch_all(&self.pool)
+            .await
+            .during("listing open orders")?;
+        let sql = format!(
+            "SELECT u.* FROM units u JOIN ({OPEN_ORDERS}) w ON w.id = u.order_id ORDER BY u.order_id, u.id"
+        );
+        let units = sqlx::query(&sql)
+            .bind(micros(since))
+            .fetch_all(&self.pool)
+            .await
+            .during("listing units")?;
+        let mut by_order: HashMap<String, Vec<UnitRow>> = HashMap::new();
         for row in &units {
             let unit = UnitRow::read(row)?;
             by_order
@@ -137,14 +153,16 @@ impl Store {
                 .or_default()
                 .push(unit);
         }
-        orders
+        let mut wholes: Vec<Whole> = orders
             .iter()
             .map(|row| {
                 let row = OrderRow::read(row)?;
                 let units = by_order.remove(&row.id).unwrap_or_default();
                 Ok(Whole { row, units })
             })
-            .collect()
+            .collect::<Result<_, Error>>()?;
+        wholes.sort_by(|a, b| (a.row.created_at, &a.row.id).cmp(&(b.row.created_at, &b.row.id)));
+        Ok(wholes)
     }
 
     /// Ids of all orders ever taken in.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::rows::Reader;
 use super::{During as _, Error, Store, micros};
@@ -85,6 +85,28 @@ impl Store {
         .await
         .during("listing unclaimed serials")?;
         rows.iter().map(SeenRow::read).collect()
+    }
+
+    /// Terminated units that were listed with a database later than `after` their end: unit and what was seen.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn reappeared(&self, after: SignedDuration) -> Result<Vec<(String, SeenRow)>, Error> {
+        let lag = i64::try_from(after.as_micros()).unwrap_or(i64::MAX / 4);
+        let rows = sqlx::query(
+            "SELECT s.*, u.id AS unit_id FROM seen_serials s JOIN units u ON u.serial = s.serial \
+             WHERE u.state = 'terminated' AND s.owner_database <> '' AND s.last_seen > u.ended_at + $1 ORDER BY u.id",
+        )
+        .bind(lag)
+        .fetch_all(&self.pool)
+        .await
+        .during("looking for terminated devices")?;
+        rows.iter()
+            .map(|row| {
+                let unit = Reader::new(row, "a terminated unit").text("unit_id")?;
+                Ok((unit, SeenRow::read(row)?))
+            })
+            .collect()
     }
 
     /// All serials ever seen.

@@ -301,7 +301,7 @@ impl Run {
     async fn invariants(&self) {
         let seed = self.seed;
         let intents = self.store.intents().await.unwrap();
-        let wholes = self.store.open_orders().await.unwrap();
+        let wholes = self.store.open_orders(Timestamp::MIN).await.unwrap();
         let units: Vec<_> = wholes.iter().flat_map(|whole| &whole.units).collect();
         // P1.
         let claimed: BTreeSet<String> = units

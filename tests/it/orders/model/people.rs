@@ -14,6 +14,7 @@ use dig_ingest::orders::store::read::Whole;
 use dig_ingest::orders::store::rows::UnitRow;
 use dig_ingest::orders::store::{Error, Store};
 use dig_ingest::sim::market;
+use jiff::Timestamp;
 use rand::Rng as _;
 use rand::rngs::StdRng;
 use serde_json::json;
@@ -34,7 +35,7 @@ fn told<T>(result: Result<T, Error>) {
 
 /// One thing somebody does.
 pub async fn act(world: &World, store: &Store, config: &Config, dice: &mut StdRng) {
-    let wholes = store.open_orders().await.unwrap();
+    let wholes = store.open_orders(Timestamp::MIN).await.unwrap();
     if wholes.is_empty() {
         return;
     }
@@ -57,13 +58,13 @@ pub async fn act(world: &World, store: &Store, config: &Config, dice: &mut StdRn
 /// Everybody does all they have to.
 pub async fn settle(world: &World, store: &Store, config: &Config, dice: &mut StdRng) {
     world.own_all();
-    for whole in store.open_orders().await.unwrap() {
+    for whole in store.open_orders(Timestamp::MIN).await.unwrap() {
         approve(world, store, &whole).await;
-        let wholes = store.open_orders().await.unwrap();
+        let wholes = store.open_orders(Timestamp::MIN).await.unwrap();
         retry(world, store, &wholes, &whole).await;
         assign(world, store, &whole, dice).await;
     }
-    for whole in store.open_orders().await.unwrap() {
+    for whole in store.open_orders(Timestamp::MIN).await.unwrap() {
         let waits = whole
             .units
             .iter()
@@ -72,7 +73,7 @@ pub async fn settle(world: &World, store: &Store, config: &Config, dice: &mut St
             ship(world, store, &whole, dice).await;
         }
     }
-    for whole in store.open_orders().await.unwrap() {
+    for whole in store.open_orders(Timestamp::MIN).await.unwrap() {
         key_in(world, config, &whole);
     }
 }
