@@ -5,11 +5,11 @@
 
 use std::future::Future;
 
-use crate::myadmin::Error;
 use crate::myadmin::wire::{
-    DeviceDatabase, LineUnit, Order, PartnerDevice, ProvisionCall, Provisioning, ShipmentReport,
-    UnitReport, Window,
+    DeviceDatabase, LineUnit, Order, OrderFilter, PartnerDevice, ProvisionCall, Provisioning,
+    ShipmentReport, UnitReport, Window,
 };
+use crate::myadmin::{Client, Error};
 
 /// What the journey asks of the marketplace. Errors say whether a call may be repeated and whether it may have had effects.
 pub trait Market: Send + Sync {
@@ -48,4 +48,40 @@ pub trait Market: Send + Sync {
         order: &Order,
         report: &ShipmentReport,
     ) -> impl Future<Output = Result<(), Error>> + Send;
+}
+
+/// Each call is the client's own method of the same name.
+impl Market for Client {
+    async fn orders(&self, window: Window) -> Result<Vec<Order>, Error> {
+        Client::orders(self, window, &OrderFilter::default()).await
+    }
+
+    async fn order_units(&self, order: i64) -> Result<Vec<LineUnit>, Error> {
+        Client::order_units(self, order).await
+    }
+
+    async fn provision(&self, call: &ProvisionCall) -> Result<Provisioning, Error> {
+        Client::provision(self, call).await
+    }
+
+    async fn partner_devices(&self) -> Result<Vec<PartnerDevice>, Error> {
+        Client::partner_devices(self).await
+    }
+
+    async fn databases(&self, serials: &[String]) -> Result<Vec<DeviceDatabase>, Error> {
+        Client::databases(self, serials).await
+    }
+
+    async fn report_unit(
+        &self,
+        order: i64,
+        unit: &LineUnit,
+        report: &UnitReport,
+    ) -> Result<(), Error> {
+        Client::report_unit(self, order, unit, report).await
+    }
+
+    async fn report_shipment(&self, order: &Order, report: &ShipmentReport) -> Result<(), Error> {
+        Client::report_shipment(self, order, report).await
+    }
 }
