@@ -10,6 +10,7 @@ pub mod devices;
 pub mod explain;
 pub mod load;
 pub mod map;
+pub mod orders;
 pub mod run;
 pub mod sim;
 pub mod validate;
@@ -53,6 +54,8 @@ enum Command {
     Explain(explain::Args),
     /// The device registry: import, list, show.
     Devices(devices::Args),
+    /// Orders: list, assign, ship, approve, import, export.
+    Orders(Box<orders::Args>),
 }
 
 /// Parses the command line and runs the command; errors are printed once, with their chain.
@@ -80,6 +83,7 @@ pub fn main() -> ExitCode {
             Command::Validate(args) => validate::run(args).await,
             Command::Explain(args) => explain::run(args).await,
             Command::Devices(args) => devices::run(args).await,
+            Command::Orders(args) => orders::run(*args).await,
         }
     });
     // A thread that hangs in a client library (a broker that is gone) must not keep the process: what it had is read again.

@@ -47,7 +47,8 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn obey_signals(stop: CancellationToken) -> anyhow::Result<()> {
+/// Cancels at the first signal, leaves at once at the second.
+pub(super) async fn obey_signals(stop: CancellationToken) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
     for last in [false, true] {

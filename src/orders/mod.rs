@@ -13,15 +13,24 @@
 
 pub mod access;
 pub mod apply;
+pub mod desk;
+pub mod export;
+pub mod import;
 pub mod journey;
 pub mod lease;
+pub mod mail;
 pub mod market;
 pub mod outbox;
+pub mod paper;
 pub mod provision;
 pub mod reconcile;
 pub mod round;
 pub mod settings;
+pub mod shown;
 pub mod store;
+pub mod terminations;
+pub mod web;
+pub mod worksheet;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -59,13 +68,36 @@ pub fn wall_clock() -> Clock {
     Arc::new(jiff::Timestamp::now)
 }
 
-/// Does the journey until `stop`. With the lease at another instance it waits.
+/// Does the journey until `stop`, and the people's side of it beside. With the lease at another instance the journey waits; people
+/// are served all the same.
 ///
 /// # Errors
-/// What only a person can mend: a store that holds what cannot be.
+/// What only a person can mend: a store that holds what cannot be, an API that cannot listen.
 pub async fn run<M: Market + Clone>(
     config: Arc<Config>,
     parts: Parts<M>,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    // Whichever cannot go on ends the other one in order.
+    let ended = stop.child_token();
+    let desk = async {
+        let (store, clock) = (parts.store.clone(), Arc::clone(&parts.clock));
+        let result = desk::run(Arc::clone(&config), store, clock, ended.clone()).await;
+        ended.cancel();
+        result
+    };
+    let journey = async {
+        let result = lead(Arc::clone(&config), &parts, ended.clone()).await;
+        ended.cancel();
+        result
+    };
+    let (desk, journey) = tokio::join!(Box::pin(desk), journey);
+    journey.and(desk)
+}
+
+async fn lead<M: Market + Clone>(
+    config: Arc<Config>,
+    parts: &Parts<M>,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let life = Duration::from_secs(config.lease_s);
@@ -77,7 +109,7 @@ pub async fn run<M: Market + Clone>(
         tracing::info!(token = lease.token().0, "the lease is ours");
         metrics::set_leading(true);
         let ended = tokio::select! {
-            ended = hold(&config, &parts, &lease) => Some(ended),
+            ended = hold(&config, parts, &lease) => Some(ended),
             () = stop.cancelled() => None,
         };
         metrics::set_leading(false);

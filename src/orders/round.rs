@@ -33,7 +33,7 @@ use crate::ops::metrics::orders as metrics;
 /// Marks in the store: when something was last done in full.
 const LISTED: &str = "orders-listed";
 const SWEPT: &str = "orders-swept";
-const DEVICES: &str = "devices-listed";
+pub(super) const DEVICES: &str = "devices-listed";
 const DEVICES_FIRST: &str = "devices-first-listed";
 
 /// Decisions of one round at most; each begins with what the store then holds.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::store;
+use super::{import, mail, store, terminations, web};
 
 /// `[orders]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -51,6 +51,10 @@ pub struct Config {
     pub approval: Approval,
     pub provision: Provision,
     pub fulfilment: Fulfilment,
+    pub import: import::Config,
+    pub terminations: terminations::Config,
+    pub mail: mail::Config,
+    pub web: web::Config,
     pub store: store::Config,
 }
 
@@ -80,6 +84,10 @@ impl Default for Config {
             approval: Approval::default(),
             provision: Provision::default(),
             fulfilment: Fulfilment::default(),
+            import: import::Config::default(),
+            terminations: terminations::Config::default(),
+            mail: mail::Config::default(),
+            web: web::Config::default(),
             store: store::Config::default(),
         }
     }
@@ -328,7 +336,10 @@ impl Config {
         if self.fulfilment.tries == 0 {
             return Err("fulfilment.tries: must be at least 1".into());
         }
-        Ok(())
+        self.import.check()?;
+        self.terminations.check()?;
+        self.mail.check()?;
+        self.web.check()
     }
 }
 

@@ -1,7 +1,10 @@
 //! Tests of the order journey: its store on both databases, and the reconciler against random worlds.
 
+mod desk;
 mod file;
 mod model;
 mod postgres;
 mod run;
+mod sheets;
 mod store;
+mod web;

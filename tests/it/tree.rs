@@ -83,7 +83,13 @@ const OWNED: [(&str, &[&str]); 7] = [
     ),
     (
         "reqwest",
-        &["dig/", "http/", "myadmin/", "verify/ledger.rs"],
+        &[
+            "dig/",
+            "http/",
+            "myadmin/",
+            "verify/ledger.rs",
+            "orders/terminations/fetch.rs",
+        ],
     ),
     ("simd_json", &["record/"]),
     ("governor", &["http/"]),

@@ -20,6 +20,7 @@ pub mod outbox;
 pub mod read;
 pub mod rows;
 pub mod seen;
+pub mod sheets;
 mod units;
 mod warehouse;
 
@@ -38,8 +39,10 @@ use tokio::sync::Notify;
 use crate::config::secret::Secret;
 
 /// The migrations, oldest first. One that was released never changes.
-const MIGRATIONS: [(i64, &str, &str); 1] =
-    [(1, "journey", include_str!("migrations/0001_journey.sql"))];
+const MIGRATIONS: [(i64, &str, &str); 2] = [
+    (1, "journey", include_str!("migrations/0001_journey.sql")),
+    (2, "sheets", include_str!("migrations/0002_sheets.sql")),
+];
 
 /// Settings (`[orders.store]`).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -28,53 +28,7 @@ impl Store {
         now: Timestamp,
     ) -> Result<UnitRow, Error> {
         self.act(by, now, async |mut change: Change| {
-            let mut row = change.unit(unit).await?;
-            let order = change.order(&row.order_id).await?;
-            if matches!(order.order, Order::Cancelled(_)) {
-                return Err(refused_unit(
-                    &row,
-                    "its order is cancelled",
-                    "nothing of it may go on",
-                ));
-            }
-            unclaimed(&mut change, &row, tags).await?;
-            if let Some(serial) = serial {
-                row = give_serial(&mut change, row, serial, by).await?;
-            }
-            let parked = match &row.unit {
-                Unit::Parked(parked) => Some(parked.reason.clone()),
-                _ => None,
-            };
-            let live = match row.unit.clone() {
-                Unit::Live(live) => live,
-                Unit::Parked(parked) => parked.before,
-                Unit::Cancelled(_) | Unit::Terminated(_) => {
-                    return Err(refused_unit(
-                        &row,
-                        "its journey is over",
-                        "assign another unit",
-                    ));
-                }
-            };
-            let live = live.tag(tags.clone()).map_err(|not_now| {
-                refused_unit(
-                    &row,
-                    &not_now.to_string(),
-                    "cancel it and order another one if the device was swapped",
-                )
-            })?;
-            let live = if parked.is_none() {
-                complete(live, &row)
-            } else {
-                live
-            };
-            let unit = match parked {
-                Some(reason) => Unit::Parked(live.park(reason)),
-                None => Unit::Live(live),
-            };
-            let evidence = json!({ "tags": tags, "serial": serial });
-            let cause = Cause::new("assign", "marks given").with(evidence);
-            let row = change.put_unit(&row, unit, cause).await?;
+            let row = change.assign(unit, serial, tags).await?;
             change.commit().await?;
             Ok(row)
         })
@@ -94,78 +48,7 @@ impl Store {
         now: Timestamp,
     ) -> Result<Vec<UnitRow>, Error> {
         self.act(by, now, async |mut change: Change| {
-            let row = change.order(order).await?;
-            if row.order.clear().is_none() {
-                return Err(refused_order(
-                    &row,
-                    &format!("it is {}", row.order.state()),
-                    "approve or retry it first",
-                ));
-            }
-            let all = change.units(order).await?;
-            if let Some(stranger) = units
-                .unwrap_or_default()
-                .iter()
-                .find(|id| !all.iter().any(|unit| unit.id == **id))
-            {
-                return Err(refused_order(
-                    &row,
-                    &format!("it has no unit {stranger}"),
-                    "`orders show` lists its units",
-                ));
-            }
-            let mut shipped = Vec::new();
-            let mut waiting = Vec::new();
-            for unit in all {
-                let named = units.is_some_and(|named| named.contains(&unit.id));
-                if units.is_some() && !named {
-                    continue;
-                }
-                let live = match unit.unit.clone() {
-                    Unit::Live(live) => live,
-                    other => {
-                        if named {
-                            return Err(refused_unit(
-                                &unit,
-                                &format!("it is {}", other.state()),
-                                "ship the others by name",
-                            ));
-                        }
-                        continue;
-                    }
-                };
-                match live.ship(parcel.clone()) {
-                    Ok(live) => {
-                        let evidence = json!({ "parcel": parcel });
-                        let cause = Cause::new("ship", "handed to the carrier").with(evidence);
-                        shipped.push(change.put_unit(&unit, Unit::Live(live), cause).await?);
-                    }
-                    Err(NotNow::NotAssigned | NotNow::Active) => {
-                        let lacking = unit.unit.known().tags.lacking(unit.line.needs);
-                        let what = if unit.unit.serial().is_none() && unit.line.needs.serial {
-                            "it has no serial yet".to_owned()
-                        } else {
-                            format!(
-                                "it is not assigned yet; its line asks for {}",
-                                lacking.join(" and ")
-                            )
-                        };
-                        let refusal =
-                            refused_unit(&unit, &what, "assign what is missing, then ship it");
-                        if named {
-                            return Err(refusal);
-                        }
-                        waiting.push(refusal.to_string());
-                    }
-                }
-            }
-            if shipped.is_empty() {
-                return Err(refused_order(
-                    &row,
-                    &format!("it has no unit that can ship ({})", waiting.join("; ")),
-                    "`orders show` tells what each unit waits for",
-                ));
-            }
+            let shipped = change.ship(order, units, parcel).await?;
             change.commit().await?;
             Ok(shipped)
         })
@@ -173,13 +56,172 @@ impl Store {
     }
 }
 
+impl Change {
+    /// As [`Store::assign`], as a part of a larger change. A unit that has all of it already stays as it is.
+    ///
+    /// # Errors
+    /// As [`Store::assign`].
+    pub async fn assign(
+        &mut self,
+        unit: &str,
+        serial: Option<&Serial>,
+        tags: &Tags,
+    ) -> Result<UnitRow, Error> {
+        let mut row = self.unit(unit).await?;
+        let order = self.order(&row.order_id).await?;
+        if matches!(order.order, Order::Cancelled(_)) {
+            return Err(refused_unit(
+                &row,
+                "its order is cancelled",
+                "nothing of it may go on",
+            ));
+        }
+        if holds(&row, serial, tags) {
+            return Ok(row);
+        }
+        unclaimed(self, &row, tags).await?;
+        if let Some(serial) = serial {
+            row = give_serial(self, row, serial).await?;
+        }
+        let parked = match &row.unit {
+            Unit::Parked(parked) => Some(parked.reason.clone()),
+            _ => None,
+        };
+        let live = match row.unit.clone() {
+            Unit::Live(live) => live,
+            Unit::Parked(parked) => parked.before,
+            Unit::Cancelled(_) | Unit::Terminated(_) => {
+                return Err(refused_unit(
+                    &row,
+                    "its journey is over",
+                    "assign another unit",
+                ));
+            }
+        };
+        let live = live.tag(tags.clone()).map_err(|not_now| {
+            refused_unit(
+                &row,
+                &not_now.to_string(),
+                "cancel it and order another one if the device was swapped",
+            )
+        })?;
+        let live = if parked.is_none() {
+            complete(live, &row)
+        } else {
+            live
+        };
+        let unit = match parked {
+            Some(reason) => Unit::Parked(live.park(reason)),
+            None => Unit::Live(live),
+        };
+        let evidence = json!({ "tags": tags, "serial": serial });
+        let cause = Cause::new("assign", "marks given").with(evidence);
+        self.put_unit(&row, unit, cause).await
+    }
+
+    /// As [`Store::ship`], as a part of a larger change. A unit that travels by this parcel already stays as it is.
+    ///
+    /// # Errors
+    /// As [`Store::ship`].
+    pub async fn ship(
+        &mut self,
+        order: &str,
+        units: Option<&[String]>,
+        parcel: &Parcel,
+    ) -> Result<Vec<UnitRow>, Error> {
+        let row = self.order(order).await?;
+        if row.order.clear().is_none() {
+            return Err(refused_order(
+                &row,
+                &format!("it is {}", row.order.state()),
+                "approve or retry it first",
+            ));
+        }
+        let all = self.units(order).await?;
+        if let Some(stranger) = units
+            .unwrap_or_default()
+            .iter()
+            .find(|id| !all.iter().any(|unit| unit.id == **id))
+        {
+            return Err(refused_order(
+                &row,
+                &format!("it has no unit {stranger}"),
+                "`orders show` lists its units",
+            ));
+        }
+        let mut shipped = Vec::new();
+        let mut waiting = Vec::new();
+        for unit in all {
+            let named = units.is_some_and(|named| named.contains(&unit.id));
+            if units.is_some() && !named {
+                continue;
+            }
+            let live = match unit.unit.clone() {
+                Unit::Live(live) => live,
+                other => {
+                    if named {
+                        return Err(refused_unit(
+                            &unit,
+                            &format!("it is {}", other.state()),
+                            "ship the others by name",
+                        ));
+                    }
+                    continue;
+                }
+            };
+            if live.known().parcel.as_ref() == Some(parcel) {
+                shipped.push(unit);
+                continue;
+            }
+            match live.ship(parcel.clone()) {
+                Ok(live) => {
+                    let evidence = json!({ "parcel": parcel });
+                    let cause = Cause::new("ship", "handed to the carrier").with(evidence);
+                    shipped.push(self.put_unit(&unit, Unit::Live(live), cause).await?);
+                }
+                Err(NotNow::NotAssigned | NotNow::Active) => {
+                    let lacking = unit.unit.known().tags.lacking(unit.line.needs);
+                    let what = if unit.unit.serial().is_none() && unit.line.needs.serial {
+                        "it has no serial yet".to_owned()
+                    } else {
+                        format!(
+                            "it is not assigned yet; its line asks for {}",
+                            lacking.join(" and ")
+                        )
+                    };
+                    let refusal =
+                        refused_unit(&unit, &what, "assign what is missing, then ship it");
+                    if named {
+                        return Err(refusal);
+                    }
+                    waiting.push(refusal.to_string());
+                }
+            }
+        }
+        if shipped.is_empty() {
+            return Err(refused_order(
+                &row,
+                &format!("it has no unit that can ship ({})", waiting.join("; ")),
+                "`orders show` tells what each unit waits for",
+            ));
+        }
+        Ok(shipped)
+    }
+}
+
+/// Whether a unit has all that is given already.
+fn holds(row: &UnitRow, serial: Option<&Serial>, tags: &Tags) -> bool {
+    let known = row.unit.known();
+    serial.is_none_or(|serial| known.serial.as_ref() == Some(serial))
+        && known.tags.clone().updated(tags.clone()) == known.tags
+        && !matches!(
+            row.unit,
+            Unit::Live(Live::Ordered(_) | Live::Provisioned(_))
+        )
+}
+
 /// Provisioned by other means, or the answer to what was in doubt.
-async fn give_serial(
-    change: &mut Change,
-    row: UnitRow,
-    serial: &Serial,
-    by: &Actor,
-) -> Result<UnitRow, Error> {
+async fn give_serial(change: &mut Change, row: UnitRow, serial: &Serial) -> Result<UnitRow, Error> {
     if row.unit.serial().as_ref() == Some(serial) {
         return Ok(row);
     }
@@ -218,7 +260,7 @@ async fn give_serial(
         .rev()
         .find(|intent| intent.outcome.in_doubt());
     if let Some(intent) = answered {
-        let evidence = json!({ "by": by });
+        let evidence = json!({ "by": change.by() });
         change
             .close_intent(
                 intent.id,

@@ -1,0 +1,396 @@
+//! `dig-ingest orders`: what the warehouse and the office do with orders, on the store the settings name.
+//!
+//! Every act is one change of the store, as the HTTP API's are; a running job sees it at its next round.
+
+mod files;
+mod table;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use super::Report;
+use super::run::obey_signals;
+use crate::config::{ConfigArgs, Settings};
+use crate::ops::log;
+use crate::orders::journey::{Actor, Parcel, Serial, Tags};
+use crate::orders::shown::{self, OrderShown, UnitShown};
+use crate::orders::store::Store;
+use crate::orders::store::acts::Subject;
+use crate::orders::store::read::Filter;
+use crate::orders::{desk, import, wall_clock};
+
+/// Arguments of `dig-ingest orders`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  dig-ingest orders list --state approved --config job.toml
+  dig-ingest orders show 1042 --config job.toml
+  dig-ingest orders assign 1042.1 --imei 356938035643809 --by ann --config job.toml
+  dig-ingest orders ship 1042 --carrier Post --tracking T123 --by ann --config job.toml
+  dig-ingest orders import assignments.csv --config job.toml
+  dig-ingest orders export worksheet-page --to fulfil.html --config job.toml
+
+The store is orders.store.url if one is set, else the file orders.store.file. A unit's id is its order's id, a dot and
+its line's id; `orders show` lists them.")]
+pub struct Args {
+    #[command(subcommand)]
+    act: Act,
+    #[command(flatten)]
+    settings: ConfigArgs,
+    /// Who acts, for the audit trail.
+    #[arg(long, global = true, default_value = "cli", value_name = "NAME")]
+    by: String,
+    /// Form of the report.
+    #[arg(long, value_enum, default_value_t, global = true)]
+    report: Report,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Act {
+    /// List orders, oldest first; or the standing alarms.
+    #[command(after_help = "Examples:
+  dig-ingest orders list --config job.toml
+  dig-ingest orders list --state parked --config job.toml
+  dig-ingest orders list --named PO-7781 --report json --config job.toml
+  dig-ingest orders list --alarms --config job.toml")]
+    List {
+        /// Only those in this state: received, approved, parked, cancelled or closed.
+        #[arg(long, value_parser = ["received", "approved", "parked", "cancelled", "closed"])]
+        state: Option<String>,
+        /// Only those with this id, account, reference or purchase order number.
+        #[arg(long)]
+        named: Option<String>,
+        /// The alarms that nobody cleared yet, instead of orders.
+        #[arg(long, conflicts_with_all = ["state", "named"])]
+        alarms: bool,
+    },
+    /// Show one order with its units; a unit's id, serial, IMEI, SIM or device id finds its order.
+    #[command(after_help = "Examples:
+  dig-ingest orders show 1042 --config job.toml
+  dig-ingest orders show 356938035643809 --report json --config job.toml")]
+    Show { name: String },
+    /// Give a unit its marks; one that has all its line asks for becomes assigned.
+    #[command(after_help = "Examples:
+  dig-ingest orders assign 1042.1 --imei 356938035643809 --sim 8931440400000000001 --config job.toml
+  dig-ingest orders assign 1042.2 --serial CX0000000001 --config job.toml")]
+    Assign {
+        unit: String,
+        /// A serial that was made by other means, or is the answer to a call in doubt.
+        #[arg(long)]
+        serial: Option<String>,
+        #[arg(long)]
+        sim: Option<String>,
+        #[arg(long)]
+        imei: Option<String>,
+        /// Your own id of the device; without it the IMEI, without that the serial.
+        #[arg(long)]
+        device_id: Option<String>,
+    },
+    /// Ship an order, or some of its units; or correct how they were shipped.
+    #[command(after_help = "Examples:
+  dig-ingest orders ship 1042 --carrier Post --tracking T123 --config job.toml
+  dig-ingest orders ship 1042 --carrier Post --tracking T124 --tracking T125 --unit 1042.2 --config job.toml")]
+    Ship {
+        order: String,
+        #[arg(long)]
+        carrier: String,
+        /// May be repeated: several packages.
+        #[arg(long, required = true)]
+        tracking: Vec<String>,
+        /// Only this unit; may be repeated.
+        #[arg(long)]
+        unit: Vec<String>,
+    },
+    /// Approve an order that waits for a person.
+    #[command(after_help = "Examples:
+  dig-ingest orders approve 1042 --by ann --config job.toml")]
+    Approve { order: String },
+    /// Stop an order or a unit until a person lets it go on.
+    #[command(after_help = "Examples:
+  dig-ingest orders park 1042 --why 'the address is wrong' --config job.toml")]
+    Park {
+        /// An order's or a unit's id.
+        id: String,
+        #[arg(long)]
+        why: String,
+    },
+    /// Let a parked order or unit go on, and try at once what waits for a later try.
+    #[command(after_help = "Examples:
+  dig-ingest orders retry 1042.1 --config job.toml")]
+    Retry {
+        /// An order's or a unit's id.
+        id: String,
+    },
+    /// Cancel an order with all its units; nothing of it is activated afterwards.
+    #[command(after_help = "Examples:
+  dig-ingest orders cancel 1042 --why 'cancelled by telephone' --config job.toml")]
+    Cancel {
+        order: String,
+        #[arg(long)]
+        why: String,
+    },
+    /// Clear an alarm that was seen to.
+    #[command(after_help = "Examples:
+  dig-ingest orders clear sheet-short terminations.csv --by ann --config job.toml")]
+    Clear {
+        /// Its kind, as `orders list --alarms` shows it.
+        kind: String,
+        subject: String,
+    },
+    /// Write orders, units, events or the worksheet, for a spreadsheet or the printer.
+    #[command(after_help = "Examples:
+  dig-ingest orders export units --to units.csv --config job.toml
+  dig-ingest orders export worksheet --config job.toml
+  dig-ingest orders export worksheet-page --to fulfil.html --config job.toml")]
+    Export {
+        what: What,
+        /// The file; without it standard output.
+        #[arg(long, value_name = "FILE")]
+        to: Option<PathBuf>,
+    },
+    /// Assign and ship what a CSV file says: all of it, or nothing if one line is bad.
+    #[command(after_help = "Examples:
+  dig-ingest orders import assignments.csv --config job.toml
+  dig-ingest orders import shipments.csv --partial --report json --config job.toml
+
+The header names the columns, in any order: unit (or order, to ship all of it), serial, sim, imei, device_id, carrier,
+tracking. [orders.import] gives them other names. The same file may be imported again: it changes nothing then.")]
+    Import {
+        file: PathBuf,
+        /// Do the good lines even if others are bad.
+        #[arg(long)]
+        partial: bool,
+    },
+    /// Serve the HTTP API, watch for termination sheets and compare the mail, as the settings say, until a signal ends it.
+    #[command(after_help = "Examples:
+  dig-ingest orders serve --set orders.web.enabled=true --set orders.web.token_file=tokens --config job.toml
+  curl -H \"Authorization: Bearer $TOKEN\" http://127.0.0.1:9465/api/orders?state=parked")]
+    Serve,
+    /// Show the audit trail: of an order, or of everything after a number.
+    #[command(after_help = "Examples:
+  dig-ingest orders events 1042 --config job.toml
+  dig-ingest orders events --after 500 --report json --config job.toml")]
+    Events {
+        order: Option<String>,
+        /// Only those with a greater number.
+        #[arg(long, default_value_t = 0)]
+        after: i64,
+    },
+}
+
+/// What `export` writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum What {
+    Orders,
+    Units,
+    Events,
+    /// What is to be keyed into the Partner Fulfillment screen, as CSV.
+    Worksheet,
+    /// The same as a page to print, one sheet per order.
+    WorksheetPage,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// No store, an act that the store refuses, a file that cannot be read or written.
+pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let settings = args.settings.load()?;
+    let serve = matches!(args.act, Act::Serve);
+    anyhow::ensure!(
+        !serve || desk::wanted(&settings.orders),
+        "nothing is switched on: set orders.web.enabled = true, orders.terminations.folder or url, or orders.mail.folder"
+    );
+    let store = open(&settings).await?;
+    let result = if serve {
+        serving(&store, settings).await
+    } else {
+        act(&store, &settings, args).await
+    };
+    store.close().await;
+    result
+}
+
+/// The store that is there: a mistyped name must not make a new one.
+async fn open(settings: &Settings) -> anyhow::Result<Store> {
+    let config = &settings.orders.store;
+    let file = &config.file;
+    anyhow::ensure!(
+        !config.url.is_empty() || file.exists(),
+        "orders.store.file: {} is not there; name the job's store with --config or \
+         --set orders.store.file=FILE, or start `run` once with orders.enabled = true",
+        file.display()
+    );
+    Ok(Store::open(config).await?)
+}
+
+async fn serving(store: &Store, settings: Settings) -> anyhow::Result<ExitCode> {
+    log::start(&settings.log)?;
+    let stop = CancellationToken::new();
+    let signals = tokio::spawn(obey_signals(stop.clone()));
+    let config = Arc::new(settings.orders);
+    let result = Box::pin(desk::run(config, store.clone(), wall_clock(), stop)).await;
+    signals.abort();
+    result.map(|()| ExitCode::SUCCESS)
+}
+
+async fn act(store: &Store, settings: &Settings, args: Args) -> anyhow::Result<ExitCode> {
+    let (now, report) = (Timestamp::now(), args.report);
+    let by = Actor::Person(args.by.as_str().into());
+    match args.act {
+        Act::List { alarms: true, .. } => {
+            let alarms = store.alarms().await?;
+            say(
+                report,
+                || table::alarms(&alarms),
+                || json!({ "alarms": alarms }),
+            );
+        }
+        Act::List { state, named, .. } => {
+            let filter = Filter { state, named };
+            let rows = store.orders(&filter).await?;
+            let orders: Vec<OrderShown> = rows.iter().map(OrderShown::from).collect();
+            say(
+                report,
+                || table::orders(&orders),
+                || json!({ "orders": orders }),
+            );
+        }
+        Act::Show { name } => {
+            let whole = shown::whole(store, &shown::find(store, &name).await?).await?;
+            say(report, || table::whole(&whole), || json!(whole));
+        }
+        Act::Assign {
+            unit,
+            serial,
+            sim,
+            imei,
+            device_id,
+        } => {
+            let serial = serial.map(|text| Serial::parse(&text)).transpose();
+            let serial = serial.context("--serial")?;
+            let tags = Tags {
+                sim: mark("--sim", sim)?,
+                imei: mark("--imei", imei)?,
+                device_id: mark("--device-id", device_id)?,
+            };
+            anyhow::ensure!(
+                serial.is_some() || tags != Tags::default(),
+                "nothing to assign: give --serial, --sim, --imei or --device-id"
+            );
+            let row = store
+                .assign(&unit, serial.as_ref(), &tags, &by, now)
+                .await?;
+            units(report, &[UnitShown::from(&row)]);
+        }
+        Act::Ship {
+            order,
+            carrier,
+            tracking,
+            unit,
+        } => {
+            let parcel = Parcel::new(carrier, tracking)
+                .context("--carrier and --tracking must not be empty: give both")?;
+            let named = (!unit.is_empty()).then_some(unit.as_slice());
+            let rows = store.ship(&order, named, &parcel, &by, now).await?;
+            let shipped: Vec<UnitShown> = rows.iter().map(UnitShown::from).collect();
+            units(report, &shipped);
+        }
+        Act::Approve { order } => {
+            store.approve(&order, &by, now).await?;
+            after(store, report, &order).await?;
+        }
+        Act::Park { id, why } => {
+            let subject = Subject::parse(&id);
+            store.park(&subject, &why, &by, now).await?;
+            after(store, report, order_of(&subject)).await?;
+        }
+        Act::Retry { id } => {
+            let subject = Subject::parse(&id);
+            store.retry(&subject, &by, now).await?;
+            after(store, report, order_of(&subject)).await?;
+        }
+        Act::Cancel { order, why } => {
+            store.cancel(&order, &why, &by, now).await?;
+            after(store, report, &order).await?;
+        }
+        Act::Clear { kind, subject } => {
+            let cleared = store.clear_alarm(&kind, &subject, &by, now).await?;
+            anyhow::ensure!(
+                cleared,
+                "no alarm {kind} of {subject} is standing; `orders list --alarms` shows those that are"
+            );
+            say(
+                report,
+                || "cleared\n".to_owned(),
+                || json!({ "cleared": true }),
+            );
+        }
+        Act::Export { what, to } => {
+            let text = files::written(store, what, now).await?;
+            files::put(&text, to.as_deref(), report)?;
+        }
+        Act::Import { file, partial } => {
+            return files::imported(store, settings, &file, partial, now, report).await;
+        }
+        // Told apart before: it has the process for itself.
+        Act::Serve => {}
+        Act::Events { order, after } => {
+            let events = match order {
+                Some(name) => {
+                    let order = shown::find(store, &name).await?;
+                    let mut events = store.events(&order.id).await?;
+                    events.retain(|event| event.seq > after);
+                    events
+                }
+                None => files::all_events(store, after).await?,
+            };
+            say(
+                report,
+                || table::events(&events),
+                || json!({ "events": events }),
+            );
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn say(report: Report, text: impl FnOnce() -> String, value: impl FnOnce() -> Value) {
+    match report {
+        Report::Text => print!("{}", text()),
+        Report::Json => println!("{}", value()),
+    }
+}
+
+fn units(report: Report, units: &[UnitShown]) {
+    say(report, || table::units(units), || json!({ "units": units }));
+}
+
+/// An order after an act on it.
+async fn after(store: &Store, report: Report, order: &str) -> anyhow::Result<()> {
+    let whole = shown::whole(store, &shown::find(store, order).await?).await?;
+    say(report, || table::whole(&whole), || json!(whole));
+    Ok(())
+}
+
+fn order_of(subject: &Subject) -> &str {
+    match subject {
+        Subject::Order(id) => id,
+        Subject::Unit(id) => id.split('.').next().unwrap_or(id),
+    }
+}
+
+fn mark(flag: &str, text: Option<String>) -> anyhow::Result<Option<Box<str>>> {
+    let Some(text) = text else { return Ok(None) };
+    let text = text.trim();
+    let kind = flag.trim_start_matches('-').replace('-', "_");
+    if let Some((what, remedy)) = import::unfit(&kind, text) {
+        anyhow::bail!("{flag} {text:?}: {what}; {remedy}");
+    }
+    Ok(Some(text.into()))
+}

@@ -1,0 +1,110 @@
+//! What goes from the store into files and from files into the store.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use jiff::Timestamp;
+use serde_json::json;
+
+use super::{What, say};
+use crate::commands::Report;
+use crate::config::Settings;
+use crate::orders::journey::Actor;
+use crate::orders::paper::Paper;
+use crate::orders::store::Store;
+use crate::orders::store::rows::EventRow;
+use crate::orders::{export, import};
+
+pub(super) async fn all_events(store: &Store, after: i64) -> anyhow::Result<Vec<EventRow>> {
+    let (mut all, mut after) = (Vec::new(), after);
+    loop {
+        let page = store.events_after(after).await?;
+        let Some(last) = page.last() else {
+            return Ok(all);
+        };
+        after = last.seq;
+        all.extend(page);
+    }
+}
+
+pub(super) async fn written(store: &Store, what: What, now: Timestamp) -> anyhow::Result<String> {
+    let paper = match what {
+        What::Events => return Ok(export::events(&all_events(store, 0).await?)),
+        What::Orders => Paper::Orders,
+        What::Units => Paper::Units,
+        What::Worksheet => Paper::Worksheet,
+        What::WorksheetPage => Paper::WorksheetPage,
+    };
+    Ok(paper.written(store, now).await?)
+}
+
+pub(super) fn put(text: &str, to: Option<&Path>, report: Report) -> anyhow::Result<()> {
+    let bytes = text.len();
+    match to {
+        Some(path) => {
+            std::fs::write(path, text)
+                .with_context(|| format!("--to {}: cannot be written", path.display()))?;
+            let place = path.display().to_string();
+            match report {
+                Report::Json => println!("{}", json!({ "file": place, "bytes": bytes })),
+                Report::Text => eprintln!("{bytes} bytes written to {place}"),
+            }
+        }
+        None => {
+            anyhow::ensure!(
+                report == Report::Text,
+                "--report json and what is exported would share standard output: give --to FILE"
+            );
+            print!("{text}");
+        }
+    }
+    Ok(())
+}
+
+pub(super) async fn imported(
+    store: &Store,
+    settings: &Settings,
+    file: &Path,
+    partial: bool,
+    now: Timestamp,
+    report: Report,
+) -> anyhow::Result<ExitCode> {
+    let name = file.display();
+    let size = std::fs::metadata(file)
+        .with_context(|| format!("{name}: cannot be read"))?
+        .len();
+    anyhow::ensure!(
+        size <= import::LARGEST,
+        "{name}: {size} bytes, at most {} are read; import it in parts",
+        import::LARGEST
+    );
+    let bytes = std::fs::read(file).with_context(|| format!("{name}: cannot be read"))?;
+    let wishes = import::read(&bytes, &settings.orders.import);
+    let by = Actor::Import(name.to_string().into());
+    let outcome = import::perform(store, wishes, partial, &by, now).await?;
+    for bad in &outcome.bad {
+        eprintln!("{name}: {bad}");
+    }
+    let (done, bad) = (outcome.done, outcome.bad.len());
+    say(
+        report,
+        || {
+            let nothing = if bad > 0 && !partial {
+                "; nothing was changed: mend them, or give --partial"
+            } else {
+                ""
+            };
+            format!(
+                "{done} lines done, {} of them unchanged, {bad} bad{nothing}\n",
+                outcome.unchanged
+            )
+        },
+        || json!(outcome),
+    );
+    Ok(if bad == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}

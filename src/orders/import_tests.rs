@@ -1,0 +1,91 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn read_text(text: &str) -> Wishes {
+    read(text.as_bytes(), &Config::default())
+}
+
+#[test]
+fn columns_are_found_by_name_in_any_order() {
+    let text = "\u{feff}IMEI, Unit ,note,serial\n350000000000001,7.1,x,cx00-0000-0001\n\n,,,\n350000000000002,7.2,,\n";
+    let wishes = read_text(text);
+    assert_eq!(wishes.bad, []);
+    assert_eq!(wishes.good.len(), 2);
+    assert_eq!(wishes.good[0].line, 2);
+    assert_eq!(wishes.good[0].whose, Whose::Unit("7.1".into()));
+    assert_eq!(
+        wishes.good[0].serial.as_ref().map(Serial::as_str),
+        Some("CX0000000001")
+    );
+    assert_eq!(wishes.good[1].line, 5);
+    assert_eq!(wishes.good[1].serial, None);
+    let windows = read_text(&text.replace('\n', "\r\n"));
+    assert_eq!(windows, wishes, "lines are counted the same");
+}
+
+#[test]
+fn every_bad_line_is_told_with_its_field_and_remedy() {
+    let text = "unit,order,serial,imei,carrier,tracking\n\
+        ,,CX1,,,\n\
+        7.1,8,,350000000000001,,\n\
+        7.1,,C/X,,,\n\
+        7.1,,,3.5E+14,,\n\
+        7.1,,,,Post,\n\
+        7.1,,,,,T1\n\
+        7.1,,,,,\n\
+        7.1,,\n\
+        ,7,CX0000000001,,,\n\
+        ,7,,,Post,T1;T2\n";
+    let wishes = read_text(text);
+    let told: Vec<(u64, &str)> = wishes
+        .bad
+        .iter()
+        .map(|bad| (bad.line, bad.field.as_str()))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            (2, "unit"),
+            (3, "unit"),
+            (4, "serial"),
+            (5, "imei"),
+            (6, "tracking"),
+            (7, "carrier"),
+            (8, ""),
+            (9, ""),
+            (10, "unit"),
+        ]
+    );
+    assert!(wishes.bad.iter().all(|bad| !bad.remedy.is_empty()));
+    assert_eq!(wishes.good.len(), 1);
+    let parcel = wishes.good[0].parcel.as_ref().expect("a parcel");
+    assert_eq!(parcel.tracking().len(), 2);
+}
+
+#[test]
+fn a_header_without_a_unit_is_refused() {
+    let wishes = read_text("imei,sim\n1,2\n");
+    assert!(wishes.good.is_empty());
+    assert_eq!(wishes.bad[0].field, "header");
+}
+
+#[test]
+fn settings_name_each_column_once() {
+    assert_eq!(Config::default().check(), Ok(()));
+    let twice = Config {
+        sim: "IMEI".into(),
+        ..Config::default()
+    };
+    assert!(twice.check().is_err());
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_are_read_without_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+        let _ = read(&bytes, &Config::default());
+        let mut headed = b"unit,imei,carrier,tracking\n".to_vec();
+        headed.extend(bytes);
+        let _ = read(&headed, &Config::default());
+    }
+}

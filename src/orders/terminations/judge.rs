@@ -1,0 +1,202 @@
+//! Whether a sheet is obeyed, and what that means for each of its devices.
+//!
+//! Pure: the sheet, what we know of its devices and the time go in, a verdict comes out.
+
+use std::collections::{BTreeMap, HashMap};
+
+use jiff::Timestamp;
+
+use super::sheet::{NoSheet, Row, Sheet};
+use super::{Config, Confirm};
+use crate::orders::import::BadLine;
+use crate::orders::journey::Serial;
+use crate::orders::store::sheets::Fate;
+
+/// What is known besides the sheet.
+#[derive(Debug, Clone, Default)]
+pub struct Known {
+    /// Of every serial that a unit has.
+    pub fates: HashMap<Serial, Fate>,
+    /// When the partner's device list was last read whole.
+    pub listed_at: Option<Timestamp>,
+    /// When that list last showed a serial.
+    pub last_listed: HashMap<Serial, Timestamp>,
+    /// Rows of the last sheet from the same place that was obeyed.
+    pub rows_before: Option<u64>,
+}
+
+/// Why a sheet is not obeyed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Doubt {
+    Empty,
+    /// Fewer rows than the one before, by too much.
+    Short {
+        rows: u64,
+        before: u64,
+    },
+    /// It cannot be read, or not all of it.
+    Malformed {
+        what: String,
+        bad: Vec<BadLine>,
+    },
+    /// It would terminate more devices than one sheet may.
+    Many {
+        devices: usize,
+        most: usize,
+    },
+}
+
+impl Doubt {
+    /// Its alarm's kind.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Empty => "sheet-empty",
+            Self::Short { .. } => "sheet-short",
+            Self::Malformed { .. } => "sheet-malformed",
+            Self::Many { .. } => "sheet-many",
+        }
+    }
+
+    /// Every kind.
+    pub const KINDS: [&'static str; 4] = [
+        "sheet-empty",
+        "sheet-short",
+        "sheet-malformed",
+        "sheet-many",
+    ];
+}
+
+impl std::fmt::Display for Doubt {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Empty => f.write_str("it names no device"),
+            Self::Short { rows, before } => {
+                write!(f, "it has {rows} rows and the one before had {before}")
+            }
+            Self::Malformed { what, bad } => {
+                f.write_str(what)?;
+                bad.first().map_or(Ok(()), |bad| write!(f, " ({bad})"))
+            }
+            Self::Many { devices, most } => write!(
+                f,
+                "it would terminate {devices} devices at once, more than orders.terminations.most_at_once = {most}"
+            ),
+        }
+    }
+}
+
+/// What a sheet asks for, device by device.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Deeds {
+    pub rows: u64,
+    /// Terminated by this sheet.
+    pub now: Vec<Row>,
+    /// Terminated before.
+    pub already: usize,
+    /// Their date has not come.
+    pub later: Vec<Row>,
+    /// The partner's device list still shows them, or has not been read since.
+    pub unconfirmed: Vec<Row>,
+    /// No unit of ours has these.
+    pub unknown: Vec<Serial>,
+}
+
+impl Deeds {
+    /// The first date that has not come.
+    #[must_use]
+    pub fn next(&self) -> Option<Timestamp> {
+        self.later.iter().filter_map(|row| row.since).min()
+    }
+}
+
+/// Judges a sheet. With `trusted` a person has looked at it: only what cannot be read is left out then.
+///
+/// # Errors
+/// Why nothing of it is done.
+pub fn judge(
+    sheet: Result<Sheet, NoSheet>,
+    known: &Known,
+    config: &Config,
+    trusted: bool,
+    now: Timestamp,
+) -> Result<Deeds, Doubt> {
+    let sheet = sheet.map_err(|no_sheet| {
+        if no_sheet.blank {
+            Doubt::Empty
+        } else {
+            Doubt::Malformed {
+                what: no_sheet.to_string(),
+                bad: Vec::new(),
+            }
+        }
+    })?;
+    if !trusted {
+        if !sheet.bad.is_empty() {
+            let count = sheet.rows - sheet.good.len() as u64;
+            return Err(Doubt::Malformed {
+                what: format!("{count} of its {} rows cannot be read", sheet.rows),
+                bad: sheet.bad,
+            });
+        }
+        let before = known.rows_before.unwrap_or(0);
+        if sheet.rows == 0 && (before > 0 || !config.allow_empty) {
+            return Err(Doubt::Empty);
+        }
+        let kept = u64::from(100 - config.shrink_percent.min(100));
+        if sheet.rows < before && sheet.rows * 100 <= before * kept {
+            let rows = sheet.rows;
+            return Err(Doubt::Short { rows, before });
+        }
+    }
+    let deeds = deeds(sheet, known, config, now);
+    let (devices, most) = (deeds.now.len(), config.most_at_once);
+    if !trusted && most > 0 && devices > most {
+        return Err(Doubt::Many { devices, most });
+    }
+    Ok(deeds)
+}
+
+fn deeds(sheet: Sheet, known: &Known, config: &Config, now: Timestamp) -> Deeds {
+    let mut deeds = Deeds {
+        rows: sheet.rows,
+        ..Deeds::default()
+    };
+    // A device that is named twice counts from its first date.
+    let mut rows: BTreeMap<Serial, Row> = BTreeMap::new();
+    for row in sheet.good {
+        let kept = rows
+            .entry(row.serial.clone())
+            .or_insert_with(|| row.clone());
+        if row.since < kept.since {
+            *kept = row;
+        }
+    }
+    for (serial, row) in rows {
+        match known.fates.get(&serial) {
+            None => deeds.unknown.push(serial),
+            Some(fate) if fate.terminated => deeds.already += 1,
+            Some(_) if row.since.is_some_and(|since| since > now) => deeds.later.push(row),
+            Some(_) if !confirmed(&row, known, config.confirm) => deeds.unconfirmed.push(row),
+            Some(_) => deeds.now.push(row),
+        }
+    }
+    deeds
+}
+
+/// Whether enough says that a device is terminated. A list read before its date says nothing.
+fn confirmed(row: &Row, known: &Known, confirm: Confirm) -> bool {
+    match (confirm, known.listed_at) {
+        (Confirm::Sheet, _) => true,
+        (Confirm::Contracts, None) => false,
+        (Confirm::Contracts, Some(listed_at)) => {
+            let shown = known.last_listed.get(&row.serial);
+            row.since.is_none_or(|since| since <= listed_at)
+                && shown.is_none_or(|shown| *shown < listed_at)
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "judge_tests.rs"]
+mod tests;

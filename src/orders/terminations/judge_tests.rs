@@ -1,0 +1,187 @@
+//! Tests of judging sheets.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::orders::terminations::sheet;
+
+const NOW: &str = "2026-03-10T12:00:00Z";
+
+fn now() -> Timestamp {
+    NOW.parse().unwrap()
+}
+
+fn serial(number: usize) -> Serial {
+    Serial::parse(&format!("CX{number:010}")).unwrap()
+}
+
+/// Units 0 to 9; 9 is terminated.
+fn known(rows_before: Option<u64>) -> Known {
+    let fates = (0..10).map(|number| {
+        let fate = Fate {
+            unit: format!("7.{number}"),
+            terminated: number == 9,
+        };
+        (serial(number), fate)
+    });
+    Known {
+        fates: fates.collect(),
+        rows_before,
+        ..Known::default()
+    }
+}
+
+fn rows(numbers: impl IntoIterator<Item = usize>, since: &str) -> Result<Sheet, NoSheet> {
+    let mut text = String::from("Serial Number,Termination Date\n");
+    for number in numbers {
+        text.push_str(&format!("{},{since}\n", serial(number)));
+    }
+    sheet::read(text.as_bytes(), &Config::default())
+}
+
+fn judged(sheet: Result<Sheet, NoSheet>, known: &Known, config: &Config) -> Result<Deeds, Doubt> {
+    judge(sheet, known, config, false, now())
+}
+
+#[test]
+fn each_device_gets_what_it_is() {
+    let text = format!(
+        "Serial Number,Termination Date\n{},2026-03-01\n{},2026-03-01\n{},2026-04-01\n{},2026-03-01\n{},2026-04-01\n",
+        serial(1),
+        serial(9),
+        serial(2),
+        serial(77),
+        serial(1),
+    );
+    let sheet = sheet::read(text.as_bytes(), &Config::default());
+    let deeds = judged(sheet, &known(None), &Config::default()).unwrap();
+    assert_eq!(deeds.rows, 5);
+    assert_eq!(deeds.now.len(), 1, "named twice, terminated once");
+    assert_eq!(deeds.now[0].serial, serial(1));
+    assert_eq!(deeds.already, 1);
+    assert_eq!(deeds.later[0].serial, serial(2));
+    assert_eq!(deeds.next(), Some("2026-04-01T00:00:00Z".parse().unwrap()));
+    assert_eq!(deeds.unknown, [serial(77)]);
+}
+
+#[test]
+fn an_empty_a_shortened_and_a_malformed_sheet_terminate_nobody() {
+    let config = Config::default();
+    let blank = || sheet::read(b"", &config);
+    assert_eq!(judged(blank(), &known(None), &config), Err(Doubt::Empty));
+    let none = || rows([], "");
+    assert_eq!(judged(none(), &known(None), &config), Err(Doubt::Empty));
+    let lenient = Config {
+        allow_empty: true,
+        ..Config::default()
+    };
+    assert!(judged(none(), &known(None), &lenient).is_ok());
+    assert_eq!(judged(none(), &known(Some(1)), &lenient), Err(Doubt::Empty));
+
+    let half = judged(rows(0..5, "2026-03-01"), &known(Some(10)), &config);
+    let (rows_now, before) = (5, 10);
+    assert_eq!(
+        half,
+        Err(Doubt::Short {
+            rows: rows_now,
+            before
+        })
+    );
+    assert!(judged(rows(0..6, "2026-03-01"), &known(Some(10)), &config).is_ok());
+    assert!(judged(rows(0..6, "2026-03-01"), &known(None), &config).is_ok());
+
+    let bad = judged(rows([1], "soon"), &known(None), &config);
+    assert!(
+        matches!(&bad, Err(Doubt::Malformed { bad, .. }) if bad[0].line == 2),
+        "{bad:?}"
+    );
+    let page = judged(sheet::read(b"<html>", &config), &known(None), &config);
+    assert_eq!(page.unwrap_err().kind(), "sheet-malformed");
+}
+
+#[test]
+fn a_sheet_that_ends_too_many_waits_for_a_person() {
+    let config = Config {
+        most_at_once: 3,
+        ..Config::default()
+    };
+    let sheet = || rows(0..5, "2026-03-01");
+    let (devices, most) = (5, 3);
+    assert_eq!(
+        judged(sheet(), &known(None), &config),
+        Err(Doubt::Many { devices, most })
+    );
+    let deeds = judge(sheet(), &known(Some(100)), &config, true, now()).unwrap();
+    assert_eq!(deeds.now.len(), 5, "a person trusts it");
+    let unbounded = Config {
+        most_at_once: 0,
+        ..Config::default()
+    };
+    assert!(judged(sheet(), &known(None), &unbounded).is_ok());
+}
+
+#[test]
+fn the_partners_list_confirms_if_the_settings_ask_it() {
+    let config = Config {
+        confirm: Confirm::Contracts,
+        ..Config::default()
+    };
+    let at = |text: &str| -> Timestamp { text.parse().unwrap() };
+    let listed = |listed_at: Option<&str>, shown: Option<&str>| Known {
+        listed_at: listed_at.map(at),
+        last_listed: shown
+            .map(|text| (serial(1), at(text)))
+            .into_iter()
+            .collect(),
+        ..known(None)
+    };
+    let (before, after, later) = (
+        "2026-02-01T00:00:00Z",
+        "2026-03-02T00:00:00Z",
+        "2026-03-03T00:00:00Z",
+    );
+    for (listed_at, shown, done) in [
+        (None, None, false),
+        (Some(before), None, false),
+        (Some(after), None, true),
+        (Some(after), Some(after), false),
+        (Some(later), Some(after), true),
+    ] {
+        let known = listed(listed_at, shown);
+        let deeds = judged(rows([1], "2026-03-01"), &known, &config).unwrap();
+        assert_eq!(
+            deeds.now.len(),
+            usize::from(done),
+            "{listed_at:?} {shown:?}"
+        );
+        assert_eq!(deeds.unconfirmed.len(), usize::from(!done));
+    }
+}
+
+proptest! {
+    /// T1, and that every row is accounted for.
+    #[test]
+    fn whatever_a_sheet_says_only_its_own_devices_are_terminated(
+        numbers in prop::collection::vec(0_usize..20, 0..30),
+        before in prop::option::of(0_u64..40),
+        future in any::<bool>(),
+    ) {
+        let since = if future { "2026-03-11" } else { "2026-03-10" };
+        let known = known(before);
+        match judged(rows(numbers.clone(), since), &known, &Config::default()) {
+            Ok(deeds) => {
+                let mut named = numbers.clone();
+                named.sort_unstable();
+                named.dedup();
+                let told = deeds.now.len() + deeds.already + deeds.later.len() + deeds.unknown.len();
+                prop_assert_eq!(told, named.len());
+                prop_assert!(deeds.now.iter().all(|row| known.fates.contains_key(&row.serial)));
+                prop_assert!(!future || deeds.now.is_empty());
+            }
+            Err(doubt) => {
+                let short = matches!(doubt, Doubt::Short { before, rows } if rows * 2 <= before);
+                prop_assert!(numbers.is_empty() || short);
+            }
+        }
+    }
+}

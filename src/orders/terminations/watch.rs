@@ -1,0 +1,250 @@
+//! Looking for sheets: a folder into which they are dropped, a URL where the newest one is, or both.
+//!
+//! A file counts once two looks find it unchanged: one that is still being written is not judged. The older files of a folder are
+//! read first. A place that cannot be read is told by an alarm and looked at again, for ever.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use anyhow::Context as _;
+use jiff::{SignedDuration, Timestamp};
+
+use super::fetch::Fetch;
+use super::{Config, obey};
+use crate::ops::metrics::orders as metrics;
+use crate::orders::Clock;
+use crate::orders::journey::Actor;
+use crate::orders::store::Store;
+
+const FOLDER: &str = "folder";
+const URL: &str = "url";
+/// Looks in vain before a person is told.
+const PATIENCE: u32 = 3;
+/// Files of these endings are sheets.
+const ENDINGS: [&str; 2] = ["csv", "xlsx"];
+
+/// A file as it was last looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Look {
+    length: u64,
+    modified: SystemTime,
+}
+
+#[derive(Debug)]
+struct Known {
+    look: Look,
+    /// Whether it was judged as it is, and when it is to be judged again.
+    judged: bool,
+    again_at: Option<Timestamp>,
+}
+
+/// Looks for sheets and has them obeyed.
+pub struct Watcher {
+    store: Store,
+    config: Config,
+    clock: Clock,
+    fetch: Option<Fetch>,
+    files: HashMap<PathBuf, Known>,
+    begun: Timestamp,
+    stale: Option<bool>,
+    places: HashMap<&'static str, Place>,
+}
+
+/// How reading a place goes.
+#[derive(Debug, Default)]
+struct Place {
+    /// Looks in vain, one after the other.
+    failures: u32,
+    /// Whether its alarm stands; unknown before the first look.
+    told: Option<bool>,
+}
+
+impl Watcher {
+    /// # Errors
+    /// No HTTP client can be made.
+    pub fn new(store: Store, config: Config, clock: Clock) -> anyhow::Result<Self> {
+        let fetch = if config.url.is_empty() {
+            None
+        } else {
+            Some(Fetch::new(&config.url, config.max_bytes)?)
+        };
+        Ok(Self {
+            begun: clock(),
+            store,
+            config,
+            clock,
+            fetch,
+            files: HashMap::new(),
+            stale: None,
+            places: HashMap::new(),
+        })
+    }
+
+    /// One look at every place.
+    pub async fn look(&mut self) {
+        if !self.config.folder.as_os_str().is_empty() {
+            let looked = self.look_at_folder().await;
+            self.tell(FOLDER, looked).await;
+        }
+        if self.fetch.is_some() {
+            let looked = self.look_at_url().await;
+            self.tell(URL, looked).await;
+        }
+    }
+
+    async fn look_at_folder(&mut self) -> anyhow::Result<()> {
+        let folder = &self.config.folder;
+        let mut found = list(folder)
+            .await
+            .with_context(|| format!("orders.terminations.folder: {}", folder.display()))?;
+        found.sort_by(|(a, one), (b, other)| (one.modified, a).cmp(&(other.modified, b)));
+        self.files
+            .retain(|path, _| found.iter().any(|(kept, _)| kept == path));
+        self.tell_stale(found.last().map(|(_, look)| look.modified))
+            .await?;
+        for (path, look) in found {
+            let now = (self.clock)();
+            let due = match self.files.get(&path) {
+                Some(known) if known.look == look => {
+                    !known.judged || known.again_at.is_some_and(|at| at <= now)
+                }
+                _ => {
+                    let known = Known {
+                        look,
+                        judged: false,
+                        again_at: None,
+                    };
+                    self.files.insert(path, known);
+                    continue;
+                }
+            };
+            if !due {
+                continue;
+            }
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            anyhow::ensure!(
+                look.length <= self.config.max_bytes,
+                "{name}: {} bytes, more than orders.terminations.max_bytes = {}",
+                look.length,
+                self.config.max_bytes
+            );
+            let bytes = tokio::fs::read(&path)
+                .await
+                .with_context(|| format!("{}: cannot be read", path.display()))?;
+            let report =
+                obey::obey(&self.store, FOLDER, &name, &bytes, &self.config, false, now).await?;
+            if let Some(known) = self.files.get_mut(&path) {
+                (known.judged, known.again_at) = (true, report.again_at);
+            }
+        }
+        Ok(())
+    }
+
+    async fn look_at_url(&mut self) -> anyhow::Result<()> {
+        let Some(fetch) = &self.fetch else {
+            return Ok(());
+        };
+        let bytes = fetch.get().await?;
+        let now = (self.clock)();
+        obey::obey(&self.store, URL, URL, &bytes, &self.config, false, now).await?;
+        Ok(())
+    }
+
+    /// No new sheet for too long: whoever sends them may have stopped.
+    async fn tell_stale(&mut self, newest: Option<SystemTime>) -> anyhow::Result<()> {
+        let hours = self.config.stale_after_h;
+        if hours == 0 {
+            return Ok(());
+        }
+        let now = (self.clock)();
+        let newest = newest
+            .and_then(|at| Timestamp::try_from(at).ok())
+            .unwrap_or(self.begun);
+        let wait = SignedDuration::from_hours(i64::try_from(hours).unwrap_or(i64::MAX / 3600));
+        let stale = now.duration_since(newest) >= wait;
+        if self.stale != Some(stale) {
+            let said = format!("no new sheet of terminations for {hours} hours");
+            self.alarm("sheet-stale", FOLDER, &said, stale).await?;
+            self.stale = Some(stale);
+        }
+        Ok(())
+    }
+
+    /// A place that cannot be read is told to a person, at once if it never could be; and so is that it can be read again.
+    async fn tell(&mut self, name: &'static str, looked: anyhow::Result<()>) {
+        let place = self.places.entry(name).or_default();
+        let said = match looked {
+            Ok(()) => {
+                place.failures = 0;
+                None
+            }
+            Err(error) => {
+                place.failures += 1;
+                let said = format!("the sheet of terminations cannot be read: {error:#}");
+                tracing::warn!(place = name, said);
+                if place.told.is_some() && place.failures < PATIENCE {
+                    return;
+                }
+                Some(said)
+            }
+        };
+        let raise = said.is_some();
+        if place.told == Some(raise) {
+            return;
+        }
+        let said = said.unwrap_or_default();
+        match self.alarm("sheet-unreadable", name, &said, raise).await {
+            Ok(()) => self.places.entry(name).or_default().told = Some(raise),
+            Err(error) => tracing::warn!(%error, "an alarm could not be written"),
+        }
+    }
+
+    async fn alarm(
+        &self,
+        kind: &'static str,
+        subject: &str,
+        said: &str,
+        raise: bool,
+    ) -> Result<(), crate::orders::store::Error> {
+        let (by, now) = (Actor::Sheet(subject.into()), (self.clock)());
+        if !raise {
+            return self
+                .store
+                .clear_alarm(kind, subject, &by, now)
+                .await
+                .map(drop);
+        }
+        if self
+            .store
+            .note_alarm(kind, subject, said, None, &by, now)
+            .await?
+        {
+            metrics::count_alarm(kind);
+            tracing::warn!(kind, subject, said, "alarm");
+        }
+        Ok(())
+    }
+}
+
+/// The sheets of a folder, not of those below it.
+async fn list(folder: &Path) -> std::io::Result<Vec<(PathBuf, Look)>> {
+    let mut entries = tokio::fs::read_dir(folder).await?;
+    let mut found = Vec::new();
+    while let Some(entry) = entries.next_entry().await? {
+        let path = entry.path();
+        let hidden = entry.file_name().to_string_lossy().starts_with(['.', '~']);
+        let ending = path.extension().map(|ending| ending.to_ascii_lowercase());
+        let sheet = ending.is_some_and(|ending| ENDINGS.iter().any(|known| ending == *known));
+        if hidden || !sheet {
+            continue;
+        }
+        let about = tokio::fs::metadata(&path).await?;
+        if about.is_file() {
+            let modified = about.modified()?;
+            let length = about.len();
+            found.push((path, Look { length, modified }));
+        }
+    }
+    Ok(found)
+}

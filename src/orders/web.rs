@@ -1,0 +1,219 @@
+//! The warehouse's and the office's side over HTTP: what `dig-ingest orders` does, for their own programs.
+//!
+//! Thin: every request is one call of the store or of what the command calls too. Off unless switched on; listens on loopback
+//! unless told otherwise, and knows no TLS: a proxy in front has that. Every path asks for a bearer token, compared in constant
+//! time; the token's name is who acted in the audit trail. Bodies, seats and time are bounded: with all seats taken a request
+//! waits, and the time it may take runs meanwhile. A request that is broken off leaves no half of a change.
+
+mod acts;
+mod fields;
+mod problem;
+mod token;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::header;
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{get, post};
+use axum::{Router, http};
+use serde::{Deserialize, Serialize};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::Clock;
+use super::journey::Actor;
+use super::store::Store;
+use crate::config::secret::Secret;
+use problem::Problem;
+use token::Tokens;
+
+/// Requests worked on at the same time.
+const SEATS: usize = 16;
+
+/// Settings (`[orders.web]`).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    pub enabled: bool,
+    /// Port 0 takes any free one.
+    pub listen: SocketAddr,
+    /// One token; who gives it is called `api`.
+    pub token: Secret,
+    /// Tokens by name, one `NAME TOKEN` per line.
+    pub token_file: PathBuf,
+    pub max_body_bytes: usize,
+    /// Seconds an answer may take.
+    pub answer_s: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            enabled: false,
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9465)),
+            token: Secret::default(),
+            token_file: PathBuf::new(),
+            max_body_bytes: 1_048_576,
+            answer_s: 30,
+        }
+    }
+}
+
+impl Config {
+    /// What the types cannot say.
+    ///
+    /// # Errors
+    /// The first setting that cannot be used.
+    pub fn check(&self) -> Result<(), String> {
+        let in_file = !self.token_file.as_os_str().is_empty();
+        if self.enabled && self.token.is_empty() && !in_file {
+            return Err("web.token_file: the API needs a token; name a file that holds one".into());
+        }
+        if in_file && !self.token.is_empty() {
+            return Err("web.token_file: web.token is set too; remove one of the two".into());
+        }
+        if self.max_body_bytes == 0 {
+            return Err("web.max_body_bytes: must be at least 1".into());
+        }
+        if self.answer_s == 0 {
+            return Err("web.answer_s: must be at least 1".into());
+        }
+        Ok(())
+    }
+}
+
+/// What requests are answered from.
+#[derive(Clone)]
+struct Desk {
+    store: Store,
+    config: Arc<super::Config>,
+    clock: Clock,
+    tokens: Arc<Tokens>,
+    seats: Arc<Semaphore>,
+}
+
+/// The running API.
+#[derive(Debug)]
+pub struct Handle {
+    address: SocketAddr,
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Handle {
+    /// The address it listens on, with the port that was really taken.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Stops answering; requests under way are finished.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        // A request that panicked took only itself along.
+        let _ = self.task.await;
+    }
+}
+
+/// Starts serving.
+///
+/// # Errors
+/// No usable token, or the address cannot be listened on.
+pub async fn start(
+    config: Arc<super::Config>,
+    store: Store,
+    clock: Clock,
+) -> anyhow::Result<Handle> {
+    let tokens = Tokens::load(&config.web)?;
+    let listen = config.web.listen;
+    let listener = TcpListener::bind(listen).await.with_context(|| {
+        format!(
+            "orders.web.listen: cannot listen on {listen}; give another address, or port 0 for any free one"
+        )
+    })?;
+    let address = listener
+        .local_addr()
+        .context("orders.web.listen: no local address")?;
+    if !address.ip().is_loopback() {
+        tracing::warn!(
+            %address,
+            "the orders API listens beyond this machine and its tokens travel in the clear: put a TLS proxy in front"
+        );
+    }
+    let body = config.web.max_body_bytes;
+    let desk = Desk {
+        store,
+        config,
+        clock,
+        tokens: Arc::new(tokens),
+        seats: Arc::new(Semaphore::new(SEATS)),
+    };
+    let router = routes()
+        .fallback(acts::nowhere)
+        .method_not_allowed_fallback(acts::not_so)
+        .layer(DefaultBodyLimit::max(body))
+        .layer(middleware::from_fn_with_state(desk.clone(), guarded))
+        .with_state(desk);
+    let stop = CancellationToken::new();
+    let ended = stop.clone().cancelled_owned();
+    let task = tokio::spawn(async move {
+        let serve = axum::serve(listener, router).with_graceful_shutdown(ended);
+        if let Err(error) = serve.await {
+            tracing::error!(%error, "the orders API ended");
+        }
+    });
+    Ok(Handle {
+        address,
+        stop,
+        task,
+    })
+}
+
+fn routes() -> Router<Desk> {
+    Router::new()
+        .route("/api/orders", get(acts::list))
+        .route("/api/orders/{id}", get(acts::show))
+        .route("/api/orders/{id}/approve", post(acts::approve))
+        .route("/api/orders/{id}/park", post(acts::park_order))
+        .route("/api/orders/{id}/retry", post(acts::retry_order))
+        .route("/api/orders/{id}/cancel", post(acts::cancel))
+        .route("/api/orders/{id}/ship", post(acts::ship))
+        .route("/api/units/{id}/assign", post(acts::assign))
+        .route("/api/units/{id}/park", post(acts::park_unit))
+        .route("/api/units/{id}/retry", post(acts::retry_unit))
+        .route("/api/alarms", get(acts::alarms))
+        .route("/api/alarms/clear", post(acts::clear))
+        .route("/api/events", get(acts::events))
+        .route("/api/import", post(acts::import))
+        .route("/api/export/{paper}", get(acts::export))
+}
+
+/// Who asks is known before anything of the request is read; then it gets a seat.
+async fn guarded(State(desk): State<Desk>, mut request: Request, next: Next) -> Response {
+    let Some(name) = desk.tokens.bearer(request.headers()) else {
+        let challenge = [(header::WWW_AUTHENTICATE, "Bearer")];
+        return (challenge, Problem::stranger()).into_response();
+    };
+    request.extensions_mut().insert(Actor::Person(name));
+    let answer = async {
+        let Ok(_seat) = desk.seats.acquire().await else {
+            return Problem::busy().into_response();
+        };
+        next.run(request).await
+    };
+    let within = Duration::from_secs(desk.config.web.answer_s);
+    let mut answer = tokio::time::timeout(within, answer)
+        .await
+        .unwrap_or_else(|_| Problem::busy().into_response());
+    let kept = http::HeaderValue::from_static("no-store");
+    answer.headers_mut().insert(header::CACHE_CONTROL, kept);
+    answer
+}

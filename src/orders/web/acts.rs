@@ -1,0 +1,302 @@
+//! What each path does: the members are read, the store is asked once, and what it has then is the answer.
+
+use axum::Json;
+use axum::extract::{Extension, Path, State};
+use axum::http::{Method, StatusCode, Uri, header};
+use axum::response::{IntoResponse as _, Response};
+use serde_json::json;
+
+use super::Desk;
+use super::fields::{Asked, Body, Fields, bytes};
+use super::problem::Problem;
+use crate::orders::import as imports;
+use crate::orders::journey::{Actor, Parcel, Serial, Tags};
+use crate::orders::paper::Paper;
+use crate::orders::shown::{self, OrderShown, UnitShown};
+use crate::orders::store::acts::Subject;
+use crate::orders::store::read::Filter;
+use crate::orders::store::rows::OrderRow;
+
+/// Orders of one answer, unless asked otherwise, and at most.
+const PAGE: i64 = 100;
+const LARGEST_PAGE: i64 = 1000;
+
+type Answer = Result<Response, Problem>;
+type Who = Extension<Actor>;
+
+const STATES: [&str; 5] = ["received", "approved", "parked", "cancelled", "closed"];
+
+pub(super) async fn list(State(desk): State<Desk>, asked: Asked) -> Answer {
+    let mut fields = Fields::query(asked, &["state", "named", "after", "limit"])?;
+    let state = fields.text("state")?;
+    if let Some(other) = state.as_deref().filter(|state| !STATES.contains(state)) {
+        let remedy = format!("give one of {}", STATES.join(", "));
+        return Err(Problem::field("state", Some(other), "is no state", remedy));
+    }
+    let named = fields.text("named")?;
+    let after = fields.text("after")?;
+    let limit = fields.number("limit", PAGE, LARGEST_PAGE)?;
+    let rows = desk.store.orders(&Filter { state, named }).await?;
+    let from = match &after {
+        None => 0,
+        Some(id) => {
+            let place = rows.iter().position(|row| row.id == *id);
+            place.map(|place| place + 1).ok_or_else(|| {
+                let remedy = "give `next` of the page before, or leave it out";
+                Problem::field("after", Some(id), "is no order of this list", remedy)
+            })?
+        }
+    };
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let page = &rows[from..rows.len().min(from + limit)];
+    let more = from + page.len() < rows.len();
+    let next = page.last().filter(|_| more).map(|row| &row.id);
+    let orders: Vec<OrderShown> = page.iter().map(OrderShown::from).collect();
+    Ok(Json(json!({ "orders": orders, "next": next })).into_response())
+}
+
+pub(super) async fn show(State(desk): State<Desk>, Path(name): Path<String>) -> Answer {
+    let order = shown::find(&desk.store, &name).await;
+    let order = order.map_err(|error| Problem::from(error).or_missing())?;
+    whole(&desk, &order).await
+}
+
+async fn whole(desk: &Desk, order: &OrderRow) -> Answer {
+    let whole = shown::whole(&desk.store, order).await?;
+    Ok(Json(whole).into_response())
+}
+
+/// The order, or that there is none.
+async fn order(desk: &Desk, id: &str) -> Result<OrderRow, Problem> {
+    let remedy = "GET /api/orders lists all";
+    let found = desk.store.order(id).await?;
+    found.ok_or_else(|| Problem::missing("order", id, remedy))
+}
+
+/// The order of a unit, or that there is no such unit.
+async fn order_of(desk: &Desk, unit: &str) -> Result<String, Problem> {
+    let remedy = "GET /api/orders/{id} lists an order's units";
+    let found = desk.store.unit(unit).await?;
+    found
+        .map(|unit| unit.order_id)
+        .ok_or_else(|| Problem::missing("unit", unit, remedy))
+}
+
+/// What has become of an order by an act.
+async fn after(desk: &Desk, id: &str) -> Answer {
+    whole(desk, &order(desk, id).await?).await
+}
+
+pub(super) async fn approve(
+    State(desk): State<Desk>,
+    Extension(by): Who,
+    Path(id): Path<String>,
+    body: Body,
+) -> Answer {
+    Fields::body(body, &[])?;
+    order(&desk, &id).await?;
+    desk.store.approve(&id, &by, (desk.clock)()).await?;
+    after(&desk, &id).await
+}
+
+pub(super) async fn cancel(
+    State(desk): State<Desk>,
+    Extension(by): Who,
+    Path(id): Path<String>,
+    body: Body,
+) -> Answer {
+    let why = Fields::body(body, &["why"])?.required("why")?;
+    order(&desk, &id).await?;
+    desk.store.cancel(&id, &why, &by, (desk.clock)()).await?;
+    after(&desk, &id).await
+}
+
+pub(super) async fn park_order(
+    State(desk): State<Desk>,
+    Extension(by): Who,
+    Path(id): Path<String>,
+    body: Body,
+) -> Answer {
+    let why = Fields::body(body, &["why"])?.required("why")?;
+    order(&desk, &id).await?;
+    let subject = Subject::Order(id.clone());
+    desk.store.park(&subject, &why, &by, (desk.clock)()).await?;
+    after(&desk, &id).await
+}
+
+pub(super) async fn park_unit(
+    State(desk): State<Desk>,
+    Extension(by): Who,
+    Path(id): Path<String>,
+    body: Body,
+) -> Answer {
+    let why = Fields::body(body, &["why"])?.required("why")?;
+    let of = order_of(&desk, &id).await?;
+    let subject = Subject::Unit(id);
+    desk.store.park(&subject, &why, &by, (desk.clock)()).await?;
+    after(&desk, &of).await
+}
+
+pub(super) async fn retry_order(
+    State(desk): State<Desk>,
+    Extension(by): Who,
+    Path(id): Path<String>,
+    body: Body,
+) -> Answer {
+    Fields::body(body, &[])?;
+    order(&desk, &id).await?;
+    let subject = Subject::Order(id.clone());
+    desk.store.retry(&subject, &by, (desk.clock)()).await?;
+    after(&desk, &id).await
+}
+
+pub(super) async fn retry_unit(
+    State(desk): State<Desk>,
+    Extension(by): Who,
+    Path(id): Path<String>,
+    body: Body,
+) -> Answer {
+    Fields::body(body, &[])?;
+    let of = order_of(&desk, &id).await?;
+    let subject = Subject::Unit(id);
+    desk.store.retry(&subject, &by, (desk.clock)()).await?;
+    after(&desk, &of).await
+}
+
+pub(super) async fn assign(
+    State(desk): State<Desk>,
+    Extension(by): Who,
+    Path(id): Path<String>,
+    body: Body,
+) -> Answer {
+    let mut fields = Fields::body(body, &["serial", "sim", "imei", "device_id"])?;
+    let serial = match fields.text("serial")? {
+        None => None,
+        Some(text) => Some(Serial::parse(&text).map_err(|error| {
+            let remedy = "copy it from MyAdmin";
+            Problem::field("serial", Some(&text), error.to_string(), remedy)
+        })?),
+    };
+    let tags = Tags {
+        sim: mark(&mut fields, "sim")?,
+        imei: mark(&mut fields, "imei")?,
+        device_id: mark(&mut fields, "device_id")?,
+    };
+    if serial.is_none() && tags == Tags::default() {
+        let remedy = "give serial, sim, imei or device_id";
+        return Err(Problem::field("imei", None, "nothing is assigned", remedy));
+    }
+    order_of(&desk, &id).await?;
+    let now = (desk.clock)();
+    let row = desk
+        .store
+        .assign(&id, serial.as_ref(), &tags, &by, now)
+        .await?;
+    Ok(Json(json!({ "units": [UnitShown::from(&row)] })).into_response())
+}
+
+/// A mark, as imports and commands take it.
+fn mark(fields: &mut Fields, name: &str) -> Result<Option<Box<str>>, Problem> {
+    let Some(text) = fields.text(name)? else {
+        return Ok(None);
+    };
+    match imports::unfit(name, &text) {
+        None => Ok(Some(text.into())),
+        Some((what, remedy)) => Err(Problem::field(name, Some(&text), what, remedy)),
+    }
+}
+
+pub(super) async fn ship(
+    State(desk): State<Desk>,
+    Extension(by): Who,
+    Path(id): Path<String>,
+    body: Body,
+) -> Answer {
+    let mut fields = Fields::body(body, &["carrier", "tracking", "units"])?;
+    let carrier = fields.required("carrier")?;
+    let missing = || Problem::field("tracking", None, "is missing", "give one number or a list");
+    let tracking = fields.texts("tracking")?.ok_or_else(missing)?;
+    let units = fields.texts("units")?;
+    let parcel = Parcel::new(carrier, tracking).ok_or_else(missing)?;
+    order(&desk, &id).await?;
+    let now = (desk.clock)();
+    let rows = desk
+        .store
+        .ship(&id, units.as_deref(), &parcel, &by, now)
+        .await?;
+    let units: Vec<UnitShown> = rows.iter().map(UnitShown::from).collect();
+    Ok(Json(json!({ "units": units })).into_response())
+}
+
+pub(super) async fn alarms(State(desk): State<Desk>) -> Answer {
+    let alarms = desk.store.alarms().await?;
+    Ok(Json(json!({ "alarms": alarms })).into_response())
+}
+
+pub(super) async fn clear(State(desk): State<Desk>, Extension(by): Who, body: Body) -> Answer {
+    let mut fields = Fields::body(body, &["kind", "subject"])?;
+    let (kind, subject) = (fields.required("kind")?, fields.required("subject")?);
+    let now = (desk.clock)();
+    if !desk.store.clear_alarm(&kind, &subject, &by, now).await? {
+        let remedy = "GET /api/alarms lists those that stand";
+        return Err(Problem::missing("subject", &subject, remedy));
+    }
+    Ok(Json(json!({ "cleared": true })).into_response())
+}
+
+pub(super) async fn events(State(desk): State<Desk>, asked: Asked) -> Answer {
+    let mut fields = Fields::query(asked, &["order", "after"])?;
+    let after = fields.number("after", 0, i64::MAX)?;
+    let events = match fields.text("order")? {
+        Some(id) => {
+            order(&desk, &id).await?;
+            let mut events = desk.store.events(&id).await?;
+            events.retain(|event| event.seq > after);
+            events
+        }
+        None => desk.store.events_after(after).await?,
+    };
+    let next = events.last().map_or(after, |event| event.seq);
+    Ok(Json(json!({ "events": events, "next": next })).into_response())
+}
+
+/// A CSV file as the body. 422 tells that nothing was done for what is wrong with it.
+pub(super) async fn import(
+    State(desk): State<Desk>,
+    Extension(by): Who,
+    asked: Asked,
+    body: Body,
+) -> Answer {
+    let partial = Fields::query(asked, &["partial"])?.flag("partial")?;
+    let wishes = imports::read(&bytes(body)?, &desk.config.import);
+    let by = Actor::Import(format!("of {}", by.name()).into());
+    let now = (desk.clock)();
+    let outcome = imports::perform(&desk.store, wishes, partial, &by, now).await?;
+    let status = if outcome.bad.is_empty() || partial {
+        StatusCode::OK
+    } else {
+        StatusCode::UNPROCESSABLE_ENTITY
+    };
+    Ok((status, Json(outcome)).into_response())
+}
+
+pub(super) async fn export(State(desk): State<Desk>, Path(name): Path<String>) -> Answer {
+    let Some(paper) = Paper::parse(&name) else {
+        let all = Paper::ALL.map(|(name, _)| name).join(", ");
+        return Err(Problem::missing(
+            "paper",
+            &name,
+            &format!("it may be {all}"),
+        ));
+    };
+    let text = paper.written(&desk.store, (desk.clock)()).await?;
+    Ok(([(header::CONTENT_TYPE, paper.content_type())], text).into_response())
+}
+
+pub(super) async fn nowhere(uri: Uri) -> Problem {
+    Problem::nowhere(uri.path())
+}
+
+pub(super) async fn not_so(method: Method) -> Problem {
+    Problem::not_so(method.as_str())
+}

@@ -1,0 +1,372 @@
+//! Tests of termination sheets and of the mail's cross-check, on a store in a file.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use dig_ingest::config::secret::Secret;
+use dig_ingest::orders::journey::{Actor, Serial, Tags};
+use dig_ingest::orders::mail::{self, folder};
+use dig_ingest::orders::store::Store;
+use dig_ingest::orders::terminations::{Config, Confirm, watch::Watcher};
+use dig_ingest::orders::{Clock, wall_clock};
+use jiff::Timestamp;
+use rust_xlsxwriter::Workbook;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+
+use super::desk::filled;
+
+/// Units 7.1, 7.2, 8.1 and 8.2 with serials CX01 to CX04.
+async fn provisioned(folder: &Path) -> Store {
+    let (_, store) = filled(folder).await;
+    let by = Actor::Person("ann".into());
+    for (unit, serial) in [
+        ("7.1", "CX01"),
+        ("7.2", "CX02"),
+        ("8.1", "CX03"),
+        ("8.2", "CX04"),
+    ] {
+        let serial = Serial::parse(serial).unwrap();
+        store
+            .assign(unit, Some(&serial), &Tags::default(), &by, Timestamp::now())
+            .await
+            .unwrap();
+    }
+    store
+}
+
+async fn state(store: &Store, unit: &str) -> &'static str {
+    store.unit(unit).await.unwrap().unwrap().unit.state()
+}
+
+async fn alarms(store: &Store) -> Vec<(String, String)> {
+    let alarms = store.alarms().await.unwrap();
+    alarms
+        .into_iter()
+        .map(|alarm| (alarm.kind, alarm.subject))
+        .collect()
+}
+
+fn told(kind: &str, subject: &str) -> Vec<(String, String)> {
+    vec![(kind.to_owned(), subject.to_owned())]
+}
+
+fn sheet(rows: &[&str]) -> String {
+    let mut text = "Serial Number,Termination Date\n".to_owned();
+    for row in rows {
+        text.push_str(&format!("{row},2026-01-01\n"));
+    }
+    text
+}
+
+/// A file that is older than the next one.
+fn drop_file(folder: &Path, name: &str, content: impl AsRef<[u8]>, second: u64) {
+    let path = folder.join(name);
+    std::fs::write(&path, content).unwrap();
+    let file = std::fs::File::options().write(true).open(path).unwrap();
+    let at = SystemTime::now() - Duration::from_secs(10_000 - second);
+    file.set_modified(at).unwrap();
+}
+
+fn watcher(store: &Store, config: Config) -> Watcher {
+    Watcher::new(store.clone(), config, wall_clock()).unwrap()
+}
+
+#[tokio::test]
+async fn a_sheet_in_the_folder_terminates_its_devices_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = provisioned(folder.path()).await;
+    let place = folder.path().join("sheets");
+    let config = Config {
+        folder: place.clone(),
+        ..Config::default()
+    };
+    let mut watch = watcher(&store, config.clone());
+    watch.look().await;
+    assert_eq!(
+        alarms(&store).await,
+        told("sheet-unreadable", "folder"),
+        "no such folder"
+    );
+    std::fs::create_dir(&place).unwrap();
+    watch.look().await;
+    assert_eq!(alarms(&store).await, []);
+
+    drop_file(&place, "1.csv", sheet(&["cx-01", "CX99"]), 1);
+    drop_file(&place, ".2.csv", sheet(&["CX04"]), 2);
+    drop_file(&place, "2.csv.part", sheet(&["CX04"]), 2);
+    watch.look().await;
+    assert_eq!(
+        state(&store, "7.1").await,
+        "provisioned",
+        "it may still be written"
+    );
+    watch.look().await;
+    assert_eq!(state(&store, "7.1").await, "terminated");
+    assert_eq!(alarms(&store).await, told("sheet-unknown", "CX99"));
+    let by = Actor::Person("ann".into());
+    let now = Timestamp::now();
+    assert!(
+        store
+            .clear_alarm("sheet-unknown", "CX99", &by, now)
+            .await
+            .unwrap()
+    );
+
+    // A workbook that holds the old ones and a new one; read by another instance, which begins anew.
+    let mut book = Workbook::new();
+    let page = book.add_worksheet();
+    let rows = [
+        ["Serial Number", "Termination Date"],
+        ["CX01", "2026-01-01"],
+        ["CX02", "2026-01-01"],
+        ["CX99", "2026-01-01"],
+    ];
+    for (at, [serial, date]) in (0..).zip(rows) {
+        page.write(at, 0, serial).unwrap();
+        page.write(at, 1, date).unwrap();
+    }
+    drop_file(&place, "2.xlsx", book.save_to_buffer().unwrap(), 3);
+    let before = store.events("7").await.unwrap().len();
+    let mut other = watcher(&store, config);
+    for _ in 0..3 {
+        other.look().await;
+        watch.look().await;
+    }
+    assert_eq!(state(&store, "7.2").await, "terminated");
+    assert_eq!(state(&store, "8.2").await, "provisioned");
+    assert_eq!(
+        alarms(&store).await,
+        [],
+        "what a person has seen is not told again"
+    );
+    let events = store.events("7").await.unwrap();
+    assert_eq!(events.len(), before + 1, "one device, terminated once");
+    let last = events.last().unwrap();
+    assert_eq!(
+        (last.actor_kind.as_str(), last.actor.as_str()),
+        ("sheet", "2.xlsx")
+    );
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_spoiled_sheet_terminates_nobody_and_a_good_one_clears_its_alarm() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = provisioned(folder.path()).await;
+    let place = folder.path().join("sheets");
+    std::fs::create_dir(&place).unwrap();
+    let config = Config {
+        folder: place.clone(),
+        most_at_once: 2,
+        ..Config::default()
+    };
+    let mut watch = watcher(&store, config);
+    let four = sheet(&["CX91", "CX92", "CX93", "CX94"]);
+    for (second, content, kind) in [
+        (1, String::new(), "sheet-empty"),
+        (2, sheet(&[]), "sheet-empty"),
+        (3, format!("{}CX02", sheet(&["CX01"])), "sheet-malformed"),
+        (4, "<html>Sign in</html>".to_owned(), "sheet-malformed"),
+        (5, sheet(&["CX01", "CX02", "CX03"]), "sheet-many"),
+        (6, four, ""),
+        (7, sheet(&["CX01", "CX02"]), "sheet-short"),
+        (8, sheet(&["CX91", "CX92", "CX93", "CX01"]), ""),
+    ] {
+        drop_file(&place, "daily.csv", content, second);
+        watch.look().await;
+        watch.look().await;
+        let standing: Vec<_> = alarms(&store)
+            .await
+            .into_iter()
+            .filter(|(alarm, _)| alarm != "sheet-unknown")
+            .collect();
+        if kind.is_empty() {
+            assert_eq!(standing, [], "{second}");
+        } else {
+            let last = standing.iter().any(|(alarm, _)| alarm == kind);
+            assert!(last, "{second}: {standing:?}");
+        }
+        let ended = if second == 8 {
+            "terminated"
+        } else {
+            "provisioned"
+        };
+        assert_eq!(state(&store, "7.1").await, ended, "{second}");
+        assert_eq!(state(&store, "7.2").await, "provisioned", "{second}");
+    }
+    store.close().await;
+}
+
+#[tokio::test]
+async fn what_waits_for_its_date_or_its_confirmation_is_done_later() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = provisioned(folder.path()).await;
+    let place = folder.path().join("sheets");
+    std::fs::create_dir(&place).unwrap();
+    let config = Config {
+        folder: place.clone(),
+        confirm: Confirm::Contracts,
+        stale_after_h: 0,
+        ..Config::default()
+    };
+    let now = Arc::new(std::sync::Mutex::new(Timestamp::now()));
+    let shared = Arc::clone(&now);
+    let clock: Clock = Arc::new(move || *shared.lock().unwrap());
+    let later = |hours: i64| {
+        let mut now = now.lock().unwrap();
+        *now += jiff::SignedDuration::from_hours(hours);
+        *now
+    };
+    let soon = later(0) + jiff::SignedDuration::from_hours(24);
+    let text = format!("Serial Number,Termination Date\nCX01,2026-01-01\nCX02,{soon}\n");
+    drop_file(&place, "1.csv", text, 1);
+    let mut watch = Watcher::new(store.clone(), config, clock).unwrap();
+    watch.look().await;
+    watch.look().await;
+    assert_eq!(state(&store, "7.1").await, "provisioned");
+    assert_eq!(alarms(&store).await, told("sheet-unconfirmed", "CX01"));
+
+    let listed = async |at: Timestamp| {
+        let mut change = store.change(Actor::Reconciler, None, at).await.unwrap();
+        change.mark("devices-listed", at).await.unwrap();
+        change.commit().await.unwrap();
+    };
+    listed(later(1)).await;
+    watch.look().await;
+    assert_eq!(state(&store, "7.1").await, "terminated");
+    assert_eq!(
+        state(&store, "7.2").await,
+        "provisioned",
+        "its date has not come"
+    );
+    assert_eq!(alarms(&store).await, []);
+    listed(later(24)).await;
+    watch.look().await;
+    assert_eq!(state(&store, "7.2").await, "terminated");
+    store.close().await;
+}
+
+/// Answers every request with the next answer, the last one for ever.
+async fn place(answers: Vec<String>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let mut at = 0;
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut request = [0; 4096];
+            let _ = stream.read(&mut request).await;
+            let _ = stream.write_all(answers[at].as_bytes()).await;
+            at = (at + 1).min(answers.len() - 1);
+        }
+    });
+    format!("http://{address}/sheet?key=hunter2")
+}
+
+fn answer(status: &str, body: &str) -> String {
+    let length = body.len();
+    format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}")
+}
+
+#[tokio::test]
+async fn a_sheet_at_a_url_is_obeyed_and_its_key_is_never_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = provisioned(folder.path()).await;
+    let url = place(vec![
+        answer("403 Forbidden", "no"),
+        answer("200 OK", &sheet(&["CX01"])),
+        answer("200 OK", &sheet(&["CX01"])),
+        answer("200 OK", &sheet(&[&"X".repeat(20_000)])),
+        answer("200 OK", &sheet(&["CX01", "CX02"])),
+    ])
+    .await;
+    let config = Config {
+        url: Secret::new(url),
+        max_bytes: 10_000,
+        ..Config::default()
+    };
+    let mut watch = watcher(&store, config);
+    watch.look().await;
+    let standing = store.alarms().await.unwrap();
+    assert_eq!(standing[0].kind, "sheet-unreadable");
+    assert!(
+        standing[0].said.contains("403") && !standing[0].said.contains("hunter2"),
+        "{standing:?}"
+    );
+    watch.look().await;
+    assert_eq!(alarms(&store).await, []);
+    assert_eq!(state(&store, "7.1").await, "terminated");
+    watch.look().await;
+    watch.look().await;
+    assert_eq!(alarms(&store).await, [], "one look in vain is no alarm");
+    watch.look().await;
+    assert_eq!(state(&store, "7.2").await, "terminated");
+    store.close().await;
+}
+
+fn letter(from: &str, text: &str) -> String {
+    format!("From: {from}\r\nSubject: PurchaseOrder\r\nMessage-ID: <{text}>\r\n\r\n{text}\r\n")
+}
+
+#[tokio::test]
+async fn an_order_that_only_one_side_knows_raises_an_alarm() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_, store) = filled(folder.path()).await;
+    let maildir = folder.path().join("mail");
+    for below in ["new", "cur", "tmp"] {
+        std::fs::create_dir_all(maildir.join(below)).unwrap();
+    }
+    let config = mail::Config {
+        folder: maildir.clone(),
+        ..mail::Config::default()
+    };
+    let put = |name: &str, text: String| std::fs::write(maildir.join(name), text).unwrap();
+    put("new/1.host", letter("ar@geotab.com", "PO Number: PO-7"));
+    put("cur/2.host:2,S", letter("ar@geotab.com", "Sales No: SO-99"));
+    put("tmp/3.host", letter("ar@geotab.com", "Sales No: SO-98"));
+    put("4.eml", letter("someone@example.com", "Sales No: SO-97"));
+
+    let later = Timestamp::now() + jiff::SignedDuration::from_hours(25);
+    // The check begins before the orders were taken in.
+    let mut change = store.change(Actor::Reconciler, None, later).await.unwrap();
+    change
+        .mark("mail-begun", Timestamp::UNIX_EPOCH)
+        .await
+        .unwrap();
+    change.commit().await.unwrap();
+    let mut at_once = folder::Watcher::new(store.clone(), config.clone(), wall_clock()).unwrap();
+    at_once.look().await;
+    assert_eq!(alarms(&store).await, [], "there is time");
+    let clock: Clock = Arc::new(move || later);
+    let mut watch = folder::Watcher::new(store.clone(), config, clock).unwrap();
+    watch.look().await;
+    let mut found = alarms(&store).await;
+    found.sort();
+    let expected = [
+        ("mail-without-order", "Sales No SO-99"),
+        ("order-without-mail", "8"),
+    ];
+    assert_eq!(
+        found,
+        expected.map(|(kind, subject)| (kind.to_owned(), subject.to_owned()))
+    );
+    assert_eq!(
+        state(&store, "7.1").await,
+        "ordered",
+        "mail changes nothing"
+    );
+
+    put(
+        "new/5.host",
+        letter("purchasing@geotab.com", "Purchase Order No: po-8"),
+    );
+    std::fs::remove_file(maildir.join("cur/2.host:2,S")).unwrap();
+    watch.look().await;
+    assert_eq!(
+        alarms(&store).await,
+        [],
+        "what is cleared up is not told any longer"
+    );
+    store.close().await;
+}
