@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Settings;
 use crate::ops::board::Board;
 use crate::pipeline::gate::Mode;
+use crate::pipeline::producer::Keep;
 use crate::pipeline::upload::Uploader;
 use crate::record::decode::Shape;
 use crate::record::diagnostics::Diagnostics;
@@ -86,7 +87,7 @@ async fn follow_registry(
         Some(Source::Topic) => {
             let (kafka, topics) = (&settings.kafka, &settings.topics);
             if topics.create {
-                let wanted = [(topics.devices.clone(), 1, true)];
+                let wanted = [(topics.devices.clone(), 1, Keep::Newest)];
                 pipeline::producer::create_topics(kafka, topics, &wanted).await?;
             }
             registry::topic::follow(kafka.plain()?, topics.devices.clone(), stop.clone())

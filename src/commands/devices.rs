@@ -1,6 +1,7 @@
 //! `dig-ingest devices`: the device registry, changed, listed and asked, wherever the settings say it is.
 
 mod fleet;
+mod held;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -25,6 +26,7 @@ const READ: Duration = Duration::from_secs(120);
   dig-ingest devices activate 356938035643809 --config job.toml
   dig-ingest devices list --state pending --config job.toml
   dig-ingest devices show 356938035643809 --config job.toml
+  dig-ingest devices held --config job.toml
 
 The registry is the file registry.file if one is set, else the topic topics.devices (registry.source says it outright).
 A CSV file has the header device_id,serial,state (any order; serial may be empty); any other file holds one JSON object
@@ -76,6 +78,14 @@ enum Act {
         #[arg(long, value_parser = state)]
         state: Option<State>,
     },
+    /// Print what is held for devices that may not send yet: how much, since when, why. Reads the held topics.
+    #[command(after_help = "Examples:
+  dig-ingest devices held --config job.toml
+  dig-ingest devices held 356938035643809 --config job.toml --report json")]
+    Held {
+        /// Only this device id (or serial, while nobody knows whose that is).
+        name: Option<String>,
+    },
     /// Print one device, by device id or serial; exit 1 if it is not known.
     #[command(after_help = "Examples:
   dig-ingest devices show 356938035643809 --config job.toml")]
@@ -125,7 +135,7 @@ impl Place {
             Self::Topic(settings) => {
                 let (kafka, topics) = (&settings.kafka, &settings.topics);
                 if topics.create {
-                    let wanted = [(topics.devices.clone(), 1, true)];
+                    let wanted = [(topics.devices.clone(), 1, producer::Keep::Newest)];
                     producer::create_topics(kafka, topics, &wanted).await?;
                 }
                 let (client, name) = (kafka.plain()?, topics.devices.clone());
@@ -177,7 +187,11 @@ impl Place {
 /// # Errors
 /// A registry that cannot be read or written, a line that is no device, two devices with one serial.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let place = Place::of(args.settings.load()?)?;
+    let settings = args.settings.load()?;
+    if let Act::Held { name } = &args.act {
+        return held::run(&settings, name.as_deref(), args.report).await;
+    }
+    let place = Place::of(settings)?;
     let known = place.load().await?;
     match args.act {
         Act::Import { file, replace } => import(&place, known, &file, replace, args.report).await,
@@ -185,6 +199,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         Act::Terminate { names } => {
             set(&place, known, &names, State::Terminated, args.report).await
         }
+        Act::Held { .. } => Ok(ExitCode::SUCCESS),
         Act::List { state } => {
             let chosen = known
                 .iter()

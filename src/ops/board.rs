@@ -34,6 +34,7 @@ struct Numbers {
     accepted: AtomicU64,
     dead_lettered: AtomicU64,
     held: AtomicU64,
+    discarded: AtomicU64,
     watermark: AtomicI64,
     pause: AtomicU8,
     /// Milliseconds since the board's origin.
@@ -90,6 +91,7 @@ impl Board {
             accepted: AtomicU64::new(0),
             dead_lettered: AtomicU64::new(0),
             held: AtomicU64::new(0),
+            discarded: AtomicU64::new(0),
             watermark: AtomicI64::new(i64::MIN),
             pause: AtomicU8::new(Pause::None as u8),
             progress: AtomicU64::new(millis(self.origin, now)),
@@ -140,6 +142,7 @@ impl Numbers {
             accepted: self.accepted.load(Relaxed),
             dead_lettered: self.dead_lettered.load(Relaxed),
             held: self.held.load(Relaxed),
+            discarded: self.discarded.load(Relaxed),
         }
     }
 }
@@ -155,6 +158,7 @@ impl Slot {
             .dead_lettered
             .store(totals.dead_lettered, Relaxed);
         self.numbers.held.store(totals.held, Relaxed);
+        self.numbers.discarded.store(totals.discarded, Relaxed);
         self.numbers
             .watermark
             .store(watermark.unwrap_or(i64::MIN), Relaxed);

@@ -67,19 +67,20 @@ impl Pause {
     }
 }
 
-/// Running totals of one partition since it was assigned. O2: read = accepted + dead-lettered + held + in hand.
+/// Running totals of one partition since it was assigned. O2: read = accepted + dead-lettered + held + discarded + in hand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct Totals {
     pub read: u64,
     pub accepted: u64,
     pub dead_lettered: u64,
     pub held: u64,
+    pub discarded: u64,
 }
 
 impl Totals {
     /// Records that have met their end.
     pub fn settled(&self) -> u64 {
-        self.accepted + self.dead_lettered + self.held
+        self.accepted + self.dead_lettered + self.held + self.discarded
     }
 
     /// Records read and not settled yet.
@@ -256,12 +257,14 @@ mod tests {
         accepted: 4,
         dead_lettered: 1,
         held: 1,
+        discarded: 0,
     };
     const IDLE: Totals = Totals {
         read: 6,
         accepted: 4,
         dead_lettered: 1,
         held: 1,
+        discarded: 0,
     };
 
     #[test]

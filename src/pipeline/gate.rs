@@ -8,11 +8,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::record::ValidRecord;
+use crate::record::serial_hash;
 use crate::registry::{Known, Snapshot, State};
 
 /// Settings (`[gate]`).
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// `off`: every valid record is sent. `registry`: only those of active devices.
@@ -20,6 +20,21 @@ pub struct Config {
     /// What happens to records of devices the registry does not know: `hold`, `send` or `dead-letter`.
     /// A record that names only a `DeviceId` cannot be sent without a serial; `send` dead-letters it.
     pub unknown: UnknownPolicy,
+    /// What happens to records of terminated devices: `dead-letter` or `discard`.
+    pub terminated: TerminatedPolicy,
+    /// Days a record may be held; then it becomes a dead letter. 0 for ever.
+    pub hold_max_days: u32,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            mode: Mode::default(),
+            unknown: UnknownPolicy::default(),
+            terminated: TerminatedPolicy::default(),
+            hold_max_days: 90,
+        }
+    }
 }
 
 /// See [`Config::mode`].
@@ -41,12 +56,23 @@ pub enum UnknownPolicy {
     DeadLetter,
 }
 
+/// See [`Config::terminated`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TerminatedPolicy {
+    #[default]
+    DeadLetter,
+    /// Counted and forgotten.
+    Discard,
+}
+
 /// The gate's word on one record; the text is the reason code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision {
     Send,
     Hold(&'static str),
     DeadLetter(&'static str),
+    Discard,
 }
 
 /// See the module's documentation.
@@ -61,20 +87,42 @@ impl Gate {
         Self { config }
     }
 
-    /// Decides on a record that has a serial.
+    /// Whether the registry is asked at all: only then are records held and released.
     #[must_use]
-    pub fn decide(&self, record: &ValidRecord, bytes: &[u8], devices: &Snapshot) -> Decision {
+    pub fn holds(&self) -> bool {
+        self.config.mode == Mode::Registry
+    }
+
+    /// Milliseconds a record may be held.
+    #[must_use]
+    pub fn longest_ms(&self) -> Option<i64> {
+        let days = i64::from(self.config.hold_max_days);
+        (days > 0).then_some(days * 24 * 3_600 * 1_000)
+    }
+
+    /// Decides on a record with this serial, and says whose it is.
+    #[must_use]
+    pub fn decide<'d>(
+        &self,
+        hash: u64,
+        serial: &[u8],
+        devices: &'d Snapshot,
+    ) -> (Decision, Option<Known<'d>>) {
         match self.config.mode {
-            Mode::Off => Decision::Send,
+            Mode::Off => (Decision::Send, None),
             Mode::Registry => {
-                self.by_state(devices.with_serial(record.hash(), record.serial(bytes)))
+                let device = devices.with_serial(hash, serial);
+                (self.by_state(device), device)
             }
         }
     }
 
     fn by_state(&self, device: Option<Known<'_>>) -> Decision {
         match device.map(|device| (device.state(), device.disputed())) {
-            Some((State::Terminated, _)) => Decision::DeadLetter("device.terminated"),
+            Some((State::Terminated, _)) => match self.config.terminated {
+                TerminatedPolicy::DeadLetter => Decision::DeadLetter("device.terminated"),
+                TerminatedPolicy::Discard => Decision::Discard,
+            },
             Some((_, true)) => Decision::Hold("device.serial-disputed"),
             Some((State::Active, false)) => Decision::Send,
             Some((State::Pending, false)) => Decision::Hold("device.pending"),
@@ -89,10 +137,34 @@ impl Gate {
     /// Decides on a record whose device id has no serial: it cannot be sent, whatever the policy.
     #[must_use]
     pub fn decide_unknown(&self, device_id: &str, devices: &Snapshot) -> Decision {
-        match (self.config.mode, self.by_state(devices.device(device_id))) {
-            (Mode::Off, _) | (_, Decision::Send) => Decision::DeadLetter("device.unknown"),
+        let device = devices.device(device_id);
+        match (self.config.mode, self.by_state(device)) {
+            (Mode::Off, _) => Decision::DeadLetter("device.unknown"),
+            (Mode::Registry, Decision::Send) if device.is_some() => {
+                Decision::Hold("device.no-serial")
+            }
+            (Mode::Registry, Decision::Send) => Decision::DeadLetter("device.unknown"),
             (Mode::Registry, decision) => decision,
         }
+    }
+
+    /// Decides on what is held under a name, a device id or a serial, and says whose it is.
+    #[must_use]
+    pub fn decide_held<'d>(
+        &self,
+        name: &str,
+        devices: &'d Snapshot,
+    ) -> (Decision, Option<Known<'d>>) {
+        let device = devices
+            .device(name)
+            .or_else(|| devices.with_serial(serial_hash(name.as_bytes()), name.as_bytes()));
+        let decision = match self.by_state(device) {
+            Decision::Send if device.is_some_and(|device| device.serial().is_none()) => {
+                Decision::Hold("device.no-serial")
+            }
+            decision => decision,
+        };
+        (decision, device)
     }
 }
 
@@ -105,7 +177,7 @@ mod tests {
     fn g1_only_active_devices_pass() {
         let gate = Gate::new(Config {
             mode: Mode::Registry,
-            unknown: UnknownPolicy::Hold,
+            ..Config::default()
         });
         let device = |id: &str, serial: &str, state| Device {
             device_id: id.into(),
@@ -150,7 +222,11 @@ mod tests {
                 UnknownPolicy::Send,
                 UnknownPolicy::DeadLetter,
             ] {
-                let gate = Gate::new(Config { mode, unknown });
+                let gate = Gate::new(Config {
+                    mode,
+                    unknown,
+                    ..Config::default()
+                });
                 assert_ne!(gate.decide_unknown("a", &devices), Decision::Send);
                 assert_ne!(gate.decide_unknown("b", &devices), Decision::Send);
             }

@@ -260,6 +260,22 @@ impl Config {
         Ok(client)
     }
 
+    /// Properties of a reader that is told by hand what to read. Nothing is ever committed to the group, which the client needs
+    /// all the same.
+    ///
+    /// # Errors
+    /// As [`consumer`](Self::consumer).
+    pub fn by_hand(&self, what: &str) -> anyhow::Result<ClientConfig> {
+        let mut client = self.base()?;
+        client
+            .set("group.id", format!("{}-{what}", self.group))
+            .set("enable.auto.commit", "false")
+            .set("auto.offset.reset", "earliest")
+            .set("enable.partition.eof", "true")
+            .set("queued.max.messages.kbytes", "1024");
+        Ok(client)
+    }
+
     /// Properties of a client that only asks (metadata, `check --connect`).
     ///
     /// # Errors

@@ -17,6 +17,7 @@ pub mod feed;
 pub mod feedback;
 pub mod gate;
 pub mod guard;
+pub mod hold;
 pub mod kafka;
 pub mod letter;
 pub mod offsets;
@@ -27,6 +28,7 @@ pub mod producer;
 pub mod progress;
 pub mod queues;
 pub mod reader;
+pub mod release;
 pub mod request;
 pub mod settings;
 pub mod sources;
@@ -40,7 +42,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::ops::board::Board;
@@ -127,9 +129,12 @@ pub async fn run(config: Config, parts: Parts, stop: CancellationToken) -> anyho
         }
         .run(stop.child_token()),
     );
+    // Dropped with the thread, however it ends.
+    let (alive, gone) = oneshot::channel::<()>();
     let thread = std::thread::Builder::new()
         .name("consumer".to_owned())
         .spawn(move || {
+            let _alive = alive;
             let me = std::thread::current();
             let permits = permits::Permits::new(memory.total_bytes, Some(me.clone()));
             let shared = worker::Shared {
@@ -140,6 +145,8 @@ pub async fn run(config: Config, parts: Parts, stop: CancellationToken) -> anyho
                 board,
                 sources,
                 batch: config.batch,
+                kafka: config.kafka.clone(),
+                topics: config.topics.clone(),
                 alarm: Duration::from_secs(config.topics.alarm_s),
                 fatal,
                 reader: me,
@@ -168,6 +175,7 @@ pub async fn run(config: Config, parts: Parts, stop: CancellationToken) -> anyho
     let failure = tokio::select! {
         () = stop.cancelled() => None,
         failure = failures.recv() => failure,
+        _ = gone => None,
     };
     followed.abort();
     let _ = end.send(true);
@@ -208,29 +216,19 @@ async fn prepare_topics(config: &Config) -> anyhow::Result<()> {
             }
         }
     };
-    let input = &config.input.topics;
-    let patterns: Vec<regex::Regex> = input
-        .iter()
-        .filter(|topic| topic.starts_with('^'))
-        .map(|pattern| {
-            regex::Regex::new(pattern)
-                .with_context(|| format!("input.topics: {pattern:?} is no pattern"))
-        })
-        .collect::<anyhow::Result<_>>()?;
-    let read = |name: &str| {
-        input.iter().any(|topic| topic == name) || patterns.iter().any(|p| p.is_match(name))
-    };
+    let read = config.input.matcher()?;
     let partitions = there.into_iter().filter(|(name, _)| read(name));
     let topics = &config.topics;
     let mut wanted = vec![
-        (topics.dead_letter.clone(), -1, false),
-        (topics.invalid.clone(), -1, false),
-        (topics.state.clone(), 1, true),
+        (topics.dead_letter.clone(), -1, producer::Keep::Usual),
+        (topics.invalid.clone(), -1, producer::Keep::Usual),
+        (topics.state.clone(), 1, producer::Keep::Newest),
     ];
     for (topic, count) in partitions {
         if count > 0 && !topic.ends_with(&topics.held_suffix) {
             let held = format!("{topic}{}", topics.held_suffix);
-            wanted.push((held, i32::try_from(count).unwrap_or(i32::MAX), false));
+            let count = i32::try_from(count).unwrap_or(i32::MAX);
+            wanted.push((held, count, producer::Keep::Everything));
         }
     }
     producer::create_topics(&config.kafka, topics, &wanted).await

@@ -14,6 +14,32 @@ use std::collections::VecDeque;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MessageSeq(pub u64);
 
+/// Sequences of the partition itself; those of records released from the held topic lie below, by group.
+const LIVE: u64 = 1 << 63;
+/// Bits of a released message's place within its group.
+const PLACE_BITS: u32 = 34;
+
+impl MessageSeq {
+    /// The sequence of a released message: its group, and its place within the group's own tracker.
+    #[must_use]
+    pub fn released(group: u32, place: Self) -> Self {
+        Self(u64::from(group) << PLACE_BITS | place.0)
+    }
+
+    /// Group and place of a released message; `None` for one of the partition itself.
+    #[must_use]
+    pub fn as_released(self) -> Option<(u32, Self)> {
+        let place = Self(self.0 & ((1 << PLACE_BITS) - 1));
+        (self.0 & LIVE == 0).then_some(((self.0 >> PLACE_BITS) as u32, place))
+    }
+
+    /// Whether it left after `newest` although it came before it. Released and live ones have no order among themselves here.
+    #[must_use]
+    pub fn overtaken_by(self, newest: Self) -> bool {
+        self < newest && (self.0 ^ newest.0) & LIVE == 0
+    }
+}
+
 #[derive(Debug, Clone, Copy)]
 struct Open {
     offset: i64,
@@ -43,6 +69,15 @@ impl OffsetTracker {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The tracker of the partition itself.
+    #[must_use]
+    pub fn live() -> Self {
+        Self {
+            base: LIVE,
+            ..Self::default()
+        }
     }
 
     /// Notes a message that was read, with the number of its records; one with none is settled at once.

@@ -5,21 +5,26 @@
 //! * O1, S1, S2: through [`OffsetTracker`] and [`SerialQueues`].
 //! * O2: read = accepted + dead-lettered + held + in hand, after every call.
 //! * O3: after [`revoke`](Partition::revoke) nothing is packed any more.
-//! * G1: what the gate does not send never reaches a serial queue.
+//! * G1: what the gate does not send never reaches a serial queue, and leaves it when the gate learns better.
 //!
 //! It does no I/O and reads no clock: chunks come in, requests and letters go out, verdicts and confirmations come back.
 //! Dropping it abandons what is in hand; the offsets stay unsettled and the next owner reads them again.
 
+mod held;
+
 use std::time::Instant;
 
 use super::gate::{Decision, Gate};
+use super::hold::Hold;
 use super::letter::{Destination, Letter, Reason, Source};
 use super::offsets::{BeforeFirst, MessageSeq, OffsetTracker};
 use super::permits::Permit;
 use super::queues::{Limits, SerialQueues, Ticket};
 use super::request::{Request, Verdicts};
-use crate::record::{Decoded, Outcome, Reject, Stage, Unknown, ValidRecord};
-use crate::registry::Snapshot;
+use crate::record::{Decoded, Outcome, Reject, Stage, Unknown};
+use crate::registry::{Known, Snapshot};
+
+pub use held::HeldMessage;
 
 /// One message as it was read, with the number of outcomes it decoded to.
 #[derive(Debug, Clone, Copy)]
@@ -41,13 +46,15 @@ pub struct Account {
     pub accepted: u64,
     pub dead_lettered: u64,
     pub held: u64,
+    /// Of terminated devices, by the gate's policy.
+    pub discarded: u64,
 }
 
 impl Account {
     /// Records neither accepted nor confirmed elsewhere yet.
     #[must_use]
     pub fn in_hand(&self) -> u64 {
-        self.read - self.accepted - self.dead_lettered - self.held
+        self.read - self.accepted - self.dead_lettered - self.held - self.discarded
     }
 }
 
@@ -55,15 +62,21 @@ impl Account {
 #[derive(Debug)]
 pub struct Partition {
     topic: String,
+    held_topic: String,
     number: i32,
     gate: Gate,
     tracker: OffsetTracker,
     queues: SerialQueues,
+    hold: Hold,
     account: Account,
     letters: u64,
     requests: usize,
     resent: u64,
     revoked: bool,
+    /// Records of a device that may not send wait behind a batch in flight.
+    closing: bool,
+    /// That batch may be completed.
+    recheck: bool,
 }
 
 impl Partition {
@@ -71,15 +84,19 @@ impl Partition {
     pub fn new(topic: &str, number: i32, gate: Gate) -> Self {
         Self {
             topic: topic.to_owned(),
+            held_topic: format!("{topic}.held"),
             number,
             gate,
-            tracker: OffsetTracker::new(),
+            tracker: OffsetTracker::live(),
             queues: SerialQueues::new(),
+            hold: Hold::default(),
             account: Account::default(),
             letters: 0,
             requests: 0,
             resent: 0,
             revoked: false,
+            closing: false,
+            recheck: false,
         }
     }
 
@@ -107,11 +124,19 @@ impl Partition {
                 self.account.empty += 1;
             }
             for outcome in outcomes.by_ref().take(read.records as usize) {
-                let letter = match outcome {
+                let (decision, draft) = match outcome {
                     Outcome::Valid(record) => {
                         let bytes = self.queues.chunk_bytes(chunk);
-                        match self.gate.decide(&record, bytes, devices) {
-                            Decision::Send => {
+                        let serial = record.serial(bytes);
+                        let (decision, device) = self.gate.decide(record.hash(), serial, devices);
+                        let behind =
+                            self.gate.holds() && self.queues.ends_live(record.hash(), serial);
+                        self.closing |= behind && decision != Decision::Send;
+                        let decision = match decision {
+                            Decision::Send if !behind && self.waits_behind(serial, device) => {
+                                Decision::Hold("device.releasing")
+                            }
+                            decision if behind || decision == Decision::Send => {
                                 self.queues.push(
                                     chunk,
                                     record.range(),
@@ -121,16 +146,31 @@ impl Partition {
                                 );
                                 continue;
                             }
-                            decision => gated(decision, &record, bytes),
-                        }
+                            decision => decision,
+                        };
+                        let draft = gated(decision, device, serial, record.bytes(bytes));
+                        (decision, draft)
                     }
                     Outcome::Unknown(unknown) => {
                         let decision = self.gate.decide_unknown(&unknown.device_id, devices);
-                        unresolved(decision, &unknown, read.payload.unwrap_or_default())
+                        let payload = read.payload.unwrap_or_default();
+                        (decision, unresolved(decision, &unknown, payload))
                     }
-                    Outcome::Reject(reject) => rejected(&reject, &read),
+                    Outcome::Reject(reject) => {
+                        let decision = Decision::DeadLetter(reject.rule);
+                        (decision, rejected(&reject, &read))
+                    }
                 };
-                letters.push(letter.addressed(self.source(read.offset, read.timestamp_ms), seq));
+                if decision == Decision::Discard {
+                    self.account.discarded += 1;
+                    self.tracker.settle(seq);
+                    continue;
+                }
+                let letter = draft.addressed(self.source(read.offset, read.timestamp_ms), seq);
+                if letter.destination == Destination::Held {
+                    self.note_coming(&letter);
+                }
+                letters.push(letter);
             }
         }
         debug_assert!(
@@ -158,19 +198,23 @@ impl Partition {
 
     /// Packs the next request, unless the partition was revoked (O3) or nothing is ready.
     pub fn pack(&mut self, limits: Limits) -> Option<(Request, Ticket)> {
-        if self.revoked {
+        if self.revoked || self.recheck {
             return None;
         }
         let packed = self.queues.pack(limits)?;
         self.requests += 1;
-        let settled = |&&seq: &&MessageSeq| self.tracker.offset(seq).is_none();
+        let settled = |&&seq: &&MessageSeq| self.offset(seq).is_none();
         self.resent += packed.1.seqs.iter().filter(settled).count() as u64;
         Some(packed)
     }
 
     /// Identity and offset of each record of a request that is about to be completed.
     pub fn origins(&self, ticket: &Ticket) -> impl Iterator<Item = (u64, i64)> {
-        let offsets = ticket.seqs.iter().map(|&seq| self.tracker.offset(seq));
+        // Of released records the offset is that of another topic.
+        let offsets = ticket.seqs.iter().map(|&seq| match seq.as_released() {
+            Some(_) => None,
+            None => self.tracker.offset(seq),
+        });
         ticket
             .identities
             .iter()
@@ -195,6 +239,9 @@ impl Partition {
         let mut refused = verdicts.refused.iter().peekable();
         for (index, &seq) in ticket.seqs.iter().enumerate() {
             match refused.next_if(|refusal| refusal.record as usize == index) {
+                None if seq.as_released().is_some() => {
+                    self.settle_released(seq, |released| &mut released.accepted);
+                }
                 None => {
                     self.account.accepted += 1;
                     self.tracker.settle(seq);
@@ -203,7 +250,7 @@ impl Partition {
                     let span = request.records[index];
                     let value = request.body[span.start as usize..span.end as usize].to_vec();
                     let serial = serial_of(&value);
-                    let offset = self.tracker.offset(seq).unwrap_or(-1);
+                    let offset = self.offset(seq).unwrap_or(-1);
                     letters.push(Letter {
                         destination: Destination::DeadLetter,
                         key: serial.clone().map(String::into_bytes),
@@ -220,7 +267,13 @@ impl Partition {
                             serial,
                             attempts: 1,
                         },
-                        source: self.source(offset, None),
+                        source: Source {
+                            topic: match seq.as_released() {
+                                Some(_) => self.held_topic.clone(),
+                                None => self.topic.clone(),
+                            },
+                            ..self.source(offset, None)
+                        },
                         seq,
                     });
                 }
@@ -229,6 +282,7 @@ impl Partition {
         self.letters += letters.len() as u64;
         self.requests -= 1;
         self.queues.complete(ticket);
+        self.recheck = self.closing;
         letters
     }
 
@@ -237,14 +291,32 @@ impl Partition {
         self.queues.recycle(request.body);
     }
 
-    /// The broker has confirmed a letter.
-    pub fn letter_written(&mut self, destination: Destination, seq: MessageSeq) {
-        match destination {
+    /// The broker has confirmed a letter, at this offset of its topic.
+    pub fn letter_written(&mut self, letter: &Letter, offset: i64) {
+        self.letters -= 1;
+        if letter.destination == Destination::Held {
+            let name = letter.key.as_deref().unwrap_or_default();
+            self.hold.arrived(name, offset);
+        }
+        if letter.seq.as_released().is_some() {
+            self.settle_released(letter.seq, |released| match letter.destination {
+                Destination::DeadLetter => &mut released.dead_lettered,
+                Destination::Held => &mut released.held_again,
+            });
+            return;
+        }
+        match letter.destination {
             Destination::DeadLetter => self.account.dead_lettered += 1,
             Destination::Held => self.account.held += 1,
         }
-        self.letters -= 1;
-        self.tracker.settle(seq);
+        self.tracker.settle(letter.seq);
+    }
+
+    fn offset(&self, seq: MessageSeq) -> Option<i64> {
+        match seq.as_released() {
+            Some((group, place)) => self.hold.offset(group, place),
+            None => self.tracker.offset(seq),
+        }
     }
 
     /// No request is packed after this (O3).
@@ -316,8 +388,17 @@ fn by_gate(decision: Decision) -> (Destination, &'static str) {
     match decision {
         Decision::Hold(code) => (Destination::Held, code),
         Decision::DeadLetter(code) => (Destination::DeadLetter, code),
-        // The callers handle `Send`; a record that cannot be sent must not be lost either.
-        Decision::Send => (Destination::DeadLetter, "device.unknown"),
+        // The callers handle these; a record that cannot be sent must not be lost either.
+        Decision::Send | Decision::Discard => (Destination::DeadLetter, "device.unknown"),
+    }
+}
+
+fn dead(key: Option<Vec<u8>>, value: Vec<u8>, reason: Reason) -> Draft {
+    Draft {
+        destination: Destination::DeadLetter,
+        key,
+        value,
+        reason,
     }
 }
 
@@ -333,23 +414,29 @@ fn gate_reason(code: &str, detail: String, serial: Option<String>) -> Reason {
     }
 }
 
-fn gated(decision: Decision, record: &ValidRecord, bytes: &[u8]) -> Draft {
+/// What becomes of a record the gate does not send: named by its device id if that is known, else by its serial.
+fn gated(decision: Decision, device: Option<Known<'_>>, serial: &[u8], record: &[u8]) -> Draft {
     let (destination, code) = by_gate(decision);
-    let serial = String::from_utf8_lossy(record.serial(bytes)).into_owned();
+    let key = device.map_or(serial, |device| device.device_id().as_bytes());
+    let serial = String::from_utf8_lossy(serial).into_owned();
     Draft {
         destination,
-        key: Some(record.serial(bytes).to_vec()),
-        value: record.bytes(bytes).to_vec(),
+        key: Some(key.to_vec()),
+        value: record.to_vec(),
         reason: gate_reason(code, format!("serial {serial} may not send"), Some(serial)),
     }
 }
 
 fn unresolved(decision: Decision, unknown: &Unknown, payload: &[u8]) -> Draft {
     let (destination, code) = by_gate(decision);
+    let value = match destination {
+        Destination::DeadLetter => slice(payload, &unknown.original),
+        Destination::Held => unknown.native(payload).to_vec(),
+    };
     Draft {
         destination,
         key: Some(unknown.device_id.clone().into_bytes()),
-        value: slice(payload, &unknown.original),
+        value,
         reason: gate_reason(
             code,
             format!("device {} has no serial in the registry", unknown.device_id),
@@ -359,15 +446,14 @@ fn unresolved(decision: Decision, unknown: &Unknown, payload: &[u8]) -> Draft {
 }
 
 fn rejected(reject: &Reject, read: &Read<'_>) -> Draft {
-    Draft {
-        destination: Destination::DeadLetter,
-        key: reject
+    dead(
+        reject
             .subject
             .clone()
             .map(String::into_bytes)
             .or_else(|| read.key.map(<[u8]>::to_vec)),
-        value: slice(read.payload.unwrap_or_default(), &reject.original),
-        reason: Reason {
+        slice(read.payload.unwrap_or_default(), &reject.original),
+        Reason {
             code: reject.rule.to_owned(),
             detail: reject.to_string(),
             stage: reject.stage.name().to_owned(),
@@ -376,7 +462,7 @@ fn rejected(reject: &Reject, read: &Read<'_>) -> Draft {
             serial: reject.subject.clone(),
             attempts: 0,
         },
-    }
+    )
 }
 
 fn slice(payload: &[u8], range: &std::ops::Range<usize>) -> Vec<u8> {

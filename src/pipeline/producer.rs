@@ -111,6 +111,21 @@ impl Producer {
             })
     }
 
+    /// Makes a name of a compacted topic forgotten, and waits until the broker has it.
+    ///
+    /// # Errors
+    /// The broker's refusal.
+    pub async fn erase(&self, topic: &str, key: &[u8]) -> anyhow::Result<()> {
+        let record: FutureRecord<'_, [u8], [u8]> = FutureRecord::to(topic).key(key);
+        self.inner
+            .send(record, Duration::from_secs(30))
+            .await
+            .map(|_| ())
+            .map_err(|(error, _)| {
+                anyhow::Error::from(error).context(format!("cannot write to {topic}"))
+            })
+    }
+
     /// Waits until everything handed over is confirmed or the bound has passed. Blocks the calling thread.
     pub fn flush(&self, bound: Duration) {
         if let Err(error) = self.inner.flush(bound) {
@@ -119,14 +134,25 @@ impl Producer {
     }
 }
 
-/// Creates what is missing of `wanted` (name, partitions, compacted); existing topics are left as they are.
+/// How long a created topic keeps its messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keep {
+    /// As the broker does by itself.
+    Usual,
+    /// The newest of each key.
+    Newest,
+    /// Until somebody deletes them: when held records expire is ours to say.
+    Everything,
+}
+
+/// Creates what is missing of `wanted` (name, partitions, how long it keeps); existing topics are left as they are.
 ///
 /// # Errors
 /// The broker refused, or cannot be reached within the bound.
 pub async fn create_topics(
     kafka: &kafka::Config,
     topics: &Topics,
-    wanted: &[(String, i32, bool)],
+    wanted: &[(String, i32, Keep)],
 ) -> anyhow::Result<()> {
     if wanted.is_empty() {
         return Ok(());
@@ -137,16 +163,19 @@ pub async fn create_topics(
         .context("cannot open the admin client")?;
     let new: Vec<NewTopic<'_>> = wanted
         .iter()
-        .map(|(name, partitions, compacted)| {
+        .map(|(name, partitions, keep)| {
             let topic = NewTopic::new(
                 name,
                 *partitions,
                 TopicReplication::Fixed(topics.replication),
             );
-            if *compacted {
-                topic.set("cleanup.policy", "compact")
-            } else {
-                topic
+            match keep {
+                Keep::Usual => topic,
+                Keep::Newest => topic.set("cleanup.policy", "compact"),
+                Keep::Everything => topic
+                    .set("cleanup.policy", "delete")
+                    .set("retention.ms", "-1")
+                    .set("retention.bytes", "-1"),
             }
         })
         .collect();

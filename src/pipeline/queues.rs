@@ -11,6 +11,9 @@
 //! Pure: no clock, no I/O. It does not decide when to pack ([`super::dispatch`]) and knows nothing of offsets beyond a record's
 //! [`MessageSeq`]. Capacity: bounded by the memory permits. Dropping it drops what is queued; the records stay unsettled.
 
+mod watch;
+mod withdraw;
+
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::time::Instant;
@@ -21,6 +24,9 @@ use hashbrown::HashTable;
 use super::offsets::MessageSeq;
 use super::permits::Permit;
 use super::request::{Request, Span};
+
+pub use watch::Watch;
+pub use withdraw::Withdrawn;
 
 const NIL: u32 = u32::MAX;
 /// Serials of 12 characters are the rule, 50 the longest the adapter's schema takes (dig-api.md 12); longer ones go to the heap.
@@ -141,14 +147,6 @@ pub struct SerialQueues {
     ready_bytes: u64,
     queued: usize,
     watch: Watch,
-}
-
-/// A sentinel with its denominator: S1 seen from the last place where it can be seen.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Watch {
-    pub batches: u64,
-    /// Must stay 0.
-    pub out_of_order: u64,
 }
 
 impl SerialQueues {
@@ -378,7 +376,8 @@ impl SerialQueues {
                 });
                 seqs.push(slot.seq);
                 identities.push(slot.identity);
-                out_of_order += u64::from(newest.is_some_and(|newest| slot.seq < newest));
+                out_of_order +=
+                    u64::from(newest.is_some_and(|newest| slot.seq.overtaken_by(newest)));
                 newest = Some(slot.seq);
                 bytes += u64::from(slot.len);
                 self.slots[head as usize].next = self.free_slots;

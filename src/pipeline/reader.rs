@@ -244,13 +244,17 @@ impl Reader {
             let (command, commands) = watch::channel(Command::Run);
             let (done, ended) = std_mpsc::sync_channel(1);
             let progress = Progress::new(topic, *number);
+            let permits = self.permits.partition(self.memory.partition_bytes);
+            // A held topic has no mapping: its records are in the gateway's shape.
+            let held = format!("{topic}{}", self.shared.topics.held_suffix);
             let worker = Worker::new(
                 self.shared.clone(),
                 Partition::new(topic, *number, self.gate.clone()),
-                (self.decoders)(topic),
+                ((self.decoders)(topic), (self.decoders)(&held)),
                 from,
                 commands,
                 Arc::clone(&progress),
+                Arc::clone(&permits),
             );
             let (fatal, what) = (self.shared.fatal.clone(), format!("{topic} {number}"));
             let task = self.runtime.spawn(worker.run());
@@ -262,7 +266,6 @@ impl Reader {
                 }
                 let _ = done.try_send(());
             });
-            let permits = self.permits.partition(self.memory.partition_bytes);
             let state = Assigned {
                 chunks,
                 command,

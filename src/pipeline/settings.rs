@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
 /// Settings (`[input]`).
@@ -16,6 +17,28 @@ pub struct Input {
     pub drain_ms: u64,
     /// Milliseconds the whole job may take to finish what it has in hand after SIGTERM.
     pub shutdown_ms: u64,
+}
+
+impl Input {
+    /// Whether a topic is read: named outright or by a pattern.
+    ///
+    /// # Errors
+    /// The pattern that is none.
+    pub fn matcher(&self) -> anyhow::Result<impl Fn(&str) -> bool + use<>> {
+        let (patterns, names): (Vec<&String>, Vec<&String>) =
+            self.topics.iter().partition(|topic| topic.starts_with('^'));
+        let names: Vec<String> = names.into_iter().cloned().collect();
+        let patterns = patterns
+            .into_iter()
+            .map(|pattern| {
+                regex::Regex::new(pattern)
+                    .with_context(|| format!("input.topics: {pattern:?} is no pattern"))
+            })
+            .collect::<anyhow::Result<Vec<_>>>()?;
+        Ok(move |topic: &str| {
+            names.iter().any(|name| name == topic) || patterns.iter().any(|p| p.is_match(topic))
+        })
+    }
 }
 
 impl Default for Input {

@@ -3,10 +3,12 @@
 //! Owns no connection of its own beyond one read: [`load`] reads the topic to its end, [`store`] writes through the producer of
 //! letters and waits for the broker. It keeps nothing in memory.
 
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::KafkaError;
 use rdkafka::{Message as _, Offset, TopicPartitionList};
 
 use super::kafka;
@@ -20,67 +22,61 @@ const CALL: Duration = Duration::from_secs(20);
 /// # Errors
 /// The broker does not answer, or the topic's end is not reached within the bound.
 pub fn load(kafka: &kafka::Config, topic: &str, name: &str) -> anyhow::Result<Option<Vec<u8>>> {
-    let mut client = kafka.plain()?;
-    // A group is needed by the client even to read partitions by hand; nothing is ever committed to it.
-    client
-        .set("group.id", format!("{}-state", kafka.group))
-        .set("enable.auto.commit", "false")
-        .set("auto.offset.reset", "earliest");
-    let reader: BaseConsumer = client.create().context("cannot open a reader")?;
+    let mut all = load_all(kafka, topic, |key| key == name.as_bytes())?;
+    Ok(all.remove(name.as_bytes()))
+}
+
+/// The newest value of every name that is wanted, as [`load`].
+///
+/// # Errors
+/// As [`load`].
+pub fn load_all(
+    kafka: &kafka::Config,
+    topic: &str,
+    wanted: impl Fn(&[u8]) -> bool,
+) -> anyhow::Result<HashMap<Vec<u8>, Vec<u8>>> {
+    let reader: BaseConsumer = kafka
+        .by_hand("state")?
+        .create()
+        .context("cannot open a reader")?;
     let metadata = reader
         .fetch_metadata(Some(topic), CALL)
         .with_context(|| format!("cannot ask for topic {topic}"))?;
-    let partitions: Vec<i32> = metadata
+    let mut unread: HashSet<i32> = metadata
         .topics()
         .iter()
         .flat_map(|topic| topic.partitions().iter().map(|p| p.id()))
         .collect();
-    let mut wanted = TopicPartitionList::new();
-    let mut left = 0;
-    for &partition in &partitions {
-        let (low, high) = reader
-            .fetch_watermarks(topic, partition, CALL)
-            .with_context(|| format!("cannot ask for the end of {topic}"))?;
-        if high > low {
-            wanted
-                .add_partition_offset(topic, partition, Offset::Offset(low))
-                .context("an offset that no broker gives")?;
-            left += 1;
-        }
+    let mut all = TopicPartitionList::new();
+    for &partition in &unread {
+        all.add_partition_offset(topic, partition, Offset::Beginning)
+            .context("an offset that no broker gives")?;
     }
     reader
-        .assign(&wanted)
+        .assign(&all)
         .with_context(|| format!("cannot read {topic}"))?;
-    let ends: std::collections::HashMap<i32, i64> = partitions
-        .iter()
-        .map(|&p| Ok((p, reader.fetch_watermarks(topic, p, CALL)?.1)))
-        .collect::<anyhow::Result<_>>()?;
-    let mut newest = None;
+    let mut newest = HashMap::new();
     let deadline = Instant::now() + CALL;
-    while left > 0 {
+    while !unread.is_empty() {
         anyhow::ensure!(
             Instant::now() < deadline,
             "{topic} was not read to its end in time"
         );
-        if let Some(message) = reader.poll(Duration::from_millis(200)) {
-            let message = message.with_context(|| format!("cannot read {topic}"))?;
-            if message.key() == Some(name.as_bytes()) {
-                newest = message.payload().map(<[u8]>::to_vec);
+        match reader.poll(Duration::from_millis(200)) {
+            None => {}
+            Some(Err(KafkaError::PartitionEOF(partition))) => {
+                unread.remove(&partition);
+            }
+            Some(message) => {
+                let message = message.with_context(|| format!("cannot read {topic}"))?;
+                if let Some(key) = message.key().filter(|key| wanted(key)) {
+                    match message.payload() {
+                        Some(value) => newest.insert(key.to_vec(), value.to_vec()),
+                        None => newest.remove(key),
+                    };
+                }
             }
         }
-        // The position passes compacted gaps too, so it reaches the end even when the last offsets are gone.
-        left = reader
-            .position()
-            .context("cannot ask for the position")?
-            .elements()
-            .iter()
-            .filter(|at| match at.offset() {
-                Offset::Offset(offset) => {
-                    ends.get(&at.partition()).is_some_and(|&end| offset < end)
-                }
-                _ => true,
-            })
-            .count();
     }
     Ok(newest)
 }

@@ -9,6 +9,9 @@
 //! Queues: chunks from the consumer thread, capacity [`CHUNKS`]; letters on their way, at most [`LETTERS`] and [`LETTER_BYTES`] before it stops taking
 //! chunks. When the worker ends, whatever is in hand is dropped unsettled and read again by the partition's next owner.
 
+mod held;
+mod letters;
+
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
@@ -24,16 +27,21 @@ use tokio_util::sync::CancellationToken;
 use super::dispatch::{self, Due};
 use super::feed::Messages;
 use super::guard::Guard;
-use super::letter::{Destination, Letter};
+use super::hold::Released;
+use super::kafka;
+use super::letter::Letter;
 use super::partition::{Account, Partition, Read};
-use super::permits::Permit;
+use super::permits::{PartitionPermits, Permit};
 use super::producer::Producer;
 use super::progress::Progress;
 use super::queues::{Limits, Ticket, Watch};
+use super::release::Place;
 use super::request::{Request, Verdicts};
+use super::settings::Topics;
 use super::sources::{Memory, Sources};
 use super::upload::{Slot, Uploader};
 use crate::ops::board::{self, Board};
+use crate::ops::metrics::held as held_metrics;
 use crate::ops::metrics::pipeline as metrics;
 use crate::ops::status::{Pause, Totals};
 use crate::record::Decoded;
@@ -78,6 +86,8 @@ pub struct Shared {
     pub board: Arc<Board>,
     pub sources: Arc<Sources>,
     pub batch: dispatch::Config,
+    pub kafka: kafka::Config,
+    pub topics: Topics,
     /// Seconds a letter may wait before an alarm.
     pub alarm: Duration,
     /// Takes the reason why the whole job must stop.
@@ -86,7 +96,7 @@ pub struct Shared {
     pub reader: std::thread::Thread,
 }
 
-type Written = (Letter, Result<(), String>);
+type Written = (Letter, Result<i64, String>);
 type Finished = (Request, Ticket, Option<Verdicts>);
 
 /// See the module's documentation.
@@ -111,18 +121,28 @@ pub struct Worker {
     letters_blocked: bool,
     stop: CancellationToken,
     flush: bool,
-    published: Account,
+    published: (Account, Released),
+    side: held::Side,
 }
 
 impl Worker {
     pub fn new(
         shared: Shared,
         partition: Partition,
-        decoder: Decoder,
+        (decoder, held_decoder): (Decoder, Decoder),
         chunks: mpsc::Receiver<Chunk>,
         command: watch::Receiver<Command>,
         progress: Arc<Progress>,
+        permits: Arc<PartitionPermits>,
     ) -> Self {
+        let place = Place {
+            kafka: shared.kafka.clone(),
+            held_topic: format!("{}{}", progress.topic, shared.topics.held_suffix),
+            state_topic: shared.topics.state.clone(),
+            partition: progress.partition,
+        };
+        let registry = shared.registry.clone();
+        let side = held::Side::new(place, registry, held_decoder, permits, partition.holds());
         let slot = shared
             .board
             .open(&progress.topic, progress.partition, Instant::now());
@@ -147,7 +167,8 @@ impl Worker {
             letters_blocked: false,
             stop: CancellationToken::new(),
             flush: false,
-            published: Account::default(),
+            published: <(Account, Released)>::default(),
+            side,
         }
     }
 
@@ -155,8 +176,14 @@ impl Worker {
     pub async fn run(mut self) {
         let mut slot: Option<Pin<Box<dyn Future<Output = Slot> + Send>>> = None;
         let mut open = true;
+        self.side.begin();
         loop {
             let command = *self.command.borrow_and_update();
+            let revoked = matches!(command, Command::Drain { flush: false, .. });
+            if let Err(error) = self.follow_held(command == Command::Run, revoked) {
+                self.fail(error);
+                break;
+            }
             match command {
                 Command::Run => {}
                 Command::Drain { flush, deadline } => {
@@ -168,7 +195,8 @@ impl Worker {
                     self.flush = true;
                     let idle = self.requests.is_empty()
                         && self.outbox.is_empty()
-                        && self.letters.is_empty();
+                        && self.letters.is_empty()
+                        && (!flush || self.side.idle());
                     if (idle && !queued) || Instant::now() >= deadline {
                         break;
                     }
@@ -180,7 +208,6 @@ impl Worker {
 
             let limits = self.limits();
             let linger = Duration::from_millis(self.shared.batch.linger_ms);
-            let revoked = matches!(command, Command::Drain { flush: false, .. });
             let due = if revoked {
                 Due::Never
             } else {
@@ -198,9 +225,13 @@ impl Worker {
             }
             let wake = self.next_wake(due, command);
             let sated = dispatch::sated(self.partition.queues(), limits);
-            let room = self.outbox.len() + self.letters.len() < LETTERS
-                && self.letter_bytes < LETTER_BYTES;
-            let accepting = running && open && !sated && room;
+            let accepting = running
+                && open
+                && !sated
+                && self.side.ready
+                && !self.partition.hold().crowded()
+                && self.letters_fit();
+            let (holds, waits) = (self.partition.holds(), self.partition.hold().waits());
 
             tokio::select! {
                 biased;
@@ -217,6 +248,10 @@ impl Worker {
                     slot = None;
                     self.send(granted);
                 }
+                act = self.side.next(holds, running, waits) => if let Err(error) = self.held(act) {
+                    self.fail(error);
+                    break;
+                },
                 chunk = self.chunks.recv(), if accepting => match chunk {
                     Some(chunk) => {
                         self.shared.reader.unpark();
@@ -269,7 +304,7 @@ impl Worker {
         let Chunk { messages, permit } = chunk;
         let now = Instant::now();
         let now_us = jiff::Timestamp::now().as_microsecond();
-        let devices = Arc::clone(&self.shared.registry.borrow());
+        let devices = self.side.in_force(self.partition.holds());
         self.counts.clear();
         self.decoded.outcomes.clear();
         self.decoded.notes.clear();
@@ -321,80 +356,6 @@ impl Worker {
         self.post(letters, records)
     }
 
-    /// Queues letters for the producer, unless the guard says that there are too many.
-    fn post(&mut self, letters: Vec<Letter>, records: u64) -> anyhow::Result<()> {
-        let dead = letters
-            .iter()
-            .filter(|letter| letter.destination == Destination::DeadLetter)
-            .count() as u64;
-        self.shared.guard.note(records, dead, Instant::now())?;
-        for letter in &letters {
-            metrics::letter(letter.destination, &letter.reason);
-            self.letter_bytes += letter.bytes();
-        }
-        self.outbox.extend(letters);
-        Ok(())
-    }
-
-    fn hand_over_letters(&mut self) {
-        while let Some(letter) = self.outbox.front() {
-            let Some(delivery) = self.shared.producer.enqueue(letter) else {
-                break;
-            };
-            let Some(letter) = self.outbox.pop_front() else {
-                break;
-            };
-            self.letters.push(Box::pin(async move {
-                let result = match delivery.await {
-                    Ok(Ok(_)) => Ok(()),
-                    Ok(Err((error, _))) => Err(error.to_string()),
-                    Err(_) => Err("the producer was closed".to_owned()),
-                };
-                (letter, result)
-            }));
-        }
-        let waiting = !self.outbox.is_empty() || !self.letters.is_empty();
-        match (waiting, self.letter_waits_since) {
-            (false, _) => {
-                self.letter_waits_since = None;
-                self.letters_blocked = false;
-            }
-            (true, None) => self.letter_waits_since = Some(Instant::now()),
-            (true, Some(since)) if since.elapsed() >= self.shared.alarm => {
-                self.letters_blocked = true;
-                metrics::letters_stuck(&self.progress.topic);
-                tracing::error!(
-                    topic = %self.progress.topic, partition = self.progress.partition,
-                    waiting = self.outbox.len() + self.letters.len(), seconds = since.elapsed().as_secs(),
-                    "letters are not confirmed: the partition waits until their topic can be written"
-                );
-                self.letter_waits_since = Some(Instant::now());
-            }
-            (true, Some(_)) => {}
-        }
-    }
-
-    fn written(&mut self, letter: Letter, result: Result<(), String>) {
-        match result {
-            Ok(()) => {
-                self.letter_waits_since = None;
-                self.letters_blocked = false;
-                self.letter_bytes -= letter.bytes();
-                self.partition
-                    .letter_written(letter.destination, letter.seq);
-            }
-            Err(error) => {
-                metrics::letter_refused();
-                tracing::error!(
-                    topic = %self.progress.topic, partition = self.progress.partition, offset = letter.source.offset, %error,
-                    "a letter was refused; it is tried again and the partition waits"
-                );
-                let at = self.outbox.partition_point(|other| other.seq < letter.seq);
-                self.outbox.insert(at, letter);
-            }
-        }
-    }
-
     fn send(&mut self, slot: Slot) {
         let limits = self.limits();
         let linger = Duration::from_millis(self.shared.batch.linger_ms);
@@ -432,7 +393,10 @@ impl Worker {
         // Abandoned: only on a drain, and then its records stay unsettled.
         let Some(verdicts) = verdicts else { return };
         self.memory.remember(self.partition.origins(&ticket));
-        let letters = self.partition.complete(&request, &ticket, &verdicts);
+        let mut letters = self.partition.complete(&request, &ticket, &verdicts);
+        if self.partition.withdraws() {
+            letters.extend(self.partition.withdraw(&self.side.devices));
+        }
         self.partition.recycle(request);
         if let Err(error) = self.post(letters, 0) {
             self.fail(error);
@@ -459,14 +423,17 @@ impl Worker {
             accepted: account.accepted,
             dead_lettered: account.dead_lettered,
             held: account.held,
+            discarded: account.discarded,
         };
         self.slot.post(totals, self.partition.watermark(), now);
         if let Some(watermark) = self.partition.watermark() {
             self.progress.set_watermark(watermark);
         }
         self.progress.set_window(self.partition.window() as u64);
-        metrics::account(&self.progress.topic, &self.published, &account);
-        self.published = account;
+        metrics::account(&self.progress.topic, &self.published.0, &account);
+        let released = self.partition.hold().released();
+        held_metrics::released(&self.progress.topic, &self.published.1, &released);
+        self.published = (account, released);
         let watched = (self.partition.queues().watch(), self.partition.resent());
         metrics::watched(&self.watched, &watched);
         self.watched = watched;
@@ -475,6 +442,8 @@ impl Worker {
     fn pause(&self) -> Pause {
         if self.stop.is_cancelled() {
             Pause::Draining
+        } else if !self.side.ready {
+            Pause::Held
         } else if self.letters_blocked {
             Pause::DeadLetter
         } else if self.shared.uploader.flowing() {

@@ -147,6 +147,19 @@ pub struct Unknown {
     pub device_id: String,
     /// The record's own bytes within the message's payload (the whole message for a vendor shape).
     pub original: std::ops::Range<usize>,
+    /// Of a vendor message: the record it makes, in the gateway's shape with `DeviceId` in place of `SerialNo`.
+    pub record: Option<Box<[u8]>>,
+}
+
+impl Unknown {
+    /// The record in the gateway's shape, whatever it came from.
+    #[must_use]
+    pub fn native<'a>(&'a self, payload: &'a [u8]) -> &'a [u8] {
+        match &self.record {
+            Some(record) => record,
+            None => payload.get(self.original.clone()).unwrap_or(payload),
+        }
+    }
 }
 
 /// A record (or a whole message) that may not be sent. Data, not an error.

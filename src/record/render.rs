@@ -1,6 +1,6 @@
 //! A record written anew: exact names, fixed order, no white space, no nulls.
 //!
-//! Order: Type, DateTime, SerialNo, then the type's members in table order. Numbers of a native record are copied as they were
+//! Order: Type, DateTime, SerialNo (or DeviceId, while there is no serial), then the type's members in table order. Numbers of a native record are copied as they were
 //! written; a draft's get their shortest form that reads back the same. Pure, infallible, allocates only to grow the buffer.
 
 use std::io::Write;
@@ -10,16 +10,17 @@ use simd_json::{Node, StaticNode};
 
 use super::RecordType;
 use super::datetime;
-use super::judge::Desk;
+use super::judge::{Desk, device_id};
 use super::members::Member;
 use super::rules::{self, Form};
 use super::view::View;
 
-/// Appends the record; returns where the serial's text lies, from the record's start.
+/// Appends the record, named by its serial or its device id; returns where the serial's text lies, from the record's start.
 pub(super) fn render(
     kind: RecordType,
     view: View<'_, '_>,
     desk: &Desk,
+    whose: Member,
     out: &mut Vec<u8>,
 ) -> Range<usize> {
     let start = out.len();
@@ -30,14 +31,21 @@ pub(super) fn render(
         (None, Some(Node::String(given))) => out.extend_from_slice(given.as_bytes()),
         (instant, _) => out.extend_from_slice(&datetime::render(instant.unwrap_or_default())),
     }
-    out.extend_from_slice(b"\",\"SerialNo\":\"");
-    let serial = match view.node(Member::SerialNo) {
-        Some(Node::String(given)) if !desk.serial_rewritten => given,
-        _ => desk.serial.as_str(),
+    let serial = if whose == Member::DeviceId {
+        out.extend_from_slice(b"\",\"DeviceId\":");
+        string(device_id(view).unwrap_or_default(), out);
+        0..0
+    } else {
+        out.extend_from_slice(b"\",\"SerialNo\":\"");
+        let serial = match view.node(Member::SerialNo) {
+            Some(Node::String(given)) if !desk.serial_rewritten => given,
+            _ => desk.serial.as_str(),
+        };
+        let at = out.len() - start;
+        out.extend_from_slice(serial.as_bytes());
+        out.push(b'"');
+        at..at + serial.len()
     };
-    let at = out.len() - start;
-    out.extend_from_slice(serial.as_bytes());
-    out.push(b'"');
     for field in rules::fields(kind) {
         let Some(node) = view.node(field.member) else {
             continue;
@@ -63,7 +71,7 @@ pub(super) fn render(
         }
     }
     out.push(b'}');
-    at..at + serial.len()
+    serial
 }
 
 fn number(number: StaticNode, out: &mut Vec<u8>) {

@@ -208,19 +208,25 @@ impl Work {
             Err(violation) => refuse::record(rules, violation, view, at),
             Ok(Passed {
                 unknown_device: true,
-                ..
+                kind,
             }) => {
                 self.count_notes(sink);
                 let device_id = device_id(view).unwrap_or_default().to_owned();
+                let record = view.text.is_none().then(|| {
+                    let mut record = Vec::new();
+                    render(kind, view, &self.desk, Member::DeviceId, &mut record);
+                    record.into_boxed_slice()
+                });
                 Outcome::Unknown(Box::new(Unknown {
                     device_id,
                     original: at.original,
+                    record,
                 }))
             }
             Ok(Passed { kind, .. }) => {
                 self.count_notes(sink);
                 let start = self.written.len();
-                let serial = render(kind, view, &self.desk, &mut self.written);
+                let serial = render(kind, view, &self.desk, Member::SerialNo, &mut self.written);
                 self.moved.push(sink.outcomes.len());
                 let text = &self.written[start + serial.start..start + serial.end];
                 Outcome::Valid(ValidRecord {

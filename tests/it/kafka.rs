@@ -4,6 +4,7 @@ mod brokers;
 mod chaos;
 mod gateway;
 mod groups;
+pub mod held;
 mod letters;
 mod memory;
 mod security;

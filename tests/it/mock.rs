@@ -1,5 +1,6 @@
 //! End to end on the client library's mock broker: quick, and with nothing but this program to start.
 
+use crate::kafka::held::{fleet, gated, held, import};
 use crate::support::{broker::Broker, world::World};
 
 #[test]
@@ -30,4 +31,21 @@ fn a_successor_goes_on_where_an_orderly_end_left_off() {
     world.produced(1_000, &[]);
     world.join();
     world.finish(0);
+}
+
+/// Nothing passes before activation; then everything does, in order.
+#[test]
+fn held_records_are_released_when_their_device_becomes_active() {
+    let broker = Broker::mock();
+    let mut world = gated(&broker, &[]);
+    let fleet = fleet(&world);
+    world.join();
+    let path = fleet.display().to_string();
+    world.produced(2_000, &["--devices", "10", "--registry", &path]);
+    world.until("all is held", |world| held(world) == 2_000);
+    assert_eq!(world.accepted(), 0);
+    import(&mut world, &fleet, |_| Some("active"));
+    world.accepts(2_000);
+    let ending = world.finish(0);
+    assert_eq!(ending.report["letters"]["held"], 0, "{:#}", ending.report);
 }

@@ -364,9 +364,7 @@ impl World {
             }
         }
         if dice > 1 {
-            owner
-                .partition
-                .letter_written(letter.destination, letter.seq);
+            owner.partition.letter_written(&letter, 0);
         } else {
             owner.letters.push_front(letter);
         }
@@ -469,18 +467,18 @@ fn one_or_many(value: &[u8]) -> Vec<Sent> {
 }
 
 /// Names the seed when the test dies in its world.
-struct Named(u64);
+pub struct Named(pub &'static str, pub u64);
 
 impl Drop for Named {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("failing seed: DIG_SIMULATION_SEED={}", self.0);
+            eprintln!("failing seed: {}={}", self.0, self.1);
         }
     }
 }
 
 fn live_through(seed: u64) -> u64 {
-    let _named = Named(seed);
+    let _named = Named("DIG_SIMULATION_SEED", seed);
     let mut world = World::new(seed);
     for _ in 0..world.rng.random_range(100..600) {
         world.step();

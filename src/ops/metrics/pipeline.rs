@@ -18,6 +18,7 @@ pub fn account(topic: &str, before: &Account, after: &Account) {
     add("accepted", before.accepted, after.accepted);
     add("dead_lettered", before.dead_lettered, after.dead_lettered);
     add("held", before.held, after.held);
+    add("discarded", before.discarded, after.discarded);
     if after.messages > before.messages {
         counter!("dig_ingest_messages_total", "topic" => topic.to_owned())
             .increment(after.messages - before.messages);

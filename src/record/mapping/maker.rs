@@ -11,21 +11,7 @@ use super::{Fault, Mapping};
 use crate::record::decode::Checker;
 use crate::record::draft::{self, Draft, Whose};
 use crate::record::members::Member;
-use crate::record::{Decoded, Outcome, Reject, SerialOf, Stage, Unknown};
-
-/// Why a vendor message is not evaluated to its end.
-pub(super) enum Stop {
-    /// Its device is unknown, and the whole message is one outcome now.
-    Unknown,
-    /// The rest of it cannot be evaluated.
-    Fault(Fault),
-}
-
-impl From<Fault> for Stop {
-    fn from(fault: Fault) -> Self {
-        Self::Fault(fault)
-    }
-}
+use crate::record::{Decoded, Outcome, Reject, SerialOf, Stage};
 
 /// What the records of one vendor message are made with and go into.
 pub(super) struct Call<'a, D: SerialOf> {
@@ -44,6 +30,8 @@ pub(super) struct Maker<'a, 'c, D: SerialOf> {
     pub call: &'a mut Call<'c, D>,
     case: Option<u32>,
     subject: Option<Cow<'a, str>>,
+    /// The subject is a device id that has no serial yet.
+    unknown: bool,
     /// The file's time in the message or element in hand, once it was asked for; `Some(None)`: it is wrong, and the reject is out.
     shared_time: Option<Option<i64>>,
     /// The members of the record in hand.
@@ -64,6 +52,7 @@ impl<'a, 'c: 'a, D: SerialOf> Maker<'a, 'c, D> {
             call,
             case,
             subject: None,
+            unknown: false,
             shared_time: None,
             members: Vec::new(),
             made: false,
@@ -76,7 +65,7 @@ impl<'a, 'c: 'a, D: SerialOf> Maker<'a, 'c, D> {
         &mut self,
         here: &Here<'_, 'n>,
         concerned: impl Fn(&Record) -> bool,
-    ) -> Result<(), Stop> {
+    ) -> Result<(), Fault> {
         self.shared_time = None;
         for record in &self.mapping.records {
             if concerned(record) && here.applies(record, self.case) {
@@ -119,7 +108,11 @@ impl<'a, 'c: 'a, D: SerialOf> Maker<'a, 'c, D> {
                 let index = here.element.map(|(_, index)| index);
                 let draft = Draft {
                     kind: record.kind,
-                    whose: Whose::Serial(serial),
+                    whose: if self.unknown {
+                        Whose::Device(serial)
+                    } else {
+                        Whose::Serial(serial)
+                    },
                     datetime_us,
                     members,
                     index,
@@ -140,7 +133,7 @@ impl<'a, 'c: 'a, D: SerialOf> Maker<'a, 'c, D> {
     }
 
     /// Ends one element with a reject.
-    pub fn fault<'n: 'a>(&mut self, here: &Here<'_, 'n>, fault: Fault) -> Result<(), Stop> {
+    pub fn fault<'n: 'a>(&mut self, here: &Here<'_, 'n>, fault: Fault) -> Result<(), Fault> {
         self.look_up(here)?;
         self.ended = true;
         self.call.out.outcomes.push(reject(
@@ -152,7 +145,7 @@ impl<'a, 'c: 'a, D: SerialOf> Maker<'a, 'c, D> {
     }
 
     /// V1: what becomes of a message (or its element, named `field`) that no record was made of.
-    pub fn unmatched(&mut self, field: String) -> Result<(), Stop> {
+    pub fn unmatched(&mut self, field: String) -> Result<(), Fault> {
         if std::mem::take(&mut self.made) {
             return Ok(());
         }
@@ -162,17 +155,17 @@ impl<'a, 'c: 'a, D: SerialOf> Maker<'a, 'c, D> {
                 self.call.out.note("map.unmatched");
                 Ok(())
             }
-            Unmatched::Reject => Err(Stop::Fault(Fault {
+            Unmatched::Reject => Err(Fault {
                 rule: "map.unmatched",
                 field,
                 value: "no record applies".to_owned(),
                 bound: "a message that fulfils a record's `when`".to_owned(),
-            })),
+            }),
         }
     }
 
     /// Finds the serial, once.
-    fn look_up<'n: 'a>(&mut self, here: &Here<'_, 'n>) -> Result<(), Stop> {
+    fn look_up<'n: 'a>(&mut self, here: &Here<'_, 'n>) -> Result<(), Fault> {
         if self.subject.is_some() {
             return Ok(());
         }
@@ -183,41 +176,27 @@ impl<'a, 'c: 'a, D: SerialOf> Maker<'a, 'c, D> {
         }
         let Some((place, id)) = here.pick(&self.mapping.id)?.filter(filled) else {
             let places = [&self.mapping.serial[..], &self.mapping.id[..]].concat();
-            return Err(Stop::Fault(Fault::absent(
+            return Err(Fault::absent(
                 "map.device",
                 here.names(&places),
                 "a serial or a device id".to_owned(),
-            )));
+            ));
         };
         let text = id.text();
         let device_id = text.trim();
         if device_id.chars().count() > 128 || device_id.chars().any(char::is_control) {
             let bound = "1..128 characters without control characters".to_owned();
-            return Err(Stop::Fault(Fault::new(
-                "map.device",
-                &here.name(place),
-                id,
-                bound,
-            )));
+            return Err(Fault::new("map.device", &here.name(place), id, bound));
         }
         let devices = self.call.devices;
-        match devices.serial_of(device_id) {
-            Some(serial) => {
-                self.subject = Some(Cow::Borrowed(serial));
-                Ok(())
-            }
+        self.subject = Some(match devices.serial_of(device_id) {
+            Some(serial) => Cow::Borrowed(serial),
             None => {
-                let unknown = Unknown {
-                    device_id: device_id.to_owned(),
-                    original: self.call.original.clone(),
-                };
-                self.call
-                    .out
-                    .outcomes
-                    .push(Outcome::Unknown(Box::new(unknown)));
-                Err(Stop::Unknown)
+                self.unknown = true;
+                Cow::Owned(device_id.to_owned())
             }
-        }
+        });
+        Ok(())
     }
 }
 

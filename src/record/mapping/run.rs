@@ -4,7 +4,7 @@ use simd_json::{Buffers, INPUT_PADDING, Node, Tape};
 
 use super::file::Unmatched;
 use super::here::{Here, kind_of};
-use super::maker::{Call, Maker, Stop, reject};
+use super::maker::{Call, Maker, reject};
 use super::path::{Slots, after};
 use super::plan::Case;
 use super::value::Scalar;
@@ -110,7 +110,7 @@ impl Mapping {
         slots: &mut BothSlots,
         call: &mut Call<'_, D>,
     ) {
-        if let Err(Stop::Fault(fault)) = self.evaluate(nodes, at, slots, call) {
+        if let Err(fault) = self.evaluate(nodes, at, slots, call) {
             let subject = self.subject_text(nodes, &slots.message);
             call.out
                 .outcomes
@@ -124,16 +124,16 @@ impl Mapping {
         at: usize,
         slots: &mut BothSlots,
         call: &mut Call<'_, D>,
-    ) -> Result<(), Stop> {
+    ) -> Result<(), Fault> {
         let BothSlots { message, element } = slots;
         message.clear(&self.message);
         if !matches!(nodes[at], Node::Object { .. }) {
-            return Err(Stop::Fault(Fault {
+            return Err(Fault {
                 rule: "map.shape",
                 field: String::new(),
                 value: kind_of(&nodes[at]).to_owned(),
                 bound: "a JSON object".to_owned(),
-            }));
+            });
         }
         self.message
             .walk(nodes, at, message)
@@ -155,12 +155,12 @@ impl Mapping {
         let mut empty = false;
         if let Some(node) = here.node(each) {
             let Node::Array { len, .. } = *node else {
-                return Err(Stop::Fault(Fault {
+                return Err(Fault {
                     rule: "map.each",
                     field: here.name(each),
                     value: kind_of(node).to_owned(),
                     bound: "an array".to_owned(),
-                }));
+                });
             };
             empty = len == 0;
             let per_element = self.records.iter().any(|record| !record.once);
@@ -182,7 +182,7 @@ impl Mapping {
                         };
                         maker.records(&here, |record| !record.once)?;
                         match maker.unmatched(name()) {
-                            Err(Stop::Fault(fault)) => maker.fault(&here, fault)?,
+                            Err(fault) => maker.fault(&here, fault)?,
                             other => other?,
                         }
                     }

@@ -342,24 +342,36 @@ fn an_element_that_makes_nothing_is_told_and_the_others_go_on() {
     );
     assert_eq!(
         told(&mapping("reject"), &message("imei-2")),
-        ["unknown imei-2"]
+        [
+            "map.unmatched ps[0] = no record applies",
+            "map.duplicate ps[1].lat = twice",
+            "unknown imei-2"
+        ]
     );
 }
 
 #[test]
-fn an_unknown_device_is_one_outcome_for_the_whole_message() {
-    let message = "{\"id\":\"imei-2\",\"on\":true,\"ps\":[{\"t\":1},{\"t\":2}]}";
+fn records_of_an_unknown_device_come_in_the_gateways_shape_with_its_id() {
+    let good = "{\"t\":1706463936,\"lat\":1,\"pos\":[0,4.5]}";
+    let message = &format!("{{\"id\":\"imei-2\",\"on\":true,\"ps\":[{good},{good}]}}");
     let out = decode(EACH, message);
-    let [Outcome::Unknown(unknown)] = &out.outcomes[..] else {
-        panic!("{:?}", out.outcomes)
-    };
-    assert_eq!(
-        (
-            unknown.device_id.as_str(),
-            &message[unknown.original.clone()]
-        ),
-        ("imei-2", message)
-    );
+    assert_eq!(out.outcomes.len(), 2);
+    for outcome in &out.outcomes {
+        let Outcome::Unknown(unknown) = outcome else {
+            panic!("{:?}", out.outcomes)
+        };
+        assert_eq!(
+            (
+                unknown.device_id.as_str(),
+                &message[unknown.original.clone()]
+            ),
+            ("imei-2", message.as_str())
+        );
+        let record: serde_json::Value =
+            serde_json::from_slice(unknown.native(message.as_bytes())).unwrap();
+        assert_eq!(record["DeviceId"], "imei-2");
+        assert_eq!(record.get("SerialNo"), None);
+    }
 }
 
 #[test]

@@ -1,0 +1,42 @@
+//! Metrics of what is held and released.
+
+use metrics::{counter, gauge};
+
+use crate::pipeline::hold::Released;
+
+/// What a partition holds: records and bytes waiting, devices being released.
+pub fn waiting(topic: &str, partition: i32, (records, bytes, releasing): (u64, u64, u64)) {
+    let labels = [
+        ("topic", topic.to_owned()),
+        ("partition", partition.to_string()),
+    ];
+    gauge!("dig_ingest_held_records", &labels).set(records as f64);
+    gauge!("dig_ingest_held_bytes", &labels).set(bytes as f64);
+    gauge!("dig_ingest_releasing_devices", &labels).set(releasing as f64);
+}
+
+/// Adds what changed in a partition's account of released records.
+pub fn released(topic: &str, before: &Released, after: &Released) {
+    let add = |outcome: &'static str, from: u64, to: u64| {
+        if to > from {
+            counter!("dig_ingest_released_records_total", "topic" => topic.to_owned(), "outcome" => outcome)
+                .increment(to - from);
+        }
+    };
+    add("taken_up", before.taken_up, after.taken_up);
+    add("accepted", before.accepted, after.accepted);
+    add("dead_lettered", before.dead_lettered, after.dead_lettered);
+    add("discarded", before.discarded, after.discarded);
+    add("held_again", before.held_again, after.held_again);
+    add("put_back", before.put_back, after.put_back);
+}
+
+/// A released-through mark was written.
+pub fn marked(topic: &str) {
+    counter!("dig_ingest_release_marks_total", "topic" => topic.to_owned()).increment(1);
+}
+
+/// What is held could not be found out after a start; the partition waits and asks again.
+pub fn unread(topic: &str) {
+    counter!("dig_ingest_held_unread_total", "topic" => topic.to_owned()).increment(1);
+}

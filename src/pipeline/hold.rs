@@ -1,0 +1,457 @@
+//! The held index of one partition: what waits in its held topic, and the phases in which a device's records are released.
+//!
+//! Owns one entry per name (the key of held records: a device id or a serial) and one group per device that is being released.
+//! A group has an offset tracker of its own over the held topic's offsets.
+//!
+//! * S1: while a name is held, or its group is still fed, no live record of it passes. Once every record of the group has been
+//!   fed (also those that were on their way to the topic: their delivery reports give the offset), live records queue up behind.
+//! * A mark says "released through this offset"; it never passes a record that is not settled (O1).
+//! * One reading serves all groups: a device joins it if nothing of its records lies behind, else it waits for the next.
+//!
+//! Phases of a group: feeding, then passing (live records pass; its last records settle), or closing (it was stopped: what is
+//! in flight settles, the rest stays held). Pure: it reads no topic and no clock. Dropping it forgets what can be rebuilt.
+
+mod marks;
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::gate::Decision;
+use super::offsets::{MessageSeq, OffsetTracker};
+
+pub use marks::{Mark, Released};
+
+/// So close to the topic's end the last records of a group are waited for before more are written behind them.
+const NEAR: i64 = 2_000;
+
+/// What is held under one name.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Held {
+    /// No unreleased record lies below; `None` while all are on their way.
+    pub first: Option<i64>,
+    pub last: Option<i64>,
+    pub records: u64,
+    pub bytes: u64,
+    /// Milliseconds since the epoch of the oldest.
+    pub since_ms: Option<i64>,
+    /// Why the newest was held.
+    pub reason: Box<str>,
+    /// Letters that are not confirmed yet.
+    coming: u32,
+    /// Everything up to here is released, also what is not confirmed yet.
+    through: Option<i64>,
+    group: Option<u32>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Feeding,
+    Passing,
+    Closing,
+}
+
+/// What a group is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// Its records go where the gate says.
+    Release(Decision),
+    /// Those held too long become dead letters.
+    Expire,
+}
+
+#[derive(Debug)]
+struct Group {
+    names: Vec<Box<[u8]>>,
+    owner: Option<Box<[u8]>>,
+    purpose: Purpose,
+    phase: Phase,
+    tracker: OffsetTracker,
+    open: u64,
+    /// Every record of its names up to here was fed; set when live records pass.
+    cut: Option<i64>,
+    marked: Option<i64>,
+    unmarked: u32,
+    marking: bool,
+}
+
+/// The gate's word on a name, and the device it belongs to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    pub decision: Decision,
+    pub owner: Option<Box<[u8]>>,
+}
+
+/// What begins as one group: an owner's names, or one name on its own.
+type Together = (Option<Box<[u8]>>, Box<[u8]>);
+type Ready = BTreeMap<Together, (Purpose, Vec<Box<[u8]>>)>;
+
+/// See the module's documentation.
+#[derive(Debug, Default)]
+pub struct Hold {
+    names: HashMap<Box<[u8]>, Held>,
+    groups: BTreeMap<u32, Group>,
+    next_group: u32,
+    /// The next offset of the reading.
+    position: i64,
+    /// One past the newest offset known.
+    end: i64,
+    /// One past the newest offset that was found or confirmed: what is on its way lies behind.
+    confirmed: i64,
+    /// The reading has begun.
+    reading: bool,
+    due: Vec<u32>,
+    /// A name may be able to begin now.
+    waiting: bool,
+    pub(super) released: Released,
+}
+
+impl Hold {
+    /// Nothing is held, and nothing on its way.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.names.is_empty()
+    }
+
+    #[must_use]
+    pub fn released(&self) -> Released {
+        self.released
+    }
+
+    /// What is held, by name.
+    pub fn held(&self) -> impl Iterator<Item = (&[u8], &Held)> {
+        self.names.iter().map(|(name, held)| (&**name, held))
+    }
+
+    /// A held record that was found in the topic after a start; `offset`s ascend.
+    pub fn found(
+        &mut self,
+        name: &[u8],
+        offset: i64,
+        bytes: u64,
+        since_ms: Option<i64>,
+        why: &str,
+    ) {
+        self.end = self.end.max(offset + 1);
+        let held = entry(&mut self.names, name);
+        held.first.get_or_insert(offset);
+        held.last = Some(offset);
+        note(held, bytes, since_ms, why);
+        self.waiting = true;
+    }
+
+    /// The topic was read up to here.
+    pub fn ends_at(&mut self, end: i64) {
+        self.end = self.end.max(end);
+        self.confirmed = self.confirmed.max(end);
+    }
+
+    /// A record is on its way to the held topic.
+    pub fn coming(&mut self, name: &[u8], bytes: u64, since_ms: Option<i64>, why: &str) {
+        let held = entry(&mut self.names, name);
+        held.coming += 1;
+        note(held, bytes, since_ms, why);
+    }
+
+    /// The topic has it.
+    ///
+    /// # Panics
+    /// When it was not on its way.
+    pub fn arrived(&mut self, name: &[u8], offset: i64) {
+        self.end = self.end.max(offset + 1);
+        self.confirmed = self.confirmed.max(offset + 1);
+        let held = self
+            .names
+            .get_mut(name)
+            .expect("a letter on its way keeps its name in the index");
+        held.coming = held
+            .coming
+            .checked_sub(1)
+            .expect("every letter arrives once");
+        // It may have been read, released and marked before its confirmation came.
+        if Some(offset) > held.through {
+            held.first.get_or_insert(offset);
+            held.last = held.last.max(Some(offset));
+        }
+        match held.group {
+            Some(group) => self.look(group),
+            None if held.coming == 0 && held.first.is_none() => {
+                self.names.remove(name);
+            }
+            None => self.waiting = true,
+        }
+    }
+
+    /// Whether live records of this name have to go to the held topic, behind the older ones.
+    #[must_use]
+    pub fn blocks(&self, name: &[u8]) -> bool {
+        self.names.get(name).is_some_and(|held| {
+            let phase = held.group.and_then(|group| self.groups.get(&group));
+            phase.is_none_or(|group| group.phase != Phase::Passing)
+        })
+    }
+
+    /// Whether a review could begin something.
+    #[must_use]
+    pub fn waits(&self) -> bool {
+        self.waiting
+    }
+
+    /// Stops what may not go on and begins what may. `judge` is the gate's word on a name; records from before `expired_ms`
+    /// (milliseconds since the epoch) are held too long.
+    pub fn review(&mut self, judge: impl Fn(&[u8]) -> Standing, expired_ms: Option<i64>) {
+        self.waiting = false;
+        let groups: Vec<u32> = self.groups.keys().copied().collect();
+        for id in groups {
+            let group = &self.groups[&id];
+            let goes_on = match group.purpose {
+                Purpose::Expire => true,
+                Purpose::Release(decision) => group.names.iter().all(|name| {
+                    let now = judge(name);
+                    now.decision == decision && now.owner == group.owner
+                }),
+            };
+            if !goes_on {
+                self.close(id);
+            }
+        }
+        let mut ready = Ready::new();
+        let mut blocked = Vec::new();
+        for (name, held) in &self.names {
+            let standing = judge(name);
+            let too_long = held.since_ms.zip(expired_ms).is_some_and(|(s, e)| s < e);
+            let purpose = match standing.decision {
+                Decision::Hold(_) if too_long => Purpose::Expire,
+                Decision::Hold(_) => continue,
+                decision => Purpose::Release(decision),
+            };
+            // Names of one device make one group; what belongs to nobody is on its own.
+            let alone = standing.owner.is_none() || purpose == Purpose::Expire;
+            let key = if alone { name.clone() } else { Box::default() };
+            // While all of a name is on its way nobody knows where it will lie.
+            if held.group.is_some() || held.first.is_none() {
+                blocked.push((standing.owner, key));
+                continue;
+            }
+            let names = ready
+                .entry((standing.owner, key))
+                .or_insert((purpose, Vec::new()));
+            names.1.push(name.clone());
+        }
+        // A device whose other name is still in an older group waits for it.
+        for key in blocked {
+            self.waiting |= ready.remove(&key).is_some();
+        }
+        let reading = self.wanted().is_some();
+        let first_of = |names: &[Box<[u8]>]| {
+            let firsts = names.iter().filter_map(|name| self.names[name].first);
+            firsts.min().unwrap_or(self.end)
+        };
+        let mut begin: Vec<_> = ready
+            .into_iter()
+            .map(|((owner, _), (purpose, names))| (first_of(&names), owner, purpose, names))
+            .collect();
+        if reading {
+            let all = begin.len();
+            begin.retain(|(first, ..)| *first >= self.position);
+            self.waiting |= begin.len() < all;
+        } else if let Some(first) = begin.iter().map(|(first, ..)| *first).min() {
+            self.position = first;
+            self.reading = false;
+        }
+        for (_, owner, purpose, names) in begin {
+            self.begin(owner, purpose, names);
+        }
+    }
+
+    fn begin(&mut self, owner: Option<Box<[u8]>>, purpose: Purpose, names: Vec<Box<[u8]>>) {
+        let id = self.next_group;
+        self.next_group += 1;
+        for name in &names {
+            if let Some(held) = self.names.get_mut(name) {
+                held.group = Some(id);
+            }
+        }
+        let group = Group {
+            names,
+            owner,
+            purpose,
+            phase: Phase::Feeding,
+            tracker: OffsetTracker::new(),
+            open: 0,
+            cut: None,
+            marked: None,
+            unmarked: 0,
+            marking: false,
+        };
+        self.groups.insert(id, group);
+        self.look(id);
+    }
+
+    /// Stops a group: nothing more of it is fed, what is not settled stays held.
+    pub fn close(&mut self, group: u32) {
+        if let Some(found) = self.groups.get_mut(&group)
+            && found.phase != Phase::Closing
+        {
+            found.phase = Phase::Closing;
+            found.cut = None;
+            self.due.push(group);
+        }
+    }
+
+    /// The oldest record that is still held of an expiring group is not old enough: the rest stays.
+    pub fn keep(&mut self, group: u32, since_ms: i64) {
+        if let Some(found) = self.groups.get(&group) {
+            for name in &found.names {
+                if let Some(held) = self.names.get_mut(name) {
+                    held.since_ms = Some(since_ms);
+                }
+            }
+        }
+        self.close(group);
+    }
+
+    /// The offset to read next, while there is something to be fed.
+    #[must_use]
+    pub fn wanted(&self) -> Option<i64> {
+        let feeding = |group: &Group| group.phase == Phase::Feeding;
+        self.groups.values().any(feeding).then_some(self.position)
+    }
+
+    /// The group that takes a record read at `offset`, and what for.
+    #[must_use]
+    pub fn takes(&self, name: &[u8], offset: i64) -> Option<(u32, Purpose)> {
+        let held = self.names.get(name)?;
+        let id = held.group?;
+        let group = self.groups.get(&id)?;
+        let takes = group.phase == Phase::Feeding
+            && offset >= self.position
+            && held.first.is_none_or(|first| offset >= first)
+            && Some(offset) > held.through;
+        takes.then_some((id, group.purpose))
+    }
+
+    /// Whether a group still takes records.
+    #[must_use]
+    pub fn feeding(&self, group: u32) -> bool {
+        let found = self.groups.get(&group);
+        found.is_some_and(|group| group.phase == Phase::Feeding)
+    }
+
+    /// A message of a group was taken up; the sequence stands for it until its records are settled.
+    pub fn fed(
+        &mut self,
+        group: u32,
+        name: &[u8],
+        offset: i64,
+        bytes: u64,
+        records: u32,
+    ) -> MessageSeq {
+        let found = self
+            .groups
+            .get_mut(&group)
+            .expect("only a group that takes records is fed");
+        if let Some(held) = self.names.get_mut(name) {
+            held.records = held.records.saturating_sub(1);
+            held.bytes = held.bytes.saturating_sub(bytes);
+        }
+        let place = found.tracker.read(offset, records);
+        found.open += u64::from(records);
+        self.released.taken_up += u64::from(records);
+        MessageSeq::released(group, place)
+    }
+
+    /// Everything below `next` was read.
+    pub fn read_to(&mut self, next: i64) {
+        self.position = self.position.max(next);
+        self.reading = true;
+        self.end = self.end.max(next);
+        let feeding: Vec<u32> = self
+            .groups
+            .iter()
+            .filter(|(_, group)| group.phase == Phase::Feeding)
+            .map(|(id, _)| *id)
+            .collect();
+        for id in feeding {
+            self.look(id);
+        }
+    }
+
+    /// Lets live records pass if everything of a group was fed.
+    fn look(&mut self, id: u32) {
+        let Some(group) = self.groups.get_mut(&id) else {
+            return;
+        };
+        if group.phase != Phase::Feeding {
+            return;
+        }
+        let all = |held: &Held| held.last.is_none_or(|last| last < self.position);
+        let mut names = group.names.iter().filter_map(|name| self.names.get(name));
+        let done = match group.purpose {
+            Purpose::Expire => names.all(all),
+            Purpose::Release(_) => names.all(|held| held.coming == 0 && all(held)),
+        };
+        if done {
+            group.phase = match group.purpose {
+                Purpose::Expire => Phase::Closing,
+                Purpose::Release(_) => Phase::Passing,
+            };
+            group.cut = Some(self.position - 1);
+            self.due.push(id);
+            self.waiting = true;
+        }
+    }
+
+    /// The end of the topic is near and only records on their way are missing: nothing more may be written behind them now.
+    #[must_use]
+    pub fn crowded(&self) -> bool {
+        self.reading
+            && self.position + NEAR >= self.end
+            && self.groups.values().any(|group| {
+                group.phase == Phase::Feeding
+                    && matches!(group.purpose, Purpose::Release(_))
+                    && group.names.iter().any(|name| {
+                        self.names.get(name).is_some_and(|held| {
+                            held.coming > 0 || held.last.is_some_and(|l| l >= self.position)
+                        })
+                    })
+            })
+    }
+
+    /// Everything below this offset of the held topic is released.
+    #[must_use]
+    pub fn low(&self) -> i64 {
+        let held = self.names.values();
+        let lowest = held.map(|held| held.first.unwrap_or(self.confirmed)).min();
+        lowest.unwrap_or(self.end)
+    }
+
+    /// Records waiting, their bytes, and devices that are being released.
+    #[must_use]
+    pub fn figures(&self) -> (u64, u64, u64) {
+        let held = self.names.values();
+        let (records, bytes) = held.fold((0, 0), |(records, bytes), held| {
+            (records + held.records, bytes + held.bytes)
+        });
+        (records, bytes, self.groups.len() as u64)
+    }
+}
+
+fn entry<'n>(names: &'n mut HashMap<Box<[u8]>, Held>, name: &[u8]) -> &'n mut Held {
+    if !names.contains_key(name) {
+        names.insert(name.into(), Held::default());
+    }
+    names
+        .get_mut(name)
+        .expect("it was just inserted if it was not there")
+}
+
+fn note(held: &mut Held, bytes: u64, since_ms: Option<i64>, why: &str) {
+    held.records += 1;
+    held.bytes += bytes;
+    held.since_ms = match (held.since_ms, since_ms) {
+        (Some(known), Some(new)) => Some(known.min(new)),
+        (known, new) => known.or(new),
+    };
+    if *held.reason != *why {
+        held.reason = why.into();
+    }
+}

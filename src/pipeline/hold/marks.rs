@@ -1,0 +1,183 @@
+//! Settling released records: the account of them, and the marks that say how far a group is released.
+//!
+//! * O1: a mark never passes a record that is not settled.
+//! * One mark of a group is on its way at a time; the next one is due when the broker has it.
+//!
+//! Pure; writing a mark is the worker's.
+
+use std::collections::BTreeMap;
+
+use super::{Group, Hold, Phase};
+use crate::pipeline::offsets::MessageSeq;
+
+/// Settled records of a group after which a mark is due although the group goes on: what a crash may repeat.
+const MARK_EVERY: u32 = 256;
+/// A released-through mark to be written, then given to [`Hold::marked`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mark {
+    pub names: Vec<Box<[u8]>>,
+    /// Every record of these names at and below this offset is settled.
+    pub through: i64,
+    group: u32,
+    last: bool,
+}
+
+/// The account of released records: taken up = accepted + dead-lettered + discarded + held again + put back + in hand.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Released {
+    pub taken_up: u64,
+    pub accepted: u64,
+    pub dead_lettered: u64,
+    pub discarded: u64,
+    pub held_again: u64,
+    pub put_back: u64,
+}
+
+impl Released {
+    #[must_use]
+    pub fn in_hand(&self) -> u64 {
+        self.taken_up
+            - self.accepted
+            - self.dead_lettered
+            - self.discarded
+            - self.held_again
+            - self.put_back
+    }
+}
+
+impl Hold {
+    /// One record of a released message is settled.
+    ///
+    /// # Panics
+    /// When it was never fed.
+    pub fn settled(&mut self, id: u32, place: MessageSeq) {
+        let group = self
+            .groups
+            .get_mut(&id)
+            .expect("a group lives until its records are settled");
+        group.tracker.settle(place);
+        group.open -= 1;
+        group.unmarked += 1;
+        if (group.open == 0 && group.phase != Phase::Feeding) || group.unmarked >= MARK_EVERY {
+            self.due.push(id);
+        }
+    }
+
+    /// One record that was fed was taken back before it was sent; it stays held. Its group is closed.
+    pub fn put_back(&mut self, id: u32, bytes: u64) {
+        self.close(id);
+        let Some(group) = self.groups.get_mut(&id) else {
+            return;
+        };
+        group.open -= 1;
+        self.released.put_back += 1;
+        if let Some(held) = group
+            .names
+            .first()
+            .and_then(|name| self.names.get_mut(name))
+        {
+            held.records += 1;
+            held.bytes += bytes;
+        }
+        if group.open == 0 {
+            self.due.push(id);
+        }
+    }
+
+    /// The held offset of a released message that is not settled.
+    #[must_use]
+    pub fn offset(&self, id: u32, place: MessageSeq) -> Option<i64> {
+        self.groups.get(&id)?.tracker.offset(place)
+    }
+
+    /// The marks that are due now; each is to be written and then given to [`marked`](Self::marked) or [`unmarked`](Self::unmarked).
+    pub fn marks(&mut self) -> Vec<Mark> {
+        let mut marks = Vec::new();
+        for id in std::mem::take(&mut self.due) {
+            let Some(group) = self.groups.get_mut(&id) else {
+                continue;
+            };
+            if group.marking {
+                continue;
+            }
+            let last = group.open == 0 && group.phase != Phase::Feeding;
+            let settled = group.tracker.watermark().map(|watermark| watermark - 1);
+            let through = if last {
+                settled.max(group.cut)
+            } else {
+                settled
+            };
+            match through.filter(|_| through > group.marked) {
+                Some(through) => {
+                    group.marking = true;
+                    group.unmarked = 0;
+                    marks.push(Mark {
+                        names: group.names.clone(),
+                        through,
+                        group: id,
+                        last,
+                    });
+                }
+                None if last => self.finish(id, through.max(group_marked(&self.groups, id))),
+                None => {}
+            }
+        }
+        marks
+    }
+
+    /// A mark is written.
+    pub fn marked(&mut self, mark: &Mark) {
+        let Some(group) = self.groups.get_mut(&mark.group) else {
+            return;
+        };
+        group.marking = false;
+        group.marked = Some(mark.through);
+        if mark.last {
+            self.finish(mark.group, Some(mark.through));
+            return;
+        }
+        for name in &mark.names {
+            if let Some(held) = self.names.get_mut(name) {
+                held.first = held.first.map(|first| first.max(mark.through + 1));
+            }
+        }
+        // Whatever came due meanwhile.
+        self.due.push(mark.group);
+    }
+
+    /// A mark could not be written; it is due again.
+    pub fn unmarked(&mut self, mark: &Mark) {
+        if let Some(group) = self.groups.get_mut(&mark.group) {
+            group.marking = false;
+            self.due.push(mark.group);
+        }
+    }
+
+    fn finish(&mut self, id: u32, through: Option<i64>) {
+        let Some(group) = self.groups.remove(&id) else {
+            return;
+        };
+        for name in &group.names {
+            let Some(held) = self.names.get_mut(name) else {
+                continue;
+            };
+            held.group = None;
+            let released = held.last.is_none_or(|last| Some(last) <= through);
+            if released && held.coming == 0 {
+                self.names.remove(name);
+                continue;
+            }
+            held.through = held.through.max(through);
+            if released {
+                (held.first, held.last) = (None, None);
+            } else if let Some(through) = through {
+                held.first = held.first.map(|first| first.max(through + 1));
+            }
+        }
+        self.waiting = true;
+    }
+}
+
+fn group_marked(groups: &BTreeMap<u32, Group>, id: u32) -> Option<i64> {
+    groups.get(&id).and_then(|group| group.marked)
+}

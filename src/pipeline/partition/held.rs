@@ -1,0 +1,329 @@
+//! The partition's records that were held: fed again, stopped, and counted.
+//!
+//! The rules are those of [`Hold`](super::super::hold::Hold); here they meet the gate, the serial queues and the letters. Pure.
+
+use std::time::Instant;
+
+use super::{Draft, Partition, dead, gate_reason, gated, rejected};
+use crate::pipeline::gate::Decision;
+use crate::pipeline::hold::{Hold, Purpose, Standing};
+use crate::pipeline::letter::{Destination, Letter, Reason, Source};
+use crate::pipeline::offsets::MessageSeq;
+use crate::pipeline::partition::Read;
+use crate::pipeline::permits::Permit;
+use crate::record::decode::Decoder;
+use crate::record::{Decoded, Outcome};
+use crate::registry::Snapshot;
+
+/// One message of the held topic, as it was read.
+#[derive(Debug, Clone)]
+pub struct HeldMessage {
+    pub offset: i64,
+    /// The key: a device id or a serial.
+    pub name: Vec<u8>,
+    pub value: Vec<u8>,
+    /// Why it was held, and where it came from; `None` when its headers cannot be read.
+    pub letter: Option<(Reason, Source)>,
+    pub timestamp_ms: Option<i64>,
+}
+
+impl HeldMessage {
+    /// Milliseconds since the epoch since when it is held: its source's time.
+    #[must_use]
+    pub fn since_ms(&self) -> Option<i64> {
+        let source = self
+            .letter
+            .as_ref()
+            .and_then(|(_, source)| source.timestamp_ms);
+        source.or(self.timestamp_ms)
+    }
+
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        (self.name.len() + self.value.len()) as u64
+    }
+}
+
+/// A message taken up, the group it belongs to, and its outcomes; expired ones have none.
+struct Taken<'m> {
+    message: &'m HeldMessage,
+    group: u32,
+    records: Option<u32>,
+}
+
+impl Partition {
+    #[must_use]
+    pub fn hold(&self) -> &Hold {
+        &self.hold
+    }
+
+    pub fn hold_mut(&mut self) -> &mut Hold {
+        &mut self.hold
+    }
+
+    /// Takes over what was found in the held topic at the start.
+    pub fn set_hold(&mut self, hold: Hold, held_topic: &str) {
+        self.hold = hold;
+        held_topic.clone_into(&mut self.held_topic);
+    }
+
+    /// Whether records are held and released at all.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        self.gate.holds()
+    }
+
+    /// Takes in what was read of the held topic up to `next`: records of devices that are being released are queued or become
+    /// letters, all others are passed over. `now` is the clock twice: for lingering, and in microseconds since the epoch.
+    pub fn feed(
+        &mut self,
+        messages: &[HeldMessage],
+        next: i64,
+        (decoder, decoded): (&mut Decoder, &mut Decoded),
+        permit: Option<Permit>,
+        devices: &Snapshot,
+        now: (Instant, i64),
+    ) -> Vec<Letter> {
+        decoded.outcomes.clear();
+        decoded.notes.clear();
+        let expired = self.expired_ms(now.1 / 1_000);
+        let mut taken = Vec::new();
+        for message in messages {
+            let Some((group, purpose)) = self.hold.takes(&message.name, message.offset) else {
+                continue;
+            };
+            let records = match purpose {
+                Purpose::Release(_) => {
+                    let before = decoded.outcomes.len();
+                    decoder.decode(Some(&message.value), devices, now.1, decoded);
+                    Some((decoded.outcomes.len() - before) as u32)
+                }
+                Purpose::Expire => match message.since_ms() {
+                    Some(since) if expired.is_none_or(|expired| since >= expired) => {
+                        self.hold.keep(group, since);
+                        continue;
+                    }
+                    _ => None,
+                },
+            };
+            taken.push(Taken {
+                message,
+                group,
+                records,
+            });
+        }
+        let letters = self.take_up(&taken, decoded, permit, devices, now.0);
+        self.hold.read_to(next);
+        letters
+    }
+
+    fn take_up(
+        &mut self,
+        taken: &[Taken<'_>],
+        decoded: &mut Decoded,
+        permit: Option<Permit>,
+        devices: &Snapshot,
+        now: Instant,
+    ) -> Vec<Letter> {
+        let mut letters = Vec::new();
+        let spare = self.queues.spare();
+        let bytes = std::mem::replace(&mut decoded.bytes, spare);
+        let chunk = self.queues.open_chunk(bytes, permit, now);
+        let mut outcomes = decoded.outcomes.drain(..);
+        for Taken {
+            message,
+            group,
+            records,
+        } in taken
+        {
+            let own = outcomes.by_ref().take(records.unwrap_or(0) as usize);
+            if !self.hold.feeding(*group) {
+                // Stopped by a record before it: this one stays held.
+                own.for_each(drop);
+                continue;
+            }
+            let size = message.bytes();
+            let count = records.unwrap_or(1);
+            let seq = self
+                .hold
+                .fed(*group, &message.name, message.offset, size, count);
+            if records.is_none() {
+                let draft = expired(message);
+                letters.push(draft.addressed(self.origin(message), seq));
+                continue;
+            }
+            for outcome in own {
+                let (decision, draft) = match outcome {
+                    Outcome::Valid(record) => {
+                        let bytes = self.queues.chunk_bytes(chunk);
+                        let serial = record.serial(bytes);
+                        let (decision, device) = self.gate.decide(record.hash(), serial, devices);
+                        if decision == Decision::Send {
+                            self.queues.push(
+                                chunk,
+                                record.range(),
+                                record.serial_range(),
+                                record.hash(),
+                                (seq, record.identity()),
+                            );
+                            continue;
+                        }
+                        let draft = gated(decision, device, serial, record.bytes(bytes));
+                        (decision, draft)
+                    }
+                    Outcome::Unknown(unknown) => {
+                        let decision = self.gate.decide_unknown(&unknown.device_id, devices);
+                        let draft = super::unresolved(decision, &unknown, &message.value);
+                        (decision, draft)
+                    }
+                    Outcome::Reject(reject) => {
+                        let read = Read {
+                            offset: message.offset,
+                            timestamp_ms: message.timestamp_ms,
+                            key: Some(&message.name),
+                            payload: Some(&message.value),
+                            records: 1,
+                        };
+                        let decision = Decision::DeadLetter(reject.rule);
+                        (decision, rejected(&reject, &read))
+                    }
+                };
+                if decision == Decision::Discard {
+                    self.settle_released(seq, |released| &mut released.discarded);
+                    continue;
+                }
+                let letter = draft.addressed(self.origin(message), seq);
+                // Whose it is was learned otherwise since: it waits under its other name.
+                if letter.destination == Destination::Held {
+                    self.note_coming(&letter);
+                }
+                letters.push(letter);
+            }
+        }
+        drop(outcomes);
+        self.queues.seal(chunk);
+        self.letters += letters.len() as u64;
+        letters
+    }
+
+    /// Where a held record came from in the first place.
+    fn origin(&self, message: &HeldMessage) -> Source {
+        match &message.letter {
+            Some((_, source)) => source.clone(),
+            None => self.source(message.offset, message.timestamp_ms),
+        }
+    }
+
+    pub(super) fn note_coming(&mut self, letter: &Letter) {
+        let name = letter.key.as_deref().unwrap_or_default();
+        let size = (name.len() + letter.value.len()) as u64;
+        self.hold
+            .coming(name, size, letter.source.timestamp_ms, &letter.reason.code);
+    }
+
+    fn expired_ms(&self, now_ms: i64) -> Option<i64> {
+        self.gate.longest_ms().map(|longest| now_ms - longest)
+    }
+
+    /// Settles one released record and counts it.
+    pub(super) fn settle_released(
+        &mut self,
+        seq: MessageSeq,
+        outcome: impl FnOnce(&mut crate::pipeline::hold::Released) -> &mut u64,
+    ) {
+        if let Some((group, place)) = seq.as_released() {
+            *outcome(&mut self.hold.released) += 1;
+            self.hold.settled(group, place);
+        }
+    }
+
+    /// The registry has changed, or a release has come to its end: takes back what may not be sent any more (G1) and begins what
+    /// may. `now_ms`: milliseconds since the epoch.
+    pub fn review(&mut self, devices: &Snapshot, now_ms: i64) -> Vec<Letter> {
+        if !self.gate.holds() {
+            return Vec::new();
+        }
+        let letters = self.withdraw(devices);
+        let expired = self.expired_ms(now_ms);
+        let gate = &self.gate;
+        self.hold.review(
+            |name| {
+                let name = String::from_utf8_lossy(name);
+                let (decision, device) = gate.decide_held(&name, devices);
+                Standing {
+                    decision,
+                    owner: device.map(|device| device.device_id().as_bytes().into()),
+                }
+            },
+            expired,
+        );
+        letters
+    }
+
+    /// Whether a request was completed behind which records of a device wait that may not send any more; nothing is packed until
+    /// they are withdrawn.
+    #[must_use]
+    pub fn withdraws(&self) -> bool {
+        self.recheck
+    }
+
+    /// Takes back the queued records of devices that may not send (G1). One whose older records are in flight waits for their
+    /// verdict: a held record must not overtake one that a crash would bring back (S1).
+    pub fn withdraw(&mut self, devices: &Snapshot) -> Vec<Letter> {
+        let gate = &self.gate;
+        let (withdrawn, later) = self
+            .queues
+            .withdraw(|hash, serial| gate.decide(hash, serial, devices).0 != Decision::Send);
+        let mut letters = Vec::new();
+        for record in withdrawn {
+            if let Some((group, _)) = record.seq.as_released() {
+                self.hold.put_back(group, record.bytes.len() as u64);
+                continue;
+            }
+            let (decision, device) = self.gate.decide(record.hash, &record.serial, devices);
+            if decision == Decision::Discard {
+                self.account.discarded += 1;
+                self.tracker.settle(record.seq);
+                continue;
+            }
+            let offset = self.tracker.offset(record.seq).unwrap_or(-1);
+            let letter = gated(decision, device, &record.serial, &record.bytes)
+                .addressed(self.source(offset, None), record.seq);
+            if letter.destination == Destination::Held {
+                self.note_coming(&letter);
+            }
+            letters.push(letter);
+        }
+        self.letters += letters.len() as u64;
+        (self.closing, self.recheck) = (later, false);
+        letters
+    }
+
+    /// Whether a live record that may be sent has to wait behind held ones.
+    pub(super) fn waits_behind(
+        &self,
+        serial: &[u8],
+        device: Option<crate::registry::Known<'_>>,
+    ) -> bool {
+        !self.hold.is_empty()
+            && (self.hold.blocks(serial)
+                || device.is_some_and(|device| self.hold.blocks(device.device_id().as_bytes())))
+    }
+}
+
+fn expired(message: &HeldMessage) -> Draft {
+    let why = message
+        .letter
+        .as_ref()
+        .map(|(reason, _)| reason.code.as_str());
+    let detail = format!(
+        "held as {} for longer than gate.hold_max_days",
+        why.unwrap_or("of unknown reason")
+    );
+    let serial = message
+        .letter
+        .as_ref()
+        .and_then(|(reason, _)| reason.serial.clone());
+    let reason = gate_reason("held.expired", detail, serial);
+    dead(Some(message.name.clone()), message.value.clone(), reason)
+}

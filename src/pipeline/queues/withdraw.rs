@@ -1,0 +1,92 @@
+//! Taking queued records back before they are sent: their device may not send any more (G1).
+
+use super::{MessageSeq, NIL, SerialQueues, free_chunk};
+
+/// A record that was queued and will not be sent.
+#[derive(Debug)]
+pub struct Withdrawn {
+    pub seq: MessageSeq,
+    pub hash: u64,
+    pub serial: Vec<u8>,
+    pub bytes: Vec<u8>,
+}
+
+impl SerialQueues {
+    /// Whether the newest record of a serial that is queued or in flight is one of the partition itself, not a released one.
+    #[must_use]
+    pub fn ends_live(&self, hash: u64, serial: &[u8]) -> bool {
+        let found = self
+            .table
+            .find(hash, |&at| self.serials[at as usize].text() == serial);
+        let newest = found.and_then(|&at| {
+            let serial = &self.serials[at as usize];
+            match serial.tail {
+                NIL => serial.newest.filter(|_| serial.in_flight),
+                tail => Some(self.slots[tail as usize].seq),
+            }
+        });
+        newest.is_some_and(|seq| seq.as_released().is_none())
+    }
+
+    /// Takes back every queued record of the serials that `unwanted` names (hash and text), in their order. A serial with a batch
+    /// in flight is left for later, so that what becomes of its older records is known first; the second value says that there
+    /// is one.
+    pub fn withdraw(
+        &mut self,
+        mut unwanted: impl FnMut(u64, &[u8]) -> bool,
+    ) -> (Vec<Withdrawn>, bool) {
+        let mut later = false;
+        let mut chosen: Vec<u32> = self.table.iter().copied().collect();
+        chosen.retain(|&at| {
+            let serial = &self.serials[at as usize];
+            let chosen = serial.head != NIL && unwanted(serial.hash, serial.text());
+            later |= chosen && serial.in_flight;
+            chosen && !serial.in_flight
+        });
+        let mut out = Vec::new();
+        for &at in &chosen {
+            let serial = &mut self.serials[at as usize];
+            let (hash, text) = (serial.hash, serial.text().to_vec());
+            let mut head = std::mem::replace(&mut serial.head, NIL);
+            serial.tail = NIL;
+            let (records, bytes) = (
+                std::mem::take(&mut serial.records),
+                std::mem::take(&mut serial.bytes),
+            );
+            self.queued -= records as usize;
+            while head != NIL {
+                let slot = self.slots[head as usize];
+                if let Some(chunk) = self.chunks[slot.chunk as usize].as_mut() {
+                    let range = slot.start as usize..(slot.start + slot.len) as usize;
+                    out.push(Withdrawn {
+                        seq: slot.seq,
+                        hash,
+                        serial: text.clone(),
+                        bytes: chunk.bytes[range].to_vec(),
+                    });
+                    chunk.live -= 1;
+                    if chunk.live == 0 {
+                        free_chunk(
+                            &mut self.chunks,
+                            &mut self.free_chunks,
+                            &mut self.spares,
+                            slot.chunk,
+                        );
+                    }
+                }
+                self.slots[head as usize].next = self.free_slots;
+                self.free_slots = head;
+                head = slot.next;
+            }
+            self.ready_records -= records as usize;
+            self.ready_bytes -= bytes;
+            if let Ok(entry) = self.table.find_entry(hash, |&other| other == at) {
+                entry.remove();
+            }
+            self.free_serials.push(at);
+            self.fresh.retain(|&other| other != at);
+            self.returned.retain(|entry| entry.0.1 != at);
+        }
+        (out, later)
+    }
+}

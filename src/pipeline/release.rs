@@ -1,0 +1,292 @@
+//! Reading a held topic: what is still held after a start, and the records to be released, in order.
+//!
+//! Owns the names of marks in the state topic and, while something is released, one thread with a consumer of its own.
+//!
+//! * [`rebuild`] leaves out what the marks say is released; nothing else is ever left out.
+//! * O3: it writes nothing; marks are the worker's.
+//!
+//! Queue to the worker: [`BATCHES`] of at most [`BATCH_MESSAGES`] messages; when it is full, nothing is read. Dropping a
+//! [`Reading`] ends its thread.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::KafkaError;
+use rdkafka::message::{BorrowedMessage, Headers as _};
+use rdkafka::{Message as _, Offset, TopicPartitionList};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::hold::Hold;
+use super::partition::HeldMessage;
+use super::{kafka, letter, state};
+
+/// Batches waiting for a worker.
+pub const BATCHES: usize = 2;
+/// Messages of one batch at most.
+pub const BATCH_MESSAGES: usize = 500;
+/// Bytes of one batch, about.
+const BATCH_BYTES: u64 = 256 * 1024;
+/// How long a call to the broker may take.
+const CALL: Duration = Duration::from_secs(10);
+/// How long one poll waits.
+const POLL: Duration = Duration::from_millis(20);
+/// Pause before a broker that did not answer is asked again.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+
+/// Where one partition's held records and marks are.
+#[derive(Debug, Clone)]
+pub struct Place {
+    pub kafka: kafka::Config,
+    pub held_topic: String,
+    pub state_topic: String,
+    pub partition: i32,
+}
+
+/// What the state topic says of one partition's held records.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Marks {
+    /// Everything below is released.
+    pub low: i64,
+    /// Released through this offset, by name.
+    pub through: HashMap<Vec<u8>, i64>,
+}
+
+impl Place {
+    /// The name of a mark in the state topic.
+    #[must_use]
+    pub fn mark(&self, name: &[u8]) -> Vec<u8> {
+        let mut key = self.prefix("released-through").into_bytes();
+        key.extend_from_slice(name);
+        key
+    }
+
+    /// The name of the partition's low mark in the state topic.
+    #[must_use]
+    pub fn low_mark(&self) -> String {
+        self.prefix("held-low")
+    }
+
+    fn prefix(&self, what: &str) -> String {
+        format!("{what}/{}/{}/", self.held_topic, self.partition)
+    }
+
+    /// Reads the marks. Blocks the calling thread.
+    ///
+    /// # Errors
+    /// As [`state::load`].
+    pub fn marks(&self) -> anyhow::Result<Marks> {
+        let (prefix, low) = (self.prefix("released-through"), self.low_mark());
+        let number = |value: &[u8]| -> anyhow::Result<i64> {
+            let text = std::str::from_utf8(value).context("a mark is no text")?;
+            text.parse().context("a mark is no number")
+        };
+        let mut marks = Marks::default();
+        let wanted = |key: &[u8]| key.starts_with(prefix.as_bytes()) || key == low.as_bytes();
+        for (key, value) in state::load_all(&self.kafka, &self.state_topic, wanted)? {
+            match key.strip_prefix(prefix.as_bytes()) {
+                Some(name) => {
+                    marks.through.insert(name.to_vec(), number(&value)?);
+                }
+                None => marks.low = number(&value)?,
+            }
+        }
+        Ok(marks)
+    }
+
+    fn open(&self, from: i64) -> anyhow::Result<BaseConsumer> {
+        let consumer: BaseConsumer = self
+            .kafka
+            .by_hand("held")?
+            .create()
+            .context("cannot open a reader of held records")?;
+        let mut wanted = TopicPartitionList::new();
+        wanted
+            .add_partition_offset(&self.held_topic, self.partition, Offset::Offset(from))
+            .context("an offset that no broker gives")?;
+        consumer
+            .assign(&wanted)
+            .with_context(|| format!("cannot read {}", self.held_topic))?;
+        Ok(consumer)
+    }
+}
+
+/// Finds out what is still held. Blocks the calling thread; ends early, with an error, at `stop`.
+///
+/// # Errors
+/// The broker does not answer, or a mark cannot be read.
+pub fn rebuild(place: &Place, stop: &CancellationToken) -> anyhow::Result<(Hold, Marks)> {
+    let mut hold = Hold::default();
+    let consumer: BaseConsumer = place
+        .kafka
+        .by_hand("held")?
+        .create()
+        .context("cannot open a reader of held records")?;
+    let (start, end) = consumer
+        .fetch_watermarks(&place.held_topic, place.partition, CALL)
+        .with_context(|| format!("cannot ask for the end of {}", place.held_topic))?;
+    hold.ends_at(end);
+    if start >= end {
+        let low = end;
+        return Ok((
+            hold,
+            Marks {
+                low,
+                ..Marks::default()
+            },
+        ));
+    }
+    let marks = place.marks()?;
+    if marks.low >= end {
+        return Ok((hold, marks));
+    }
+    drop(consumer);
+    let consumer = place.open(marks.low.max(start))?;
+    loop {
+        anyhow::ensure!(!stop.is_cancelled(), "the partition was taken away");
+        match consumer.poll(POLL) {
+            None => {}
+            Some(Ok(message)) if message.offset() >= end => break,
+            Some(Ok(message)) => {
+                let last = message.offset() + 1 >= end;
+                let held = held_message(&message);
+                let released = marks.through.get(&held.name).copied();
+                if released.is_none_or(|through| held.offset > through) {
+                    let why = held.letter.as_ref().map(|(reason, _)| reason.code.as_str());
+                    let why = why.unwrap_or("unreadable");
+                    hold.found(&held.name, held.offset, held.bytes(), held.since_ms(), why);
+                }
+                if last {
+                    break;
+                }
+            }
+            Some(Err(KafkaError::PartitionEOF(_))) => break,
+            Some(Err(error)) => tracing::warn!(%error, "reading held records"),
+        }
+    }
+    Ok((hold, marks))
+}
+
+/// Waits on a thread that may block, until `stop` at the longest.
+pub fn rest(pause: Duration, stop: &CancellationToken) {
+    tokio::runtime::Handle::current().block_on(async {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = tokio::time::sleep(pause) => {}
+        }
+    });
+}
+
+fn held_message(message: &BorrowedMessage<'_>) -> HeldMessage {
+    let headers = message.headers();
+    let headers = headers.iter().flat_map(|headers| headers.iter());
+    let letter = letter::parse(headers.filter_map(|header| Some((header.key, header.value?))));
+    HeldMessage {
+        offset: message.offset(),
+        name: message.key().unwrap_or_default().to_vec(),
+        value: message.payload().unwrap_or_default().to_vec(),
+        letter: letter.ok(),
+        timestamp_ms: message.timestamp().to_millis(),
+    }
+}
+
+/// What was read of a held partition.
+#[derive(Debug)]
+pub struct Batch {
+    pub messages: Vec<HeldMessage>,
+    /// Everything below was read.
+    pub next: i64,
+}
+
+impl Batch {
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.messages.iter().map(HeldMessage::bytes).sum()
+    }
+}
+
+/// A held partition being read from some offset on.
+#[derive(Debug)]
+pub struct Reading {
+    batches: mpsc::Receiver<Batch>,
+    stop: CancellationToken,
+}
+
+impl Reading {
+    /// Begins at `from`, on a thread of its own.
+    #[must_use]
+    pub fn begin(place: Place, from: i64) -> Self {
+        let (to, batches) = mpsc::channel(BATCHES);
+        let stop = CancellationToken::new();
+        let ended = stop.clone();
+        tokio::task::spawn_blocking(move || {
+            let mut next = from;
+            while !ended.is_cancelled() {
+                match place.open(next) {
+                    Ok(consumer) => read(&consumer, &mut next, &to, &ended),
+                    Err(error) => tracing::error!(
+                        error = format!("{error:#}"),
+                        "held records cannot be read; asking again"
+                    ),
+                }
+                rest(ASK_AGAIN, &ended);
+            }
+        });
+        Self { batches, stop }
+    }
+
+    /// The next batch; never, once its thread has ended.
+    pub async fn next(&mut self) -> Batch {
+        match self.batches.recv().await {
+            Some(batch) => batch,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+/// Reads until told to stop or until the worker is gone.
+fn read(
+    consumer: &BaseConsumer,
+    next: &mut i64,
+    to: &mpsc::Sender<Batch>,
+    stop: &CancellationToken,
+) {
+    let mut messages: Vec<HeldMessage> = Vec::new();
+    let mut bytes = 0;
+    while !stop.is_cancelled() {
+        let idle = match consumer.poll(POLL) {
+            None => true,
+            Some(Ok(message)) => {
+                let held = held_message(&message);
+                *next = held.offset + 1;
+                bytes += held.bytes();
+                messages.push(held);
+                false
+            }
+            Some(Err(KafkaError::PartitionEOF(_))) => true,
+            Some(Err(error)) => {
+                tracing::warn!(%error, "reading held records");
+                false
+            }
+        };
+        let full = messages.len() >= BATCH_MESSAGES || bytes >= BATCH_BYTES;
+        if full || (idle && !messages.is_empty()) {
+            let batch = Batch {
+                messages: std::mem::take(&mut messages),
+                next: *next,
+            };
+            bytes = 0;
+            if to.blocking_send(batch).is_err() {
+                stop.cancel();
+            }
+        }
+    }
+}

@@ -1,0 +1,431 @@
+//! A worker's held side: what it knows of the held topic, reads of it, and writes about it.
+//!
+//! Owns the rebuilding after a start, the reading while something is released, the marks on their way, and the snapshot of the
+//! device registry that is in force for the partition: it changes only together with a review (G1).
+//!
+//! * No live record is taken before the held index is rebuilt (S1).
+//! * O3: no mark is written once the partition is being taken away; marks on their way may arrive.
+//!
+//! Dropping it ends the reading; marks that were not written only make the next owner release something again.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use tokio::task::{JoinError, JoinHandle};
+use tokio_util::sync::CancellationToken;
+
+use super::Worker;
+use crate::ops::metrics::held as metrics;
+use crate::pipeline::dispatch;
+use crate::pipeline::hold::{Hold, Mark};
+use crate::pipeline::letter::Destination;
+use crate::pipeline::permits::PartitionPermits;
+use crate::pipeline::release::{Batch, Marks, Place, Reading, rebuild, rest};
+use crate::pipeline::settings::MESSAGE_OVERHEAD;
+use crate::record::Stage;
+use crate::record::decode::Decoder;
+use crate::registry::{Feed, Snapshot};
+
+/// Pause between two reviews: what changes the registry in bulk must not keep the worker busy.
+const REVIEW: Duration = Duration::from_millis(100);
+/// Pause before a batch that found no memory permit is tried again.
+const AGAIN: Duration = Duration::from_millis(20);
+/// How often the low mark is looked at, and held records for their age.
+const LOW: Duration = Duration::from_secs(5);
+/// Pause before held records are looked for again after a failure.
+const FAILED: Duration = Duration::from_secs(1);
+
+/// What happened on the held side.
+pub(super) enum Act {
+    Rebuilt(Box<(Hold, Marks)>),
+    /// The rebuilding's thread panicked.
+    Broken(JoinError),
+    Batch(Batch),
+    Written(Written, anyhow::Result<()>),
+    Review,
+    Low,
+    Again,
+}
+
+/// What was written to the state topic.
+pub(super) enum Written {
+    Mark(Mark),
+    Low(i64),
+    Erased,
+}
+
+type Writing = Pin<Box<dyn Future<Output = (Written, anyhow::Result<()>)> + Send>>;
+
+/// See the module's documentation.
+pub(super) struct Side {
+    place: Place,
+    registry: Feed,
+    /// In force until the next review.
+    pub devices: Arc<Snapshot>,
+    pub decoder: Decoder,
+    permits: Arc<PartitionPermits>,
+    rebuilding: Option<JoinHandle<Option<(Hold, Marks)>>>,
+    pub ready: bool,
+    reading: Option<(Reading, i64)>,
+    pending: Option<Batch>,
+    writing: FuturesUnordered<Writing>,
+    /// Marks by name that are in the state topic and above the low mark.
+    through: HashMap<Vec<u8>, i64>,
+    low: i64,
+    stale: bool,
+    reviewed: Instant,
+    looked: Instant,
+    stop: CancellationToken,
+}
+
+impl Side {
+    pub fn new(
+        place: Place,
+        registry: Feed,
+        decoder: Decoder,
+        permits: Arc<PartitionPermits>,
+        holds: bool,
+    ) -> Self {
+        let now = Instant::now();
+        Self {
+            place,
+            devices: Arc::default(),
+            registry,
+            decoder,
+            permits,
+            ready: !holds,
+            rebuilding: None,
+            reading: None,
+            pending: None,
+            writing: FuturesUnordered::new(),
+            through: HashMap::new(),
+            low: 0,
+            stale: true,
+            reviewed: now.checked_sub(REVIEW).unwrap_or(now),
+            looked: now,
+            stop: CancellationToken::new(),
+        }
+    }
+
+    /// Begins to find out what is held, on a thread that may block.
+    pub fn begin(&mut self) {
+        if self.ready {
+            return;
+        }
+        let (place, stop) = (self.place.clone(), self.stop.clone());
+        self.rebuilding = Some(tokio::task::spawn_blocking(move || {
+            loop {
+                match rebuild(&place, &stop) {
+                    Ok(found) => return Some(found),
+                    Err(_) if stop.is_cancelled() => return None,
+                    Err(error) => {
+                        metrics::unread(&place.held_topic);
+                        tracing::error!(
+                            topic = place.held_topic,
+                            partition = place.partition,
+                            error = format!("{error:#}"),
+                            "what is held cannot be found out: the partition waits"
+                        );
+                        rest(FAILED, &stop);
+                    }
+                }
+            }
+        }));
+    }
+
+    /// Nothing is on its way to the state topic.
+    pub fn idle(&self) -> bool {
+        self.writing.is_empty()
+    }
+
+    /// The registry as it is in force: with a gate, as of the last review.
+    pub fn in_force(&self, holds: bool) -> Arc<Snapshot> {
+        if holds {
+            Arc::clone(&self.devices)
+        } else {
+            Arc::clone(&self.registry.borrow())
+        }
+    }
+
+    /// The next thing that happens. `holds`: there is a held side at all; `runs`: the partition is ours and not being drained;
+    /// `waits`: a review could begin something. Cancelled, it loses nothing.
+    pub async fn next(&mut self, holds: bool, runs: bool, waits: bool) -> Act {
+        if !holds {
+            return std::future::pending().await;
+        }
+        let reviews = runs && self.ready;
+        let review_at = self.reviewed + REVIEW;
+        loop {
+            let due = reviews && (self.stale || waits);
+            tokio::select! {
+                found = async { self.rebuilding.as_mut().expect("guarded").await }, if self.rebuilding.is_some() => {
+                    self.rebuilding = None;
+                    match found {
+                        Ok(Some(found)) => return Act::Rebuilt(Box::new(found)),
+                        // Only a stop ends it without a result; the worker ends as well.
+                        Ok(None) => {}
+                        Err(error) => return Act::Broken(error),
+                    }
+                }
+                Some((written, result)) = self.writing.next(), if !self.writing.is_empty() => {
+                    return Act::Written(written, result);
+                }
+                batch = async { self.reading.as_mut().expect("guarded").0.next().await },
+                    if runs && self.pending.is_none() && self.reading.is_some() => return Act::Batch(batch),
+                changed = self.registry.changed(), if reviews && !self.stale => {
+                    if changed.is_err() {
+                        return std::future::pending().await;
+                    }
+                    self.stale = true;
+                }
+                () = tokio::time::sleep_until(review_at.into()), if due => return Act::Review,
+                () = tokio::time::sleep(AGAIN), if runs && self.pending.is_some() => return Act::Again,
+                () = tokio::time::sleep_until((self.looked + LOW).into()), if reviews => return Act::Low,
+            }
+        }
+    }
+
+    /// Reads on from `wanted`, or stops reading.
+    fn follow(&mut self, wanted: Option<i64>) {
+        match wanted {
+            None => (self.reading, self.pending) = (None, None),
+            Some(from) if self.reading.as_ref().is_none_or(|(_, next)| *next != from) => {
+                self.pending = None;
+                self.reading = Some((Reading::begin(self.place.clone(), from), from));
+            }
+            Some(_) => {}
+        }
+    }
+}
+
+impl Drop for Side {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+impl Worker {
+    /// Acts on what happened on the held side.
+    pub(super) fn held(&mut self, act: Act) -> anyhow::Result<()> {
+        match act {
+            Act::Rebuilt(found) => {
+                let (hold, marks) = *found;
+                let (records, bytes, _) = hold.figures();
+                if records > 0 {
+                    tracing::info!(
+                        topic = %self.progress.topic, partition = self.progress.partition, records, bytes,
+                        "records are held"
+                    );
+                }
+                self.side.low = marks.low;
+                self.side.through = marks.through;
+                self.partition.set_hold(hold, &self.side.place.held_topic);
+                self.side.ready = true;
+                self.review()
+            }
+            Act::Broken(error) => {
+                Err(anyhow::Error::new(error).context("finding out what is held"))
+            }
+            Act::Batch(batch) => {
+                self.side.pending = Some(batch);
+                Ok(())
+            }
+            Act::Written(written, result) => {
+                self.written_about(written, result);
+                Ok(())
+            }
+            Act::Review => self.review(),
+            Act::Low => {
+                self.side.looked = Instant::now();
+                metrics::waiting(
+                    &self.progress.topic,
+                    self.progress.partition,
+                    self.partition.hold().figures(),
+                );
+                self.write_low();
+                // Time alone can make held records too old.
+                if self.partition.hold().is_empty() {
+                    return Ok(());
+                }
+                self.review()
+            }
+            Act::Again => Ok(()),
+        }
+    }
+
+    fn review(&mut self) -> anyhow::Result<()> {
+        self.side.devices = Arc::clone(&self.side.registry.borrow_and_update());
+        self.side.stale = false;
+        self.side.reviewed = Instant::now();
+        let now_ms = jiff::Timestamp::now().as_millisecond();
+        let letters = self
+            .partition
+            .review(&Arc::clone(&self.side.devices), now_ms);
+        self.post(letters, 0)
+    }
+
+    /// What follows from the state of the held index after anything happened.
+    pub(super) fn follow_held(&mut self, runs: bool, revoked: bool) -> anyhow::Result<()> {
+        if !self.partition.holds() || !self.side.ready {
+            return Ok(());
+        }
+        if runs {
+            self.feed()?;
+            self.side.follow(self.partition.hold().wanted());
+        }
+        if !revoked {
+            for mark in self.partition.hold_mut().marks() {
+                let (producer, topic) = (
+                    self.shared.producer.clone(),
+                    self.side.place.state_topic.clone(),
+                );
+                let keys: Vec<Vec<u8>> = mark
+                    .names
+                    .iter()
+                    .map(|name| self.side.place.mark(name))
+                    .collect();
+                self.side.writing.push(Box::pin(async move {
+                    let value = mark.through.to_string();
+                    for key in keys {
+                        if let Err(error) = producer.write(&topic, &key, value.as_bytes()).await {
+                            return (Written::Mark(mark), Err(error));
+                        }
+                    }
+                    (Written::Mark(mark), Ok(()))
+                }));
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes in the batch that waits, if there is room for it.
+    fn feed(&mut self) -> anyhow::Result<()> {
+        if dispatch::sated(self.partition.queues(), self.limits()) || !self.letters_fit() {
+            return Ok(());
+        }
+        let Some(batch) = self.side.pending.take() else {
+            return Ok(());
+        };
+        let hold = self.partition.hold();
+        let concerned = |message: &&crate::pipeline::partition::HeldMessage| {
+            hold.takes(&message.name, message.offset).is_some()
+        };
+        let reserve: u64 = batch
+            .messages
+            .iter()
+            .filter(concerned)
+            .map(|message| message.bytes() + MESSAGE_OVERHEAD)
+            .sum();
+        let permit = match reserve {
+            0 => None,
+            _ => match self.side.permits.reserve(reserve) {
+                Some(permit) => Some(permit),
+                None => {
+                    // M1: whoever is refused flushes what it has.
+                    self.flush = true;
+                    self.side.pending = Some(batch);
+                    return Ok(());
+                }
+            },
+        };
+        let now = (Instant::now(), jiff::Timestamp::now().as_microsecond());
+        let devices = Arc::clone(&self.side.devices);
+        let before = self.partition.hold().released().taken_up;
+        let letters = self.partition.feed(
+            &batch.messages,
+            batch.next,
+            (&mut self.side.decoder, &mut self.decoded),
+            permit,
+            &devices,
+            now,
+        );
+        if let Some((_, next)) = &mut self.side.reading {
+            *next = batch.next;
+        }
+        let taken_up = self.partition.hold().released().taken_up - before;
+        // What the gate's policies put aside is no sign of a bad deploy.
+        let dead = letters
+            .iter()
+            .filter(|letter| {
+                letter.destination == Destination::DeadLetter
+                    && letter.reason.stage != Stage::Gate.name()
+            })
+            .count() as u64;
+        self.shared.guard.note(taken_up, dead, Instant::now())?;
+        self.queue(letters);
+        Ok(())
+    }
+
+    fn written_about(&mut self, written: Written, result: anyhow::Result<()>) {
+        if let Err(error) = &result {
+            tracing::warn!(
+                topic = %self.progress.topic, partition = self.progress.partition, error = format!("{error:#}"),
+                "a mark was not written; it is tried again"
+            );
+        }
+        match (written, result) {
+            (Written::Mark(mark), Ok(())) => {
+                metrics::marked(&self.progress.topic);
+                for name in &mark.names {
+                    self.side.through.insert(name.to_vec(), mark.through);
+                }
+                self.partition.hold_mut().marked(&mark);
+            }
+            (Written::Mark(mark), Err(_)) => self.partition.hold_mut().unmarked(&mark),
+            (Written::Low(low), Ok(())) => self.erase_below(low),
+            (Written::Low(_), Err(_)) => self.side.low = 0,
+            (Written::Erased, _) => {}
+        }
+    }
+
+    /// Writes how far everything is released, so that the next owner's reading is short.
+    fn write_low(&mut self) {
+        let low = self.partition.hold().low();
+        if low <= self.side.low {
+            return;
+        }
+        self.side.low = low;
+        let (producer, topic) = (
+            self.shared.producer.clone(),
+            self.side.place.state_topic.clone(),
+        );
+        let key = self.side.place.low_mark();
+        self.side.writing.push(Box::pin(async move {
+            let value = low.to_string();
+            let result = producer
+                .write(&topic, key.as_bytes(), value.as_bytes())
+                .await;
+            (Written::Low(low), result)
+        }));
+    }
+
+    /// Marks below the low mark say nothing any more.
+    fn erase_below(&mut self, low: i64) {
+        let stale: Vec<Vec<u8>> = self
+            .side
+            .through
+            .extract_if(|_, through| *through < low)
+            .map(|(name, _)| self.side.place.mark(&name))
+            .collect();
+        if stale.is_empty() {
+            return;
+        }
+        let (producer, topic) = (
+            self.shared.producer.clone(),
+            self.side.place.state_topic.clone(),
+        );
+        self.side.writing.push(Box::pin(async move {
+            for key in stale {
+                if let Err(error) = producer.erase(&topic, &key).await {
+                    return (Written::Erased, Err(error));
+                }
+            }
+            (Written::Erased, Ok(()))
+        }));
+    }
+}
