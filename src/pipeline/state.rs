@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Message as _, Offset, TopicPartitionList};
 
 use super::kafka;
@@ -42,6 +42,14 @@ pub fn load_all(
     let metadata = reader
         .fetch_metadata(Some(topic), CALL)
         .with_context(|| format!("cannot ask for topic {topic}"))?;
+    // One that was created a moment ago may not be known yet, and has nothing in it; of any other a mistake would lose cursors.
+    let wrong = metadata.topics().iter().find_map(|topic| topic.error());
+    if let Some(error) = wrong.map(RDKafkaErrorCode::from) {
+        anyhow::ensure!(
+            error == RDKafkaErrorCode::UnknownTopicOrPartition,
+            "cannot ask for topic {topic}: {error}"
+        );
+    }
     let mut unread: HashSet<i32> = metadata
         .topics()
         .iter()

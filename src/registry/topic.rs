@@ -28,6 +28,8 @@ use crate::ops::metrics::registry as metrics;
 
 /// How long a call to the broker may take at the start.
 const CALL: Duration = Duration::from_secs(20);
+/// How long a topic that is not there is waited for.
+const BORN: Duration = Duration::from_secs(5);
 /// Pause of the reader when nothing comes.
 const IDLE: Duration = Duration::from_millis(100);
 /// Changes of one published snapshot: each may copy a shard, and the old ones live until their readers let go of them.
@@ -71,14 +73,22 @@ fn reader(client: &ClientConfig, topic: &str) -> anyhow::Result<(BaseConsumer, H
     let consumer: BaseConsumer = client
         .create()
         .context("cannot open the reader of the device registry")?;
-    let metadata = consumer
-        .fetch_metadata(Some(topic), CALL)
-        .with_context(|| format!("cannot ask for topic {topic}"))?;
-    let partitions: HashSet<i32> = metadata
-        .topics()
-        .iter()
-        .flat_map(|topic| topic.partitions().iter().map(|p| p.id()))
-        .collect();
+    let born = Instant::now() + BORN;
+    let partitions = loop {
+        let metadata = consumer
+            .fetch_metadata(Some(topic), CALL)
+            .with_context(|| format!("cannot ask for topic {topic}"))?;
+        let partitions: HashSet<i32> = metadata
+            .topics()
+            .iter()
+            .flat_map(|topic| topic.partitions().iter().map(|p| p.id()))
+            .collect();
+        // A topic that was created a moment ago is not known to every broker yet.
+        if !partitions.is_empty() || Instant::now() >= born {
+            break partitions;
+        }
+        let _ = consumer.poll(IDLE);
+    };
     anyhow::ensure!(
         !partitions.is_empty(),
         "topic {topic} does not exist; create it, compacted, or set topics.create = true"
