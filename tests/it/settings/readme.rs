@@ -68,6 +68,8 @@ fn settings_tables() -> String {
             .unwrap();
             comment.clear();
         } else if !key.is_empty() && (plain(key) || quoted) && !section.is_empty() {
+            // A bar would end the cell, in code too.
+            let value = value.replace('|', "\\|");
             // A table whose names are free; a section within a section has names of its own.
             let free = quoted || schema.get(section) == Some(&Kind::Map);
             let default = match (line.starts_with('#'), free) {
