@@ -17,12 +17,23 @@ use crate::load::drive::{Counters, Goal, Outcome, Pace, drive};
 use crate::load::manifest::{self, Header};
 use crate::load::plan::Plan;
 use crate::load::records_in;
+use crate::ops::log;
 use crate::record::RecordType;
 use crate::registry::{Device, State};
 
 fn create(path: &Path) -> anyhow::Result<BufWriter<File>> {
     let file = File::create(path).with_context(|| format!("cannot create {}", path.display()))?;
     Ok(BufWriter::with_capacity(1 << 20, file))
+}
+
+/// Warnings, and with `--property debug=...` everything the Kafka client says.
+fn start_log(args: &Args) -> anyhow::Result<()> {
+    let debug = args.properties.iter().any(|(name, _)| name == "debug");
+    log::start(&log::Config {
+        level: if debug { "debug" } else { "warn" }.to_owned(),
+        repeat_s: if debug { 0 } else { 10 },
+        ..log::Config::default()
+    })
 }
 
 /// Runs the command.
@@ -38,6 +49,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         !(to_stdout && args.report == super::Report::Json),
         "--output - and --report json would mix on standard output; write the records to a file"
     );
+    start_log(&args)?;
     let plan = args.plan()?;
     let counters = Arc::new(Counters::default());
     // Opened before the load, so that a wrong path is an error before anything is produced.

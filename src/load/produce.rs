@@ -12,6 +12,7 @@ use anyhow::{Context as _, bail};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::{ClientContext, DefaultClientContext};
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{
     BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext, PurgeConfig,
@@ -62,6 +63,9 @@ impl Target {
             .set("message.timeout.ms", self.timeout.as_millis().to_string());
         for (name, value) in &self.properties {
             config.set(name, value);
+            if name == "debug" {
+                config.set_log_level(RDKafkaLogLevel::Debug);
+            }
         }
         config
     }
@@ -131,6 +135,15 @@ struct Reports {
 }
 
 impl ClientContext for Reports {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        match level {
+            RDKafkaLogLevel::Info | RDKafkaLogLevel::Debug => {
+                tracing::debug!(facility, message, "kafka client");
+            }
+            _ => tracing::warn!(facility, message, "kafka client"),
+        }
+    }
+
     fn error(&self, error: KafkaError, reason: &str) {
         if let KafkaError::Global(RDKafkaErrorCode::Fatal) = error {
             *self

@@ -10,7 +10,7 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::statistics::Statistics;
-use rdkafka::types::RDKafkaRespErr;
+use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
 
 use crate::ops::metrics::pipeline as metrics;
@@ -22,8 +22,13 @@ pub enum Event {
     Revoked(Vec<(String, i32)>),
     Committed(Vec<(String, i32, i64)>),
     CommitFailed(String),
+    /// All that is stored was committed before.
+    NothingToCommit,
     Lag(Vec<(String, i32, i64)>),
-    Failed { error: KafkaError, reason: String },
+    Failed {
+        error: KafkaError,
+        reason: String,
+    },
 }
 
 /// The door through which the client's callbacks come in.
@@ -160,6 +165,9 @@ impl ConsumerContext for Events {
                         _ => None,
                     });
                 self.tell(Event::Committed(offsets.collect()));
+            }
+            Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::NoOffset)) => {
+                self.tell(Event::NothingToCommit);
             }
             Err(error) => self.tell(Event::CommitFailed(error.to_string())),
         }

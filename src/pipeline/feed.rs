@@ -1,6 +1,6 @@
 //! A partition's feed: messages straight from librdkafka's partition queue, many per call.
 //!
-//! Owns the only unsafe code here. The safe `BaseConsumer::poll` allocates twice per message and hands out one at a time;
+//! Owns the only unsafe code here, and so also the commit that tells its end ([`commit_stored`]). The safe `BaseConsumer::poll` allocates twice per message and hands out one at a time;
 //! `rd_kafka_consume_batch_queue` costs a fraction of it, and the difference is larger than everything else the pipeline does.
 //!
 //! * A feed is opened once per partition and kept for the life of the consumer: closing an old queue silences the new one of the
@@ -14,12 +14,39 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 
 use rdkafka::bindings::{
-    rd_kafka_consume_batch_queue, rd_kafka_message_destroy, rd_kafka_message_t,
-    rd_kafka_message_timestamp, rd_kafka_queue_destroy, rd_kafka_queue_forward,
-    rd_kafka_queue_get_partition, rd_kafka_queue_t,
+    rd_kafka_commit_queue, rd_kafka_consume_batch_queue, rd_kafka_message_destroy,
+    rd_kafka_message_t, rd_kafka_message_timestamp, rd_kafka_queue_destroy, rd_kafka_queue_forward,
+    rd_kafka_queue_get_consumer, rd_kafka_queue_get_partition, rd_kafka_queue_t,
 };
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::{IsError, KafkaError, KafkaResult};
 use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
+
+/// Asks the client to commit what is stored, now; the end comes as a commit event of the consumer, always, also when there is
+/// nothing to commit. (The safe call commits as well, but of its end it tells nobody.) Does not wait.
+///
+/// # Errors
+/// The client is not in a group.
+pub fn commit_stored<C: ConsumerContext>(consumer: &BaseConsumer<C>) -> KafkaResult<()> {
+    let client = consumer.client().native_ptr();
+    // SAFETY: the client is alive; no list means "what is stored"; the queue is ours until destroyed below, and the client keeps a
+    // reference of its own for the event; without a callback the event goes to that queue.
+    let error = unsafe {
+        let queue = rd_kafka_queue_get_consumer(client);
+        if queue.is_null() {
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__UNKNOWN_GROUP
+        } else {
+            let error =
+                rd_kafka_commit_queue(client, std::ptr::null(), queue, None, std::ptr::null_mut());
+            rd_kafka_queue_destroy(queue);
+            error
+        }
+    };
+    if error.is_error() {
+        return Err(KafkaError::ConsumerCommit(error.into()));
+    }
+    Ok(())
+}
 
 /// One partition's queue.
 pub struct Feed<C: ConsumerContext + 'static> {
@@ -105,7 +132,7 @@ unsafe impl<C: ConsumerContext + 'static> Send for Messages<C> {}
 
 impl<C: ConsumerContext + 'static> Messages<C> {
     /// The messages in order; an error that librdkafka put in a message's place comes as such.
-    pub fn iter(&self) -> impl Iterator<Item = Result<Message<'_>, RDKafkaErrorCode>> {
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = Result<Message<'_>, RDKafkaErrorCode>> {
         self.raw.iter().map(|&raw| {
             // SAFETY: not null (librdkafka never returns null messages) and alive until `clear` or drop, which need `&mut self`.
             let message = Message {
@@ -126,6 +153,14 @@ impl<C: ConsumerContext + 'static> Messages<C> {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.raw.is_empty()
+    }
+
+    /// Offsets of the first and the last message, when there is one.
+    #[must_use]
+    pub fn span(&self) -> Option<(i64, i64)> {
+        let first = self.iter().flatten().next()?.offset();
+        let last = self.iter().flatten().next_back()?.offset();
+        Some((first, last))
     }
 
     /// Bytes of all payloads.

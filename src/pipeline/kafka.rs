@@ -4,6 +4,7 @@
 //! by name. It opens no connection.
 
 use rdkafka::ClientConfig;
+use rdkafka::config::RDKafkaLogLevel;
 use serde::{Deserialize, Serialize};
 
 use crate::config::secret::{Properties, Secret};
@@ -57,7 +58,7 @@ impl Default for Config {
             ca_file: String::new(),
             session_timeout_ms: 45_000,
             commit_interval_ms: 1_000,
-            prefetch_kib_per_partition: 4_096,
+            prefetch_kib_per_partition: 2_048,
             statistics_interval_ms: 15_000,
             properties: Properties::default(),
         }
@@ -184,6 +185,13 @@ impl Config {
         for (name, value) in self.properties.iter() {
             client.set(name, value);
         }
+        // Said here because the client would ask the `log` crate, which nobody listens to: the alarm of offset resets is a warning
+        // of the client's.
+        client.set_log_level(if self.properties.get("debug").is_some() {
+            RDKafkaLogLevel::Debug
+        } else {
+            RDKafkaLogLevel::Info
+        });
         client
             .set("bootstrap.servers", &self.brokers)
             .set("client.id", &self.client_id)
@@ -240,6 +248,11 @@ impl Config {
                 self.prefetch_kib_per_partition.to_string(),
             )
             .set("queued.min.messages", "1000000");
+        // A partition whose prefetch was full is asked again after this; the client's default of a second starves the job, as
+        // its prefetch holds less than a second's records.
+        if self.properties.get("fetch.queue.backoff.ms").is_none() {
+            client.set("fetch.queue.backoff.ms", "10");
+        }
         if !self.instance_id.is_empty() {
             client.set("group.instance.id", &self.instance_id);
         }

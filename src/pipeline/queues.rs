@@ -32,7 +32,7 @@ const NIL: u32 = u32::MAX;
 /// Serials of 12 characters are the rule, 50 the longest the adapter's schema takes (dig-api.md 12); longer ones go to the heap.
 const INLINE: usize = 50;
 /// Emptied chunk buffers kept for the next ones: fresh memory costs more than filling it.
-const SPARES: usize = 4;
+const SPARES: usize = 16;
 /// Larger ones are not kept, as no permit stands for them.
 const SPARE_BYTES: usize = 256 * 1024;
 /// Bodies kept, and the largest body of them.
@@ -484,7 +484,7 @@ fn free_chunk(
 ) {
     if let Some(chunk) = chunks[id as usize].take() {
         free.push(id);
-        if spares.len() < SPARES && chunk.bytes.len() <= SPARE_BYTES {
+        if spares.len() < SPARES && chunk.bytes.capacity() <= SPARE_BYTES {
             let mut bytes = chunk.bytes;
             bytes.clear();
             spares.push(bytes);

@@ -6,6 +6,8 @@
 //! * O1: it stores what a worker published as its watermark, nothing else; the client's timer commits what is stored.
 //! * O3: offsets are stored only for partitions assigned at that moment, and not at all for a lost one.
 //! * M1: no memory permit, no read. A refused read asks the worker to flush.
+//! * At most `[memory] window_messages` of a partition are read beyond what the broker confirmed as committed: that much a crash
+//!   may repeat.
 //! * Backpressure is not reading a partition's queue, never pause and resume (which throws prefetched messages away).
 //!
 //! Queue to a worker: [`worker::CHUNKS`]. When the thread ends, drained partitions have their offsets stored and the client
@@ -17,12 +19,12 @@ use std::sync::Arc;
 use std::sync::mpsc as std_mpsc;
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::{mpsc, watch};
 
 use super::consumer::{Event, Events};
-use super::feed::Feed;
+use super::feed::{Feed, commit_stored};
 use super::gate::Gate;
 use super::partition::Partition;
 use super::permits::{PartitionPermits, Permits};
@@ -32,12 +34,12 @@ use super::worker::{self, Chunk, Command, Shared, Worker};
 use crate::ops::metrics::pipeline as metrics;
 use crate::record::decode::Decoder;
 
+mod leave;
+
 /// Pause of the loop when nothing is to be read and nobody wakes it.
 const IDLE: Duration = Duration::from_millis(5);
 /// How often watermarks are stored and figures published.
 const STORE_EVERY: Duration = Duration::from_millis(100);
-/// How long the last commit may take.
-const LAST_COMMIT: Duration = Duration::from_secs(3);
 /// First guess of a message's size; then the largest of recent reads.
 const FIRST_GUESS: u64 = 1024;
 
@@ -70,8 +72,25 @@ struct Assigned {
     done: std_mpsc::Receiver<()>,
     permits: Arc<PartitionPermits>,
     stored: i64,
+    /// Up to where the broker confirmed; -1 before the first time.
     committed: i64,
+    /// Where reading began; `i64::MAX` before that.
+    began: i64,
+    /// Behind the newest message read.
+    read_to: i64,
     message_bytes: u64,
+}
+
+impl Assigned {
+    /// Messages that would be read again if this instance ended now.
+    fn uncommitted(&self) -> u64 {
+        self.unconfirmed(self.read_to)
+    }
+
+    /// Messages below `offset` that the broker has not confirmed as committed.
+    fn unconfirmed(&self, offset: i64) -> u64 {
+        u64::try_from(offset.saturating_sub(self.committed.max(self.began))).unwrap_or(0)
+    }
 }
 
 type Key = (String, i32);
@@ -82,9 +101,11 @@ impl Reader {
         let mut feeds: HashMap<Key, Feed<Events>> = HashMap::new();
         let mut assigned: HashMap<Key, Assigned> = HashMap::new();
         let mut stored_at = Instant::now();
+        // Whether a commit of ours is on its way; the client's timer commits beside it.
+        let mut asked = false;
         while !*self.stop.borrow() {
             self.shared.board.set_polled(Instant::now());
-            self.serve(&mut feeds, &mut assigned);
+            self.serve(&mut feeds, &mut assigned, &mut asked);
             let mut busy = false;
             for (key, partition) in &mut assigned {
                 if let Some(feed) = feeds.get(key) {
@@ -93,6 +114,7 @@ impl Reader {
             }
             if stored_at.elapsed() >= STORE_EVERY {
                 self.store(&mut assigned);
+                self.commit_early(&assigned, &mut asked);
                 self.publish(&assigned);
                 stored_at = Instant::now();
             }
@@ -108,71 +130,13 @@ impl Reader {
         let _ = self.assignment.send(Assignment::default());
     }
 
-    /// Commits what is stored and waits a bounded time for the broker's word: leaving would commit too, but this one is seen.
-    /// `owed` is what it has not confirmed yet; of what it has, the client says nothing when asked to commit it again.
-    fn commit_last(&self, mut owed: HashMap<Key, i64>) {
-        // From here on nobody drains: whatever the group wants is answered on the spot, by the callback itself and here.
-        self.consumer.context().close();
-        let _ = self.consumer.poll(Duration::ZERO);
-        self.settle_up(&mut owed);
-        if owed.is_empty() {
-            return;
-        }
-        if let Err(error) = self.consumer.commit_consumer_state(CommitMode::Async) {
-            tracing::info!(%error, "the last commit was not sent");
-            return;
-        }
-        let deadline = Instant::now() + LAST_COMMIT;
-        while Instant::now() < deadline {
-            // Only events can come: every feed is drained or not read any more.
-            let _ = self.consumer.poll(Duration::from_millis(20));
-            if self.settle_up(&mut owed) || owed.is_empty() {
-                return;
-            }
-        }
-        tracing::warn!(
-            partitions = owed.len(),
-            "the broker did not confirm the last commit; some records may be sent again"
-        );
-    }
-
-    /// Takes confirmed offsets off what is owed; whether a commit was refused.
-    fn settle_up(&self, owed: &mut HashMap<Key, i64>) -> bool {
-        let mut refused = false;
-        while let Ok(event) = self.events.try_recv() {
-            let granted = match event {
-                Event::Committed(offsets) => {
-                    for (topic, partition, offset) in offsets {
-                        let key = (topic, partition);
-                        if owed.get(&key).is_some_and(|wanted| offset >= *wanted) {
-                            owed.remove(&key);
-                        }
-                    }
-                    Ok(())
-                }
-                Event::CommitFailed(error) => {
-                    tracing::info!(%error, "the last commit was refused");
-                    refused = true;
-                    Ok(())
-                }
-                // Asked before the door was closed.
-                Event::Assigned(keys) => self
-                    .consumer
-                    .incremental_assign(&list(keys.iter().map(|key| (key, None)))),
-                Event::Revoked(keys) => self
-                    .consumer
-                    .incremental_unassign(&list(keys.iter().map(|key| (key, None)))),
-                Event::Lag(_) | Event::Failed { .. } => Ok(()),
-            };
-            if let Err(error) = granted {
-                tracing::warn!(%error, "the group's last wish was not granted while leaving");
-            }
-        }
-        refused
-    }
-
     /// Serves the client's callbacks and acts on what they brought.
-    fn serve(&self, feeds: &mut HashMap<Key, Feed<Events>>, assigned: &mut HashMap<Key, Assigned>) {
+    fn serve(
+        &self,
+        feeds: &mut HashMap<Key, Feed<Events>>,
+        assigned: &mut HashMap<Key, Assigned>,
+        asked: &mut bool,
+    ) {
         match self.consumer.poll(Duration::ZERO) {
             None => {}
             Some(Err(error)) => {
@@ -187,6 +151,7 @@ impl Reader {
                 Event::Assigned(keys) => self.assign(&keys, feeds, assigned),
                 Event::Revoked(keys) => self.revoke(&keys, assigned),
                 Event::Committed(offsets) => {
+                    *asked = false;
                     for (topic, partition, offset) in offsets {
                         if let Some(ours) = assigned.get_mut(&(topic, partition)) {
                             metrics::committed(offset < ours.committed);
@@ -194,7 +159,9 @@ impl Reader {
                         }
                     }
                 }
+                Event::NothingToCommit => *asked = false,
                 Event::CommitFailed(error) => {
+                    *asked = false;
                     metrics::commit_failed();
                     tracing::info!(%error, "a commit was refused; during a rebalance that is normal");
                 }
@@ -274,6 +241,8 @@ impl Reader {
                 permits,
                 stored: -1,
                 committed: -1,
+                began: i64::MAX,
+                read_to: -1,
                 message_bytes: FIRST_GUESS,
             };
             assigned.insert(key.clone(), state);
@@ -381,6 +350,20 @@ impl Reader {
         self.store_offsets(&offsets);
     }
 
+    /// Commits ahead of the client's timer when half a window is settled and not confirmed: nobody waits for the timer.
+    fn commit_early(&self, assigned: &HashMap<Key, Assigned>, asked: &mut bool) {
+        let half = self.memory.window_messages / 2;
+        let due = assigned
+            .values()
+            .any(|partition| partition.unconfirmed(partition.stored) >= half);
+        if due && !*asked {
+            match commit_stored(&self.consumer) {
+                Ok(()) => *asked = true,
+                Err(error) => tracing::info!(%error, "a commit was not sent"),
+            }
+        }
+    }
+
     fn store_offsets(&self, offsets: &[(Key, i64)]) {
         if offsets.is_empty() {
             return;
@@ -418,14 +401,21 @@ impl Reader {
         if partition.chunks.capacity() == 0 {
             return false;
         }
-        if partition.progress.window() >= self.memory.window_messages {
-            metrics::backpressure("window");
+        // What a crash would repeat is bounded by what may be read beyond the last confirmed commit.
+        let room = self
+            .memory
+            .window_messages
+            .saturating_sub(partition.uncommitted());
+        if room == 0 {
+            let settling = partition.progress.window() * 2 >= self.memory.window_messages;
+            metrics::backpressure(if settling { "window" } else { "commit" });
             return false;
         }
         let each = partition.message_bytes + MESSAGE_OVERHEAD;
         // Never more than a quarter of the partition's share, so that a read of larger messages than expected stays small.
-        let most =
-            (self.memory.partition_bytes / 4 / each).clamp(1, self.memory.chunk_messages as u64);
+        let most = (self.memory.partition_bytes / 4 / each)
+            .clamp(1, self.memory.chunk_messages as u64)
+            .min(room);
         let Some(mut permit) = partition.permits.reserve(most * each) else {
             metrics::backpressure("memory");
             partition.progress.ask_flush();
@@ -435,6 +425,10 @@ impl Reader {
         if feed.read(most as usize, &mut messages) == 0 {
             return false;
         }
+        if let Some((first, last)) = messages.span() {
+            partition.began = partition.began.min(first);
+            partition.read_to = partition.read_to.max(last + 1);
+        }
         let count = messages.len() as u64;
         let bytes = messages.payload_bytes();
         permit.charge(bytes + count * MESSAGE_OVERHEAD);
@@ -443,7 +437,11 @@ impl Reader {
             .max(partition.message_bytes - partition.message_bytes / 16)
             .max(16);
         // Capacity was checked above and this thread is the only sender; a closed channel means a worker that failed.
-        let _ = partition.chunks.try_send(Chunk { messages, permit });
+        let _ = partition.chunks.try_send(Chunk {
+            messages,
+            payload_bytes: bytes,
+            permit,
+        });
         true
     }
 }

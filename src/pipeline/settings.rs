@@ -113,7 +113,7 @@ pub struct Memory {
     pub total_bytes: u64,
     /// Bytes of decoded records in hand per partition.
     pub partition_bytes: u64,
-    /// Messages of a partition between its watermark and the newest one read.
+    /// Messages of a partition that may be read beyond its last confirmed commit; what a crash may repeat.
     pub window_messages: u64,
     /// Messages of one read from a partition.
     pub chunk_messages: usize,

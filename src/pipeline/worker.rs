@@ -60,6 +60,8 @@ const LETTER_RETRY: Duration = Duration::from_millis(500);
 /// Messages on their way to a worker, with the permit for their bytes.
 pub struct Chunk {
     pub messages: Messages<super::consumer::Events>,
+    /// Bytes of all payloads.
+    pub payload_bytes: u64,
     pub permit: Permit,
 }
 
@@ -301,13 +303,19 @@ impl Worker {
     }
 
     fn admit(&mut self, chunk: Chunk) -> anyhow::Result<()> {
-        let Chunk { messages, permit } = chunk;
+        let Chunk {
+            messages,
+            payload_bytes,
+            permit,
+        } = chunk;
         let now = Instant::now();
         let now_us = jiff::Timestamp::now().as_microsecond();
         let devices = self.side.in_force(self.partition.holds());
         self.counts.clear();
         self.decoded.outcomes.clear();
         self.decoded.notes.clear();
+        // Once, instead of growing by halves: a valid native record is as long as it came.
+        self.decoded.bytes.reserve(payload_bytes as usize);
         let mut sieve = self.partition.sieve();
         for message in messages.iter().flatten() {
             if !sieve(message.offset())? {

@@ -104,7 +104,7 @@ pub fn lag(topic: &str, partition: i32, messages: i64) {
     gauge!("dig_ingest_partition_lag_messages", &labels).set(messages as f64);
 }
 
-/// A read was refused for want of memory or window.
+/// A read was refused; `reason` is `memory`, `window` (unsettled messages) or `commit` (settled ones, not confirmed).
 pub fn backpressure(reason: &'static str) {
     counter!("dig_ingest_backpressure_total", "reason" => reason).increment(1);
 }

@@ -118,3 +118,21 @@ fn what_a_revoked_partition_could_not_send_the_next_owner_sends() {
     // Nothing of what was cut arrived, so nothing need come twice; what was accepted before may.
     world.finish(3_000);
 }
+
+/// Retention went faster than the job: what it had not read is gone, and the job says so.
+#[test]
+fn records_that_were_gone_before_they_were_read_raise_an_alarm() {
+    let mut world = World::new(Broker::shared(), PARTITIONS, &[]);
+    world.join();
+    world.produced(3_000, &[]);
+    world.drained();
+    let mut leaving = world.instances.remove(0);
+    leaving.signal("TERM");
+    leaving.succeeded();
+    world.produced(3_000, &[]);
+    world.broker.forget(&world.topic, PARTITIONS);
+    world.join();
+    world.until("each partition's jump is counted", |world| {
+        world.instances[0].metric("dig_ingest_offset_resets_total") >= f64::from(PARTITIONS)
+    });
+}

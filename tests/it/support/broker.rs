@@ -226,6 +226,22 @@ impl Broker {
         });
     }
 
+    /// Deletes every message there is now, as retention does.
+    pub fn forget(&self, topic: &str, partitions: i32) {
+        let mut before = TopicPartitionList::new();
+        for (partition, end) in (0..).zip(self.ends(topic, partitions)) {
+            before
+                .add_partition_offset(topic, partition, Offset::Offset(end))
+                .expect("an offset");
+        }
+        let options = AdminOptions::new().operation_timeout(Some(ASK));
+        let done =
+            block_on(self.admin().delete_records(&before, &options)).expect("the broker answers");
+        for element in done.elements() {
+            element.error().expect("deleted");
+        }
+    }
+
     fn asker(&self, group: &str) -> BaseConsumer {
         ClientConfig::new()
             .set("bootstrap.servers", &self.address)

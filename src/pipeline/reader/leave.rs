@@ -1,0 +1,80 @@
+//! The consumer thread's end: the last commit, and the broker's word for it.
+//!
+//! Waits at most [`LAST_COMMIT`]; whatever the broker did not confirm by then may be sent again by the next owner.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::Consumer;
+
+use super::{Key, Reader, list};
+use crate::pipeline::consumer::Event;
+use crate::pipeline::feed::commit_stored;
+
+/// How long the last commit may take.
+const LAST_COMMIT: Duration = Duration::from_secs(3);
+
+impl Reader {
+    /// Commits what is stored and waits a bounded time for the broker's word: leaving would commit too, but this one is seen.
+    /// `owed` is what it has not confirmed yet.
+    pub(super) fn commit_last(&self, mut owed: HashMap<Key, i64>) {
+        // From here on nobody drains: whatever the group wants is answered on the spot, by the callback itself and here.
+        self.consumer.context().close();
+        let _ = self.consumer.poll(Duration::ZERO);
+        self.settle_up(&mut owed);
+        if owed.is_empty() {
+            return;
+        }
+        if let Err(error) = commit_stored(&self.consumer) {
+            tracing::info!(%error, "the last commit was not sent");
+            return;
+        }
+        let deadline = Instant::now() + LAST_COMMIT;
+        while Instant::now() < deadline {
+            // Only events can come: every feed is drained or not read any more.
+            let _ = self.consumer.poll(Duration::from_millis(20));
+            if self.settle_up(&mut owed) || owed.is_empty() {
+                return;
+            }
+        }
+        tracing::warn!(
+            partitions = owed.len(),
+            "the broker did not confirm the last commit; some records may be sent again"
+        );
+    }
+
+    /// Takes confirmed offsets off what is owed; whether a commit was refused.
+    fn settle_up(&self, owed: &mut HashMap<Key, i64>) -> bool {
+        let mut refused = false;
+        while let Ok(event) = self.events.try_recv() {
+            let granted = match event {
+                Event::Committed(offsets) => {
+                    for (topic, partition, offset) in offsets {
+                        let key = (topic, partition);
+                        if owed.get(&key).is_some_and(|wanted| offset >= *wanted) {
+                            owed.remove(&key);
+                        }
+                    }
+                    Ok(())
+                }
+                Event::CommitFailed(error) => {
+                    tracing::info!(%error, "the last commit was refused");
+                    refused = true;
+                    Ok(())
+                }
+                // Asked before the door was closed.
+                Event::Assigned(keys) => self
+                    .consumer
+                    .incremental_assign(&list(keys.iter().map(|key| (key, None)))),
+                Event::Revoked(keys) => self
+                    .consumer
+                    .incremental_unassign(&list(keys.iter().map(|key| (key, None)))),
+                Event::NothingToCommit | Event::Lag(_) | Event::Failed { .. } => Ok(()),
+            };
+            if let Err(error) = granted {
+                tracing::warn!(%error, "the group's last wish was not granted while leaving");
+            }
+        }
+        refused
+    }
+}
