@@ -1,22 +1,34 @@
-//! `dig-ingest demo`: the whole path in one process, with faults, judged at the end.
+//! `dig-ingest demo`: both halves of the product in one process, with faults, judged at the end.
 //!
-//! Owns an in-process mock broker, a simulated gateway with a script of faults, a load, the streaming job and the judge.
-//! Nothing outside this process is needed or touched. The broker trims a partition beyond about 5 MB, so the amount is
-//! bounded and spread over partitions.
+//! Owns an in-process mock broker, a simulated world with a script of faults, a load, the streaming job, the order journey on a store
+//! of its own, a story that people play in it, and the judge. Nothing outside this process is needed or touched but a temporary
+//! directory. The broker trims a partition beyond about 5 MB, so the amount is bounded and spread over partitions.
 
+mod fleet;
+mod journey;
+mod report;
+mod screen;
 mod script;
+mod stages;
+mod watch;
 
-use std::io::IsTerminal as _;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use indicatif::{ProgressBar, ProgressStyle};
 use rdkafka::mocking::MockCluster;
+use rdkafka::producer::DefaultProducerContext;
 use tokio_util::sync::CancellationToken;
 
+use self::fleet::Fleet;
+use self::journey::Journey;
+use self::report::Report;
+use self::screen::Screen;
 use self::script::Script;
+use self::stages::{Records, Stages};
+use self::watch::{Watcher, totals};
 use crate::config::Settings;
 use crate::load::drive::{Counters, Goal, Outcome, Pace, Sink, drive};
 use crate::load::manifest::run_of;
@@ -24,25 +36,34 @@ use crate::load::mix::Mix;
 use crate::load::plan::{By, Plan, Shape};
 use crate::load::produce::{Outlet, Target};
 use crate::ops::board::Board;
-use crate::ops::status::Totals;
-use crate::verify::judge::{Judge, Verdict};
+use crate::orders::outbox::{Entry, Publish};
+use crate::orders::store::Store;
+use crate::registry::{self, Device, State};
+use crate::sim::market;
+use crate::verify::judge::Judge;
 use crate::verify::ledger::{self, Source};
-use crate::{app, sim};
+use crate::{app, myadmin, orders, sim};
 
 const TOPIC: &str = "telemetry";
 const MARKER: &str = "REFUSE00000000000";
 /// What a partition of the mock broker may hold, with room for devices that are unevenly spread over partitions.
 const PARTITION_BYTES: u64 = 1_500_000;
 const RECORD_BYTES: u64 = 190;
+/// A device in the registry's topic.
+const DEVICE_BYTES: u64 = 160;
 /// The load lasts about this long, so that the faults meet traffic.
 const LOAD: Duration = Duration::from_secs(8);
-/// How long the job may take to finish after the load.
+/// How long the job may take to finish after load and story.
 const PATIENCE: Duration = Duration::from_secs(60);
+const LOOK: Duration = Duration::from_millis(100);
+/// From the Partner's wish to a termination's effect: after the end of the story.
+const TERMINATION_DELAY: Duration = Duration::from_secs(3600);
 
 /// Arguments of `dig-ingest demo`.
 #[derive(Debug, Clone, clap::Args)]
 #[command(
-    after_help = "Ends with 0 only if nothing is lost, reordered or phantom.
+    after_help = "Tells a story of three orders, from the customer's click to active devices, while a load of other devices flows.
+Ends with 0 only if nothing is lost, reordered or phantom, and every figure of the story adds up.
 
 Examples:
   dig-ingest demo
@@ -84,6 +105,11 @@ impl Args {
     fn partitions(&self) -> i32 {
         (self.records * RECORD_BYTES / PARTITION_BYTES).clamp(4, 64) as i32
     }
+
+    /// Of the registry's topic.
+    fn registry_partitions(&self) -> i32 {
+        (u64::from(self.devices) * DEVICE_BYTES / PARTITION_BYTES + 1) as i32
+    }
 }
 
 /// Runs the command.
@@ -92,35 +118,24 @@ impl Args {
 /// Whatever keeps the demonstration from being carried out; a bad result is an exit code.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let begun = Instant::now();
-    let cluster = MockCluster::new(1).context("cannot start the mock broker")?;
-    for (name, partitions) in [
-        (TOPIC, args.partitions()),
-        ("telemetry.held", args.partitions()),
-        ("dig.dead-letter", 1),
-        ("dig.invalid", 1),
-        ("dig.state", 1),
-    ] {
-        let created = cluster.create_topic(name, partitions, 1);
-        created.with_context(|| format!("cannot create topic `{name}` on the mock broker"))?;
-    }
-    let gateway = sim::start(sim::Config {
-        seed: args.seed,
-        ..sim::Config::default()
-    })
-    .await?;
-    gateway.poison(sim::Poison::member("VehicleIdentificationNumber", MARKER));
-    let script = Script::play(&gateway);
+    let place = tempfile::tempdir().context("cannot make a temporary directory")?;
+    let cluster = broker(&args)?;
+    let plan = args.plan();
+    let gateway = world(&args, &plan).await?;
     let settings = settings(
         &cluster.bootstrap_servers(),
         &gateway.url(),
         args.partitions(),
+        place.path(),
     )?;
+    register(&settings, &plan).await?;
     let client = settings.kafka.plain()?;
-    let letters = super::verify::letters_of(&settings)?;
+    let mut letters = super::verify::letters_of(&settings)?;
+    let store = Store::open(&settings.orders.store).await?;
+    let script = Script::play(&gateway);
     let (board, stop) = (Board::new(Instant::now()), CancellationToken::new());
-    let mut job = tokio::spawn(app::stream(settings, Arc::clone(&board), stop.clone()));
+    let mut job = tokio::spawn(both(settings, Arc::clone(&board), stop.clone()));
 
-    let plan = args.plan();
     let counters = Arc::new(Counters::default());
     let target = Target {
         client,
@@ -129,6 +144,8 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         timeout: Duration::from_secs(30),
         properties: Vec::new(),
     };
+    let fleet = Fleet::new(journey::DEVICES, args.seed);
+    let talking = fleet.start(&target)?;
     let sink = Sink::Kafka(Box::new(Outlet::open(&target, Arc::clone(&counters))?));
     let load = tokio::task::spawn_blocking({
         let (plan, counters) = (plan.clone(), Arc::clone(&counters));
@@ -142,29 +159,67 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         };
         move || drive(&plan, goal, pace, sink, &counters)
     });
+    let screen = Screen::new(begun, args.records);
+    let journey = Journey {
+        gateway: &gateway,
+        board: &board,
+        fleet: &fleet,
+        screen: &screen,
+        store: store.clone(),
+        sheets: place.path().to_owned(),
+    };
+    let watcher = Watcher {
+        gateway: &gateway,
+        board: &board,
+        counters: &counters,
+        script: &script,
+        screen: &screen,
+        records: args.records,
+    };
+    let told = watcher
+        .until_told(load, Box::pin(journey.tell()), &mut job)
+        .await;
+    // Also when the story broke off: the devices' thread must not outlive it.
+    fleet.stop();
+    let (loaded, roles) = told?;
+    let talked = talking.await.context("the devices' thread panicked")??;
 
-    let watcher = Watcher::new(&gateway, &board, &counters, args.records);
-    let watched = watcher.until_settled(load, &mut job, &script).await?;
-    let totals = totals(&board);
+    let mut judge = Judge::new();
+    tell(&mut judge, &plan, &loaded)?;
+    judge.next_manifest();
+    fleet.tell(&mut judge, &talked, &journey::serials(&roles))?;
+    let confirmed = loaded.confirmation.confirmed + talked.confirmation.confirmed;
+    let until = Instant::now() + PATIENCE;
+    let (settled, records) = loop {
+        ledger::follow(&Source::Sim(gateway.url()), &mut judge).await?;
+        (letters, judge) = super::verify::follow_letters(letters, judge).await?;
+        let records = Records::of(&judge, &roles);
+        let settled =
+            totals(&board).settled() >= confirmed && judge.is_complete() && records.add_up();
+        if settled || Instant::now() >= until {
+            break (settled, records);
+        }
+        tokio::time::sleep(LOOK).await;
+    };
+    screen.finish();
     stop.cancel();
     job.await
         .context("the job panicked")?
         .context("the job failed")?;
-    let mut judge = Judge::new();
-    for device in (0..plan.devices).map(|index| plan.device(index)) {
-        let failed = &watched.load.confirmation.failed;
-        if let Some(run) = run_of(&plan, &device, &watched.load.tally, failed) {
-            judge.add(&run)?;
-        }
-    }
-    ledger::follow(&Source::Sim(gateway.url()), &mut judge).await?;
-    let (_, judge) = super::verify::follow_letters(letters, judge).await?;
+    gateway.advance(TERMINATION_DELAY);
+    let journey = Stages::of(&store, &gateway, &roles, records).await?;
+    store.close().await;
+    let verdict = judge.verdict();
+    let dead_lettered = verdict
+        .letters
+        .as_ref()
+        .map_or(0, |letters| letters.dead_lettered);
     let report = Report {
-        verdict: judge.verdict(),
-        produced: watched.load.tally.records,
-        bad: watched.load.tally.bad,
-        poison: watched.load.tally.poison,
-        dead_lettered: totals.dead_lettered,
+        verdict,
+        produced: loaded.tally.records,
+        bad: loaded.tally.bad,
+        poison: loaded.tally.poison,
+        dead_lettered: dead_lettered.saturating_sub(records.dead_lettered()),
         requests: gateway
             .counters()
             .requests
@@ -172,7 +227,9 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             .copied()
             .unwrap_or_default(),
         faults: script.applied(&gateway),
-        settled: watched.settled,
+        settled,
+        wrong: journey.wrong(),
+        journey,
         seconds: begun.elapsed().as_secs_f64(),
         devices: args.devices,
         partitions: args.partitions(),
@@ -187,217 +244,158 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// The job's settings: defaults, but for where things are and requests small enough that there are many.
-fn settings(brokers: &str, gateway: &str, partitions: i32) -> anyhow::Result<Settings> {
+/// Both halves, until `stop` or until one of them cannot go on.
+async fn both(
+    settings: Settings,
+    board: Arc<Board>,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let writer =
+        registry::topic::Writer::new(&settings.kafka.producer()?, &settings.topics.devices)?;
+    let publish: Publish = Box::new(move |entries| {
+        let writer = writer.clone();
+        Box::pin(async move {
+            for entry in entries {
+                match entry {
+                    Entry::Put(device) => writer.write(&[device]).await?,
+                    Entry::Forget(id) => writer.forget(&[&id]).await?,
+                }
+            }
+            Ok(())
+        })
+    });
+    let parts = orders::Parts {
+        market: myadmin::Client::new(&settings.myadmin)?,
+        store: Store::open(&settings.orders.store).await?,
+        publish,
+        clock: orders::wall_clock(),
+        name: "demo".to_owned(),
+    };
+    let config = Arc::new(settings.orders.clone());
+    let pipeline = async {
+        let result = app::stream(settings, board, stop.clone()).await;
+        stop.cancel();
+        result
+    };
+    let journey = async {
+        let result = orders::run(config, parts, stop.clone()).await;
+        stop.cancel();
+        result
+    };
+    let (pipeline, journey) = tokio::join!(pipeline, Box::pin(journey));
+    pipeline.and(journey)
+}
+
+/// A broker with its topics.
+fn broker(args: &Args) -> anyhow::Result<MockCluster<'static, DefaultProducerContext>> {
+    let cluster = MockCluster::new(1).context("cannot start the mock broker")?;
+    for (name, partitions) in [
+        (TOPIC, args.partitions()),
+        ("telemetry.held", args.partitions()),
+        ("dig.devices", args.registry_partitions()),
+        ("dig.dead-letter", 1),
+        ("dig.invalid", 1),
+        ("dig.state", 1),
+    ] {
+        let created = cluster.create_topic(name, partitions, 1);
+        created.with_context(|| format!("cannot create topic `{name}` on the mock broker"))?;
+    }
+    Ok(cluster)
+}
+
+/// Gateway and MyAdmin as one world, in which the devices of the load are known already.
+async fn world(args: &Args, plan: &Plan) -> anyhow::Result<sim::Handle> {
+    let market = market::Config {
+        settings: market::Settings {
+            visible_max_ms: 300,
+            termination_delay_s: TERMINATION_DELAY.as_secs(),
+            ..market::Settings::prompt()
+        },
+        ..market::Config::default()
+    };
+    let gateway = sim::start(sim::Config {
+        seed: args.seed,
+        settings: sim::Settings {
+            market: true,
+            ..sim::Settings::default()
+        },
+        market,
+        ..sim::Config::default()
+    })
+    .await?;
+    gateway.poison(sim::Poison::member("VehicleIdentificationNumber", MARKER));
+    gateway.market(|market, now| {
+        (0..plan.devices)
+            .map(|index| plan.device(index))
+            .try_for_each(|device| market.admit(device.serial(), "CTD-100", "fleet_south", now))
+    })?;
+    Ok(gateway)
+}
+
+/// The devices of the load have long been active.
+async fn register(settings: &Settings, plan: &Plan) -> anyhow::Result<()> {
+    let writer =
+        registry::topic::Writer::new(&settings.kafka.producer()?, &settings.topics.devices)?;
+    let devices: Vec<Device> = (0..plan.devices)
+        .map(|index| plan.device(index))
+        .map(|device| Device {
+            device_id: device.id().into(),
+            serial: Some(device.serial().into()),
+            state: State::Active,
+            order: None,
+            since: None,
+        })
+        .collect();
+    Ok(writer.write(&devices).await?)
+}
+
+/// Tells the judge what the load produced.
+fn tell(judge: &mut Judge, plan: &Plan, loaded: &Outcome) -> anyhow::Result<()> {
+    for device in (0..plan.devices).map(|index| plan.device(index)) {
+        let failed = &loaded.confirmation.failed;
+        if let Some(run) = run_of(plan, &device, &loaded.tally, failed) {
+            judge.add(&run)?;
+        }
+    }
+    Ok(())
+}
+
+/// Both halves' settings: defaults, but for where things are, requests small enough that there are many, and looks at MyAdmin often
+/// enough that nobody waits.
+fn settings(brokers: &str, world: &str, partitions: i32, place: &Path) -> anyhow::Result<Settings> {
     let sets = [
         format!("kafka.brokers={brokers}"),
         "kafka.group=demo".to_owned(),
         format!("input.topics=[\"{TOPIC}\"]"),
         "topics.create=false".to_owned(),
         format!("memory.partitions={partitions}"),
-        "gate.mode=off".to_owned(),
+        "gate.mode=registry".to_owned(),
         "batch.max_records=500".to_owned(),
         "batch.linger_ms=50".to_owned(),
-        format!("dig.url={gateway}"),
+        format!("dig.url={world}"),
         "dig.username=demo".to_owned(),
         "dig.password=demo".to_owned(),
         // An open circuit is shown, not waited for.
         "pacing.probe_interval_ms=250".to_owned(),
         "pacing.throttle_pause_ms=250".to_owned(),
+        format!("myadmin.url={world}"),
+        format!("myadmin.rest_url={world}/api/v3/shipping/partner"),
+        "myadmin.username=integrator@example.com".to_owned(),
+        format!("myadmin.password={}", market::PASSWORD),
+        "myadmin.backoff_ms=250".to_owned(),
+        "orders.enabled=true".to_owned(),
+        format!("orders.store.file={}", place.join("orders.db").display()),
+        format!("orders.accounts=[\"{}\"]", market::PARTNER),
+        "orders.products={ \"CTD-200\" = { product_id = 10184, prefix = \"C8\" } }".to_owned(),
+        "orders.orders_every_s=1".to_owned(),
+        "orders.readiness_every_s=1".to_owned(),
+        "orders.devices_every_s=1".to_owned(),
+        "orders.provision.visible_after_s=1".to_owned(),
+        "orders.fulfilment.mode=api".to_owned(),
+        format!("orders.terminations.folder={}", place.display()),
+        "orders.terminations.every_s=1".to_owned(),
     ];
     Ok(Settings::load_from(None, [], &sets)?)
-}
-
-fn totals(board: &Board) -> Totals {
-    let mut sum = Totals::default();
-    for partition in board.snapshot().partitions {
-        sum.read += partition.totals.read;
-        sum.accepted += partition.totals.accepted;
-        sum.dead_lettered += partition.totals.dead_lettered;
-        sum.held += partition.totals.held;
-    }
-    sum
-}
-
-/// What the watching came to.
-struct Watched {
-    load: Outcome,
-    /// Everything the broker confirmed was settled by the job in time.
-    settled: bool,
-}
-
-/// Follows load, job and gateway, and shows them.
-struct Watcher<'a> {
-    gateway: &'a sim::Handle,
-    board: &'a Board,
-    counters: &'a Counters,
-    records: u64,
-    bar: Option<ProgressBar>,
-}
-
-impl<'a> Watcher<'a> {
-    fn new(
-        gateway: &'a sim::Handle,
-        board: &'a Board,
-        counters: &'a Counters,
-        records: u64,
-    ) -> Self {
-        let bar = std::io::stderr().is_terminal().then(|| {
-            let style = ProgressStyle::with_template("{bar:30} {percent}%  {msg}")
-                .unwrap_or_else(|_| ProgressStyle::default_bar());
-            ProgressBar::new(records).with_style(style)
-        });
-        Self {
-            gateway,
-            board,
-            counters,
-            records,
-            bar,
-        }
-    }
-
-    /// Until all that was produced is settled by the job, which is a condition and not a time.
-    async fn until_settled(
-        &self,
-        mut load: tokio::task::JoinHandle<anyhow::Result<Outcome>>,
-        job: &mut tokio::task::JoinHandle<anyhow::Result<()>>,
-        script: &Script,
-    ) -> anyhow::Result<Watched> {
-        let mut tick = tokio::time::interval(Duration::from_millis(100));
-        let (mut done, mut until, mut shown) = (None::<Outcome>, None, 0_u32);
-        loop {
-            tokio::select! {
-                outcome = &mut load, if done.is_none() => {
-                    done = Some(outcome.context("the load's thread panicked")??);
-                    until = Some(Instant::now() + PATIENCE);
-                }
-                ended = &mut *job => {
-                    ended.context("the job panicked")?.context("the job failed")?;
-                    anyhow::bail!("the job ended before it was told to");
-                }
-                _ = tick.tick() => {}
-            }
-            let totals = totals(self.board);
-            let settled = totals.accepted + totals.dead_lettered + totals.held;
-            script.half_way(self.gateway, settled * 2 >= self.goal(done.as_ref()));
-            shown += 1;
-            self.show(totals, shown.is_multiple_of(10));
-            if let Some(load) = &done {
-                let is_settled = settled >= self.goal(Some(load));
-                if is_settled || until.is_some_and(|until| Instant::now() >= until) {
-                    if let Some(bar) = &self.bar {
-                        bar.finish_and_clear();
-                    }
-                    let load = load.clone();
-                    return Ok(Watched {
-                        load,
-                        settled: is_settled,
-                    });
-                }
-            }
-        }
-    }
-
-    /// Records that must be settled: all that were confirmed, one to a message.
-    fn goal(&self, load: Option<&Outcome>) -> u64 {
-        match load {
-            Some(load) => load.confirmation.confirmed,
-            None => self.records,
-        }
-    }
-
-    fn show(&self, totals: Totals, is_due: bool) {
-        let counters = self.gateway.counters();
-        let text = format!(
-            "produced {}  accepted {}  dead letters {}  requests {}  faults {}",
-            self.counters.records(),
-            totals.accepted,
-            totals.dead_lettered,
-            counters
-                .requests
-                .get(&sim::Operation::Records)
-                .unwrap_or(&0),
-            counters.faults_applied,
-        );
-        match &self.bar {
-            Some(bar) => {
-                bar.set_position(totals.accepted + totals.dead_lettered + totals.held);
-                bar.set_message(text);
-            }
-            None if is_due => eprintln!("{text}"),
-            None => {}
-        }
-    }
-}
-
-/// What `--report json` prints, with the members of `verify`'s.
-#[derive(Debug, serde::Serialize)]
-struct Report {
-    #[serde(flatten)]
-    verdict: Verdict,
-    produced: u64,
-    bad: u64,
-    poison: u64,
-    dead_lettered: u64,
-    /// To `/records`.
-    requests: u64,
-    faults: Vec<script::Applied>,
-    settled: bool,
-    seconds: f64,
-    devices: u32,
-    partitions: i32,
-    seed: u64,
-}
-
-impl Report {
-    fn is_good(&self) -> bool {
-        // Bad and refused records must be somewhere: in the letters, each once, as nothing was restarted.
-        let letters = self.verdict.letters.as_ref();
-        let in_letters = letters.is_some_and(|letters| {
-            (letters.dead_lettered, letters.repeated, letters.strange)
-                == (self.bad + self.poison, 0, 0)
-        });
-        self.verdict.is_sound() && self.settled && in_letters
-    }
-
-    fn print(&self, form: super::Report) -> anyhow::Result<()> {
-        if form == super::Report::Json {
-            println!("{}", serde_json::to_string(self)?);
-            return Ok(());
-        }
-        println!(
-            "{} records of {} devices over {} partitions, in {:.1} s and {} requests; {} bad, {} to be refused\n",
-            self.produced,
-            self.devices,
-            self.partitions,
-            self.seconds,
-            self.requests,
-            self.bad,
-            self.poison
-        );
-        println!("what went wrong on purpose:");
-        for fault in &self.faults {
-            println!("  {:>3} x  {}", fault.times, fault.what);
-        }
-        println!("\nwhat came of it:");
-        print!("{}", super::verify::text(&self.verdict));
-        if self.verdict.duplicated > 0 {
-            println!(
-                "(duplicates are the requests whose answer was lost: sent again, as nobody could know they had arrived)"
-            );
-        }
-        println!(
-            "dead letters {} (bad {} + refused {})",
-            self.dead_lettered, self.bad, self.poison
-        );
-        let end = match (self.is_good(), self.settled) {
-            (true, _) => "nothing lost, nothing reordered, nothing made up",
-            (false, false) => "NOT GOOD: the job did not finish in time",
-            (false, true) => "NOT GOOD",
-        };
-        println!("\n{end}");
-        Ok(())
-    }
 }
 
 #[cfg(test)]

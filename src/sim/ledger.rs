@@ -325,6 +325,12 @@ impl Ledger {
         self.entries.iter().enumerate().map(line).collect()
     }
 
+    /// What is known of one serial, as it was sent.
+    #[must_use]
+    pub fn digest(&self, serial: &str) -> Option<&Digest> {
+        self.serials.get(&serial_key(serial.as_bytes()))
+    }
+
     /// The digests, ordered by serial.
     #[must_use]
     pub fn digests(&self) -> Vec<Digest> {

@@ -153,6 +153,12 @@ impl Handle {
         self.world().ledger().digests()
     }
 
+    /// What is known of one serial; nothing before its first record.
+    #[must_use]
+    pub fn digest(&self, serial: &str) -> Option<Digest> {
+        self.world().ledger().digest(serial).cloned()
+    }
+
     /// The fault rules.
     #[must_use]
     pub fn faults(&self) -> FaultRules<'_> {

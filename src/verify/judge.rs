@@ -8,9 +8,9 @@
 
 use std::collections::HashMap;
 
-use super::aside::{Aside, Letter};
+use super::aside::{Aside, DEAD, HELD, Letter};
 use super::track::{BAD, FATE, KIND, Track, UNKNOWN};
-pub use super::verdict::{EXAMPLES, Example, Examples, Verdict};
+pub use super::verdict::{CameTo, EXAMPLES, Example, Examples, Verdict};
 use super::verdict::{note, time_text};
 use crate::load::manifest::Run;
 use crate::record::RecordType;
@@ -217,6 +217,26 @@ impl Judge {
             }
             _ => track.furthest = Some(place),
         }
+    }
+
+    /// What became of the records of one serial so far.
+    #[must_use]
+    pub fn came_to(&self, serial: &str) -> CameTo {
+        let mut came_to = CameTo::default();
+        let of_serial = self.serials.get(serial).map_or(&[][..], Vec::as_slice);
+        for track in of_serial.iter().map(|at| &self.tracks[*at as usize]) {
+            for place in 0..track.records.len() as u32 {
+                let (arrived, marks) = (track.has_arrived(place), track.aside(place));
+                let (held, dead) = (marks & HELD != 0, marks & DEAD != 0);
+                came_to.records += 1;
+                came_to.accepted += u64::from(arrived);
+                came_to.dead_lettered += u64::from(dead);
+                came_to.held += u64::from(held);
+                came_to.released += u64::from(held && arrived);
+                came_to.waiting += u64::from(held && !arrived && !dead);
+            }
+        }
+        came_to
     }
 
     /// Whether nothing more is waited for.

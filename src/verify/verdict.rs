@@ -86,6 +86,21 @@ pub struct Letters {
     pub reasons: BTreeMap<String, u64>,
 }
 
+/// What became of one serial's records. Letters that name no record are not in it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CameTo {
+    pub records: u64,
+    pub accepted: u64,
+    /// With a dead letter.
+    pub dead_lettered: u64,
+    /// Ever held.
+    pub held: u64,
+    /// Held, and accepted since.
+    pub released: u64,
+    /// Held, and nothing else yet.
+    pub waiting: u64,
+}
+
 impl Verdict {
     /// Nothing lost, reordered or made up.
     #[must_use]

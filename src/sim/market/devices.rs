@@ -6,7 +6,7 @@ use std::borrow::Cow;
 
 use serde::Serialize;
 
-use super::{Market, Refused};
+use super::{Market, PARTNER, Refused};
 use crate::sim::serials::State;
 
 /// A stay in a database.
@@ -171,6 +171,44 @@ impl Market {
             ..device
         });
         true
+    }
+
+    /// A device of before our time, made by somebody else for the default Partner: it has a serial already and is in a database.
+    ///
+    /// # Errors
+    /// No such product, one that is never provisioned, a serial that is taken, or a database without a name.
+    pub fn admit(
+        &mut self,
+        serial: &str,
+        product_code: &str,
+        database: &str,
+        now: i64,
+    ) -> Result<(), Refused> {
+        let product_id = self
+            .product(product_code)
+            .and_then(|product| product.product_id)
+            .ok_or_else(|| Refused::missing("product with serials", product_code))?;
+        let stay = self.stay(database, now)?;
+        let device = Device {
+            id: 0,
+            serial: serial.to_owned(),
+            product_id,
+            product_code: product_code.to_owned(),
+            account: PARTNER.to_owned(),
+            maker: String::new(),
+            born_us: now,
+            shows_us: now,
+            owner: Some(stay),
+            shared: Vec::new(),
+            termination: None,
+            past: Vec::new(),
+            billing: Billing::default(),
+        };
+        if self.bear(device) {
+            Ok(())
+        } else {
+            Err(Refused::Conflict(format!("{serial} is there already")))
+        }
     }
 
     /// A customer or the Partner adds a device to a database: its owner from now on.

@@ -516,6 +516,21 @@ fn users_keep_their_key_and_never_show_their_password() {
 }
 
 #[test]
+fn a_device_of_before_our_time_may_send_and_is_nobody_s_product() {
+    let mut market = market();
+    market
+        .admit("CX0123456789", "CTD-100", "old_db", NOW)
+        .unwrap();
+    assert_eq!(market.judge(b"CX0123456789", NOW).state, State::Known);
+    let ours = market.partner_devices_of(Some(INTEGRATOR), NOW + SECOND);
+    assert!(ours.is_empty(), "{ours:?}");
+    let again = market.admit("CX0123456789", "CTD-100", "old_db", NOW);
+    assert!(matches!(again, Err(Refused::Conflict(_))));
+    let cable = market.admit("CX0123456780", "CABLE-1", "old_db", NOW);
+    assert!(matches!(cable, Err(Refused::Missing { .. })));
+}
+
+#[test]
 fn a_reset_market_is_as_new() {
     let mut market = market();
     let first = serial(&mut market);

@@ -414,6 +414,13 @@ fn with_letters_every_record_is_accounted_for() {
         (4, 1, 0)
     );
     assert_eq!((verdict.lost, judge.is_complete()), (0, true));
+    let came_to = judge.came_to(&serial);
+    assert_eq!(
+        (came_to.records, came_to.accepted, came_to.dead_lettered),
+        (6, 2, 3),
+        "the one that only its device id names cannot be told"
+    );
+    assert_eq!((came_to.held, came_to.released, came_to.waiting), (1, 1, 0));
 
     // A letter of an accepted record.
     judge.letter(&letter(&serial, Some((RecordType::Gps, time(2))), 7));

@@ -1,0 +1,412 @@
+//! The story of a few orders, told by what people do: customers, the Partner, the warehouse. Each act waits for what it needs to
+//! have come about, which is a condition and not a time.
+//!
+//! Everything between their acts is the product's own: orders taken in, serials made, fulfilment reported and read back, devices
+//! activated, their held records released.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use jiff::Timestamp;
+
+use super::fleet::Fleet;
+use super::screen::Screen;
+use crate::ops::board::Board;
+use crate::orders::journey::{Actor, Parcel, Tags};
+use crate::orders::store::Store;
+use crate::orders::store::rows::UnitRow;
+use crate::sim;
+use crate::sim::market::{Cart, Script, Turn, sheet};
+
+/// What is ordered; the last one is cancelled.
+const ORDERS: [&[(&str, u32)]; 3] = [
+    &[("CTD-200", 6)],
+    &[("CTD-200", 4), ("CABLE-1", 1)],
+    &[("CTD-200", 2)],
+];
+/// Devices among it.
+pub const DEVICES: u32 = 12;
+/// Units among it.
+pub const UNITS: u64 = 13;
+/// Records of each device that are held before anything else happens.
+const TALK: u64 = 6;
+/// Records by which the others are ahead of the terminated device when the story ends.
+const AHEAD: u64 = 8;
+/// How long any one thing may take to come about.
+const PATIENCE: Duration = Duration::from_secs(40);
+const LOOK: Duration = Duration::from_millis(50);
+
+/// What becomes of a device in the story.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    Active,
+    /// Active, and terminated in the end.
+    Terminated,
+    /// Delivered, and only shared with a database: it must wait.
+    Waiting,
+    /// Its order was cancelled.
+    Cancelled,
+}
+
+impl Part {
+    /// Whether it ever becomes active.
+    fn is_activated(self) -> bool {
+        matches!(self, Self::Active | Self::Terminated)
+    }
+}
+
+/// A device of the story.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Role {
+    pub serial: String,
+    pub imei: String,
+    pub part: Part,
+}
+
+/// Whom and what the story is about.
+pub struct Journey<'a> {
+    pub gateway: &'a sim::Handle,
+    pub board: &'a Board,
+    pub fleet: &'a Fleet,
+    pub screen: &'a Screen,
+    /// As the warehouse's own program would open it.
+    pub store: Store,
+    /// Where the Partner's sheets of terminations are dropped.
+    pub sheets: PathBuf,
+}
+
+impl Journey<'_> {
+    /// Tells the story to its end, and switches the devices off.
+    pub async fn tell(&self) -> anyhow::Result<Vec<Role>> {
+        let orders = self.order()?;
+        let floor = u64::from(self.fleet.devices()) * TALK;
+        self.until("records are held", async || {
+            Ok((self.held() >= floor).then_some(()))
+        })
+        .await?;
+        let talking = format!(
+            "{} devices that nobody approved send: {} records held, none sent",
+            self.fleet.devices(),
+            self.held()
+        );
+        self.screen.stage("too early", &talking);
+        self.approve(&orders).await?;
+        let units = self.assign(&orders).await?;
+        let [shipped @ .., cancelled] = &orders[..] else {
+            anyhow::bail!("there are no orders");
+        };
+        self.cancel(*cancelled).await?;
+        self.ship(shipped).await?;
+        let roles = self.cast(&units, *cancelled);
+        self.activate(shipped, &roles).await?;
+        self.release(&roles).await?;
+        self.terminate(&roles).await?;
+        self.fleet.stop();
+        Ok(roles)
+    }
+
+    /// Customers order; one answer about a serial will be lost on its way.
+    fn order(&self) -> anyhow::Result<Vec<u64>> {
+        let lost = Script {
+            skip: 2,
+            ..Script::once(Turn::LoseAnswer(sim::Loss::Cut))
+        };
+        let orders = self.gateway.market(|market, now| {
+            market.script(lost)?;
+            let carts = ORDERS.iter().map(|lines| {
+                lines
+                    .iter()
+                    .fold(Cart::default(), |cart, (code, many)| cart.and(code, *many))
+            });
+            carts.map(|cart| market.order(&cart, now)).collect()
+        });
+        let orders: Result<Vec<u64>, sim::market::Refused> = orders;
+        let text = format!("customers order {UNITS} units in {} orders", ORDERS.len());
+        self.screen.stage("ordered", &text);
+        Ok(orders?)
+    }
+
+    /// The Partner approves; all devices get their serials.
+    async fn approve(&self, orders: &[u64]) -> anyhow::Result<()> {
+        for order in orders {
+            self.gateway
+                .market(|market, now| market.approve(*order, now))?;
+        }
+        let text = format!("the Partner approves {} orders", orders.len());
+        self.screen.stage("approved", &text);
+        let given = self
+            .units_that("every device has its serial", orders, |units| {
+                units
+                    .iter()
+                    .all(|row| row.unit.serial().is_some() || !row.line.needs.serial)
+            })
+            .await?
+            .iter()
+            .filter(|row| row.unit.serial().is_some())
+            .count();
+        let text = format!(
+            "{given} serials were made, one each; of one the answer was lost, and the serial found"
+        );
+        self.screen.stage("provisioned", &text);
+        Ok(())
+    }
+
+    /// The warehouse takes devices from the shelf.
+    async fn assign(&self, orders: &[u64]) -> anyhow::Result<Vec<UnitRow>> {
+        let mut imeis = self.fleet.imeis();
+        for row in self.units(orders).await? {
+            if !row.line.needs.imei {
+                continue;
+            }
+            let imei = imeis.next().context("more units than devices")?;
+            let tags = Tags {
+                sim: Some(format!("8944{imei}").into()),
+                imei: Some(imei.into()),
+                device_id: None,
+            };
+            self.store
+                .assign(&row.id, None, &tags, &warehouse(), Timestamp::now())
+                .await?;
+        }
+        let units = self
+            .units_that("every unit is assigned", orders, |units| {
+                units.iter().all(|row| row.unit.state() == "assigned")
+            })
+            .await?;
+        let text = format!("{} units have their IMEI and SIM", units.len());
+        self.screen.stage("assigned", &text);
+        Ok(units)
+    }
+
+    async fn cancel(&self, order: u64) -> anyhow::Result<()> {
+        self.gateway
+            .market(|market, now| market.cancel(order, now))?;
+        let units = self
+            .units_that("the cancelled order is over", &[order], |units| {
+                units.iter().all(|row| row.unit.state() == "cancelled")
+            })
+            .await?;
+        let text = format!(
+            "a customer cancels: {} devices will never send",
+            units.len()
+        );
+        self.screen.stage("cancelled", &text);
+        Ok(())
+    }
+
+    /// Boxes leave; MyAdmin is told, and asked whether it knows.
+    async fn ship(&self, orders: &[u64]) -> anyhow::Result<()> {
+        let mut boxes = 0;
+        for (at, order) in orders.iter().enumerate() {
+            // The second order goes in two.
+            let numbers = (0..=at).map(|part| format!("T{order}-{}", part + 1));
+            let parcel = Parcel::new("Post", numbers).context("a parcel has a number")?;
+            boxes += parcel.tracking().len();
+            self.store
+                .ship(
+                    &order.to_string(),
+                    None,
+                    &parcel,
+                    &warehouse(),
+                    Timestamp::now(),
+                )
+                .await?;
+        }
+        let text = format!("{boxes} boxes leave the warehouse");
+        self.screen.stage("shipped", &text);
+        let units = self
+            .units_that("MyAdmin shows what was reported", orders, |units| {
+                units.iter().all(|row| row.unit.state() == "confirmed")
+            })
+            .await?;
+        let text = format!(
+            "MyAdmin was told of {} units and shows them so; {} records held by now",
+            units.len(),
+            self.held()
+        );
+        self.screen.stage("fulfilled", &text);
+        Ok(())
+    }
+
+    /// Who plays which part: of the devices delivered, the first is terminated later and the last one has to wait.
+    fn cast(&self, units: &[UnitRow], cancelled: u64) -> Vec<Role> {
+        let cancelled = cancelled.to_string();
+        let mut roles: Vec<Role> = units
+            .iter()
+            .filter_map(|row| {
+                let known = row.unit.known();
+                Some(Role {
+                    serial: known.serial?.to_string(),
+                    imei: known.tags.imei?.into(),
+                    part: match row.order_id == cancelled {
+                        true => Part::Cancelled,
+                        false => Part::Active,
+                    },
+                })
+            })
+            .collect();
+        let mut delivered = roles.iter_mut().filter(|role| role.part == Part::Active);
+        if let (Some(first), Some(last)) = (delivered.next(), delivered.next_back()) {
+            (first.part, last.part) = (Part::Terminated, Part::Waiting);
+        }
+        roles
+    }
+
+    /// Customers add their devices to databases; one is only shared, which is not enough.
+    async fn activate(&self, orders: &[u64], roles: &[Role]) -> anyhow::Result<()> {
+        self.gateway.market(|market, now| {
+            roles.iter().try_for_each(|role| match role.part {
+                Part::Active | Part::Terminated => market.assign(&role.serial, "fleet_north", now),
+                Part::Waiting => market.share(&role.serial, "partner", now),
+                Part::Cancelled => Ok(()),
+            })
+        })?;
+        let wished = activated(roles).count();
+        self.screen.stage(
+            "in database",
+            &format!("customers add {wished} devices to their databases; one is only shared with its Partner's"),
+        );
+        self.units_that("the devices are active", orders, |units| {
+            units.iter().filter(|row| row.unit.is_active()).count() == wished
+        })
+        .await?;
+        let text = format!(
+            "{wished} devices may send; {} records were held",
+            self.held()
+        );
+        self.screen.stage("active", &text);
+        Ok(())
+    }
+
+    /// What was held arrives, in order, and live records behind it.
+    async fn release(&self, roles: &[Role]) -> anyhow::Result<()> {
+        let sent = self.fleet.each_sent();
+        self.until("held records arrive", async || {
+            let there = activated(roles).all(|role| self.accepted(&role.serial) >= sent);
+            Ok(there.then_some(()))
+        })
+        .await?;
+        let arrived: u64 = activated(roles)
+            .map(|role| self.accepted(&role.serial))
+            .sum();
+        let text = format!(
+            "the gateway has {arrived} records of {} devices, from their first one on",
+            activated(roles).count()
+        );
+        self.screen.stage("released", &text);
+        Ok(())
+    }
+
+    /// The Partner terminates a device; its sheet is out before that takes effect, so no record comes too late.
+    async fn terminate(&self, roles: &[Role]) -> anyhow::Result<()> {
+        let of = |part| roles.iter().filter(move |role| role.part == part);
+        let terminated = of(Part::Terminated).next();
+        let serial = &terminated.context("no device is to be terminated")?.serial;
+        let text = self.gateway.market(|market, now| {
+            let (reason, said) = sheet::REASONS[1];
+            market.terminate(serial, reason, said, "partner@example.com", now)?;
+            // The one that will be published next.
+            Ok::<_, sim::market::Refused>(market.sheet(now + 2 * DAY_US))
+        })?;
+        tokio::fs::write(self.sheets.join("terminations.csv"), text)
+            .await
+            .context("dropping the sheet of terminations")?;
+        self.until("the device is terminated", async || {
+            let units = self.store.units_marked(serial).await?;
+            let over = units.iter().all(|row| row.unit.state() == "terminated");
+            Ok((over && self.store.unpublished_count().await? == 0).then_some(()))
+        })
+        .await?;
+        let text = format!("the Partner's sheet names {serial}; it goes on talking");
+        self.screen.stage("terminated", &text);
+        self.until("the terminated device is stopped", async || {
+            let its = self.accepted(serial);
+            let ahead = of(Part::Active).all(|role| self.accepted(&role.serial) >= its + AHEAD);
+            Ok(ahead.then_some(()))
+        })
+        .await?;
+        let text = "its records are dead letters now; the others go on sending";
+        self.screen.stage("stopped", text);
+        Ok(())
+    }
+
+    /// Records settled by being held.
+    fn held(&self) -> u64 {
+        let partitions = self.board.snapshot().partitions;
+        partitions
+            .iter()
+            .map(|partition| partition.totals.held)
+            .sum()
+    }
+
+    /// Records of a serial that the gateway has, repeated ones counted once.
+    fn accepted(&self, serial: &str) -> u64 {
+        self.gateway.digest(serial).map_or(0, |digest| digest.count)
+    }
+
+    async fn units(&self, orders: &[u64]) -> anyhow::Result<Vec<UnitRow>> {
+        let mut units = Vec::new();
+        for order in orders {
+            units.extend(self.store.units(&order.to_string()).await?);
+        }
+        Ok(units)
+    }
+
+    /// The units of these orders, once all were taken in and meet a condition.
+    async fn units_that(
+        &self,
+        what: &str,
+        orders: &[u64],
+        met: impl Fn(&[UnitRow]) -> bool,
+    ) -> anyhow::Result<Vec<UnitRow>> {
+        self.until(what, async || {
+            for order in orders {
+                if self.store.units(&order.to_string()).await?.is_empty() {
+                    return Ok(None);
+                }
+            }
+            let units = self.units(orders).await?;
+            Ok(met(&units).then_some(units))
+        })
+        .await
+    }
+
+    /// Looks until there is something.
+    async fn until<T>(
+        &self,
+        what: &str,
+        look: impl AsyncFn() -> anyhow::Result<Option<T>>,
+    ) -> anyhow::Result<T> {
+        let until = Instant::now() + PATIENCE;
+        let mut tick = tokio::time::interval(LOOK);
+        loop {
+            tick.tick().await;
+            if let Some(found) = look().await? {
+                return Ok(found);
+            }
+            if Instant::now() >= until {
+                anyhow::bail!("the story stands still: waited in vain until {what}");
+            }
+        }
+    }
+}
+
+const DAY_US: i64 = 86_400_000_000;
+
+fn activated(roles: &[Role]) -> impl Iterator<Item = &Role> {
+    roles.iter().filter(|role| role.part.is_activated())
+}
+
+fn warehouse() -> Actor {
+    Actor::Person("warehouse".into())
+}
+
+/// Serial by IMEI.
+pub fn serials(roles: &[Role]) -> HashMap<String, String> {
+    roles
+        .iter()
+        .map(|role| (role.imei.clone(), role.serial.clone()))
+        .collect()
+}
