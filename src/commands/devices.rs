@@ -182,6 +182,11 @@ impl Place {
     }
 }
 
+/// All devices of the registry that the settings name.
+pub(super) async fn load(settings: Settings) -> anyhow::Result<Vec<Device>> {
+    Place::of(settings)?.load().await
+}
+
 /// Runs the command.
 ///
 /// # Errors

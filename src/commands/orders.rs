@@ -30,7 +30,7 @@ use crate::orders::{desk, import, wall_clock};
 #[command(after_help = "Examples:
   dig-ingest orders list --state approved --config job.toml
   dig-ingest orders show 1042 --config job.toml
-  dig-ingest orders assign 1042.1 --imei 356938035643809 --by ann --config job.toml
+  dig-ingest orders assign 1042.1 --imei 356938035643809 --sim 8931440400000000001 --by ann --config job.toml
   dig-ingest orders ship 1042 --carrier Post --tracking T123 --by ann --config job.toml
   dig-ingest orders import assignments.csv --config job.toml
   dig-ingest orders export worksheet-page --to fulfil.html --config job.toml

@@ -1,5 +1,6 @@
 //! `dig-ingest verify`.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::BufReader;
 use std::path::PathBuf;
@@ -27,7 +28,8 @@ Examples:
   dig-ingest verify --manifest load.manifest --sim http://127.0.0.1:8080 --wait-s 60
   dig-ingest verify --manifest first.manifest --manifest second.manifest --ledger ledger.ndjson --report json
   dig-ingest verify --manifest load.manifest --ledger ledger.ndjson --max-duplicates 0
-  dig-ingest verify --manifest load.manifest --sim http://127.0.0.1:8080 --dead-letters --config job.toml"
+  dig-ingest verify --manifest load.manifest --sim http://127.0.0.1:8080 --dead-letters --config job.toml
+  dig-ingest verify --manifest by-device-id.manifest --sim http://127.0.0.1:8080 --registry --config job.toml"
 )]
 pub struct Args {
     /// A manifest that `dig-ingest load` wrote; may be given several times.
@@ -48,9 +50,13 @@ pub struct Args {
     /// Account for every record by the letters too: reads topics.dead_letter and the held topics of the settings.
     #[arg(long)]
     pub dead_letters: bool,
-    /// Kafka brokers for --dead-letters; over kafka.brokers of the settings.
-    #[arg(long, value_name = "HOST:PORT,...", requires = "dead_letters")]
+    /// Kafka brokers for --dead-letters and --registry; over kafka.brokers of the settings.
+    #[arg(long, value_name = "HOST:PORT,...")]
     pub brokers: Option<String>,
+    /// The device registry of the settings says which serial a device id has, not the manifest: for devices that got theirs
+    /// after they had begun to send.
+    #[arg(long)]
+    pub registry: bool,
     #[command(flatten)]
     pub settings: ConfigArgs,
     #[arg(long, value_enum, default_value = "text")]
@@ -68,6 +74,22 @@ impl Args {
             settings.kafka.brokers.clone_from(brokers);
         }
         letters_of(&settings).map(Some)
+    }
+
+    /// Serial by device id, if the registry is to be asked.
+    async fn serials(&self) -> anyhow::Result<HashMap<Box<str>, Box<str>>> {
+        if !self.registry {
+            return Ok(HashMap::new());
+        }
+        let mut settings = self.settings.load()?;
+        if let Some(brokers) = &self.brokers {
+            settings.kafka.brokers.clone_from(brokers);
+        }
+        let devices = super::devices::load(settings).await?;
+        Ok(devices
+            .into_iter()
+            .filter_map(|device| Some((device.device_id, device.serial?)))
+            .collect())
     }
 }
 
@@ -113,7 +135,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         (None, Some(url)) => Source::Sim(url.clone()),
         (None, None) => anyhow::bail!("name the ledger: --ledger FILE or --sim URL"),
     };
-    let mut judge = read_manifests(&args.manifest)?;
+    let mut judge = read_manifests(&args.manifest, &args.serials().await?)?;
     let mut letters = args.letters()?;
     let until = Instant::now() + Duration::from_secs(args.wait_s);
     loop {
@@ -158,17 +180,23 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// A judge that knows these manifests.
+/// A judge that knows these manifests. `serials`: by device id, over the manifests'.
 ///
 /// # Errors
 /// When one cannot be read, or two share a record.
-pub(super) fn read_manifests(paths: &[PathBuf]) -> anyhow::Result<Judge> {
+fn read_manifests(
+    paths: &[PathBuf],
+    serials: &HashMap<Box<str>, Box<str>>,
+) -> anyhow::Result<Judge> {
     let mut judge = Judge::new();
     for path in paths {
         let named = || format!("manifest {}", path.display());
         let file = File::open(path).with_context(named)?;
         judge.next_manifest();
-        manifest::read(BufReader::with_capacity(1 << 20, file), |run| {
+        manifest::read(BufReader::with_capacity(1 << 20, file), |mut run| {
+            if let Some(serial) = serials.get(run.device.as_str()) {
+                run.serial = serial.to_string();
+            }
             judge.add(&run)
         })
         .with_context(named)?;

@@ -156,6 +156,46 @@ fn a_loads_report_adds_up() {
     assert!(report["bad"].as_u64() > Some(100) && report["rate"].as_f64() > Some(0.0));
 }
 
+/// Devices that got their serials after they had sent: the registry says which, and the gateway saw them under these.
+#[test]
+fn the_registry_says_which_serial_a_device_id_has() {
+    let loaded = Loaded::new(&["--records", "20", "--devices", "2", "--by", "device-id"]);
+    let of = |message: &str| {
+        let (_, rest) = message.split_once("\"DeviceId\":\"").expect("a device id");
+        rest.split('"').next().expect("its end").to_owned()
+    };
+    let ids: std::collections::BTreeSet<String> =
+        loaded.messages.iter().map(|message| of(message)).collect();
+    let serial = |id: &str| format!("C8{}", &id[5..]);
+    let devices: String = ids
+        .iter()
+        .map(|id| {
+            json!({"device_id": id, "serial": serial(id), "state": "active"}).to_string() + "\n"
+        })
+        .collect();
+    let registry = path(&loaded.folder, "devices.ndjson");
+    std::fs::write(&registry, devices).expect("a registry");
+    let sent: Vec<String> = loaded
+        .messages
+        .iter()
+        .map(|message| {
+            let id = of(message);
+            let (named, given) = (
+                format!("\"DeviceId\":\"{id}\""),
+                format!("\"SerialNo\":\"{}\"", serial(&id)),
+            );
+            message.replace(&named, &given)
+        })
+        .collect();
+    let sent: Vec<&str> = sent.iter().map(String::as_str).collect();
+    let set = format!("registry.file={registry}");
+    let (sound, verdict) = loaded.verify(&sent, &["--registry", "--set", &set]);
+    assert!(sound, "{verdict}");
+    assert_eq!(verdict["accepted"], json!(20));
+    let (sound, verdict) = loaded.verify(&sent, &[]);
+    assert_eq!((sound, &verdict["phantom"]), (false, &json!(20)));
+}
+
 #[test]
 fn every_finding_is_told_apart_and_decides_the_exit_code() {
     let loaded = Loaded::new(&["--records", "300", "--devices", "3"]);
@@ -419,4 +459,43 @@ fn the_demonstration_ends_by_itself_with_a_sound_verdict() {
         report["dead_lettered"],
         json!(report["bad"].as_u64().unwrap() + report["poison"].as_u64().unwrap())
     );
+    let journey = &report["journey"];
+    for (stage, units) in [
+        ("orders", 3),
+        ("units", 13),
+        ("approved", 13),
+        ("provisioned", 12),
+        ("adopted", 1),
+        ("assigned", 13),
+        ("cancelled", 2),
+        ("shipped", 11),
+        ("confirmed", 11),
+        ("waiting", 1),
+        ("in_database", 9),
+        ("activated", 9),
+        ("terminated", 1),
+        ("active", 8),
+        ("billed", 9),
+        ("billed_again", 0),
+        ("invalid", 0),
+    ] {
+        assert_eq!(journey[stage], units, "{stage} in {journey:#}");
+    }
+    let records = &journey["records"];
+    let count = |name: &str| records[name].as_u64().expect("a count");
+    let (dead, still) = (
+        count("dead_terminated") + count("dead_cancelled"),
+        count("still_held"),
+    );
+    assert_eq!(
+        count("sent"),
+        count("released") + count("accepted_live") + dead + still,
+        "{records:#}"
+    );
+    assert_eq!(report["letters"]["held"], still);
+    assert!(
+        count("released") > 0 && dead > 0 && still > 0,
+        "{records:#}"
+    );
+    assert_eq!(report["wrong"], json!([]));
 }
