@@ -1,137 +1,107 @@
-//! The composition root: the only file that knows every part of the job.
+//! The composition root: the only module that knows every part of the job.
 //!
-//! Everything else is handed its parts. The streaming job is put together here from the settings; it ends when told to, or with
-//! the reason why it cannot go on.
+//! Everything else is handed its parts. The streaming job ([`stream`]) and the order journey ([`journey`]) are put together from
+//! the settings and meet in the device registry's topic alone, so that they run in one process or in two. Whichever cannot go on
+//! ends the other one in order.
+
+mod journey;
+mod stream;
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use anyhow::Context as _;
-use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Settings;
 use crate::ops::board::Board;
 use crate::pipeline::gate::Mode;
-use crate::pipeline::producer::Keep;
-use crate::pipeline::upload::Uploader;
-use crate::record::decode::Shape;
-use crate::record::diagnostics::Diagnostics;
-use crate::record::mapping::{Mapping, Mappings};
-use crate::record::validate::Rules;
-use crate::registry::Source;
-use crate::{pipeline, registry};
+use crate::pipeline::producer::{self, Keep};
 
-/// What the session's end may take beyond `dig.revoke_timeout_ms`.
-const CLOSE: Duration = Duration::from_secs(1);
+pub use stream::run as stream;
 
-/// Runs the streaming job until `stop`.
+/// One part of the job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Part {
+    /// From Kafka to the gateway.
+    Pipeline,
+    /// From an order to an active device.
+    Orders,
+}
+
+/// Which parts run in this process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Chosen {
+    pub pipeline: bool,
+    pub orders: bool,
+}
+
+impl Chosen {
+    /// Those that are asked for; without a word all that are switched on.
+    ///
+    /// # Errors
+    /// A part that is asked for and switched off.
+    pub fn of(settings: &Settings, only: Option<Part>) -> anyhow::Result<Self> {
+        let enabled = settings.orders.enabled;
+        anyhow::ensure!(
+            only != Some(Part::Orders) || enabled,
+            "--only orders: orders.enabled is false, so there is nothing to run; set orders.enabled = true"
+        );
+        Ok(Self {
+            pipeline: only != Some(Part::Orders),
+            orders: enabled && only != Some(Part::Pipeline),
+        })
+    }
+}
+
+/// Runs the chosen parts until `stop`.
 ///
 /// # Errors
-/// As [`pipeline::run`], and settings that cannot be used.
-pub async fn stream(
+/// The first reason why a part could not go on, and settings that cannot be used.
+pub async fn run(
     settings: Settings,
+    chosen: Chosen,
     board: Arc<Board>,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    let config = settings.pipeline();
-    let mappings = load_mappings(&settings)?;
-    let rules = Arc::new(rules(&settings)?);
-    let gated = settings.gate.mode == Mode::Registry;
-    let (devices, followed) = follow_registry(&settings, gated, &stop).await?;
-    board.set_registry_read(true);
-    if gated && devices.borrow().is_empty() {
+    board.set_streams(chosen.pipeline);
+    if chosen.orders && settings.gate.mode == Mode::Off {
         tracing::warn!(
-            "gate.mode is \"registry\" and the registry holds no device: nothing will be sent"
+            "orders.enabled is true and gate.mode is \"off\": records are sent whatever has become of their device"
         );
     }
-    let close = Duration::from_millis(settings.dig.revoke_timeout_ms) + CLOSE;
-    let uploader = Uploader::connect(
-        settings.dig,
-        settings.pacing,
-        settings.upload,
-        settings.batch.max_bytes,
-    )?;
-    let watched = tokio::spawn(watch_login(uploader.clone(), Arc::clone(&board)));
-    let parts = pipeline::Parts {
-        uploader: uploader.clone(),
-        registry: devices,
-        rules,
-        shape: Box::new(
-            move |topic| match mappings.iter().find(|(name, _)| name == topic) {
-                Some((_, mapping)) => Shape::Mapped(Arc::clone(mapping)),
-                None => Shape::Native,
-            },
-        ),
-        board,
+    let ended = stop.child_token();
+    let pipeline = async {
+        if !chosen.pipeline {
+            return Ok(());
+        }
+        let (settings, board) = (settings.clone(), Arc::clone(&board));
+        let result = stream(settings, board, ended.clone()).await;
+        ended.cancel();
+        result
     };
-    let result = pipeline::run(config, parts, stop.clone()).await;
-    stop.cancel();
-    watched.abort();
-    followed.abort();
-    if tokio::time::timeout(close, uploader.close()).await.is_err() {
-        tracing::warn!(
-            "the gateway did not answer the revocation of our tokens; they expire by themselves"
-        );
-    }
-    result
-}
-
-/// The device registry, read to its end, from wherever the settings say it is.
-async fn follow_registry(
-    settings: &Settings,
-    gated: bool,
-    stop: &CancellationToken,
-) -> anyhow::Result<(registry::Feed, JoinHandle<()>)> {
-    match settings.registry.place(gated) {
-        Some(Source::Topic) => {
-            let (kafka, topics) = (&settings.kafka, &settings.topics);
-            if topics.create {
-                let wanted = [(topics.devices.clone(), 1, Keep::Newest)];
-                pipeline::producer::create_topics(kafka, topics, &wanted).await?;
-            }
-            registry::topic::follow(kafka.plain()?, topics.devices.clone(), stop.clone())
-                .await
-                .context("topics.devices: the device registry cannot be read")
+    let orders = async {
+        if !chosen.orders {
+            return Ok(());
         }
-        Some(Source::File | Source::Auto) => {
-            registry::file::follow(&settings.registry, stop.clone())
-                .context("registry.file: cannot be read")
+        let result = journey::run(&settings, &board, ended.clone()).await;
+        ended.cancel();
+        result
+    };
+    let (pipeline, orders) = tokio::join!(Box::pin(pipeline), Box::pin(orders));
+    match (pipeline, orders) {
+        (Err(error), Err(other)) => {
+            tracing::error!(error = format!("{other:#}"), "the orders part failed too");
+            Err(error)
         }
-        None => Ok(registry::file::none(stop.clone())),
+        (pipeline, orders) => pipeline.and(orders),
     }
 }
 
-/// The rules, with the user's own diagnostics known.
-fn rules(settings: &Settings) -> anyhow::Result<Rules> {
-    let rules = Rules::new(&settings.validate);
-    Ok(match &settings.mapping.diagnostics {
-        Some(file) => rules.with_diagnostics(&Diagnostics::with_file(file)?),
-        None => rules,
-    })
-}
-
-/// Mapping by topic name, as `[input.mappings]` says.
-fn load_mappings(settings: &Settings) -> anyhow::Result<Vec<(String, Arc<Mapping>)>> {
-    let known = Mappings::open(&settings.mapping)?;
-    settings
-        .input
-        .mappings
-        .iter()
-        .map(|(topic, name)| {
-            let mapping = known
-                .load(name)
-                .with_context(|| format!("input.mappings.\"{topic}\""))?;
-            Ok((topic.clone(), mapping))
-        })
-        .collect()
-}
-
-/// Readiness follows the session.
-async fn watch_login(uploader: Uploader, board: Arc<Board>) {
-    let mut tick = tokio::time::interval(Duration::from_millis(500));
-    loop {
-        tick.tick().await;
-        board.set_logged_in(uploader.status().session.generation > 0);
+/// Creates the registry's topic if it is missing and creating is ours.
+async fn create_registry(settings: &Settings) -> anyhow::Result<()> {
+    let (kafka, topics) = (&settings.kafka, &settings.topics);
+    if topics.create {
+        let wanted = [(topics.devices.clone(), 1, Keep::Newest)];
+        producer::create_topics(kafka, topics, &wanted).await?;
     }
+    Ok(())
 }

@@ -1,4 +1,4 @@
-//! `dig-ingest run`: the streaming job, with its operations pages, until a signal ends it.
+//! `dig-ingest run`: the streaming job and the order journey, or one of them, with the operations pages, until a signal ends it.
 
 use std::process::ExitCode;
 use std::time::Instant;
@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use crate::app::{Chosen, Part};
 use crate::config::ConfigArgs;
 use crate::ops::board::Board;
 use crate::ops::{log, metrics, web};
@@ -16,8 +17,14 @@ use crate::ops::{log, metrics, web};
 #[command(after_help = "Examples:
   dig-ingest run --config config/dig-ingest.toml
   DIG_INGEST__DIG__PASSWORD_FILE=/run/secrets/dig dig-ingest run --config job.toml
-  dig-ingest run --set kafka.brokers=127.0.0.1:9092 --set dig.url=http://127.0.0.1:8080/")]
+  dig-ingest run --set kafka.brokers=127.0.0.1:9092 --set dig.url=http://127.0.0.1:8080/
+  dig-ingest run --only orders --config config/dig-ingest.toml
+
+The order journey runs when orders.enabled is true. Several instances may do it on one store: one acts, the others wait.")]
 pub struct Args {
+    /// Only this part of the job: the pipeline opens no orders store, the orders read no telemetry and do not log in at the gateway.
+    #[arg(long, value_enum)]
+    only: Option<Part>,
     #[command(flatten)]
     settings: ConfigArgs,
 }
@@ -27,19 +34,26 @@ pub struct Args {
 /// # Errors
 /// Settings that cannot be used, or what the job cannot go on without.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let settings = args.settings.load_complete()?;
+    let settings = match args.only {
+        // The gateway's credentials are none of its business.
+        Some(Part::Orders) => args.settings.load()?,
+        Some(Part::Pipeline) | None => args.settings.load_complete()?,
+    };
+    let chosen = Chosen::of(&settings, args.only)?;
     log::start(&settings.log)?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), settings = %settings.redacted(), "starting");
-    settings
-        .memory_formula(settings.memory.partitions)
-        .check()?;
+    if chosen.pipeline {
+        settings
+            .memory_formula(settings.memory.partitions)
+            .check()?;
+    }
     let exposition = metrics::install()?;
     let board = Board::new(Instant::now());
     let pages = web::start(&settings.ops, std::sync::Arc::clone(&board), exposition).await?;
     tracing::info!(address = %pages.address(), "operations pages");
     let stop = CancellationToken::new();
     let signals = tokio::spawn(obey_signals(stop.clone()));
-    let result = crate::app::stream(settings, board, stop).await;
+    let result = crate::app::run(settings, chosen, board, stop).await;
     signals.abort();
     pages.stop().await;
     result?;

@@ -6,6 +6,7 @@ use super::layers::Places;
 use super::problem::Problem;
 use super::schema::Schema;
 use super::{Place, Settings};
+use crate::registry::Source;
 
 /// Every rule that is broken, with the place of the value at fault; with `complete`, what is missing too.
 pub fn broken(
@@ -28,6 +29,7 @@ pub fn broken(
         found.adopt("dig", verdict);
     }
     found.adopt("orders", settings.orders.check());
+    orders(settings, &mut found);
     let verdict = settings.myadmin.check();
     found.adopt("myadmin", verdict.map_err(|error| format!("{error:#}")));
     sizes(settings, &mut found);
@@ -132,6 +134,17 @@ fn kafka(Settings { kafka, input, .. }: &Settings, found: &mut Found<'_>) {
         "input.drain_ms",
         "a drain would outlast kafka.session_timeout_ms, and the group would give the partitions away meanwhile (O3)",
         "give less than the session timeout",
+    );
+}
+
+/// The registry that the journey writes must be the one that the gate asks (G1).
+fn orders(settings: &Settings, found: &mut Found<'_>) {
+    let place = settings.registry.place(true);
+    found.rule(
+        !settings.orders.enabled || place == Some(Source::Topic),
+        "registry.file",
+        "orders write the device registry's topic, and the gate would follow this file (orders.enabled is true)",
+        "unset it, or give registry.source = \"topic\"",
     );
 }
 

@@ -5,11 +5,12 @@
 //! tolerates. A slot leaves the board when its worker drops it.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
+use super::journey;
 use super::status::{Partition, Pause, Snapshot, Totals};
 
 /// No watermark, no poll: a value that offsets and ages never take.
@@ -19,11 +20,13 @@ const UNSET: u64 = u64::MAX;
 #[derive(Debug)]
 pub struct Board {
     origin: Instant,
+    streams: AtomicBool,
     assigned: AtomicBool,
     logged_in: AtomicBool,
     registry_read: AtomicBool,
     polled: AtomicU64,
     slots: watch::Sender<Vec<Arc<Numbers>>>,
+    journey: OnceLock<journey::Shared>,
 }
 
 #[derive(Debug)]
@@ -54,12 +57,25 @@ impl Board {
     pub fn new(now: Instant) -> Arc<Self> {
         Arc::new(Self {
             origin: now,
+            streams: AtomicBool::new(true),
             assigned: AtomicBool::new(false),
             logged_in: AtomicBool::new(false),
             registry_read: AtomicBool::new(false),
             polled: AtomicU64::new(UNSET),
             slots: watch::Sender::new(Vec::new()),
+            journey: OnceLock::new(),
         })
+    }
+
+    /// Whether this process carries records at all; without a word it does.
+    pub fn set_streams(&self, streams: bool) {
+        self.streams.store(streams, Relaxed);
+    }
+
+    /// The place of the order journey, if this process does it; there is one.
+    pub fn open_journey(&self, now: Instant) -> journey::Slot {
+        let slot = journey::Slot::new(now);
+        journey::Slot(Arc::clone(self.journey.get_or_init(|| slot.0)))
     }
 
     /// The group has told this instance its partitions.
@@ -124,6 +140,8 @@ impl Board {
             .collect();
         partitions.sort_by(|a, b| (&a.topic, a.partition).cmp(&(&b.topic, b.partition)));
         Snapshot {
+            streams: self.streams.load(Relaxed),
+            journey: self.journey.get().map(journey::read),
             assigned: self.assigned.load(Relaxed),
             logged_in: self.logged_in.load(Relaxed),
             registry_read: self.registry_read.load(Relaxed),
@@ -273,6 +291,38 @@ mod tests {
         assert_eq!(board.snapshot().partitions[0].partition, 2);
         drop(two);
         assert!(board.snapshot().partitions.is_empty());
+    }
+
+    #[test]
+    fn readiness_follows_the_parts_that_run() {
+        let now = Instant::now();
+        let board = Board::new(now);
+        board.set_streams(false);
+        assert!(ready(&board.snapshot()).ready);
+        let slot = board.open_journey(now);
+        assert_eq!(ready(&board.snapshot()).missing.len(), 1);
+        let figures = journey::Figures {
+            lead: journey::Lead::Waiting {
+                holder: "another".to_owned(),
+            },
+            orders: [].into(),
+            units: [].into(),
+            parked: 0,
+            alarms: 0,
+            outbox_waiting: 0,
+            oldest_open_s: None,
+        };
+        slot.post(figures, now);
+        assert!(ready(&board.snapshot()).ready, "who waits is ready (J1)");
+        slot.fail("locked".to_owned(), now + LIMIT);
+        let verdict = live(&board.snapshot(), now + LIMIT * 2, LIMIT);
+        assert_eq!(verdict.paused[0].pause, Pause::Store);
+        assert!(verdict.live, "a store that refuses is a pause (J2)");
+        let verdict = live(&board.snapshot(), now + LIMIT * 3, LIMIT);
+        assert_eq!(
+            (verdict.live, verdict.stalled[0].part.as_str()),
+            (false, "orders store")
+        );
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What operators see: metrics, health, logs.
 
 pub mod board;
+pub mod journey;
 pub mod log;
 #[expect(clippy::disallowed_macros, reason = "the one place that names metrics")]
 pub mod metrics;

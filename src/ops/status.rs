@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use super::journey::Journey;
+
 /// Why a partition does not settle records although nothing is broken on our side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -29,17 +31,20 @@ pub enum Pause {
     Held,
     /// The partition is being given back or the job is ending.
     Draining,
+    /// The orders store refuses.
+    Store,
 }
 
 impl Pause {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::None,
         Self::Gateway,
         Self::Alarm,
         Self::DeadLetter,
         Self::Held,
         Self::Draining,
+        Self::Store,
     ];
 
     /// The pause of that number; an unknown number is no pause.
@@ -63,6 +68,7 @@ impl Pause {
                 "held records cannot be written or read; check the broker and the held topic"
             }
             Self::Draining => "the partition is being given back",
+            Self::Store => "the orders store refuses; its answer is in /status",
         }
     }
 }
@@ -105,6 +111,10 @@ pub struct Partition {
 /// The whole job as it stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
+    /// This process carries records; what follows of the gateway, the group and the registry counts only then.
+    pub streams: bool,
+    /// The order journey, if this process does it.
+    pub journey: Option<Journey>,
     /// The group has assigned this instance its partitions, be it none.
     pub assigned: bool,
     /// A login at the gateway has succeeded.
@@ -153,7 +163,7 @@ pub struct Ready {
     pub missing: Vec<&'static str>,
 }
 
-/// Whether every part of the job that has work makes progress (L1 to L4).
+/// Whether every part of the job that has work makes progress (L1 to L4, J2).
 pub fn live(snapshot: &Snapshot, now: Instant, stall_after: Duration) -> Live {
     let (mut stalled, mut paused) = (Vec::new(), Vec::new());
     if let Some(polled) = snapshot.polled {
@@ -194,6 +204,23 @@ pub fn live(snapshot: &Snapshot, now: Instant, stall_after: Duration) -> Live {
             });
         }
     }
+    if let Some(journey) = &snapshot.journey {
+        let part = "orders store".to_owned();
+        if let Some(seconds) = journey.silent(now, stall_after) {
+            stalled.push(Stalled {
+                part,
+                in_hand: 0,
+                seconds,
+                why: "the orders store does not answer".to_owned(),
+            });
+        } else if journey.trouble.is_some() {
+            paused.push(Paused {
+                part,
+                pause: Pause::Store,
+                why: Pause::Store.meaning(),
+            });
+        }
+    }
     Live {
         live: stalled.is_empty(),
         stalled,
@@ -201,19 +228,25 @@ pub fn live(snapshot: &Snapshot, now: Instant, stall_after: Duration) -> Live {
     }
 }
 
-/// Whether the job can do its work.
+/// Whether what runs in this process can do its work (J1).
 pub fn ready(snapshot: &Snapshot) -> Ready {
+    let without = !snapshot.streams;
+    let journey = snapshot.journey.as_ref();
     let parts = [
         (
-            snapshot.assigned,
+            journey.is_none_or(|journey| journey.figures.is_some()),
+            "the orders store has not answered yet",
+        ),
+        (
+            without || snapshot.assigned,
             "the consumer group has not assigned partitions yet",
         ),
         (
-            snapshot.logged_in,
+            without || snapshot.logged_in,
             "no login at the gateway has succeeded yet",
         ),
         (
-            snapshot.registry_read,
+            without || snapshot.registry_read,
             "the device registry has not been read to its end yet",
         ),
     ];
@@ -244,6 +277,8 @@ mod tests {
             progress: start,
         };
         Snapshot {
+            streams: true,
+            journey: None,
             assigned: true,
             logged_in: true,
             registry_read: true,

@@ -149,12 +149,24 @@ async fn job(State(pages): State<Pages>) -> Response {
             })
         })
         .collect();
+    let orders = snapshot.journey.as_ref().map(|journey| {
+        let mut shown = json!(journey.figures);
+        if let Some(members) = shown.as_object_mut() {
+            let ago = now.saturating_duration_since(journey.answered).as_secs();
+            members.insert("answered_s_ago".to_owned(), json!(ago));
+        }
+        match &journey.trouble {
+            Some(trouble) => json!({ "figures": shown, "trouble": trouble }),
+            None => json!({ "figures": shown }),
+        }
+    });
     let body = json!({
         "version": env!("CARGO_PKG_VERSION"),
         "up_s": now.saturating_duration_since(pages.started).as_secs(),
         "live": status::live(&snapshot, now, pages.stall_after),
         "ready": status::ready(&snapshot),
         "partitions": partitions,
+        "orders": orders,
     });
     Json(body).into_response()
 }

@@ -4,6 +4,7 @@
 //! changes nothing. A failed write is tried again for ever with growing waits: nothing may be left out, because the pipeline's gate
 //! follows the topic. Dropped at any await, it repeats at worst what was confirmed and not marked.
 
+use std::collections::HashSet;
 use std::future::Future;
 use std::time::Duration;
 
@@ -52,6 +53,40 @@ impl From<&Registration> for Entry {
     }
 }
 
+/// Of each device its last change only, in the order of these. What was written before may be written again behind a part of it that
+/// was written already: with the last changes alone no device can then be called active after it was called terminated.
+fn newest(letters: &[Letter]) -> Vec<Entry> {
+    let mut seen = HashSet::new();
+    let mut entries: Vec<Entry> = letters
+        .iter()
+        .rev()
+        .filter(|letter| seen.insert(&*letter.device.device_id))
+        .map(|letter| Entry::from(&letter.device))
+        .collect();
+    entries.reverse();
+    entries
+}
+
+/// Publishes the oldest changes that are there now; how many these were.
+async fn publish_some(
+    store: &Store,
+    publish: &Publish,
+    keep: Duration,
+    now: impl Fn() -> Timestamp,
+) -> anyhow::Result<usize> {
+    let letters = store.unpublished(BATCH).await?;
+    let Some(last) = letters.last() else {
+        return Ok(0);
+    };
+    publish(newest(&letters)).await?;
+    let at = now();
+    let keep = SignedDuration::try_from(keep).unwrap_or(SignedDuration::MAX);
+    let forget = at.saturating_sub(keep).unwrap_or(Timestamp::MIN);
+    store.mark_published(last.seq, at, forget).await?;
+    metrics::count_published(letters.len());
+    Ok(letters.len())
+}
+
 /// Publishes what is there now; how many changes that were.
 ///
 /// # Errors
@@ -60,24 +95,14 @@ pub async fn publish_all(
     store: &Store,
     publish: &Publish,
     keep: Duration,
-    now: impl Fn() -> Timestamp,
+    now: impl Fn() -> Timestamp + Copy,
 ) -> anyhow::Result<usize> {
     let mut published = 0;
     loop {
-        let letters = store.unpublished(BATCH).await?;
-        let Some(last) = letters.last() else {
-            return Ok(published);
-        };
-        let entries = letters
-            .iter()
-            .map(|letter: &Letter| Entry::from(&letter.device));
-        publish(entries.collect()).await?;
-        let at = now();
-        let keep = SignedDuration::try_from(keep).unwrap_or(SignedDuration::MAX);
-        let forget = at.saturating_sub(keep).unwrap_or(Timestamp::MIN);
-        store.mark_published(last.seq, at, forget).await?;
-        published += letters.len();
-        metrics::count_published(letters.len());
+        match publish_some(store, publish, keep, now).await? {
+            0 => return Ok(published),
+            some => published += some,
+        }
     }
 }
 
@@ -101,11 +126,13 @@ where
     let mut dice = StdRng::from_os_rng();
     loop {
         if permitted().await {
-            match publish_all(store, publish, keep, now).await {
-                Ok(_) => {
+            match publish_some(store, publish, keep, now).await {
+                Ok(0) => {
                     backoff.reset();
                     metrics::set_outbox(0);
                 }
+                // Asked again whether it is permitted: the next ones may take as long.
+                Ok(_) => continue,
                 Err(error) => {
                     if let Ok(waiting) = store.unpublished_count().await {
                         metrics::set_outbox(waiting);
@@ -120,5 +147,50 @@ where
             }
         }
         let _ = tokio::time::timeout(LOOK, store.outbox_filled()).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::orders::journey::Serial;
+    use crate::registry::State;
+
+    fn letter(seq: i64, device_id: &str, serial: Option<&str>, state: State) -> Letter {
+        let serial = serial.map(|text| Serial::parse(text).unwrap());
+        let device = Registration {
+            device_id: device_id.into(),
+            serial,
+            state,
+            order: None,
+            since: None,
+        };
+        Letter { seq, device }
+    }
+
+    #[test]
+    fn of_each_device_only_the_last_change_is_written_in_its_place() {
+        let serial = Some("CXBBE850E8BE");
+        let letters = [
+            letter(1, "a", serial, State::Pending),
+            letter(2, "b", Some("CX0000000002"), State::Active),
+            letter(3, "a", serial, State::Active),
+            letter(4, "c", None, State::Terminated),
+            letter(5, "b", Some("CX0000000002"), State::Terminated),
+        ];
+        let written: Vec<_> = newest(&letters)
+            .into_iter()
+            .map(|entry| match entry {
+                Entry::Put(device) => (device.device_id.to_string(), Some(device.state)),
+                Entry::Forget(id) => (id.to_string(), None),
+            })
+            .collect();
+        let expected = [
+            ("a", Some(State::Active)),
+            ("c", None),
+            ("b", Some(State::Terminated)),
+        ];
+        assert_eq!(written, expected.map(|(id, state)| (id.to_owned(), state)));
+        assert_eq!(newest(&[]), []);
     }
 }

@@ -308,9 +308,17 @@ impl Writer {
     /// # Errors
     /// Properties that the client refuses.
     pub fn new(client: &ClientConfig, topic: &str) -> anyhow::Result<Self> {
+        Self::within(client, topic, WRITE)
+    }
+
+    /// A writer that gives up what the broker has not confirmed within a bound: afterwards the client sends it no more.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn within(client: &ClientConfig, topic: &str, bound: Duration) -> anyhow::Result<Self> {
         let mut client = client.clone();
         client
-            .set("message.timeout.ms", WRITE.as_millis().to_string())
+            .set("message.timeout.ms", bound.as_millis().max(1).to_string())
             .set("linger.ms", "5");
         Ok(Self {
             producer: client
@@ -325,11 +333,23 @@ impl Writer {
     /// # Errors
     /// The first that was not confirmed; those behind it may have been written.
     pub async fn write(&self, devices: &[Device]) -> Result<(), WriteError> {
-        let changes = devices.iter().map(|device| {
-            let value = serde_json::to_vec(device).expect("a device is plain JSON");
-            (&*device.device_id, Some(value))
-        });
-        self.send(changes).await
+        let changes = devices
+            .iter()
+            .map(|device| (&*device.device_id, Some(device)));
+        self.change(changes).await
+    }
+
+    /// Writes devices, and makes those unknown again that come without one, in their order; waits until the broker has all of it.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    pub async fn change<'a>(
+        &self,
+        changes: impl Iterator<Item = (&'a str, Option<&'a Device>)>,
+    ) -> Result<(), WriteError> {
+        let value = |device| serde_json::to_vec(device).expect("a device is plain JSON");
+        self.send(changes.map(|(id, device)| (id, device.map(value))))
+            .await
     }
 
     /// Makes devices unknown again, and waits until the broker has it.

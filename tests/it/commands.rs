@@ -17,6 +17,18 @@ fn dig_ingest(args: &[&str]) -> Output {
         .expect("the program starts")
 }
 
+#[test]
+fn orders_that_are_switched_off_cannot_be_run_alone() {
+    let output = dig_ingest(&["run", "--only", "orders"]);
+    assert!(!output.status.success());
+    let said = stderr(&output);
+    assert!(
+        said.contains("--only orders: orders.enabled is false")
+            && said.contains("set orders.enabled"),
+        "{said}"
+    );
+}
+
 /// The report is the last line of standard output.
 fn report(output: &Output) -> Value {
     let text = String::from_utf8_lossy(&output.stdout);

@@ -8,3 +8,4 @@ pub mod held;
 mod letters;
 mod memory;
 mod security;
+mod takeover;

@@ -13,6 +13,10 @@ fn every_rule_can_be_broken_and_names_its_key() {
     let cases: &[(&[&str], &str)] = &[
         (&["kafka.brokers="], "kafka.brokers: is empty"),
         (
+            &["orders.enabled=true", "registry.file=devices.ndjson"],
+            "registry.file: orders write the device registry's topic",
+        ),
+        (
             &["kafka.properties.acks=1"],
             "kafka.properties: \"acks\" may not be set",
         ),

@@ -21,6 +21,7 @@ pub mod read;
 pub mod rows;
 pub mod seen;
 pub mod sheets;
+pub mod standing;
 mod units;
 mod warehouse;
 

@@ -24,10 +24,17 @@ pub struct Whole {
     pub units: Vec<UnitRow>,
 }
 
-/// Orders with a unit on its way, and those that changed since $1. A unit that needs no serial ends confirmed.
-const OPEN_ORDERS: &str = "SELECT o.* FROM orders o WHERE o.state <> 'closed' AND (o.updated_at >= $1 OR EXISTS \
-    (SELECT 1 FROM units x WHERE x.order_id = o.id AND (x.updated_at >= $1 OR NOT (\
-    x.state IN ('active', 'cancelled', 'terminated') OR (x.state = 'confirmed' AND x.needs_serial = 0)))))";
+/// A unit `x` whose journey has not ended. One that needs no serial ends confirmed.
+pub(super) const ON_ITS_WAY: &str = "NOT (x.state IN ('active', 'cancelled', 'terminated') \
+    OR (x.state = 'confirmed' AND x.needs_serial = 0))";
+
+/// Orders with a unit on its way, and those that changed since $1.
+fn open_orders() -> String {
+    format!(
+        "SELECT o.* FROM orders o WHERE o.state <> 'closed' AND (o.updated_at >= $1 OR EXISTS \
+         (SELECT 1 FROM units x WHERE x.order_id = o.id AND (x.updated_at >= $1 OR {ON_ITS_WAY})))"
+    )
+}
 
 impl Store {
     async fn rows(
@@ -132,13 +139,14 @@ impl Store {
     /// # Errors
     /// The store cannot be read.
     pub async fn open_orders(&self, since: Timestamp) -> Result<Vec<Whole>, Error> {
-        let orders = sqlx::query(OPEN_ORDERS)
+        let open = open_orders();
+        let orders = sqlx::query(&open)
             .bind(micros(since))
             .fetch_all(&self.pool)
             .await
             .during("listing open orders")?;
         let sql = format!(
-            "SELECT u.* FROM units u JOIN ({OPEN_ORDERS}) w ON w.id = u.order_id ORDER BY u.order_id, u.id"
+            "SELECT u.* FROM units u JOIN ({open}) w ON w.id = u.order_id ORDER BY u.order_id, u.id"
         );
         let units = sqlx::query(&sql)
             .bind(micros(since))

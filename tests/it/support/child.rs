@@ -131,21 +131,23 @@ impl Running {
         (status, report)
     }
 
+    /// The address it said behind a text.
+    pub fn address(&mut self, of: &str) -> String {
+        self.said(&format!("the address of its {of}"), |line| {
+            let (_, rest) = line.split_once(&format!("{of} address="))?;
+            Some(rest.trim().to_owned())
+        })
+    }
+
     /// One of the job's operations pages, such as `/metrics`.
     pub fn page(&mut self, path: &str) -> String {
-        let address = self.said("the address of its pages", |line| {
-            let (_, rest) = line.split_once("operations pages address=")?;
-            Some(rest.trim().to_owned())
-        });
-        let mut stream = TcpStream::connect(&address).expect("the pages are served");
-        write!(
-            stream,
-            "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"
-        )
-        .expect("asked");
-        let mut text = String::new();
-        stream.read_to_string(&mut text).expect("an answer");
-        text
+        let address = self.address("operations pages");
+        ask(&address, &format!("GET {path}"), "", "")
+    }
+
+    /// As [`Running::page`], of a page of JSON: its status and what it says.
+    pub fn told(&mut self, path: &str) -> (u16, Value) {
+        told(&self.page(path))
     }
 
     /// The sum of a metric over its labels.
@@ -192,6 +194,29 @@ impl Drop for Running {
             );
         }
     }
+}
+
+/// One request by hand, such as `GET /status`: the whole answer.
+pub fn ask(address: &str, request: &str, token: &str, body: &str) -> String {
+    let mut stream = TcpStream::connect(address).expect("it is served");
+    let length = body.len();
+    write!(
+        stream,
+        "{request} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nAuthorization: Bearer {token}\r\n\
+         Content-Length: {length}\r\n\r\n{body}"
+    )
+    .expect("asked");
+    let mut text = String::new();
+    stream.read_to_string(&mut text).expect("an answer");
+    text
+}
+
+/// The status and the JSON of an answer.
+pub fn told(answer: &str) -> (u16, Value) {
+    let (head, body) = answer.split_once("\r\n\r\n").expect("an answer");
+    let status = head.split(' ').nth(1).and_then(|text| text.parse().ok());
+    let body = serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {answer}"));
+    (status.expect("a status"), body)
 }
 
 fn tail(text: &str) -> String {

@@ -58,6 +58,15 @@ pub struct World<'b> {
 impl<'b> World<'b> {
     /// A fresh topic and group on the broker, and a gateway of its own.
     pub fn new(broker: &'b Broker, partitions: i32, settings: &[(&str, &str)]) -> Self {
+        let mut world = Self::beside(broker, partitions, sim::Config::default());
+        for (key, value) in settings {
+            world.set(key, value);
+        }
+        world
+    }
+
+    /// As [`World::new`], with a gateway that is told how to be.
+    pub fn beside(broker: &'b Broker, partitions: i32, gateway: sim::Config) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let topic = format!("telemetry-{}", COUNT.fetch_add(1, Ordering::Relaxed));
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -70,7 +79,7 @@ impl<'b> World<'b> {
                 username: "carrier".to_owned(),
                 password: PASSWORD.to_owned(),
             }),
-            ..sim::Config::default()
+            ..gateway
         };
         let gateway = runtime
             .block_on(sim::start(config))
@@ -131,9 +140,6 @@ impl<'b> World<'b> {
                 broker.topic(&format!("{}.{name}", world.topic), partitions, &[]);
             }
         }
-        for (key, value) in settings {
-            world.set(key, value);
-        }
         world
     }
 
@@ -193,9 +199,14 @@ impl<'b> World<'b> {
         Running::start(name, self.folder.path(), args)
     }
 
+    /// A place in the scenario's folder.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
     /// A file in the scenario's folder.
     pub fn file(&self, name: &str, text: &str) -> PathBuf {
-        let path = self.folder.path().join(name);
+        let path = self.path(name);
         fs::write(&path, text).expect("a file");
         path
     }
@@ -207,18 +218,22 @@ impl<'b> World<'b> {
 
     /// Starts an instance with settings of its own.
     pub fn start_with(&mut self, own: &[(&str, &str)]) -> Running {
+        self.start_only(None, own)
+    }
+
+    /// Starts an instance that does only a part of the job.
+    pub fn start_only(&mut self, part: Option<&str>, own: &[(&str, &str)]) -> Running {
         let name = format!("instance-{}", self.started);
         self.started += 1;
         let path = self.settings_file(&name, own);
-        Running::start(
-            &name,
-            self.folder.path(),
-            &[
-                "run".to_owned(),
-                "--config".to_owned(),
-                path.display().to_string(),
-            ],
-        )
+        let mut args = vec!["run".to_owned(), "--config".to_owned()];
+        args.push(path.display().to_string());
+        args.extend(
+            part.iter()
+                .flat_map(|part| ["--only", part])
+                .map(str::to_owned),
+        );
+        Running::start(&name, self.folder.path(), &args)
     }
 
     /// Adds an instance to those that end with the scenario.
@@ -333,37 +348,8 @@ impl<'b> World<'b> {
     /// the bound.
     pub fn finish(mut self, duplicates: u64) -> Ending {
         self.drained();
-        for instance in &mut self.instances {
-            instance.signal("TERM");
-        }
-        for instance in &mut self.instances {
-            instance.succeeded();
-            let log = instance.log();
-            assert!(!log.contains("panicked at"), "an instance panicked:\n{log}");
-            let loud = |line: &&str| line.contains(" WARN ") || line.contains("ERROR ");
-            let noise = log.lines().filter(loud).count();
-            assert!(noise <= NOISE, "{noise} warnings of one instance:\n{log}");
-        }
-        let url = self.gateway.url();
-        let mut args: Vec<String> = ["verify", "--sim", &url, "--report", "json"]
-            .map(str::to_owned)
-            .into();
-        args.push("--dead-letters".to_owned());
-        args.extend(self.access());
-        for (key, value) in [
-            ("input.topics", &self.topic),
-            ("topics.dead_letter", &self.dead_topic),
-        ] {
-            args.extend(["--set".to_owned(), format!("{key}={value}")]);
-        }
-        for manifest in &self.manifests {
-            args.extend(["--manifest".to_owned(), manifest.display().to_string()]);
-        }
-        let (status, report) = Running::start("verify", self.folder.path(), &args).report();
-        for finding in ["lost", "unseen", "reordered", "phantom"] {
-            assert_eq!(report[finding], 0, "{finding}: {report:#}");
-        }
-        assert!(status.success(), "verify: {status}, {report:#}");
+        self.leave(NOISE);
+        let report = self.verified();
         // Every record of every manifest is somewhere, and nothing is in a letter that need not be.
         let about = &report["letters"];
         let count = |name: &str| about[name].as_u64().expect("a count");
@@ -390,11 +376,83 @@ impl<'b> World<'b> {
             "{duplicated} duplicates, at most {duplicates} allowed: {report:#}"
         );
         let letters = self.letters().len();
-        self.runtime.block_on(self.gateway.stop());
+        self.end();
         Ending {
             report,
             duplicated,
             letters,
+        }
+    }
+
+    /// Every instance leaves in order, and none made more noise than this.
+    pub fn leave(&mut self, most: usize) {
+        for instance in &mut self.instances {
+            instance.signal("TERM");
+        }
+        for instance in &mut self.instances {
+            instance.succeeded();
+            let log = instance.log();
+            assert!(!log.contains("panicked at"), "an instance panicked:\n{log}");
+            let loud = |line: &&str| line.contains(" WARN ") || line.contains("ERROR ");
+            let noise = log.lines().filter(loud).count();
+            assert!(noise <= most, "{noise} warnings of one instance:\n{log}");
+        }
+    }
+
+    /// The gateway goes.
+    pub fn end(self) {
+        self.runtime.block_on(self.gateway.stop());
+    }
+
+    /// The judgement of the ledger against the manifests: nothing lost, reordered or made up.
+    pub fn verified(&self) -> Value {
+        let url = self.gateway.url();
+        let mut args: Vec<String> = ["verify", "--sim", &url, "--report", "json"]
+            .map(str::to_owned)
+            .into();
+        args.push("--dead-letters".to_owned());
+        args.extend(self.access());
+        for (key, value) in [
+            ("input.topics", &self.topic),
+            ("topics.dead_letter", &self.dead_topic),
+        ] {
+            args.extend(["--set".to_owned(), format!("{key}={value}")]);
+        }
+        for manifest in &self.manifests {
+            args.extend(["--manifest".to_owned(), manifest.display().to_string()]);
+        }
+        let (status, report) = Running::start("verify", self.folder.path(), &args).report();
+        for finding in ["lost", "unseen", "reordered", "phantom"] {
+            assert_eq!(report[finding], 0, "{finding}: {report:#}");
+        }
+        assert!(status.success(), "verify: {status}, {report:#}");
+        report
+    }
+
+    /// The manifests of all loads.
+    pub fn manifests(&self) -> &[PathBuf] {
+        &self.manifests
+    }
+
+    /// The manifests name the devices by what they were to be called; from now on by the serials they came to have, given as the
+    /// device id by serial.
+    pub fn rename(&self, names: &BTreeMap<String, String>) {
+        let serials: BTreeMap<&str, &str> = names
+            .iter()
+            .map(|(serial, id)| (id.as_str(), serial.as_str()))
+            .collect();
+        for path in &self.manifests {
+            let text = fs::read_to_string(path).expect("a manifest");
+            let renamed = |line: &str| {
+                let mut run: Value = serde_json::from_str(line).expect("a line of a manifest");
+                let id = run["device"].as_str().and_then(|id| serials.get(id));
+                if let Some(serial) = id {
+                    run["serial"] = (*serial).into();
+                }
+                format!("{run}\n")
+            };
+            let text: String = text.lines().map(renamed).collect();
+            fs::write(path, text).expect("a manifest");
         }
     }
 }

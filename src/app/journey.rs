@@ -1,0 +1,131 @@
+//! The order journey, put together from the settings: MyAdmin's client, the store, the registry's writer, the figures it shows.
+//!
+//! It ends when told to, or with the reason why it cannot go on; the store is closed behind everything that uses it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Settings;
+use crate::ops::board::Board;
+use crate::ops::journey::{Figures, Lead, Slot};
+use crate::orders::store::Store;
+use crate::orders::store::standing::Standing;
+use crate::orders::{self, Parts, access, outbox, wall_clock};
+use crate::registry::topic::Writer;
+
+/// Between two looks at the figures for the operations pages.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Runs the journey until `stop`.
+///
+/// # Errors
+/// As [`orders::run`], and what cannot be begun: a store that cannot be opened, a topic that cannot be made.
+pub async fn run(
+    settings: &Settings,
+    board: &Arc<Board>,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let config = Arc::new(settings.orders.clone());
+    let slot = board.open_journey(Instant::now());
+    let market = access::client(&settings.myadmin)?;
+    super::create_registry(settings).await?;
+    let publish = publisher(settings)?;
+    let store = Store::open(&config.store)
+        .await
+        .context("orders.store: cannot be opened")?;
+    let name = name(&settings.kafka.client_id);
+    let parts = Parts {
+        market: market.clone(),
+        store: store.clone(),
+        publish,
+        clock: wall_clock(),
+        name: name.clone(),
+    };
+    let journey = Box::pin(orders::run(Arc::clone(&config), parts, stop));
+    let beside = async {
+        tokio::join!(access::report(&market, &config), show(&store, &name, &slot));
+    };
+    let result = tokio::select! {
+        result = journey => result,
+        // Goes on for ever.
+        () = Box::pin(beside) => Ok(()),
+    };
+    store.close().await;
+    result
+}
+
+/// Who holds the lease, for people: this machine and this process.
+fn name(client_id: &str) -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    format!("{client_id}@{}:{}", host.trim(), std::process::id())
+}
+
+/// The writer of the registry. What it could not write within a third of the lease it gives up: the lease is asked for before every
+/// write, so that nothing is written by a holder that was replaced.
+fn publisher(settings: &Settings) -> anyhow::Result<outbox::Publish> {
+    let within = Duration::from_secs(settings.orders.lease_s) / 3;
+    let client = settings.kafka.producer()?;
+    let writer = Writer::within(&client, &settings.topics.devices, within)?;
+    Ok(Box::new(move |entries| {
+        let writer = writer.clone();
+        Box::pin(async move {
+            writer
+                .change(entries.iter().map(|entry| match entry {
+                    outbox::Entry::Put(device) => (&*device.device_id, Some(device)),
+                    outbox::Entry::Forget(id) => (&**id, None),
+                }))
+                .await?;
+            Ok(())
+        })
+    }))
+}
+
+/// Posts the journey's figures, for ever.
+async fn show(store: &Store, name: &str, slot: &Slot) {
+    let mut tick = tokio::time::interval(LOOK);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        match store.standing(jiff::Timestamp::now()).await {
+            Ok(standing) => slot.post(figures(standing, name), Instant::now()),
+            Err(error) => slot.fail(error.to_string(), Instant::now()),
+        }
+    }
+}
+
+fn figures(standing: Standing, name: &str) -> Figures {
+    let Standing {
+        lease,
+        orders,
+        units,
+        alarms,
+        outbox,
+        oldest_open,
+        at,
+    } = standing;
+    let lead = if lease.until <= at {
+        Lead::Nobody
+    } else if lease.name == name {
+        Lead::Ours
+    } else {
+        Lead::Waiting {
+            holder: lease.name.clone(),
+        }
+    };
+    let parked = |counts: &std::collections::BTreeMap<String, u64>| {
+        counts.get("parked").copied().unwrap_or_default()
+    };
+    Figures {
+        lead,
+        parked: parked(&orders) + parked(&units),
+        orders,
+        units,
+        alarms,
+        outbox_waiting: outbox,
+        oldest_open_s: oldest_open
+            .map(|since| u64::try_from(at.duration_since(since).as_secs()).unwrap_or_default()),
+    }
+}

@@ -1,0 +1,132 @@
+//! The streaming job, put together from the settings: mappings, rules, registry, uploader, pipeline.
+//!
+//! It ends when told to, or with the reason why it cannot go on.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Settings;
+use crate::ops::board::Board;
+use crate::pipeline::gate::Mode;
+use crate::pipeline::upload::Uploader;
+use crate::record::decode::Shape;
+use crate::record::diagnostics::Diagnostics;
+use crate::record::mapping::{Mapping, Mappings};
+use crate::record::validate::Rules;
+use crate::registry::Source;
+use crate::{pipeline, registry};
+
+/// What the session's end may take beyond `dig.revoke_timeout_ms`.
+const CLOSE: Duration = Duration::from_secs(1);
+
+/// Runs the streaming job until `stop`.
+///
+/// # Errors
+/// As [`pipeline::run`], and settings that cannot be used.
+pub async fn run(
+    settings: Settings,
+    board: Arc<Board>,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let config = settings.pipeline();
+    let mappings = load_mappings(&settings)?;
+    let rules = Arc::new(rules(&settings)?);
+    let gated = settings.gate.mode == Mode::Registry;
+    let (devices, followed) = follow_registry(&settings, gated, &stop).await?;
+    board.set_registry_read(true);
+    if gated && devices.borrow().is_empty() {
+        tracing::warn!(
+            "gate.mode is \"registry\" and the registry holds no device: nothing will be sent"
+        );
+    }
+    let close = Duration::from_millis(settings.dig.revoke_timeout_ms) + CLOSE;
+    let uploader = Uploader::connect(
+        settings.dig,
+        settings.pacing,
+        settings.upload,
+        settings.batch.max_bytes,
+    )?;
+    let watched = tokio::spawn(watch_login(uploader.clone(), Arc::clone(&board)));
+    let parts = pipeline::Parts {
+        uploader: uploader.clone(),
+        registry: devices,
+        rules,
+        shape: Box::new(
+            move |topic| match mappings.iter().find(|(name, _)| name == topic) {
+                Some((_, mapping)) => Shape::Mapped(Arc::clone(mapping)),
+                None => Shape::Native,
+            },
+        ),
+        board,
+    };
+    let result = pipeline::run(config, parts, stop.clone()).await;
+    stop.cancel();
+    watched.abort();
+    followed.abort();
+    if tokio::time::timeout(close, uploader.close()).await.is_err() {
+        tracing::warn!(
+            "the gateway did not answer the revocation of our tokens; they expire by themselves"
+        );
+    }
+    result
+}
+
+/// The device registry, read to its end, from wherever the settings say it is.
+async fn follow_registry(
+    settings: &Settings,
+    gated: bool,
+    stop: &CancellationToken,
+) -> anyhow::Result<(registry::Feed, JoinHandle<()>)> {
+    match settings.registry.place(gated) {
+        Some(Source::Topic) => {
+            super::create_registry(settings).await?;
+            let (kafka, topic) = (&settings.kafka, &settings.topics.devices);
+            registry::topic::follow(kafka.plain()?, topic.clone(), stop.clone())
+                .await
+                .context("topics.devices: the device registry cannot be read")
+        }
+        Some(Source::File | Source::Auto) => {
+            registry::file::follow(&settings.registry, stop.clone())
+                .context("registry.file: cannot be read")
+        }
+        None => Ok(registry::file::none(stop.clone())),
+    }
+}
+
+/// The rules, with the user's own diagnostics known.
+fn rules(settings: &Settings) -> anyhow::Result<Rules> {
+    let rules = Rules::new(&settings.validate);
+    Ok(match &settings.mapping.diagnostics {
+        Some(file) => rules.with_diagnostics(&Diagnostics::with_file(file)?),
+        None => rules,
+    })
+}
+
+/// Mapping by topic name, as `[input.mappings]` says.
+fn load_mappings(settings: &Settings) -> anyhow::Result<Vec<(String, Arc<Mapping>)>> {
+    let known = Mappings::open(&settings.mapping)?;
+    settings
+        .input
+        .mappings
+        .iter()
+        .map(|(topic, name)| {
+            let mapping = known
+                .load(name)
+                .with_context(|| format!("input.mappings.\"{topic}\""))?;
+            Ok((topic.clone(), mapping))
+        })
+        .collect()
+}
+
+/// Readiness follows the session.
+async fn watch_login(uploader: Uploader, board: Arc<Board>) {
+    let mut tick = tokio::time::interval(Duration::from_millis(500));
+    loop {
+        tick.tick().await;
+        board.set_logged_in(uploader.status().session.generation > 0);
+    }
+}

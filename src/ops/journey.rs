@@ -1,0 +1,104 @@
+//! The order journey's place on the board: its figures as the store last gave them, and how they are judged.
+//!
+//! * J1: the journey is ready once its store has answered. Who waits for the lease is ready too: it takes over by itself.
+//! * J2: a store that refuses is a declared pause: a restart would not help. One that does not answer at all for longer than the
+//!   setting makes the job not live. That MyAdmin is away is neither: the journey goes on when it is back.
+//!
+//! Does no I/O and reads no clock: time is an argument.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+/// Who acts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "lease")]
+pub enum Lead {
+    Ours,
+    /// Another instance holds the lease.
+    Waiting {
+        holder: String,
+    },
+    /// It is free, and will be taken within a third of its life.
+    Nobody,
+}
+
+/// What the store holds, for people.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Figures {
+    #[serde(flatten)]
+    pub lead: Lead,
+    /// Orders by state.
+    pub orders: BTreeMap<String, u64>,
+    /// Units by state.
+    pub units: BTreeMap<String, u64>,
+    /// Orders and units that wait for a person.
+    pub parked: u64,
+    /// Alarms that nobody cleared yet.
+    pub alarms: u64,
+    /// Changes of the device registry that its topic has not confirmed.
+    pub outbox_waiting: u64,
+    /// Age of the oldest order with a unit whose journey has not ended.
+    pub oldest_open_s: Option<u64>,
+}
+
+/// The journey as it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Journey {
+    /// The newest figures; `None` before the store has answered.
+    pub figures: Option<Figures>,
+    /// Why the last look failed, if it did.
+    pub trouble: Option<String>,
+    /// When the store last answered, be it with a refusal; at first, when the journey began.
+    pub answered: Instant,
+}
+
+impl Journey {
+    /// Seconds of silence, if there were more than the setting allows (J2).
+    pub(super) fn silent(&self, now: Instant, stall_after: Duration) -> Option<u64> {
+        let since = now.saturating_duration_since(self.answered);
+        (since > stall_after).then_some(since.as_secs())
+    }
+}
+
+/// What board and slot share.
+pub(super) type Shared = Arc<Mutex<Journey>>;
+
+/// The journey's place; the only writer of its figures.
+#[derive(Debug)]
+pub struct Slot(pub(super) Shared);
+
+impl Slot {
+    pub(super) fn new(now: Instant) -> Self {
+        Self(Arc::new(Mutex::new(Journey {
+            figures: None,
+            trouble: None,
+            answered: now,
+        })))
+    }
+
+    /// The store has given its figures.
+    pub fn post(&self, figures: Figures, now: Instant) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Journey {
+            figures: Some(figures),
+            trouble: None,
+            answered: now,
+        };
+    }
+
+    /// The store has refused; the figures stay what they were.
+    pub fn fail(&self, trouble: String, now: Instant) {
+        let mut journey = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        journey.trouble = Some(trouble);
+        journey.answered = now;
+    }
+}
+
+pub(super) fn read(shared: &Shared) -> Journey {
+    shared
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .clone()
+}
