@@ -5,6 +5,7 @@ mod chaos;
 mod gateway;
 mod groups;
 pub mod held;
+mod journey;
 mod letters;
 mod memory;
 mod security;

@@ -24,7 +24,8 @@ fn start(world: &mut World<'_>, place: usize) -> Running {
     }
 }
 
-fn number(name: &str, default: u64) -> u64 {
+/// What the environment says, or else what every day's run has.
+pub(super) fn number(name: &str, default: u64) -> u64 {
     env::var(name).map_or(default, |text| {
         text.parse()
             .unwrap_or_else(|_| panic!("{name} is no number: {text}"))

@@ -349,7 +349,7 @@ impl<'b> World<'b> {
     pub fn finish(mut self, duplicates: u64) -> Ending {
         self.drained();
         self.leave(NOISE);
-        let report = self.verified();
+        let report = self.verified(&[]);
         // Every record of every manifest is somewhere, and nothing is in a letter that need not be.
         let about = &report["letters"];
         let count = |name: &str| about[name].as_u64().expect("a count");
@@ -405,7 +405,7 @@ impl<'b> World<'b> {
     }
 
     /// The judgement of the ledger against the manifests: nothing lost, reordered or made up.
-    pub fn verified(&self) -> Value {
+    pub fn verified(&self, more: &[&str]) -> Value {
         let url = self.gateway.url();
         let mut args: Vec<String> = ["verify", "--sim", &url, "--report", "json"]
             .map(str::to_owned)
@@ -415,9 +415,11 @@ impl<'b> World<'b> {
         for (key, value) in [
             ("input.topics", &self.topic),
             ("topics.dead_letter", &self.dead_topic),
+            ("topics.devices", &format!("{}.devices", self.topic)),
         ] {
             args.extend(["--set".to_owned(), format!("{key}={value}")]);
         }
+        args.extend(more.iter().map(|arg| (*arg).to_owned()));
         for manifest in &self.manifests {
             args.extend(["--manifest".to_owned(), manifest.display().to_string()]);
         }
@@ -432,27 +434,5 @@ impl<'b> World<'b> {
     /// The manifests of all loads.
     pub fn manifests(&self) -> &[PathBuf] {
         &self.manifests
-    }
-
-    /// The manifests name the devices by what they were to be called; from now on by the serials they came to have, given as the
-    /// device id by serial.
-    pub fn rename(&self, names: &BTreeMap<String, String>) {
-        let serials: BTreeMap<&str, &str> = names
-            .iter()
-            .map(|(serial, id)| (id.as_str(), serial.as_str()))
-            .collect();
-        for path in &self.manifests {
-            let text = fs::read_to_string(path).expect("a manifest");
-            let renamed = |line: &str| {
-                let mut run: Value = serde_json::from_str(line).expect("a line of a manifest");
-                let id = run["device"].as_str().and_then(|id| serials.get(id));
-                if let Some(serial) = id {
-                    run["serial"] = (*serial).into();
-                }
-                format!("{run}\n")
-            };
-            let text: String = text.lines().map(renamed).collect();
-            fs::write(path, text).expect("a manifest");
-        }
     }
 }

@@ -1,0 +1,310 @@
+//! What must be true at the end of a journey, read from the simulator's ledger, the market, the store, the topic and the manifest.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::BufReader;
+use std::time::Duration;
+
+use dig_ingest::load::manifest;
+use dig_ingest::orders::journey::unit::Unit;
+use dig_ingest::orders::outbox::Entry;
+use dig_ingest::orders::store::intents::Outcome;
+use dig_ingest::orders::store::rows::UnitRow;
+use dig_ingest::registry::{Device, topic};
+use dig_ingest::sim::ledger::{Line, Standing};
+use dig_ingest::sim::market;
+use rdkafka::ClientConfig;
+use serde_json::{Value, json};
+
+use super::{Journey, PARTS, names};
+use crate::support::world::World;
+
+/// Serials that may not talk any more, with how often they had been heard when every owner of a partition knew.
+pub type Silent = BTreeMap<String, u64>;
+
+fn serial(row: &UnitRow) -> Option<String> {
+    row.unit.serial().map(|serial| serial.to_string())
+}
+
+fn arrivals(world: &World<'_>) -> BTreeMap<String, u64> {
+    let digests = world.gateway.digests().into_iter();
+    digests
+        .map(|digest| (digest.serial, digest.count + digest.duplicates))
+        .collect()
+}
+
+/// Serials that letters say are terminated, with the times of their records.
+fn lettered(world: &World<'_>) -> BTreeMap<String, BTreeSet<String>> {
+    let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for letter in world.letters() {
+        let reason = letter.headers.iter().find(|(name, _)| name == "reason");
+        let reason = reason.map(|(_, value)| value.as_str());
+        assert_eq!(reason, Some("device.terminated"), "{:?}", letter.headers);
+        let record: Value = serde_json::from_slice(&letter.payload).expect("a record");
+        let text = |name: &str| record[name].as_str().unwrap_or_default().to_owned();
+        found
+            .entry(text("SerialNo"))
+            .or_default()
+            .insert(text("DateTime"));
+    }
+    found
+}
+
+impl Journey<'_> {
+    /// Waits until everybody who may not talk any more was told so by a letter.
+    pub(super) fn silent(&mut self) -> Silent {
+        let units = self.units();
+        let ended = |row: &&UnitRow| matches!(row.unit, Unit::Terminated(_) | Unit::Cancelled(_));
+        let ended: Vec<UnitRow> = units.iter().filter(ended).cloned().collect();
+        let talking: Vec<String> = names(&ended).into_keys().collect();
+        self.until("a letter for everybody who has ended", |journey, _| {
+            let lettered = lettered(&journey.world);
+            talking.iter().all(|serial| lettered.contains_key(serial))
+        });
+        let arrived = arrivals(&self.world);
+        talking
+            .into_iter()
+            .map(|serial| {
+                let heard = arrived.get(&serial).copied().unwrap_or_default();
+                (serial, heard)
+            })
+            .collect()
+    }
+
+    /// The load has ended. Everything is brought to its end and judged; the report.
+    pub(super) fn judge(mut self, silent: &Silent) -> Value {
+        let units = self.units();
+        let produced = produced(&self.world, &names(&units));
+        let active: Vec<String> = units
+            .iter()
+            .filter(|row| row.unit.is_active())
+            .filter_map(serial)
+            .collect();
+        self.until("every active device is heard whole", |journey, _| {
+            let digests = journey.world.gateway.digests();
+            let heard: BTreeMap<&str, u64> = digests
+                .iter()
+                .map(|digest| (digest.serial.as_str(), digest.count))
+                .collect();
+            active
+                .iter()
+                .all(|serial| heard.get(serial.as_str()) == produced.get(serial))
+        });
+        self.world.instances.append(&mut self.running);
+        self.world.drained();
+        self.world.leave(usize::MAX);
+        let verdict = self.world.verified(&["--registry"]);
+        self.registry();
+        self.serials(&units);
+        let lines = self.world.gateway.ledger();
+        self.gate(&units, &lines, silent);
+        self.billing(&units);
+        let count = |state: &str| units.iter().filter(|row| row.unit.state() == state).count();
+        let adopted = self.outcomes(Outcome::Adopted);
+        let counters = self.world.gateway.counters();
+        let again = counters.lost_answers + counters.cut;
+        let bound = self.bound + again * self.world.most_per_request;
+        let duplicated = verdict["duplicated"].as_u64().expect("a count");
+        assert!(
+            duplicated <= bound,
+            "{duplicated} duplicates, at most {bound} allowed"
+        );
+        let kills: BTreeMap<&str, u64> = PARTS
+            .iter()
+            .map(|part| part.unwrap_or("both"))
+            .zip(self.kills)
+            .collect();
+        let report = json!({
+            "seed": self.size.seed,
+            "orders": self.size.orders,
+            "units": units.len(),
+            "active": count("active"),
+            "terminated": count("terminated"),
+            "cancelled": count("cancelled"),
+            "serials": self.world.gateway.market(|market, _| market.devices().len()),
+            "adopted": adopted,
+            "kills_both": kills["both"],
+            "kills_pipeline": kills["pipeline"],
+            "kills_orders": kills["orders"],
+            "accepted": verdict["accepted"],
+            "dead_lettered": verdict["letters"]["dead_lettered"],
+            "held": verdict["letters"]["held"],
+            "lost": verdict["lost"],
+            "unseen": verdict["unseen"],
+            "duplicated": duplicated,
+            "reordered": verdict["reordered"],
+            "phantom": verdict["phantom"],
+        });
+        self.runtime.block_on(self.store.close());
+        self.world.end();
+        report
+    }
+
+    fn outcomes(&self, outcome: Outcome) -> usize {
+        let intents = self
+            .runtime
+            .block_on(self.store.intents())
+            .expect("the store");
+        intents
+            .iter()
+            .filter(|intent| intent.outcome == outcome)
+            .count()
+    }
+
+    /// Store and topic say the same, and nothing waits between them.
+    fn registry(&self) {
+        let devices = self
+            .runtime
+            .block_on(self.store.devices())
+            .expect("the store");
+        let stored: BTreeMap<String, Device> = devices
+            .iter()
+            .filter_map(|device| match Entry::from(device) {
+                Entry::Put(device) => Some((device.device_id.to_string(), device)),
+                Entry::Forget(_) => None,
+            })
+            .collect();
+        let mut client = ClientConfig::new();
+        client.set("bootstrap.servers", self.world.broker.address());
+        let name = format!("{}.devices", self.world.topic);
+        let snapshot = topic::read(&client, &name, Duration::from_secs(60)).expect("the topic");
+        let told: BTreeMap<String, Device> = snapshot
+            .iter()
+            .map(|known| (known.device_id().to_owned(), known.to_device()))
+            .collect();
+        assert_eq!(stored, told, "store and topic differ");
+        let waiting = self.runtime.block_on(self.store.unpublished_count());
+        assert_eq!(waiting.expect("the store"), 0);
+    }
+
+    /// P1: no two units share a serial, every unit has one answer at most, and every serial that was made for us is a unit's or is
+    /// told to a person.
+    fn serials(&self, units: &[UnitRow]) {
+        let of_units: Vec<String> = units.iter().filter_map(serial).collect();
+        let distinct: BTreeSet<&String> = of_units.iter().collect();
+        assert_eq!(distinct.len(), of_units.len(), "a serial is two units'");
+        let intents = self
+            .runtime
+            .block_on(self.store.intents())
+            .expect("the store");
+        let mut answers: BTreeMap<&str, u32> = BTreeMap::new();
+        for intent in &intents {
+            if matches!(intent.outcome, Outcome::Answered | Outcome::Adopted) {
+                *answers.entry(&intent.wish.unit_id).or_default() += 1;
+            }
+        }
+        let twice: Vec<_> = answers.iter().filter(|(_, count)| **count > 1).collect();
+        assert!(twice.is_empty(), "provisioned twice: {twice:?}");
+        let alarms = self
+            .runtime
+            .block_on(self.store.alarms())
+            .expect("the store");
+        let made: Vec<String> = self.world.gateway.market(|market, _| {
+            let ours = market.devices().iter();
+            ours.filter(|device| device.maker == market::INTEGRATOR)
+                .map(|device| device.serial.clone())
+                .collect()
+        });
+        for orphan in made.iter().filter(|serial| !distinct.contains(serial)) {
+            let told = alarms.iter().any(|alarm| alarm.subject == *orphan);
+            assert!(told, "nobody was told of serial {orphan}: {alarms:#?}");
+        }
+    }
+
+    /// G1: nobody was heard before activation, nor after everybody knew of the end.
+    fn gate(&self, units: &[UnitRow], lines: &[Line], silent: &Silent) {
+        let since: BTreeMap<String, i64> = units
+            .iter()
+            .filter_map(|row| {
+                let at = row.unit.known().active_since?.as_microsecond();
+                Some((serial(row)?, at))
+            })
+            .collect();
+        let ended: BTreeSet<String> = units
+            .iter()
+            .filter(|row| matches!(row.unit, Unit::Terminated(_)))
+            .filter_map(serial)
+            .collect();
+        let mut last: BTreeMap<String, String> = BTreeMap::new();
+        let mut heard: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for line in lines {
+            let name = line.member("SerialNo").expect("a serial");
+            let Some(active) = since.get(&name) else {
+                panic!("{name} was heard and never active: {line:?}");
+            };
+            assert!(
+                line.at_us >= *active,
+                "heard before it was active: {line:?}"
+            );
+            match line.standing {
+                Standing::New | Standing::Duplicate => {}
+                Standing::Invalid(_) if ended.contains(&name) => {}
+                standing => panic!("{standing:?}: {line:?}"),
+            }
+            if ended.contains(&name) {
+                let time = line.member("DateTime").expect("a time");
+                let newest = last.entry(name.clone()).or_default();
+                if *newest < time {
+                    newest.clone_from(&time);
+                }
+                heard.entry(name).or_default().insert(time);
+            }
+        }
+        let arrived = arrivals(&self.world);
+        for (serial, before) in silent {
+            let now = arrived.get(serial).copied().unwrap_or_default();
+            assert_eq!(now, *before, "{serial} was heard after its end was known");
+        }
+        // What was not heard of a terminated device is behind everything that was.
+        let lettered = lettered(&self.world);
+        for (serial, newest) in &last {
+            let Some(times) = lettered.get(serial) else {
+                continue;
+            };
+            let unheard = times.iter().find(|time| !heard[serial].contains(*time));
+            if let Some(first) = unheard {
+                assert!(
+                    first >= newest,
+                    "{serial}: {first} was left out before {newest}"
+                );
+            }
+        }
+    }
+
+    /// Billing began for those who were active, and for nobody else.
+    fn billing(&self, units: &[UnitRow]) {
+        let were: BTreeSet<String> = units
+            .iter()
+            .filter(|row| row.unit.known().active_since.is_some())
+            .filter_map(serial)
+            .collect();
+        let active = units.iter().filter(|row| row.unit.is_active());
+        let active: BTreeSet<String> = active.filter_map(serial).collect();
+        self.world.gateway.market(|market, _| {
+            for device in market.devices() {
+                let billed = device.billing.started_us.is_some();
+                assert!(!billed || were.contains(&device.serial), "{device:?}");
+                assert!(billed || !active.contains(&device.serial), "{device:?}");
+            }
+        });
+    }
+}
+
+/// Records by serial, as the manifests have them by device id.
+fn produced(world: &World<'_>, names: &BTreeMap<String, String>) -> BTreeMap<String, u64> {
+    let serials: BTreeMap<&String, &String> =
+        names.iter().map(|(serial, id)| (id, serial)).collect();
+    let mut all: BTreeMap<String, u64> = BTreeMap::new();
+    for path in world.manifests() {
+        let file = fs::File::open(path).expect("a manifest");
+        let read = manifest::read(BufReader::new(file), |run| {
+            let Some(serial) = serials.get(&run.device) else {
+                return Ok(());
+            };
+            let count = all.entry((*serial).clone()).or_default();
+            manifest::each_kind(&run.kinds, |_, _| *count += 1)
+        });
+        read.expect("a manifest");
+    }
+    all
+}
