@@ -166,6 +166,11 @@ tracking. [orders.import] gives them other names. The same file may be imported 
         #[arg(long)]
         partial: bool,
     },
+    /// Show what is on the shelf by orders.inventory.file, and every line of it that cannot be used.
+    #[command(after_help = "Examples:
+  dig-ingest orders inventory --config job.toml
+  dig-ingest orders inventory --set orders.inventory.file=shelf.csv --report json --config job.toml")]
+    Inventory,
     /// Serve the HTTP API, watch for termination sheets and compare the mail, as the settings say, until a signal ends it.
     #[command(after_help = "Examples:
   dig-ingest orders serve --set orders.web.enabled=true --set orders.web.token_file=tokens --config job.toml
@@ -338,6 +343,7 @@ async fn act(store: &Store, settings: &Settings, args: Args) -> anyhow::Result<E
         Act::Import { file, partial } => {
             return files::imported(store, settings, &file, partial, now, report).await;
         }
+        Act::Inventory => return files::shelf(store, settings, report).await,
         // Told apart before: it has the process for itself.
         Act::Serve => {}
         Act::Events { order, after } => {

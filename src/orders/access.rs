@@ -21,7 +21,7 @@ impl Config {
             provisioning: self.enabled && !self.products.is_empty(),
             reconciliation: self.enabled && self.provision.list_devices,
             readiness: self.enabled,
-            contracts: false,
+            contracts: self.enabled && self.provision.check_contracts,
         }
     }
 }

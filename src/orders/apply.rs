@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::Clock;
+use super::inventory::Spare;
 use super::journey::order::Order;
 use super::journey::unit::Unit;
 use super::journey::way::{Live, Ordered};
@@ -157,6 +158,7 @@ impl<M: Market> Hand<M> {
                 evidence,
             } => return self.park_unit(&row, reason, evidence).await,
             Act::Assign { row } => return self.assign(&row).await,
+            Act::Stock { row, spare } => return self.stock(&row, &spare).await,
             Act::Provision { row, account } => return self.provision(&row, &account).await,
             Act::Adopt {
                 intent,
@@ -244,6 +246,23 @@ impl<M: Market> Hand<M> {
         };
         let cause = Cause::new("assign", "it has all its line asks for");
         self.put(row, Live::Assigned(assigned), cause).await?;
+        Ok(Done::Changed)
+    }
+
+    /// A device of the shelf becomes the unit's; whoever was given it meanwhile keeps it.
+    async fn stock(&self, row: &UnitRow, spare: &Spare) -> Result<Done, Error> {
+        let mut change = self.change().await?;
+        let order = change.order(&row.order_id).await?;
+        if order.order.clear().is_none() || change.unit(&row.id).await?.version != row.version {
+            return Ok(Done::Same);
+        }
+        let why = format!("from line {} of the inventory", spare.line);
+        let cause = Cause::new("stock", why);
+        change
+            .note(Some(&row.order_id), Some(&row.id), cause)
+            .await?;
+        change.assign(&row.id, None, &spare.tags).await?;
+        change.commit().await?;
         Ok(Done::Changed)
     }
 

@@ -148,7 +148,7 @@ pub struct Outcome {
     pub bad: Vec<BadLine>,
 }
 
-fn same(a: &str, b: &str) -> bool {
+pub(super) fn same(a: &str, b: &str) -> bool {
     a.trim().eq_ignore_ascii_case(b.trim())
 }
 
@@ -222,7 +222,7 @@ pub(super) fn line_at(bytes: &[u8], at: &csv::Position) -> u64 {
     at.line() + ends.filter(|byte| **byte == b'\n').count() as u64
 }
 
-fn bad(line: u64, field: &str, value: &str, what: &str, remedy: &str) -> BadLine {
+pub(super) fn bad(line: u64, field: &str, value: &str, what: &str, remedy: &str) -> BadLine {
     BadLine {
         line,
         field: field.to_owned(),

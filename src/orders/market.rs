@@ -6,8 +6,8 @@
 use std::future::Future;
 
 use crate::myadmin::wire::{
-    DeviceDatabase, LineUnit, Order, OrderFilter, PartnerDevice, ProvisionCall, Provisioning,
-    ShipmentReport, UnitReport, Window,
+    ContractFilter, DeviceContract, DeviceDatabase, LineUnit, Order, OrderFilter, PartnerDevice,
+    ProvisionCall, Provisioning, ShipmentReport, UnitReport, Window,
 };
 use crate::myadmin::{Client, Error};
 
@@ -27,6 +27,12 @@ pub trait Market: Send + Sync {
 
     /// All devices we produced that are active.
     fn partner_devices(&self) -> impl Future<Output = Result<Vec<PartnerDevice>, Error>> + Send;
+
+    /// Contracts of an account, as far as the account may see them.
+    fn contracts(
+        &self,
+        filter: &ContractFilter,
+    ) -> impl Future<Output = Result<Vec<DeviceContract>, Error>> + Send;
 
     /// Which database each serial is assigned to; unknown serials may be left out.
     fn databases(
@@ -66,6 +72,10 @@ impl Market for Client {
 
     async fn partner_devices(&self) -> Result<Vec<PartnerDevice>, Error> {
         Client::partner_devices(self).await
+    }
+
+    async fn contracts(&self, filter: &ContractFilter) -> Result<Vec<DeviceContract>, Error> {
+        Client::device_contracts(self, filter).await
     }
 
     async fn databases(&self, serials: &[String]) -> Result<Vec<DeviceDatabase>, Error> {

@@ -16,6 +16,7 @@ pub mod apply;
 pub mod desk;
 pub mod export;
 pub mod import;
+pub mod inventory;
 pub mod journey;
 pub mod lease;
 pub mod mail;

@@ -3,6 +3,8 @@
 //! A call that fails only leaves a gap in the view, from which nothing is concluded. Dropped at any await, a round leaves the
 //! store as its last committed change did, and the next round goes on from there.
 
+mod stock;
+
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -12,6 +14,7 @@ use jiff::{Span, Timestamp};
 
 use super::Clock;
 use super::apply::{Done, Hand};
+use super::inventory::{Inventory, Shelf};
 use super::journey::kit::OwnerDatabase;
 use super::journey::order::Order;
 use super::journey::unit::Unit;
@@ -19,7 +22,7 @@ use super::journey::way::Live;
 use super::journey::{Actor, Serial};
 use super::market::Market;
 use super::reconcile::view::{Listing, View};
-use super::reconcile::{self, Act, Held, intake, seconds};
+use super::reconcile::{self, Act, Held, doubt, intake, seconds};
 use super::settings::{Config, Standing};
 use super::store::change::Change;
 use super::store::intents::Outcome;
@@ -27,7 +30,7 @@ use super::store::lease::Token;
 use super::store::read::Whole;
 use super::store::{Error, Store};
 use crate::myadmin;
-use crate::myadmin::wire::Window;
+use crate::myadmin::wire::{ContractFilter, Window};
 use crate::ops::metrics::orders as metrics;
 
 /// Marks in the store: when something was last done in full.
@@ -47,6 +50,8 @@ pub struct Reconciler<M> {
     clock: Clock,
     last_databases: Option<Timestamp>,
     last_read_back: Option<Timestamp>,
+    inventory: Inventory,
+    shelf: Shelf,
 }
 
 /// What a round did.
@@ -73,6 +78,8 @@ impl<M: Market> Reconciler<M> {
             clock,
             last_databases: None,
             last_read_back: None,
+            inventory: Inventory::default(),
+            shelf: Shelf::default(),
         }
     }
 
@@ -82,10 +89,12 @@ impl<M: Market> Reconciler<M> {
     /// The store failed, or the lease is lost; what was committed until then stays.
     pub async fn round(&mut self) -> Result<Report, Error> {
         let mut report = Report::default();
+        self.look_at_shelf().await;
         let mut held = self.held().await?;
         let mut view = self.look(&held, &mut report).await?;
         // The listing of devices is in the store now.
         held = self.held().await?;
+        self.ask_contracts(&mut view, &held, &mut report).await;
         let mut raised = self.store.raised().await?;
         for _ in 0..PASSES {
             let now = (self.clock)();
@@ -110,6 +119,7 @@ impl<M: Market> Reconciler<M> {
                 listing.full = false;
             }
         }
+        self.tell_shelf(&held).await?;
         self.show(&held);
         Ok(report)
     }
@@ -121,7 +131,7 @@ impl<M: Market> Reconciler<M> {
             .saturating_sub(days)
             .unwrap_or(Timestamp::MIN);
         let reappear = seconds(self.config.reappear_after_h.saturating_mul(3600));
-        Ok(Held {
+        let mut held = Held {
             orders: self.store.open_orders(since).await?,
             known: self.store.order_ids().await?,
             doubts: self.store.intents_in_doubt().await?,
@@ -129,7 +139,10 @@ impl<M: Market> Reconciler<M> {
             reappeared: self.store.reappeared(reappear).await?,
             first_listed: marks.get(DEVICES_FIRST).copied(),
             last_listed: marks.get(DEVICES).copied(),
-        })
+            ..Held::default()
+        };
+        self.shelf(&mut held).await?;
+        Ok(held)
     }
 
     async fn look(&mut self, held: &Held, report: &mut Report) -> Result<View, Error> {
@@ -279,6 +292,43 @@ impl<M: Market> Reconciler<M> {
         }
         mark_devices(&mut change, marks, now).await?;
         change.commit().await
+    }
+
+    /// What the contracts of the account called for show of the serials that may be a lost answer's.
+    async fn ask_contracts(&self, view: &mut View, held: &Held, report: &mut Report) {
+        if !self.config.provision.check_contracts {
+            return;
+        }
+        let now = (self.clock)();
+        let open = held.doubts.iter();
+        for intent in open.filter(|intent| intent.outcome == Outcome::Open) {
+            let serials = doubt::candidates(intent, held);
+            if serials.is_empty() || !doubt::is_due(intent, held, &self.config, now) {
+                continue;
+            }
+            let filter = ContractFilter {
+                for_account: intent.wish.erp_no.clone(),
+                window: Some(Window {
+                    from: days_before(today(intent.begun_at), 1),
+                    to: today(now).tomorrow().unwrap_or(Date::MAX),
+                }),
+                serials: serials.iter().map(ToString::to_string).collect(),
+                no_database_only: true,
+                ..ContractFilter::default()
+            };
+            match self.hand.market.contracts(&filter).await {
+                Ok(found) => {
+                    let shown = found
+                        .iter()
+                        .filter_map(|contract| contract.serial.as_deref());
+                    let shown = shown
+                        .filter_map(|serial| Serial::parse(serial).ok())
+                        .collect();
+                    view.contracts.insert(intent.id, shown);
+                }
+                Err(error) => failed("contracts", &error, report),
+            }
+        }
     }
 
     async fn ask_databases(

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{import, mail, store, terminations, web};
+use super::{import, inventory, mail, store, terminations, web};
 
 /// `[orders]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -52,6 +52,7 @@ pub struct Config {
     pub provision: Provision,
     pub fulfilment: Fulfilment,
     pub import: import::Config,
+    pub inventory: inventory::Config,
     pub terminations: terminations::Config,
     pub mail: mail::Config,
     pub web: web::Config,
@@ -85,6 +86,7 @@ impl Default for Config {
             provision: Provision::default(),
             fulfilment: Fulfilment::default(),
             import: import::Config::default(),
+            inventory: inventory::Config::default(),
             terminations: terminations::Config::default(),
             mail: mail::Config::default(),
             web: web::Config::default(),
@@ -196,6 +198,8 @@ pub struct Provision {
     pub visible_after_s: u64,
     /// Whether the account may list the partner's devices. Without it no lost answer can be cleared up by itself.
     pub list_devices: bool,
+    /// Whether a lost answer's serial is adopted only if the contracts of the account show it, in no database.
+    pub check_contracts: bool,
     /// Codes of a declined provisioning that are tried again (U13).
     pub retry_codes: Vec<String>,
 }
@@ -205,6 +209,7 @@ impl Default for Provision {
         Self {
             visible_after_s: 900,
             list_devices: true,
+            check_contracts: false,
             retry_codes: Vec::new(),
         }
     }
@@ -333,10 +338,14 @@ impl Config {
                 product.product_id
             ));
         }
+        if self.provision.check_contracts && !self.provision.list_devices {
+            return Err("provision.check_contracts: needs provision.list_devices, which finds what is checked".into());
+        }
         if self.fulfilment.tries == 0 {
             return Err("fulfilment.tries: must be at least 1".into());
         }
         self.import.check()?;
+        self.inventory.check()?;
         self.terminations.check()?;
         self.mail.check()?;
         self.web.check()

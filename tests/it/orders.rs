@@ -2,6 +2,7 @@
 
 mod desk;
 mod file;
+mod inventory;
 mod model;
 mod postgres;
 mod run;

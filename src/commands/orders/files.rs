@@ -14,7 +14,7 @@ use crate::orders::journey::Actor;
 use crate::orders::paper::Paper;
 use crate::orders::store::Store;
 use crate::orders::store::rows::EventRow;
-use crate::orders::{export, import};
+use crate::orders::{export, import, inventory};
 
 pub(super) async fn all_events(store: &Store, after: i64) -> anyhow::Result<Vec<EventRow>> {
     let (mut all, mut after) = (Vec::new(), after);
@@ -103,6 +103,49 @@ pub(super) async fn imported(
         || json!(outcome),
     );
     Ok(if bad == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+pub(super) async fn shelf(
+    store: &Store,
+    settings: &Settings,
+    report: Report,
+) -> anyhow::Result<ExitCode> {
+    let config = &settings.orders.inventory;
+    let name = config.file.display();
+    anyhow::ensure!(
+        !config.file.as_os_str().is_empty(),
+        "orders.inventory.file is not set: name the file in the settings or with --set orders.inventory.file=FILE"
+    );
+    let bytes = std::fs::read(&config.file)
+        .with_context(|| format!("orders.inventory.file: {name} cannot be read"))?;
+    let shelf = inventory::read(&bytes, config);
+    let free = inventory::free(&shelf, &store.marks_in_use().await?);
+    for bad in &shelf.bad {
+        eprintln!("{name}: {bad}");
+    }
+    let devices = shelf.spares.len();
+    say(
+        report,
+        || {
+            let free: String = free
+                .iter()
+                .map(|(product, count)| match product.as_str() {
+                    "" => format!("{count} free for any product\n"),
+                    product => format!("{count} free for {product}\n"),
+                })
+                .collect();
+            format!(
+                "{devices} devices, {} lines that cannot be used\n{free}",
+                shelf.bad.len()
+            )
+        },
+        || json!({ "devices": devices, "free": free, "bad": shelf.bad }),
+    );
+    Ok(if shelf.bad.is_empty() {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE

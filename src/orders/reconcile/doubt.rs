@@ -6,7 +6,8 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{Act, Held, seconds};
+use super::{Act, Held, View, seconds};
+use crate::orders::journey::Serial;
 use crate::orders::settings::Config;
 use crate::orders::store::intents::{IntentRow, Outcome, Wish};
 use crate::orders::store::seen::SeenRow;
@@ -39,21 +40,50 @@ pub fn fits(wish: &Wish, seen: &SeenRow) -> Fit {
 }
 
 /// Concludes what can be concluded.
-pub fn decide(held: &Held, config: &Config, now: Timestamp, acts: &mut Vec<Act>) {
+pub fn decide(view: &View, held: &Held, config: &Config, now: Timestamp, acts: &mut Vec<Act>) {
     for intent in &held.doubts {
         if intent.outcome == Outcome::Open {
-            acts.extend(conclude(intent, held, config, now));
+            acts.extend(conclude(intent, view, held, config, now));
         }
     }
 }
 
-fn conclude(intent: &IntentRow, held: &Held, config: &Config, now: Timestamp) -> Option<Act> {
+/// From when on a listing shows what a call made.
+fn clear_from(intent: &IntentRow, config: &Config) -> Timestamp {
     let lag = seconds(config.provision.visible_after_s);
-    let clear_from = intent
-        .begun_at
-        .saturating_add(lag)
-        .unwrap_or(Timestamp::MAX);
-    if now < clear_from {
+    let clear = intent.begun_at.saturating_add(lag);
+    clear.unwrap_or(Timestamp::MAX)
+}
+
+/// Whether it can be told now what came of a call: it is listed what it must have made.
+#[must_use]
+pub fn is_due(intent: &IntentRow, held: &Held, config: &Config, now: Timestamp) -> bool {
+    let clear = clear_from(intent, config);
+    now >= clear && held.last_listed.is_some_and(|at| at >= clear)
+}
+
+/// Serials that fit a call and are new since the listing before it.
+#[must_use]
+pub fn candidates(intent: &IntentRow, held: &Held) -> Vec<Serial> {
+    let Some(before) = intent.wish.listed_at else {
+        return Vec::new();
+    };
+    let new = held
+        .unclaimed
+        .iter()
+        .filter(|seen| seen.first_seen > before && fits(&intent.wish, seen) == Fit::Right);
+    new.map(|seen| seen.serial.clone()).collect()
+}
+
+fn conclude(
+    intent: &IntentRow,
+    view: &View,
+    held: &Held,
+    config: &Config,
+    now: Timestamp,
+) -> Option<Act> {
+    let lag = seconds(config.provision.visible_after_s);
+    if now < clear_from(intent, config) {
         return None;
     }
     let doubt = |why: &str, evidence: Value| {
@@ -79,7 +109,9 @@ fn conclude(intent: &IntentRow, held: &Held, config: &Config, now: Timestamp) ->
         );
     };
     // Listed since a new serial must show; else the next listing tells.
-    held.last_listed.filter(|at| *at >= clear_from)?;
+    if !is_due(intent, held, config, now) {
+        return None;
+    }
     let mut right = Vec::new();
     let mut unclear = Vec::new();
     for seen in held
@@ -99,15 +131,26 @@ fn conclude(intent: &IntentRow, held: &Held, config: &Config, now: Timestamp) ->
         .filter(|other| other.id != intent.id && rivals(other, intent, lag))
         .map(|other| other.id)
         .collect();
+    // Not answered yet: the next round asks again.
+    let shown = match view.contracts.get(&intent.id) {
+        Some(shown) => Some(shown),
+        None if config.provision.check_contracts && !right.is_empty() => return None,
+        None => None,
+    };
     let serials: Vec<&str> = right.iter().map(|seen| seen.serial.as_str()).collect();
     let evidence = json!({
         "new": serials,
         "unclear": unclear,
+        "contracts_show": shown,
         "other_calls_in_doubt": rivals,
         "listed_before": before.to_string(),
         "listed_at": held.last_listed.map(|at| at.to_string()),
     });
     match (&right[..], unclear.is_empty() && rivals.is_empty()) {
+        ([one], true) if shown.is_some_and(|shown| !shown.contains(&one.serial)) => doubt(
+            "the account's contracts do not show the new serial as in no database",
+            evidence,
+        ),
         ([one], true) => Some(Act::Adopt {
             intent: Box::new(intent.clone()),
             serial: one.serial.clone(),

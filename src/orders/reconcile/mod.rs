@@ -12,13 +12,16 @@
 pub mod doubt;
 pub mod fulfil;
 pub mod intake;
+pub mod stock;
 pub mod view;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
+use super::inventory::{Spare, Used};
 use super::journey::kit::OwnerDatabase;
 use super::journey::order::{Open, Order};
 use super::journey::unit::Unit;
@@ -45,6 +48,9 @@ pub struct Held {
     pub unclaimed: Vec<SeenRow>,
     /// Terminated units that are still, or again, listed in a database.
     pub reappeared: Vec<(String, SeenRow)>,
+    /// Devices on the shelf, and which marks are a unit's.
+    pub spares: Arc<[Spare]>,
+    pub used: Used,
     /// When the partner's devices were listed first and last.
     pub first_listed: Option<Timestamp>,
     pub last_listed: Option<Timestamp>,
@@ -85,6 +91,11 @@ pub enum Act {
     },
     Assign {
         row: Box<UnitRow>,
+    },
+    /// It gets a device from the shelf.
+    Stock {
+        row: Box<UnitRow>,
+        spare: Box<Spare>,
     },
     Provision {
         row: Box<UnitRow>,
@@ -150,6 +161,7 @@ impl Act {
             Self::CancelOrder { .. } => "cancel-order",
             Self::ParkUnit { .. } => "park-unit",
             Self::Assign { .. } => "assign",
+            Self::Stock { .. } => "stock",
             Self::Provision { .. } => "provision",
             Self::Adopt { .. } => "adopt",
             Self::Doubt { .. } => "doubt",
@@ -170,7 +182,7 @@ impl Act {
 pub fn decide(view: &View, held: &Held, config: &Config, now: Timestamp) -> Vec<Act> {
     let mut acts = Vec::new();
     // What is in doubt first: its answer may be what others wait for.
-    doubt::decide(held, config, now, &mut acts);
+    doubt::decide(view, held, config, now, &mut acts);
     intake::decide(view, held, config, &mut acts);
     let mut provisioning: BTreeSet<String> = held
         .doubts
@@ -225,6 +237,7 @@ pub fn decide(view: &View, held: &Held, config: &Config, now: Timestamp) -> Vec<
         }
         fulfil::decide(view, whole, config, now, &mut acts);
     }
+    stock::decide(held, config, &mut acts);
     ended(held, config, &mut acts);
     acts
 }

@@ -28,6 +28,8 @@ pub struct View {
     pub asked: BTreeSet<Serial>,
     /// Their owner databases; a shared one does not count.
     pub owners: BTreeMap<Serial, OwnerDatabase>,
+    /// By the number of a call in doubt: what the account's contracts show of the serials that may be its own.
+    pub contracts: BTreeMap<i64, BTreeSet<Serial>>,
     /// Orders that were written since they were read.
     pub written: BTreeSet<String>,
 }

@@ -5,8 +5,9 @@ use std::collections::HashMap;
 use jiff::Timestamp;
 use sqlx::any::AnyRow;
 
-use super::rows::{EventRow, OrderRow, UnitRow};
+use super::rows::{EventRow, OrderRow, Reader, UnitRow};
 use super::{During as _, Error, Store, micros};
+use crate::orders::inventory::Used;
 
 /// Which orders are asked for; all conditions must hold.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -122,6 +123,27 @@ impl Store {
         rows.first().map(UnitRow::read).transpose()
     }
 
+    /// Which unit has a mark. What a unit gave back that was cancelled before it shipped is free again.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn marks_in_use(&self) -> Result<Used, Error> {
+        let sql = "SELECT id, imei, sim, device_id FROM units WHERE NOT (state = 'cancelled' AND carrier IS NULL) \
+                   AND (imei IS NOT NULL OR sim IS NOT NULL OR device_id IS NOT NULL)";
+        let rows = self.rows("listing marks", sql, None).await?;
+        let mut used = Used::new();
+        for row in &rows {
+            let reader = Reader::new(row, "a unit");
+            let id = reader.text("id")?;
+            for kind in ["imei", "sim", "device_id"] {
+                if let Some(mark) = reader.maybe_text(kind)? {
+                    used.insert((kind, mark.into()), id.clone());
+                }
+            }
+        }
+        Ok(used)
+    }
+
     /// Units that go by a serial, an IMEI, a SIM or a device id.
     ///
     /// # Errors
@@ -182,7 +204,7 @@ impl Store {
             .rows("listing orders", "SELECT id FROM orders", None)
             .await?;
         rows.iter()
-            .map(|row| super::rows::Reader::new(row, "an order").text("id"))
+            .map(|row| Reader::new(row, "an order").text("id"))
             .collect()
     }
 

@@ -176,6 +176,62 @@ async fn an_order_is_approved_parked_retried_and_cancelled() {
 }
 
 #[tokio::test]
+async fn an_alarm_is_listed_and_cleared() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, store) = filled(folder.path()).await;
+    let by = Actor::Reconciler;
+    for subject in ["CX0000000001", "CX0000000002"] {
+        let raised = store.note_alarm(
+            "orphan-serial",
+            subject,
+            "nobody has it",
+            None,
+            &by,
+            Timestamp::now(),
+        );
+        assert!(raised.await.unwrap());
+    }
+    store.close().await;
+    let listed = report(&file, &["list", "--alarms"]);
+    assert_eq!(listed["alarms"].as_array().map(Vec::len), Some(2));
+    assert_eq!(listed["alarms"][0]["said"], "nobody has it");
+    let cleared = report(&file, &["clear", "orphan-serial", "CX0000000001"]);
+    assert_eq!(cleared["cleared"], true);
+    let listed = report(&file, &["list", "--alarms"]);
+    assert_eq!(listed["alarms"].as_array().map(Vec::len), Some(1));
+    assert_eq!(listed["alarms"][0]["subject"], "CX0000000002");
+    let said = refused(&file, &["clear", "orphan-serial", "CX0000000001"]);
+    assert!(said.contains("orders list --alarms"), "{said}");
+}
+
+#[tokio::test]
+async fn the_inventory_is_shown_with_what_is_wrong_in_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, store) = filled(folder.path()).await;
+    store.close().await;
+    report(&file, &["assign", "7.1", "--imei", "350000000000001"]);
+    let shelf = folder.path().join("shelf.csv");
+    let text = "imei,product\n350000000000001,CTD-100\n350000000000002,CTD-100\n3.5E+14,\n350000000000003,\n";
+    std::fs::write(&shelf, text).unwrap();
+    let place = format!("orders.inventory.file={}", shelf.display());
+    let args = ["inventory", "--set", &place];
+    let told = report(&file, &args);
+    assert_eq!(told["devices"], 3, "{told}");
+    assert_eq!(
+        told["free"],
+        serde_json::json!({ "CTD-100": 1, "": 1 }),
+        "{told}"
+    );
+    assert_eq!(told["bad"][0]["line"], 4, "{told}");
+    let said = refused(&file, &args);
+    assert!(
+        said.contains("shelf.csv: line 4, imei \"3.5E+14\""),
+        "{said}"
+    );
+    assert!(refused(&file, &["inventory"]).contains("orders.inventory.file"));
+}
+
+#[tokio::test]
 async fn an_import_is_all_or_nothing_and_may_be_repeated() {
     let folder = tempfile::tempdir().unwrap();
     let (file, store) = filled(folder.path()).await;

@@ -23,6 +23,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use dig_ingest::orders::Clock;
+use dig_ingest::orders::journey::unit::Unit;
 use dig_ingest::orders::outbox::{Entry, Publish, publish_all};
 use dig_ingest::orders::round::Reconciler;
 use dig_ingest::orders::settings::{Config, Fulfilment, Mode, Partial, Product};
@@ -154,6 +155,7 @@ pub fn config(dice: &mut StdRng) -> Config {
         ..Config::default()
     };
     config.approval.comments = dice.random_bool(0.3);
+    config.provision.check_contracts = dice.random_bool(0.3);
     config.check().unwrap();
     config
 }
@@ -174,9 +176,17 @@ impl Run {
             let world = world.clone();
             Arc::new(move || world.now())
         };
+        let mut config = config(&mut dice);
+        if dice.random_bool(0.4) {
+            config.inventory.auto = true;
+            config.inventory.file = directory.path().join("shelf.csv");
+            let spares = (0..dice.random_range(0..30)).map(|n| format!("{},89{n}\n", 350_000 + n));
+            let text = format!("imei,sim\n{}", spares.collect::<String>());
+            std::fs::write(&config.inventory.file, text).unwrap();
+        }
         Self {
             seed,
-            config: Arc::new(config(&mut dice)),
+            config: Arc::new(config),
             world,
             store: Store::open(&store).await.unwrap(),
             directory,
@@ -335,6 +345,19 @@ impl Run {
                 "seed {seed}: unit {} got {given} serials",
                 row.id
             );
+        }
+        let mut by_imei = BTreeMap::new();
+        for row in &units {
+            let known = row.unit.known();
+            let ended = matches!(row.unit, Unit::Cancelled(_) | Unit::Terminated(_));
+            if let Some(imei) = known.tags.imei.filter(|_| !ended) {
+                let other = by_imei.insert(imei, &row.id);
+                assert_eq!(
+                    other, None,
+                    "seed {seed}: two units with one IMEI: {}",
+                    row.id
+                );
+            }
         }
         // P2.
         for row in &units {

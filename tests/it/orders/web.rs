@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use dig_ingest::config::secret::Secret;
+use dig_ingest::orders::journey::Actor;
 use dig_ingest::orders::store::Store;
 use dig_ingest::orders::{self, wall_clock, web};
 use reqwest::{Method, StatusCode};
@@ -109,6 +110,28 @@ async fn nothing_is_shown_or_done_without_a_token() {
             assert_eq!(body["error"]["code"], "token");
         }
     }
+    api.end().await;
+}
+
+#[tokio::test]
+async fn an_alarm_is_listed_and_cleared_by_the_api() {
+    let folder = tempfile::tempdir().unwrap();
+    let api = Api::start(folder.path()).await;
+    let (by, now) = (Actor::Reconciler, jiff::Timestamp::now());
+    let raised = api
+        .store
+        .note_alarm("orphan-serial", "CX1", "nobody has it", None, &by, now);
+    assert!(raised.await.unwrap());
+    let alarms = api.get("/api/alarms").await;
+    assert_eq!(alarms["alarms"][0]["subject"], "CX1");
+    let which = json!({ "kind": "orphan-serial", "subject": "CX1" });
+    assert_eq!(
+        api.post("/api/alarms/clear", which.clone()).await["cleared"],
+        true
+    );
+    assert_eq!(api.get("/api/alarms").await["alarms"], json!([]));
+    api.refused("/api/alarms/clear", &which.to_string(), 404)
+        .await;
     api.end().await;
 }
 

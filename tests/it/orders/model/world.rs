@@ -8,8 +8,8 @@ use dig_ingest::http::retry::Failure;
 use dig_ingest::myadmin::Error;
 use dig_ingest::myadmin::error::{Kind, Refusal, Why};
 use dig_ingest::myadmin::wire::{
-    Account, DeviceDatabase, LineUnit, Order, PartnerDevice, ProvisionCall, Provisioning,
-    ShipmentReport, UnitReport, Window,
+    Account, ContractFilter, DeviceContract, DeviceDatabase, LineUnit, Order, PartnerDevice,
+    ProvisionCall, Provisioning, ShipmentReport, UnitReport, Window,
 };
 use dig_ingest::orders::market::Market as Seam;
 use dig_ingest::sim::market::{
@@ -439,6 +439,24 @@ impl Seam for World {
                     database: device.database,
                 })
                 .collect())
+        })
+        .await
+    }
+
+    async fn contracts(&self, filter: &ContractFilter) -> Result<Vec<DeviceContract>, Error> {
+        self.call("contracts", false, |inner| {
+            let (now, devices) = (inner.now_us, inner.market.devices());
+            let shown = devices.iter().filter(|device| {
+                device.visible(now)
+                    && device.account == filter.for_account
+                    && filter.serials.contains(&device.serial)
+                    && !(filter.no_database_only && device.shown_owner(now).is_some())
+            });
+            let contract = |device: &market::Device| DeviceContract {
+                serial: Some(device.serial.clone()),
+                ..DeviceContract::default()
+            };
+            Ok(shown.map(contract).collect())
         })
         .await
     }

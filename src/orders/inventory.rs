@@ -1,0 +1,372 @@
+//! The inventory: devices on the shelf, from a CSV file, and which of them a unit gets by itself.
+//!
+//! A line is one physical device: an IMEI, a SIM or both, with your own id and the product code it serves if they are given. A
+//! device is used while a unit has one of its marks; one that was cancelled before it shipped gives them back. The file is only
+//! read. One that is being written does not count, and of one that cannot be read nothing is given out.
+//!
+//! Reading and picking are pure; [`Inventory`] keeps what was read until the file changes.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use super::import::{self, BadLine, bad, line_at, same};
+use super::journey::{Needs, Tags};
+
+/// A file that changed less long ago may still be being written.
+const SETTLED: SignedDuration = SignedDuration::from_secs(5);
+
+/// Settings (`[orders.inventory]`).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The file; empty: none.
+    pub file: PathBuf,
+    /// Whether units get what their line asks for from it by themselves.
+    pub auto: bool,
+    /// Header names of the columns.
+    pub imei: String,
+    pub sim: String,
+    pub device_id: String,
+    pub product: String,
+    /// Between columns; one character.
+    pub delimiter: String,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            file: PathBuf::new(),
+            auto: false,
+            imei: "imei".into(),
+            sim: "sim".into(),
+            device_id: "device_id".into(),
+            product: "product".into(),
+            delimiter: ",".into(),
+        }
+    }
+}
+
+impl Config {
+    fn columns(&self) -> [(&'static str, &str); 4] {
+        [
+            ("imei", &self.imei),
+            ("sim", &self.sim),
+            ("device_id", &self.device_id),
+            ("product", &self.product),
+        ]
+    }
+
+    /// What the types cannot say.
+    ///
+    /// # Errors
+    /// The first setting that cannot be used.
+    pub fn check(&self) -> Result<(), String> {
+        if self.auto && self.file.as_os_str().is_empty() {
+            return Err("inventory.auto: there is no inventory.file to assign from".into());
+        }
+        if self.delimiter.len() != 1 {
+            return Err("inventory.delimiter: must be one ASCII character".into());
+        }
+        let columns = self.columns();
+        for (at, (name, header)) in columns.iter().enumerate() {
+            if header.trim().is_empty() {
+                return Err(format!("inventory.{name}: must not be empty"));
+            }
+            if columns[..at].iter().any(|(_, other)| same(other, header)) {
+                return Err(format!("inventory.{name}: {header:?} is named twice"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A device on the shelf.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Spare {
+    /// Its line in the file; the header is line 1.
+    pub line: u64,
+    /// The product code it serves; none: any.
+    pub product: Option<Box<str>>,
+    pub tags: Tags,
+}
+
+/// A file as read: its devices, and the lines that are none.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Shelf {
+    pub spares: Arc<[Spare]>,
+    pub bad: Vec<BadLine>,
+}
+
+/// Which unit has a mark: by what the mark is and its text.
+pub type Used = HashMap<(&'static str, Box<str>), String>;
+
+/// Reads a file. Empty lines are skipped; columns that nobody asked for are too.
+#[must_use]
+pub fn read(bytes: &[u8], config: &Config) -> Shelf {
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    let mut reader = csv::ReaderBuilder::new()
+        .delimiter(config.delimiter.bytes().next().unwrap_or(b','))
+        .flexible(true)
+        .trim(csv::Trim::All)
+        .from_reader(bytes);
+    let remedy = "save the file as CSV in UTF-8";
+    let alone = |line| Shelf {
+        bad: vec![line],
+        ..Shelf::default()
+    };
+    let header = match reader.headers() {
+        Ok(header) => header.clone(),
+        Err(error) => return alone(bad(1, "", "", &format!("no header: {error}"), remedy)),
+    };
+    let columns = config
+        .columns()
+        .map(|(_, name)| header.iter().position(|title| same(title, name)));
+    if columns[0].is_none() && columns[1].is_none() {
+        let what = format!(
+            "the header has neither {:?} nor {:?}",
+            config.imei, config.sim
+        );
+        let found = header.iter().collect::<Vec<_>>().join(",");
+        let remedy = "add the column, or name yours in [orders.inventory]";
+        return alone(bad(1, "header", &found, &what, remedy));
+    }
+    let (mut spares, mut wrong) = (Vec::new(), Vec::new());
+    let mut first_lines: HashMap<(&'static str, Box<str>), u64> = HashMap::new();
+    let mut record = csv::StringRecord::new();
+    loop {
+        let line = reader.position().line();
+        match reader.read_record(&mut record) {
+            Ok(false) => break,
+            Ok(true) => {
+                let line = record.position().map_or(line, |at| line_at(bytes, at));
+                if record.iter().all(str::is_empty) {
+                    continue;
+                }
+                let found = spare(line, &record, header.len(), columns, config)
+                    .and_then(|spare| once(&spare, &mut first_lines, config).map(|()| spare));
+                match found {
+                    Ok(spare) => spares.push(spare),
+                    Err(line) => wrong.push(line),
+                }
+            }
+            Err(error) => {
+                wrong.push(bad(line, "", "", &error.to_string(), remedy));
+                if error.is_io_error() {
+                    break;
+                }
+            }
+        }
+    }
+    Shelf {
+        spares: spares.into(),
+        bad: wrong,
+    }
+}
+
+fn spare(
+    line: u64,
+    record: &csv::StringRecord,
+    width: usize,
+    columns: [Option<usize>; 4],
+    config: &Config,
+) -> Result<Spare, BadLine> {
+    if record.len() != width {
+        let what = format!("{} fields, the header has {width}", record.len());
+        let remedy = "put fields that hold the delimiter in double quotes";
+        return Err(bad(line, "", "", &what, remedy));
+    }
+    let [imei, sim, device_id, product] = columns.map(|column| {
+        column
+            .and_then(|column| record.get(column))
+            .filter(|text| !text.is_empty())
+    });
+    for (kind, name, text) in [
+        ("imei", &config.imei, imei),
+        ("sim", &config.sim, sim),
+        ("device_id", &config.device_id, device_id),
+    ] {
+        if let Some(text) = text
+            && let Some((what, remedy)) = import::unfit(kind, text)
+        {
+            return Err(bad(line, name, text, what, remedy));
+        }
+    }
+    if imei.is_none() && sim.is_none() {
+        let remedy = "give its IMEI or its SIM, or leave the line out";
+        return Err(bad(
+            line,
+            &config.imei,
+            "",
+            "is empty, and so is the SIM",
+            remedy,
+        ));
+    }
+    Ok(Spare {
+        line,
+        product: product.map(Into::into),
+        tags: Tags {
+            sim: sim.map(Into::into),
+            imei: imei.map(Into::into),
+            device_id: device_id.map(Into::into),
+        },
+    })
+}
+
+/// No other line has a mark of it.
+fn once(
+    spare: &Spare,
+    first_lines: &mut HashMap<(&'static str, Box<str>), u64>,
+    config: &Config,
+) -> Result<(), BadLine> {
+    for mark in marks(&spare.tags) {
+        if let Some(first) = first_lines.get(&mark) {
+            let [imei, sim, device_id, _] = config.columns();
+            let name = match mark.0 {
+                "imei" => imei.1,
+                "sim" => sim.1,
+                _ => device_id.1,
+            };
+            let what = format!("is on line {first} already");
+            return Err(bad(
+                spare.line,
+                name,
+                &mark.1,
+                &what,
+                "leave one of them out",
+            ));
+        }
+    }
+    first_lines.extend(marks(&spare.tags).map(|mark| (mark, spare.line)));
+    Ok(())
+}
+
+/// What a device goes by.
+fn marks(tags: &Tags) -> impl Iterator<Item = (&'static str, Box<str>)> {
+    let all = [
+        ("imei", &tags.imei),
+        ("sim", &tags.sim),
+        ("device_id", &tags.device_id),
+    ];
+    let given = all.map(|(kind, mark)| mark.clone().map(|mark| (kind, mark)));
+    given.into_iter().flatten()
+}
+
+/// Whether no unit but `unit` has a mark of it.
+#[must_use]
+pub fn is_free(spare: &Spare, used: &Used, unit: &str) -> bool {
+    marks(&spare.tags).all(|mark| used.get(&mark).is_none_or(|by| by == unit))
+}
+
+/// The device a unit gets: it has all that is lacking, contradicts nothing the unit has, and serves its product; rather one for
+/// that product alone and with nothing to spare, else the first of the file.
+#[must_use]
+pub fn pick<'s>(
+    spares: &'s [Spare],
+    used: &Used,
+    unit: &str,
+    product: &str,
+    (tags, needs): (&Tags, Needs),
+) -> Option<&'s Spare> {
+    let agrees = |given: &Option<Box<str>>, known: &Option<Box<str>>| {
+        given.is_none() || known.is_none() || given == known
+    };
+    let serves = |spare: &&Spare| {
+        spare
+            .product
+            .as_ref()
+            .is_none_or(|serves| serves.eq_ignore_ascii_case(product))
+            && agrees(&spare.tags.imei, &tags.imei)
+            && agrees(&spare.tags.sim, &tags.sim)
+            && agrees(&spare.tags.device_id, &tags.device_id)
+            && tags
+                .clone()
+                .updated(spare.tags.clone())
+                .lacking(needs)
+                .is_empty()
+            && is_free(spare, used, unit)
+    };
+    let more = |spare: &Spare| {
+        usize::from(!needs.imei && spare.tags.imei.is_some())
+            + usize::from(!needs.sim && spare.tags.sim.is_some())
+    };
+    spares
+        .iter()
+        .filter(serves)
+        .min_by_key(|spare| (spare.product.is_none(), more(spare), spare.line))
+}
+
+/// Marks of a picked device count as the unit's at once.
+pub fn take(used: &mut Used, spare: &Spare, unit: &str) {
+    used.extend(marks(&spare.tags).map(|mark| (mark, unit.to_owned())));
+}
+
+/// How many free devices there are by product code; those for any under the empty one.
+#[must_use]
+pub fn free(shelf: &Shelf, used: &Used) -> BTreeMap<String, usize> {
+    let mut free = BTreeMap::new();
+    for spare in shelf.spares.iter().filter(|spare| is_free(spare, used, "")) {
+        let product = spare.product.as_deref().unwrap_or_default();
+        *free.entry(product.to_owned()).or_default() += 1;
+    }
+    free
+}
+
+/// The file as it was read last.
+#[derive(Debug, Default)]
+pub struct Inventory {
+    look: Option<(u64, SystemTime)>,
+    shelf: Shelf,
+}
+
+impl Inventory {
+    /// The shelf as the file has it now. What keeps the file from being read is its bad line.
+    pub async fn look(&mut self, config: &Config, now: Timestamp) -> &Shelf {
+        if let Err(error) = self.follow(config, now).await {
+            self.look = None;
+            let name = config.file.display().to_string();
+            let remedy = "put it there, or correct orders.inventory.file";
+            self.shelf = Shelf {
+                bad: vec![bad(
+                    0,
+                    "file",
+                    &name,
+                    &format!("cannot be read: {error}"),
+                    remedy,
+                )],
+                ..Shelf::default()
+            };
+        }
+        &self.shelf
+    }
+
+    async fn follow(&mut self, config: &Config, now: Timestamp) -> std::io::Result<()> {
+        let about = tokio::fs::metadata(&config.file).await?;
+        let look = (about.len(), about.modified()?);
+        if self.look == Some(look) {
+            return Ok(());
+        }
+        let modified = Timestamp::try_from(look.1).unwrap_or(Timestamp::MIN);
+        if now.duration_since(modified).abs() < SETTLED {
+            return Ok(());
+        }
+        if look.0 > import::LARGEST {
+            let what = format!("{} bytes, at most {} are read", look.0, import::LARGEST);
+            return Err(std::io::Error::other(what));
+        }
+        let bytes = tokio::fs::read(&config.file).await?;
+        if bytes.len() as u64 == look.0 {
+            self.shelf = read(&bytes, config);
+            self.look = Some(look);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[path = "inventory_tests.rs"]
+mod tests;
