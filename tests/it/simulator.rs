@@ -1,6 +1,7 @@
 //! The simulator as a client on the wire sees it.
 
 mod faults;
+mod market;
 mod wire;
 
 use std::time::Duration;
