@@ -10,7 +10,10 @@ use serde::Serialize;
 
 use super::problem::{Error, Place};
 use super::{Settings, rules};
+use crate::pipeline::gate::Mode;
+use crate::pipeline::kafka::BY_HAND_KIB;
 use crate::pipeline::queues::KEPT_BYTES;
+use crate::pipeline::release::{BATCH_BYTES, BATCHES};
 use crate::pipeline::worker::LETTER_BYTES;
 
 /// What an idle program needs: code, allocator, runtime, client threads, metrics. Measured 49 MB.
@@ -72,6 +75,7 @@ impl Settings {
             batch,
             pacing,
             feedback,
+            gate,
             ..
         } = self;
         let permits = memory
@@ -87,6 +91,14 @@ impl Settings {
         let kept = partitions.saturating_mul(KEPT_BYTES);
         // Ours and the client's copy.
         let letters = partitions.saturating_mul(2 * LETTER_BYTES);
+        // One reader per partition while it releases, and its batches: waiting, being filled, being taken in.
+        let held = match gate.mode {
+            Mode::Off => 0,
+            Mode::Registry => partitions.saturating_mul(
+                (BY_HAND_KIB * 1024 + FETCH_BYTES) * PREFETCH_FACTOR
+                    + (BATCHES as u64 + 2) * BATCH_BYTES,
+            ),
+        };
         let sources = partitions.saturating_mul(feedback.sources as u64 * SOURCE_BYTES);
         let base = BASE_BYTES + partitions.saturating_mul(PARTITION_BYTES);
         let term = |name, bytes, how| Term { name, bytes, how };
@@ -124,6 +136,18 @@ impl Settings {
                 "letters on their way",
                 letters,
                 format!("{partitions} partitions x {LETTER_BYTES} x 2 for the client's copy"),
+            ),
+            term(
+                "held records being read",
+                held,
+                match gate.mode {
+                    Mode::Off => "nothing is held: gate.mode is \"off\"".to_owned(),
+                    Mode::Registry => format!(
+                        "{partitions} partitions x ((a prefetch of {BY_HAND_KIB} x 1024 + a fetch of {FETCH_BYTES}) x {PREFETCH_FACTOR} + {} batches \
+                         of {BATCH_BYTES})",
+                        BATCHES + 2
+                    ),
+                },
             ),
             term(
                 "sources remembered",
@@ -184,6 +208,19 @@ mod tests {
             error.contains("memory.limit_bytes: the job may need"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn a_gate_that_holds_costs_its_readers() {
+        let mut settings = Settings::default();
+        let held = |settings: &Settings| {
+            let terms = settings.memory_formula(4).terms;
+            let term = terms.iter().find(|term| term.name.starts_with("held"));
+            term.map(|term| term.bytes)
+        };
+        assert_eq!(held(&settings), Some(0));
+        settings.gate.mode = Mode::Registry;
+        assert_eq!(held(&settings), Some(4 * (6 + 1) * 1024 * 1024));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use super::journey;
-use super::status::{Partition, Pause, Snapshot, Totals};
+use super::status::{Partition, Pause, Snapshot, Totals, Waiting};
 
 /// No watermark, no poll: a value that offsets and ages never take.
 const UNSET: u64 = u64::MAX;
@@ -38,6 +38,9 @@ struct Numbers {
     dead_lettered: AtomicU64,
     held: AtomicU64,
     discarded: AtomicU64,
+    waiting_records: AtomicU64,
+    waiting_bytes: AtomicU64,
+    releasing: AtomicU64,
     watermark: AtomicI64,
     pause: AtomicU8,
     /// Milliseconds since the board's origin.
@@ -108,6 +111,9 @@ impl Board {
             dead_lettered: AtomicU64::new(0),
             held: AtomicU64::new(0),
             discarded: AtomicU64::new(0),
+            waiting_records: AtomicU64::new(0),
+            waiting_bytes: AtomicU64::new(0),
+            releasing: AtomicU64::new(0),
             watermark: AtomicI64::new(i64::MIN),
             pause: AtomicU8::new(Pause::None as u8),
             progress: AtomicU64::new(millis(self.origin, now)),
@@ -132,6 +138,7 @@ impl Board {
                 topic: numbers.topic.clone(),
                 partition: numbers.partition,
                 totals: numbers.totals(),
+                waiting: numbers.waiting(),
                 watermark: Some(numbers.watermark.load(Relaxed))
                     .filter(|offset| *offset != i64::MIN),
                 pause: Pause::of_number(numbers.pause.load(Relaxed)),
@@ -163,6 +170,14 @@ impl Numbers {
             discarded: self.discarded.load(Relaxed),
         }
     }
+
+    fn waiting(&self) -> Waiting {
+        Waiting {
+            records: self.waiting_records.load(Relaxed),
+            bytes: self.waiting_bytes.load(Relaxed),
+            releasing: self.releasing.load(Relaxed),
+        }
+    }
 }
 
 impl Slot {
@@ -183,6 +198,13 @@ impl Slot {
         if before.settled() != totals.settled() || before.in_hand() == 0 {
             self.progressed(now);
         }
+    }
+
+    /// Posts what waits in the held topic.
+    pub fn hold(&self, waiting: Waiting) {
+        self.numbers.waiting_records.store(waiting.records, Relaxed);
+        self.numbers.waiting_bytes.store(waiting.bytes, Relaxed);
+        self.numbers.releasing.store(waiting.releasing, Relaxed);
     }
 
     /// Declares why nothing is settled, or with [`Pause::None`] that it goes on; the end of a pause counts as

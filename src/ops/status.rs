@@ -95,12 +95,22 @@ impl Totals {
     }
 }
 
+/// What waits in a partition's held topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Waiting {
+    pub records: u64,
+    pub bytes: u64,
+    /// Devices whose records are being released now.
+    pub releasing: u64,
+}
+
 /// One partition as it stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Partition {
     pub topic: String,
     pub partition: i32,
     pub totals: Totals,
+    pub waiting: Waiting,
     /// The offset below which everything is settled; `None` before the first message.
     pub watermark: Option<i64>,
     pub pause: Pause,
@@ -272,6 +282,7 @@ mod tests {
             topic: "telemetry".to_owned(),
             partition: 3,
             totals,
+            waiting: Waiting::default(),
             watermark: Some(41),
             pause,
             progress: start,

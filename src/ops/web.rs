@@ -143,6 +143,7 @@ async fn job(State(pages): State<Pages>) -> Response {
                 "partition": partition.partition,
                 "totals": partition.totals,
                 "in_hand": partition.totals.in_hand(),
+                "held": partition.waiting,
                 "watermark": partition.watermark,
                 "pause": partition.pause,
                 "progress_s_ago": now.saturating_duration_since(partition.progress).as_secs(),
@@ -183,7 +184,7 @@ fn code(good: bool) -> StatusCode {
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-    use super::super::status::{Pause, Totals};
+    use super::super::status::{Pause, Totals, Waiting};
     use super::*;
 
     async fn get(address: SocketAddr, path: &str) -> (u16, String) {
@@ -245,12 +246,19 @@ mod tests {
             (200, Some("gateway"))
         );
 
+        slot.hold(Waiting {
+            records: 41,
+            bytes: 4_100,
+            releasing: 2,
+        });
         let (code, body) = get(address, "/status").await;
         let body: serde_json::Value = serde_json::from_str(&body).unwrap();
         assert_eq!(
             (code, body["partitions"][0]["in_hand"].as_u64()),
             (200, Some(3))
         );
+        let held = json!({ "records": 41, "bytes": 4_100, "releasing": 2 });
+        assert_eq!(body["partitions"][0]["held"], held);
         let (code, body) = get(address, "/metrics").await;
         assert_eq!(code, 200);
         assert!(body.contains("dig_ingest_build_version{version="), "{body}");

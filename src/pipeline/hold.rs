@@ -329,13 +329,6 @@ impl Hold {
         takes.then_some((id, group.purpose))
     }
 
-    /// Whether a group still takes records.
-    #[must_use]
-    pub fn feeding(&self, group: u32) -> bool {
-        let found = self.groups.get(&group);
-        found.is_some_and(|group| group.phase == Phase::Feeding)
-    }
-
     /// A message of a group was taken up; the sequence stands for it until its records are settled.
     pub fn fed(
         &mut self,

@@ -112,6 +112,9 @@ const OWNED: &[(&str, &str)] = &[
     ("delivery.timeout.ms", "a letter is never given up"),
 ];
 
+/// KiB a reader by hand reads ahead; part of the memory formula.
+pub const BY_HAND_KIB: u64 = 1024;
+
 /// A pass-through property the pipeline cannot allow, or a setting that cannot be used.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
@@ -285,7 +288,7 @@ impl Config {
             .set("enable.auto.commit", "false")
             .set("auto.offset.reset", "earliest")
             .set("enable.partition.eof", "true")
-            .set("queued.max.messages.kbytes", "1024");
+            .set("queued.max.messages.kbytes", BY_HAND_KIB.to_string());
         Ok(client)
     }
 

@@ -1,6 +1,6 @@
 //! The producer of letters, invalid records and cursors: the one Kafka producer of the job.
 //!
-//! Owns the connection. "Written" means confirmed by every replica, never queued.
+//! Owns the connection, and one for deleting. "Written" means confirmed by every replica, never queued.
 //!
 //! * Letters of one destination partition keep the order they were handed over in (idempotent producer).
 //! * Nothing is given up: the client retries for ever; a letter the broker refuses comes back to the caller.
@@ -8,20 +8,24 @@
 //! Capacity: librdkafka's own queue; when it is full [`Producer::enqueue`] says so and the caller keeps the letter.
 //! Dropping the producer drops what is not confirmed; its records are unsettled and will be read again.
 
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use rdkafka::ClientContext;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::future_producer::DeliveryFuture;
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
+use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
 
 use super::kafka;
 use super::letter::{self, Destination, Letter};
 use super::settings::Topics;
+
+/// How long the broker may take to delete records.
+const DELETE: Duration = Duration::from_secs(20);
 
 /// Turns the client's log lines into ours.
 struct Quiet;
@@ -43,6 +47,17 @@ impl ClientContext for Quiet {
 pub struct Producer {
     inner: FutureProducer<Quiet>,
     topics: Topics,
+    /// Made when something is deleted for the first time.
+    admin: Arc<OnceLock<AdminClient<DefaultClientContext>>>,
+    client: ClientConfig,
+}
+
+/// Why records were not deleted.
+#[derive(Debug)]
+pub enum Kept {
+    /// The broker does not do it, or not for us.
+    ForGood(RDKafkaErrorCode),
+    ForNow(anyhow::Error),
 }
 
 /// What became of an enqueued letter.
@@ -61,6 +76,8 @@ impl Producer {
         Ok(Self {
             inner,
             topics: topics.clone(),
+            admin: Arc::default(),
+            client: kafka.plain()?,
         })
     }
 
@@ -124,6 +141,46 @@ impl Producer {
             .map_err(|(error, _)| {
                 anyhow::Error::from(error).context(format!("cannot write to {topic}"))
             })
+    }
+
+    /// Deletes what lies below an offset, and waits until the broker has done it.
+    ///
+    /// # Errors
+    /// The broker's refusal, and whether it may change its mind.
+    pub async fn delete_below(&self, topic: &str, partition: i32, offset: i64) -> Result<(), Kept> {
+        let act = "cannot delete released records";
+        let later = |error: KafkaError| Kept::ForNow(anyhow::Error::from(error).context(act));
+        let admin = match self.admin.get() {
+            Some(admin) => admin,
+            None => {
+                let made = self.client.create().map_err(later)?;
+                self.admin.get_or_init(|| made)
+            }
+        };
+        let mut below = TopicPartitionList::new();
+        below
+            .add_partition_offset(topic, partition, Offset::Offset(offset))
+            .map_err(later)?;
+        let options = AdminOptions::new().operation_timeout(Some(DELETE));
+        let done = admin.delete_records(&below, &options).await;
+        let refused = match done {
+            Ok(done) => done
+                .elements()
+                .into_iter()
+                .find_map(|element| element.error().err()),
+            Err(error) => Some(error),
+        };
+        match refused {
+            None => Ok(()),
+            Some(error) => match error.rdkafka_error_code() {
+                Some(
+                    code @ (RDKafkaErrorCode::UnsupportedFeature
+                    | RDKafkaErrorCode::PolicyViolation
+                    | RDKafkaErrorCode::TopicAuthorizationFailed),
+                ) => Err(Kept::ForGood(code)),
+                _ => Err(later(error)),
+            },
+        }
     }
 
     /// Waits until everything handed over is confirmed or the bound has passed. Blocks the calling thread.

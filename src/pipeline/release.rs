@@ -28,7 +28,7 @@ pub const BATCHES: usize = 2;
 /// Messages of one batch at most.
 pub const BATCH_MESSAGES: usize = 500;
 /// Bytes of one batch, about.
-const BATCH_BYTES: u64 = 256 * 1024;
+pub const BATCH_BYTES: u64 = 256 * 1024;
 /// How long a call to the broker may take.
 const CALL: Duration = Duration::from_secs(10);
 /// How long one poll waits.

@@ -70,6 +70,8 @@ pub struct Topics {
     pub create: bool,
     /// Replication factor of created topics; -1 for the broker's default.
     pub replication: i32,
+    /// Delete held records once everything below them is released.
+    pub trim_held: bool,
     /// Seconds a letter may wait for the broker before an alarm is raised; it goes on waiting.
     pub alarm_s: u64,
 }
@@ -100,6 +102,7 @@ impl Default for Topics {
             devices: "dig.devices".to_owned(),
             create: true,
             replication: -1,
+            trim_held: true,
             alarm_s: 30,
         }
     }

@@ -144,7 +144,10 @@ impl Worker {
             partition: progress.partition,
         };
         let registry = shared.registry.clone();
-        let side = held::Side::new(place, registry, held_decoder, permits, partition.holds());
+        let session = Duration::from_millis(shared.kafka.session_timeout_ms.into());
+        let lows = held::Lows::new(session, shared.topics.trim_held);
+        let holds = partition.holds();
+        let side = held::Side::new(place, registry, held_decoder, permits, holds, lows);
         let slot = shared
             .board
             .open(&progress.topic, progress.partition, Instant::now());

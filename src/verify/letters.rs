@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::ops::Not as _;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
@@ -49,7 +50,8 @@ impl Letters {
         // The client wants a group even to read by hand.
         client
             .set("group.id", "dig-ingest-verify")
-            .set("enable.auto.commit", "false");
+            .set("enable.auto.commit", "false")
+            .set("auto.offset.reset", "earliest");
         Ok(Self {
             reader: client.create().context("cannot open a reader of letters")?,
             dead: dead.to_owned(),
@@ -85,7 +87,14 @@ impl Letters {
                 PATIENCE.as_secs()
             );
             let message = match self.reader.poll(Duration::from_millis(200)) {
-                None => continue,
+                None => {
+                    // Held records that were released may be deleted meanwhile.
+                    ends.retain(|(topic, partition), (_, high)| {
+                        let now = self.reader.fetch_watermarks(topic, *partition, ASK);
+                        now.is_ok_and(|(low, _)| low >= *high).not()
+                    });
+                    continue;
+                }
                 Some(message) => message.context("cannot read letters")?,
             };
             newest = Instant::now();

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use dig_ingest::pipeline::gate::Gate;
+use dig_ingest::pipeline::hold::Hold;
 use dig_ingest::pipeline::partition::{Partition, Read};
 use dig_ingest::pipeline::queues::Limits;
 use dig_ingest::pipeline::request::Verdicts;
@@ -114,6 +115,23 @@ fn steady_state_allocates_nothing_per_record() {
         allocated <= 40 * packed,
         "{allocated} allocations for 100000 records in {packed} requests"
     );
+}
+
+/// What the README says of the names that wait; the index is not part of the memory formula.
+#[test]
+fn a_held_name_takes_some_200_bytes() {
+    const NAMES: u64 = 100_000;
+    let before = LIVE.with(Cell::get);
+    let mut hold = Hold::default();
+    for n in 0..NAMES {
+        let name = format!("{:015}", 356_938_000_000_000 + n);
+        let at = Some(1_790_000_000_000);
+        hold.found(name.as_bytes(), n as i64, 180, at, "device.unknown");
+    }
+    let each = (LIVE.with(Cell::get) - before) / NAMES as i64;
+    eprintln!("{each} bytes per held name");
+    assert!((100..400).contains(&each), "{each} bytes per held name");
+    assert_eq!(hold.figures(), (NAMES, NAMES * 180, 0));
 }
 
 /// Also while somebody still reads the old snapshot and the most changes of one publication are made in a new one.

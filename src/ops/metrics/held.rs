@@ -2,17 +2,18 @@
 
 use metrics::{counter, gauge};
 
+use crate::ops::status::Waiting;
 use crate::pipeline::hold::Released;
 
 /// What a partition holds: records and bytes waiting, devices being released.
-pub fn waiting(topic: &str, partition: i32, (records, bytes, releasing): (u64, u64, u64)) {
+pub fn waiting(topic: &str, partition: i32, waiting: &Waiting) {
     let labels = [
         ("topic", topic.to_owned()),
         ("partition", partition.to_string()),
     ];
-    gauge!("dig_ingest_held_records", &labels).set(records as f64);
-    gauge!("dig_ingest_held_bytes", &labels).set(bytes as f64);
-    gauge!("dig_ingest_releasing_devices", &labels).set(releasing as f64);
+    gauge!("dig_ingest_held_records", &labels).set(waiting.records as f64);
+    gauge!("dig_ingest_held_bytes", &labels).set(waiting.bytes as f64);
+    gauge!("dig_ingest_releasing_devices", &labels).set(waiting.releasing as f64);
 }
 
 /// Adds what changed in a partition's account of released records.
@@ -34,6 +35,11 @@ pub fn released(topic: &str, before: &Released, after: &Released) {
 /// A released-through mark was written.
 pub fn marked(topic: &str) {
     counter!("dig_ingest_release_marks_total", "topic" => topic.to_owned()).increment(1);
+}
+
+/// Released records were deleted from the held topic.
+pub fn trimmed(topic: &str) {
+    counter!("dig_ingest_held_trims_total", "topic" => topic.to_owned()).increment(1);
 }
 
 /// What is held could not be found out after a start; the partition waits and asks again.

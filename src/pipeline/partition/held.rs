@@ -88,10 +88,15 @@ impl Partition {
         decoded.notes.clear();
         let expired = self.expired_ms(now.1 / 1_000);
         let mut taken = Vec::new();
+        // Groups whose oldest record is young enough: it and what follows stay held, what came before is taken up.
+        let mut kept: Vec<(u32, i64)> = Vec::new();
         for message in messages {
             let Some((group, purpose)) = self.hold.takes(&message.name, message.offset) else {
                 continue;
             };
+            if kept.iter().any(|(id, _)| *id == group) {
+                continue;
+            }
             let records = match purpose {
                 Purpose::Release(_) => {
                     let before = decoded.outcomes.len();
@@ -100,7 +105,7 @@ impl Partition {
                 }
                 Purpose::Expire => match message.since_ms() {
                     Some(since) if expired.is_none_or(|expired| since >= expired) => {
-                        self.hold.keep(group, since);
+                        kept.push((group, since));
                         continue;
                     }
                     _ => None,
@@ -113,6 +118,9 @@ impl Partition {
             });
         }
         let letters = self.take_up(&taken, decoded, permit, devices, now.0);
+        for (group, since) in kept {
+            self.hold.keep(group, since);
+        }
         self.hold.read_to(next);
         letters
     }
@@ -137,11 +145,6 @@ impl Partition {
         } in taken
         {
             let own = outcomes.by_ref().take(records.unwrap_or(0) as usize);
-            if !self.hold.feeding(*group) {
-                // Stopped by a record before it: this one stays held.
-                own.for_each(drop);
-                continue;
-            }
             let size = message.bytes();
             let count = records.unwrap_or(1);
             let seq = self

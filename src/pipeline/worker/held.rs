@@ -6,7 +6,11 @@
 //! * No live record is taken before the held index is rebuilt (S1).
 //! * O3: no mark is written once the partition is being taken away; marks on their way may arrive.
 //!
+//! What is released for good is forgotten by [`low`].
+//!
 //! Dropping it ends the reading; marks that were not written only make the next owner release something again.
+
+mod low;
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -21,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Worker;
 use crate::ops::metrics::held as metrics;
+use crate::ops::status::Waiting;
 use crate::pipeline::dispatch;
 use crate::pipeline::hold::{Hold, Mark};
 use crate::pipeline::letter::Destination;
@@ -30,6 +35,8 @@ use crate::pipeline::settings::MESSAGE_OVERHEAD;
 use crate::record::Stage;
 use crate::record::decode::Decoder;
 use crate::registry::{Feed, Snapshot};
+pub(super) use low::Lows;
+use low::Trim;
 
 /// Pause between two reviews: what changes the registry in bulk must not keep the worker busy.
 const REVIEW: Duration = Duration::from_millis(100);
@@ -52,11 +59,12 @@ pub(super) enum Act {
     Again,
 }
 
-/// What was written to the state topic.
+/// What was written to the state topic, or deleted from the held topic.
 pub(super) enum Written {
     Mark(Mark),
     Low(i64),
     Erased,
+    Trimmed(Trim),
 }
 
 type Writing = Pin<Box<dyn Future<Output = (Written, anyhow::Result<()>)> + Send>>;
@@ -76,7 +84,7 @@ pub(super) struct Side {
     writing: FuturesUnordered<Writing>,
     /// Marks by name that are in the state topic and above the low mark.
     through: HashMap<Vec<u8>, i64>,
-    low: i64,
+    low: Lows,
     stale: bool,
     reviewed: Instant,
     looked: Instant,
@@ -90,6 +98,7 @@ impl Side {
         decoder: Decoder,
         permits: Arc<PartitionPermits>,
         holds: bool,
+        lows: Lows,
     ) -> Self {
         let now = Instant::now();
         Self {
@@ -104,7 +113,7 @@ impl Side {
             pending: None,
             writing: FuturesUnordered::new(),
             through: HashMap::new(),
-            low: 0,
+            low: lows,
             stale: true,
             reviewed: now.checked_sub(REVIEW).unwrap_or(now),
             looked: now,
@@ -222,7 +231,7 @@ impl Worker {
                         "records are held"
                     );
                 }
-                self.side.low = marks.low;
+                self.side.low.begin(marks.low);
                 self.side.through = marks.through;
                 self.partition.set_hold(hold, &self.side.place.held_topic);
                 self.side.ready = true;
@@ -242,14 +251,10 @@ impl Worker {
             Act::Review => self.review(),
             Act::Low => {
                 self.side.looked = Instant::now();
-                metrics::waiting(
-                    &self.progress.topic,
-                    self.progress.partition,
-                    self.partition.hold().figures(),
-                );
-                self.write_low();
+                self.look_low();
                 // Time alone can make held records too old.
                 if self.partition.hold().is_empty() {
+                    self.show_held();
                     return Ok(());
                 }
                 self.review()
@@ -266,7 +271,19 @@ impl Worker {
         let letters = self
             .partition
             .review(&Arc::clone(&self.side.devices), now_ms);
+        self.show_held();
         self.post(letters, 0)
+    }
+
+    fn show_held(&self) {
+        let (records, bytes, releasing) = self.partition.hold().figures();
+        let waiting = Waiting {
+            records,
+            bytes,
+            releasing,
+        };
+        metrics::waiting(&self.progress.topic, self.progress.partition, &waiting);
+        self.slot.hold(waiting);
     }
 
     /// What follows from the state of the held index after anything happened.
@@ -378,54 +395,9 @@ impl Worker {
             }
             (Written::Mark(mark), Err(_)) => self.partition.hold_mut().unmarked(&mark),
             (Written::Low(low), Ok(())) => self.erase_below(low),
-            (Written::Low(_), Err(_)) => self.side.low = 0,
+            (Written::Low(_), Err(_)) => self.side.low.unwritten(),
             (Written::Erased, _) => {}
+            (Written::Trimmed(trim), _) => self.trimmed(trim),
         }
-    }
-
-    /// Writes how far everything is released, so that the next owner's reading is short.
-    fn write_low(&mut self) {
-        let low = self.partition.hold().low();
-        if low <= self.side.low {
-            return;
-        }
-        self.side.low = low;
-        let (producer, topic) = (
-            self.shared.producer.clone(),
-            self.side.place.state_topic.clone(),
-        );
-        let key = self.side.place.low_mark();
-        self.side.writing.push(Box::pin(async move {
-            let value = low.to_string();
-            let result = producer
-                .write(&topic, key.as_bytes(), value.as_bytes())
-                .await;
-            (Written::Low(low), result)
-        }));
-    }
-
-    /// Marks below the low mark say nothing any more.
-    fn erase_below(&mut self, low: i64) {
-        let stale: Vec<Vec<u8>> = self
-            .side
-            .through
-            .extract_if(|_, through| *through < low)
-            .map(|(name, _)| self.side.place.mark(&name))
-            .collect();
-        if stale.is_empty() {
-            return;
-        }
-        let (producer, topic) = (
-            self.shared.producer.clone(),
-            self.side.place.state_topic.clone(),
-        );
-        self.side.writing.push(Box::pin(async move {
-            for key in stale {
-                if let Err(error) = producer.erase(&topic, &key).await {
-                    return (Written::Erased, Err(error));
-                }
-            }
-            (Written::Erased, Ok(()))
-        }));
     }
 }

@@ -90,6 +90,14 @@ fn devices_that_talk_too_early_are_heard_in_order_once_active() {
     assert!(load.alive(), "live records were to follow the held ones");
     load.succeeded();
     world.accepts(20_000);
+    let topic = format!("{}.held", world.topic);
+    world.until(
+        "released records are deleted from the held topic",
+        |world| {
+            let bounds = world.broker.bounds(&topic, PARTITIONS);
+            bounds.iter().all(|(first, end)| first == end)
+        },
+    );
     let ending = world.finish(0);
     assert_eq!(ending.report["letters"]["held"], 0, "{:#}", ending.report);
     assert_eq!(ending.letters, 0);

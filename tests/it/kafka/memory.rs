@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::held::{fleet, gated, held, import};
 use crate::support::{broker::Broker, child::Running, world::World};
 
 const PARTITIONS: i32 = 8;
@@ -69,6 +70,29 @@ fn resident_memory_stays_under_the_formula() {
     let busy = peak(&mut world.instances[0], "after everything was sent");
     eprintln!("the formula says {} MiB", most / MIB);
     assert!(idle < 64 * MIB, "{idle} bytes resident in an idle job");
+    assert!(
+        busy < most,
+        "{busy} bytes resident, the formula says {most}"
+    );
+    world.finish(0);
+}
+
+/// The same while it releases what was held: its readers, their batches and the released records count too.
+#[test]
+fn resident_memory_stays_under_the_formula_while_records_are_released() {
+    let mut world = gated(Broker::shared(), &[]);
+    tight(&mut world);
+    let most = formula(&mut world);
+    let fleet = fleet(&world);
+    world.join();
+    let path = fleet.display().to_string();
+    world.produced(150_000, &["--devices", "2000", "--registry", &path]);
+    world.until("all is held", |world| held(world) == 150_000);
+    peak(&mut world.instances[0], "after everything was held");
+    import(&mut world, &fleet, |_| Some("active"));
+    world.accepts(150_000);
+    let busy = peak(&mut world.instances[0], "after everything was released");
+    eprintln!("the formula says {} MiB", most / MIB);
     assert!(
         busy < most,
         "{busy} bytes resident, the formula says {most}"

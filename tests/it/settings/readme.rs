@@ -319,7 +319,12 @@ fn every_command_of_the_readme_exists_and_takes_its_flags() {
                     .get(place + 1)
                     .unwrap_or_else(|| panic!("no command: {line}")),
             );
-            (tool, &words[place + 2..])
+            let rest = &words[place + 2..];
+            // The flags of these belong to what comes after them.
+            if ["orders", "devices"].contains(&words[place + 1]) && !rest[0].starts_with('-') {
+                tool.arg(rest[0]);
+            }
+            (tool, rest)
         };
         let output = tool
             .arg("--help")

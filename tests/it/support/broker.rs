@@ -10,7 +10,7 @@ use std::{
         atomic::{AtomicU32, Ordering},
         mpsc,
     },
-    time::Duration,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use rdkafka::{
@@ -22,7 +22,7 @@ use rdkafka::{
     consumer::{BaseConsumer, Consumer},
     message::{Headers, Message},
     mocking::MockCluster,
-    producer::DefaultProducerContext,
+    producer::{DefaultProducerContext, FutureProducer, FutureRecord},
     types::{RDKafkaApiKey, RDKafkaRespErr},
 };
 
@@ -251,17 +251,39 @@ impl Broker {
             .expect("a consumer")
     }
 
-    /// Messages per partition: the offset after the last one.
-    pub fn ends(&self, topic: &str, partitions: i32) -> Vec<i64> {
+    /// Per partition: the first offset that is there, and the one after the last.
+    pub fn bounds(&self, topic: &str, partitions: i32) -> Vec<(i64, i64)> {
         let asker = self.asker("nobody");
         (0..partitions)
             .map(|partition| {
                 wait_for("the end of a partition", || {
                     asker.fetch_watermarks(topic, partition, ASK).ok()
                 })
-                .1
             })
             .collect()
+    }
+
+    /// Messages per partition: the offset after the last one.
+    pub fn ends(&self, topic: &str, partitions: i32) -> Vec<i64> {
+        let bounds = self.bounds(topic, partitions);
+        bounds.into_iter().map(|(_, end)| end).collect()
+    }
+
+    /// Writes one message of this age and waits for the broker's confirmation.
+    pub fn write(&self, topic: &str, key: &str, value: &str, age: Duration) {
+        let producer: FutureProducer = ClientConfig::new()
+            .set("bootstrap.servers", &self.address)
+            .create()
+            .expect("a producer");
+        let at = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .expect("after 1970")
+            - age;
+        let message = FutureRecord::to(topic)
+            .key(key)
+            .payload(value)
+            .timestamp(at.as_millis() as i64);
+        block_on(producer.send(message, ASK)).expect("the broker has it");
     }
 
     /// What a group has committed, per partition; 0 where it has committed nothing.

@@ -1,0 +1,196 @@
+//! What is released for good: the low mark, so that the next owner's reading is short; then the marks below it and the records
+//! themselves are deleted.
+//!
+//! * O3: an owner that lost the partition without knowing has not seen what its successor holds. So a low counts only after as
+//!   many looks as fill a session: by then the group would have told. Looks are counted, not time, as a sleeper's clock goes on.
+//! * Records are deleted only below a low mark that the broker has.
+//!
+//! Pure but for what [`Worker`] does with it; nothing is lost with it.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use rdkafka::error::RDKafkaErrorCode;
+
+use super::{LOW, Worker, Written};
+use crate::ops::metrics::held as metrics;
+use crate::pipeline::producer::Kept;
+
+/// How far everything is released: as seen, as marked, as deleted.
+pub(in crate::pipeline::worker) struct Lows {
+    /// What the looks of one session saw, the oldest first.
+    seen: VecDeque<i64>,
+    looks: usize,
+    /// In the state topic, or on its way there.
+    marked: i64,
+    /// The broker has this mark.
+    sure: i64,
+    deleted: i64,
+    deleting: bool,
+    /// Whether records are to be deleted at all.
+    trims: bool,
+}
+
+/// What became of a deletion.
+pub(in crate::pipeline::worker) struct Trim {
+    below: i64,
+    result: Result<(), Kept>,
+}
+
+impl Lows {
+    pub fn new(session: Duration, trims: bool) -> Self {
+        Self {
+            seen: VecDeque::new(),
+            looks: session.as_millis().div_ceil(LOW.as_millis()) as usize + 1,
+            marked: 0,
+            sure: 0,
+            deleted: 0,
+            deleting: false,
+            trims,
+        }
+    }
+
+    /// What the state topic says at the start.
+    pub fn begin(&mut self, marked: i64) {
+        (self.marked, self.sure) = (marked, marked);
+    }
+
+    /// One look; the mark that is due, if one is.
+    fn look(&mut self, low: i64) -> Option<i64> {
+        self.seen.push_back(low);
+        if self.seen.len() <= self.looks {
+            return None;
+        }
+        let low = self.seen.pop_front()?;
+        (low > self.marked).then(|| {
+            self.marked = low;
+            low
+        })
+    }
+
+    /// The mark was not written: the next look writes one.
+    pub fn unwritten(&mut self) {
+        self.marked = self.sure;
+    }
+
+    fn due(&mut self) -> Option<i64> {
+        let due = self.trims && !self.deleting && self.sure > self.deleted;
+        due.then(|| {
+            self.deleting = true;
+            self.sure
+        })
+    }
+}
+
+impl Worker {
+    pub(super) fn look_low(&mut self) {
+        let low = self.partition.hold().low();
+        if let Some(low) = self.side.low.look(low) {
+            let (producer, topic) = (
+                self.shared.producer.clone(),
+                self.side.place.state_topic.clone(),
+            );
+            let key = self.side.place.low_mark();
+            self.side.writing.push(Box::pin(async move {
+                let value = low.to_string();
+                let result = producer
+                    .write(&topic, key.as_bytes(), value.as_bytes())
+                    .await;
+                (Written::Low(low), result)
+            }));
+        }
+        self.trim();
+    }
+
+    /// Marks below the low mark say nothing any more.
+    pub(super) fn erase_below(&mut self, low: i64) {
+        self.side.low.sure = low;
+        let stale: Vec<Vec<u8>> = self
+            .side
+            .through
+            .extract_if(|_, through| *through < low)
+            .map(|(name, _)| self.side.place.mark(&name))
+            .collect();
+        if stale.is_empty() {
+            return;
+        }
+        let (producer, topic) = (
+            self.shared.producer.clone(),
+            self.side.place.state_topic.clone(),
+        );
+        self.side.writing.push(Box::pin(async move {
+            for key in stale {
+                if let Err(error) = producer.erase(&topic, &key).await {
+                    return (Written::Erased, Err(error));
+                }
+            }
+            (Written::Erased, Ok(()))
+        }));
+    }
+
+    fn trim(&mut self) {
+        let Some(below) = self.side.low.due() else {
+            return;
+        };
+        let producer = self.shared.producer.clone();
+        let (topic, partition) = (self.side.place.held_topic.clone(), self.progress.partition);
+        self.side.writing.push(Box::pin(async move {
+            let result = producer.delete_below(&topic, partition, below).await;
+            (Written::Trimmed(Trim { below, result }), Ok(()))
+        }));
+    }
+
+    pub(super) fn trimmed(&mut self, trim: Trim) {
+        let (topic, partition) = (&self.side.place.held_topic, self.progress.partition);
+        let lows = &mut self.side.low;
+        lows.deleting = false;
+        match trim.result {
+            Ok(()) => {
+                lows.deleted = trim.below;
+                metrics::trimmed(&self.progress.topic);
+                tracing::debug!(%topic, partition, below = trim.below, "released records were deleted");
+            }
+            // A broker for trying things out, which keeps everything.
+            Err(Kept::ForGood(RDKafkaErrorCode::UnsupportedFeature)) => lows.trims = false,
+            Err(Kept::ForGood(code)) => {
+                lows.trims = false;
+                tracing::warn!(
+                    %topic, partition, %code,
+                    "released records stay in the held topic: allow this user to delete its records, or set topics.trim_held = false"
+                );
+            }
+            Err(Kept::ForNow(error)) => tracing::warn!(
+                %topic, partition, error = format!("{error:#}"),
+                "released records were not deleted; it is tried again"
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_low_counts_only_after_the_looks_of_a_session() {
+        let mut lows = Lows::new(Duration::from_secs(12), true);
+        lows.begin(5);
+        assert_eq!(lows.due(), Some(5), "what the one before left");
+        (lows.deleting, lows.deleted) = (false, 5);
+        let marks: Vec<_> = [7, 7, 9, 9, 9, 9, 20].map(|low| lows.look(low)).into();
+        assert_eq!(marks, [None, None, None, None, Some(7), None, Some(9)]);
+        assert_eq!(lows.due(), None, "no mark is sure yet");
+        lows.unwritten();
+        assert_eq!(lows.look(20), None, "as seen again");
+        lows.sure = 9;
+        assert_eq!(lows.due(), Some(9));
+        assert_eq!(lows.due(), None, "one at a time");
+    }
+
+    #[test]
+    fn nothing_is_deleted_unless_it_is_wanted() {
+        let mut lows = Lows::new(Duration::from_secs(12), false);
+        lows.begin(5);
+        assert_eq!(lows.due(), None);
+    }
+}
