@@ -181,7 +181,7 @@ mod tests {
         assert_eq!(marks, [None, None, None, None, Some(7), None, Some(9)]);
         assert_eq!(lows.due(), None, "no mark is sure yet");
         lows.unwritten();
-        assert_eq!(lows.look(20), None, "as seen again");
+        assert_eq!(lows.look(20), Some(9), "it is due again");
         lows.sure = 9;
         assert_eq!(lows.due(), Some(9));
         assert_eq!(lows.due(), None, "one at a time");
