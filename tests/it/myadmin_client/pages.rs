@@ -66,6 +66,39 @@ async fn contracts_are_read_whole_by_every_scheme() {
 }
 
 #[tokio::test]
+async fn contracts_are_narrowed_by_their_filters() {
+    let sim = prompt().await;
+    let there: Vec<String> = stocked(&sim, 4).into_iter().collect();
+    sim.market(|market, now| market.assign(&there[1], "a_database", now))
+        .unwrap();
+    let client = partner(&sim, |_| {});
+    let shown = async |filter: ContractFilter| {
+        let filter = ContractFilter {
+            for_account: market::PARTNER.to_owned(),
+            window: Some(week()),
+            ..filter
+        };
+        let found = client.device_contracts(&filter).await.unwrap();
+        let serials = found.into_iter().filter_map(|contract| contract.serial);
+        serials.collect::<Vec<_>>()
+    };
+    let asked = vec![there[0].clone(), there[1].clone()];
+    let free = shown(ContractFilter {
+        serials: asked.clone(),
+        no_database_only: true,
+        ..ContractFilter::default()
+    });
+    assert_eq!(free.await, there[..1]);
+    let all = shown(ContractFilter {
+        serials: asked,
+        shelf_stock_only: true,
+        ..ContractFilter::default()
+    });
+    assert_eq!(all.await.len(), 2, "none of them has sent yet");
+    sim.stop().await;
+}
+
+#[tokio::test]
 async fn contracts_are_found_under_the_version_that_serves_them() {
     let sim = prompt().await;
     let there = stocked(&sim, 3);
