@@ -36,13 +36,12 @@ use crate::load::mix::Mix;
 use crate::load::plan::{By, Plan, Shape};
 use crate::load::produce::{Outlet, Target};
 use crate::ops::board::Board;
-use crate::orders::outbox::{Entry, Publish};
 use crate::orders::store::Store;
 use crate::registry::{self, Device, State};
 use crate::sim::market;
 use crate::verify::judge::Judge;
 use crate::verify::ledger::{self, Source};
-use crate::{app, myadmin, orders, sim};
+use crate::{app, sim};
 
 const TOPIC: &str = "telemetry";
 const MARKER: &str = "REFUSE00000000000";
@@ -134,7 +133,8 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let store = Store::open(&settings.orders.store).await?;
     let script = Script::play(&gateway);
     let (board, stop) = (Board::new(Instant::now()), CancellationToken::new());
-    let mut job = tokio::spawn(both(settings, Arc::clone(&board), stop.clone()));
+    let both = app::Chosen::of(&settings, None)?;
+    let mut job = tokio::spawn(app::run(settings, both, Arc::clone(&board), stop.clone()));
 
     let counters = Arc::new(Counters::default());
     let target = Target {
@@ -244,48 +244,6 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// Both halves, until `stop` or until one of them cannot go on.
-async fn both(
-    settings: Settings,
-    board: Arc<Board>,
-    stop: CancellationToken,
-) -> anyhow::Result<()> {
-    let writer =
-        registry::topic::Writer::new(&settings.kafka.producer()?, &settings.topics.devices)?;
-    let publish: Publish = Box::new(move |entries| {
-        let writer = writer.clone();
-        Box::pin(async move {
-            for entry in entries {
-                match entry {
-                    Entry::Put(device) => writer.write(&[device]).await?,
-                    Entry::Forget(id) => writer.forget(&[&id]).await?,
-                }
-            }
-            Ok(())
-        })
-    });
-    let parts = orders::Parts {
-        market: myadmin::Client::new(&settings.myadmin)?,
-        store: Store::open(&settings.orders.store).await?,
-        publish,
-        clock: orders::wall_clock(),
-        name: "demo".to_owned(),
-    };
-    let config = Arc::new(settings.orders.clone());
-    let pipeline = async {
-        let result = app::stream(settings, board, stop.clone()).await;
-        stop.cancel();
-        result
-    };
-    let journey = async {
-        let result = orders::run(config, parts, stop.clone()).await;
-        stop.cancel();
-        result
-    };
-    let (pipeline, journey) = tokio::join!(pipeline, Box::pin(journey));
-    pipeline.and(journey)
-}
-
 /// A broker with its topics.
 fn broker(args: &Args) -> anyhow::Result<MockCluster<'static, DefaultProducerContext>> {
     let cluster = MockCluster::new(1).context("cannot start the mock broker")?;
@@ -368,6 +326,8 @@ fn settings(brokers: &str, world: &str, partitions: i32, place: &Path) -> anyhow
         "kafka.group=demo".to_owned(),
         format!("input.topics=[\"{TOPIC}\"]"),
         "topics.create=false".to_owned(),
+        // The judge counts what was held.
+        "topics.trim_held=false".to_owned(),
         format!("memory.partitions={partitions}"),
         "gate.mode=registry".to_owned(),
         "batch.max_records=500".to_owned(),
