@@ -63,10 +63,10 @@ fn name(client_id: &str) -> String {
     format!("{client_id}@{}:{}", host.trim(), std::process::id())
 }
 
-/// The writer of the registry. What it could not write within a third of the lease it gives up: the lease is asked for before every
-/// write, so that nothing is written by a holder that was replaced.
+/// The writer of the registry. Before every write the lease is sure for a third of its life; what could not be written within a
+/// quarter is given up, as the client looks for that only once a second. So nothing is written by a holder that was replaced.
 fn publisher(settings: &Settings) -> anyhow::Result<outbox::Publish> {
-    let within = Duration::from_secs(settings.orders.lease_s) / 3;
+    let within = Duration::from_secs(settings.orders.lease_s) / 4;
     let client = settings.kafka.producer()?;
     let writer = Writer::within(&client, &settings.topics.devices, within)?;
     Ok(Box::new(move |entries| {

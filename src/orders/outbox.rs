@@ -67,17 +67,23 @@ fn newest(letters: &[Letter]) -> Vec<Entry> {
     entries
 }
 
-/// Publishes the oldest changes that are there now; how many these were.
-async fn publish_some(
+/// Publishes the oldest changes that are there now; how many these were. `permitted` is asked when they have been read, as close to
+/// the write as can be.
+async fn publish_some<F: Future<Output = bool>>(
     store: &Store,
     publish: &Publish,
     keep: Duration,
+    permitted: impl Fn() -> F,
     now: impl Fn() -> Timestamp,
 ) -> anyhow::Result<usize> {
     let letters = store.unpublished(BATCH).await?;
     let Some(last) = letters.last() else {
+        metrics::set_outbox(0);
         return Ok(0);
     };
+    if !permitted().await {
+        return Ok(0);
+    }
     publish(newest(&letters)).await?;
     let at = now();
     let keep = SignedDuration::try_from(keep).unwrap_or(SignedDuration::MAX);
@@ -99,7 +105,7 @@ pub async fn publish_all(
 ) -> anyhow::Result<usize> {
     let mut published = 0;
     loop {
-        match publish_some(store, publish, keep, now).await? {
+        match publish_some(store, publish, keep, || std::future::ready(true), now).await? {
             0 => return Ok(published),
             some => published += some,
         }
@@ -125,25 +131,20 @@ where
     let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
     let mut dice = StdRng::from_os_rng();
     loop {
-        if permitted().await {
-            match publish_some(store, publish, keep, now).await {
-                Ok(0) => {
-                    backoff.reset();
-                    metrics::set_outbox(0);
+        match publish_some(store, publish, keep, &permitted, now).await {
+            Ok(0) => backoff.reset(),
+            // Asked again whether it is permitted: the next ones may take as long.
+            Ok(_) => continue,
+            Err(error) => {
+                if let Ok(waiting) = store.unpublished_count().await {
+                    metrics::set_outbox(waiting);
                 }
-                // Asked again whether it is permitted: the next ones may take as long.
-                Ok(_) => continue,
-                Err(error) => {
-                    if let Ok(waiting) = store.unpublished_count().await {
-                        metrics::set_outbox(waiting);
-                    }
-                    tracing::warn!(
-                        error = format!("{error:#}"),
-                        "the device registry could not be written; tried again"
-                    );
-                    tokio::time::sleep(backoff.next(&mut dice)).await;
-                    continue;
-                }
+                tracing::warn!(
+                    error = format!("{error:#}"),
+                    "the device registry could not be written; tried again"
+                );
+                tokio::time::sleep(backoff.next(&mut dice)).await;
+                continue;
             }
         }
         let _ = tokio::time::timeout(LOOK, store.outbox_filled()).await;
