@@ -195,6 +195,8 @@ impl Side {
                 () = tokio::time::sleep_until(review_at.into()), if due => return Act::Review,
                 () = tokio::time::sleep(AGAIN), if runs && self.pending.is_some() => return Act::Again,
                 () = tokio::time::sleep_until((self.looked + LOW).into()), if reviews => return Act::Low,
+                // Revoked before what is held was found out: nothing happens here any more.
+                else => return std::future::pending().await,
             }
         }
     }

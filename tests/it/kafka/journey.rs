@@ -51,13 +51,13 @@ const PARTS: [Option<&str>; 3] = [None, Some("pipeline"), Some("orders")];
 
 /// The journey under way.
 struct Journey<'b> {
+    /// By the order of [`PARTS`]. Dropped before the world, in whose folder their logs are.
+    running: Vec<Running>,
     world: World<'b>,
     store: Store,
     dice: StdRng,
     people: People,
     size: Size,
-    /// By the order of [`PARTS`].
-    running: Vec<Running>,
     kills: [u64; 3],
     /// Records that may have arrived twice.
     bound: u64,
