@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::journey::{Actor, Parcel, Serial, Tags};
+use super::lines::{self, BadLine, bad};
 use super::store::change::Change;
 use super::store::{Error, Store};
 
@@ -70,22 +71,10 @@ impl Config {
     /// # Errors
     /// The first setting that cannot be used.
     pub fn check(&self) -> Result<(), String> {
-        if self.delimiter.len() != 1 {
-            return Err("import.delimiter: must be one ASCII character".into());
-        }
         if self.separator.is_empty() {
             return Err("import.separator: must not be empty".into());
         }
-        let columns = self.columns();
-        for (at, (name, header)) in columns.iter().enumerate() {
-            if header.trim().is_empty() {
-                return Err(format!("import.{name}: must not be empty"));
-            }
-            if columns[..at].iter().any(|(_, other)| same(other, header)) {
-                return Err(format!("import.{name}: {header:?} is named twice"));
-            }
-        }
-        Ok(())
+        lines::check("import", &self.delimiter, &self.columns())
     }
 }
 
@@ -108,29 +97,6 @@ pub struct Wish {
     pub parcel: Option<Parcel>,
 }
 
-/// A line that cannot be done, and what to do about it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct BadLine {
-    pub line: u64,
-    pub field: String,
-    pub value: String,
-    pub what: String,
-    pub remedy: String,
-}
-
-impl std::fmt::Display for BadLine {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "line {}", self.line)?;
-        if !self.field.is_empty() {
-            write!(f, ", {}", self.field)?;
-        }
-        if !self.value.is_empty() {
-            write!(f, " {:?}", self.value)?;
-        }
-        write!(f, ": {}; {}", self.what, self.remedy)
-    }
-}
-
 /// A file as read: the good lines and the bad ones.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Wishes {
@@ -148,111 +114,26 @@ pub struct Outcome {
     pub bad: Vec<BadLine>,
 }
 
-pub(super) fn same(a: &str, b: &str) -> bool {
-    a.trim().eq_ignore_ascii_case(b.trim())
-}
-
 /// Reads a file. Empty lines are skipped; columns that nobody asked for are too.
 #[must_use]
 pub fn read(bytes: &[u8], config: &Config) -> Wishes {
-    let mut wishes = Wishes::default();
-    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    let mut reader = csv::ReaderBuilder::new()
-        .delimiter(config.delimiter.bytes().next().unwrap_or(b','))
-        .flexible(true)
-        .trim(csv::Trim::All)
-        .from_reader(bytes);
-    let header = match reader.headers() {
-        Ok(header) => header.clone(),
-        Err(error) => {
-            let remedy = "save the file as CSV in UTF-8";
-            wishes
-                .bad
-                .push(bad(1, "", "", &format!("no header: {error}"), remedy));
-            return wishes;
-        }
-    };
-    let column = |name: &str| header.iter().position(|title| same(title, name));
-    let columns = config
-        .columns()
-        .map(|(_, name)| (name.to_owned(), column(name)));
-    if columns[0].1.is_none() && columns[1].1.is_none() {
-        let what = format!(
-            "the header has neither {:?} nor {:?}",
-            config.unit, config.order
-        );
-        let found = header.iter().collect::<Vec<_>>().join(",");
-        let remedy = "add the column, or name yours in [orders.import]";
-        wishes.bad.push(bad(1, "header", &found, &what, remedy));
-        return wishes;
-    }
-    let mut record = csv::StringRecord::new();
-    loop {
-        let line = reader.position().line();
-        match reader.read_record(&mut record) {
-            Ok(false) => return wishes,
-            Ok(true) => {
-                let line = record.position().map_or(line, |at| line_at(bytes, at));
-                if record.iter().all(str::is_empty) {
-                    continue;
-                }
-                match wish(line, &record, header.len(), &columns, config) {
-                    Ok(wish) => wishes.good.push(wish),
-                    Err(found) => wishes.bad.push(found),
-                }
-            }
-            Err(error) => {
-                let remedy = "save the file as CSV in UTF-8";
-                wishes
-                    .bad
-                    .push(bad(line, "", "", &error.to_string(), remedy));
-                if error.is_io_error() {
-                    return wishes;
-                }
-            }
-        }
-    }
-}
-
-/// The line of a record. The reader's own count is one behind where lines end in two characters.
-pub(super) fn line_at(bytes: &[u8], at: &csv::Position) -> u64 {
-    let from = usize::try_from(at.byte()).unwrap_or(usize::MAX);
-    let ends = bytes.get(from..).unwrap_or_default().iter();
-    let ends = ends.take_while(|byte| matches!(byte, b'\r' | b'\n'));
-    at.line() + ends.filter(|byte| **byte == b'\n').count() as u64
-}
-
-pub(super) fn bad(line: u64, field: &str, value: &str, what: &str, remedy: &str) -> BadLine {
-    BadLine {
-        line,
-        field: field.to_owned(),
-        value: value.chars().take(100).collect(),
-        what: what.to_owned(),
-        remedy: remedy.to_owned(),
-    }
+    let names = config.columns().map(|(_, name)| name);
+    let mut good = Vec::new();
+    let bad = lines::read(bytes, "import", &config.delimiter, names, |line, fields| {
+        good.push(wish(line, fields, names, config)?);
+        Ok(())
+    });
+    Wishes { good, bad }
 }
 
 fn wish(
     line: u64,
-    record: &csv::StringRecord,
-    width: usize,
-    columns: &[(String, Option<usize>); 8],
+    fields: [Option<&str>; 8],
+    names: [&str; 8],
     config: &Config,
 ) -> Result<Wish, BadLine> {
-    if record.len() != width {
-        let what = format!("{} fields, the header has {width}", record.len());
-        let remedy = "put fields that hold the delimiter in double quotes";
-        return Err(bad(line, "", "", &what, remedy));
-    }
-    let field = |at: usize| {
-        columns[at]
-            .1
-            .and_then(|column| record.get(column))
-            .filter(|text| !text.is_empty())
-    };
-    let [unit, order, serial, sim, imei, device_id, carrier, tracking] =
-        [0, 1, 2, 3, 4, 5, 6, 7].map(field);
-    let name = |at: usize| columns[at].0.as_str();
+    let [unit, order, serial, sim, imei, device_id, carrier, tracking] = fields;
+    let name = |at: usize| names[at];
     let whose = match (unit, order) {
         (Some(unit), Some(order)) if !unit.starts_with(&format!("{order}.")) => {
             let what = format!("the unit is not one of order {order}");

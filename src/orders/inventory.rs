@@ -14,8 +14,9 @@ use std::time::SystemTime;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::import::{self, BadLine, bad, line_at, same};
+use super::import;
 use super::journey::{Needs, Tags};
+use super::lines::{self, BadLine, bad};
 
 /// A file that changed less long ago may still be being written.
 const SETTLED: SignedDuration = SignedDuration::from_secs(5);
@@ -69,19 +70,7 @@ impl Config {
         if self.auto && self.file.as_os_str().is_empty() {
             return Err("inventory.auto: there is no inventory.file to assign from".into());
         }
-        if self.delimiter.len() != 1 {
-            return Err("inventory.delimiter: must be one ASCII character".into());
-        }
-        let columns = self.columns();
-        for (at, (name, header)) in columns.iter().enumerate() {
-            if header.trim().is_empty() {
-                return Err(format!("inventory.{name}: must not be empty"));
-            }
-            if columns[..at].iter().any(|(_, other)| same(other, header)) {
-                return Err(format!("inventory.{name}: {header:?} is named twice"));
-            }
-        }
-        Ok(())
+        lines::check("inventory", &self.delimiter, &self.columns())
     }
 }
 
@@ -108,83 +97,29 @@ pub type Used = HashMap<(&'static str, Box<str>), String>;
 /// Reads a file. Empty lines are skipped; columns that nobody asked for are too.
 #[must_use]
 pub fn read(bytes: &[u8], config: &Config) -> Shelf {
-    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    let mut reader = csv::ReaderBuilder::new()
-        .delimiter(config.delimiter.bytes().next().unwrap_or(b','))
-        .flexible(true)
-        .trim(csv::Trim::All)
-        .from_reader(bytes);
-    let remedy = "save the file as CSV in UTF-8";
-    let alone = |line| Shelf {
-        bad: vec![line],
-        ..Shelf::default()
-    };
-    let header = match reader.headers() {
-        Ok(header) => header.clone(),
-        Err(error) => return alone(bad(1, "", "", &format!("no header: {error}"), remedy)),
-    };
-    let columns = config
-        .columns()
-        .map(|(_, name)| header.iter().position(|title| same(title, name)));
-    if columns[0].is_none() && columns[1].is_none() {
-        let what = format!(
-            "the header has neither {:?} nor {:?}",
-            config.imei, config.sim
-        );
-        let found = header.iter().collect::<Vec<_>>().join(",");
-        let remedy = "add the column, or name yours in [orders.inventory]";
-        return alone(bad(1, "header", &found, &what, remedy));
-    }
-    let (mut spares, mut wrong) = (Vec::new(), Vec::new());
+    let names = config.columns().map(|(_, name)| name);
+    let mut spares = Vec::new();
     let mut first_lines: HashMap<(&'static str, Box<str>), u64> = HashMap::new();
-    let mut record = csv::StringRecord::new();
-    loop {
-        let line = reader.position().line();
-        match reader.read_record(&mut record) {
-            Ok(false) => break,
-            Ok(true) => {
-                let line = record.position().map_or(line, |at| line_at(bytes, at));
-                if record.iter().all(str::is_empty) {
-                    continue;
-                }
-                let found = spare(line, &record, header.len(), columns, config)
-                    .and_then(|spare| once(&spare, &mut first_lines, config).map(|()| spare));
-                match found {
-                    Ok(spare) => spares.push(spare),
-                    Err(line) => wrong.push(line),
-                }
-            }
-            Err(error) => {
-                wrong.push(bad(line, "", "", &error.to_string(), remedy));
-                if error.is_io_error() {
-                    break;
-                }
-            }
-        }
-    }
+    let bad = lines::read(
+        bytes,
+        "inventory",
+        &config.delimiter,
+        names,
+        |line, fields| {
+            let spare = spare(line, fields, config)?;
+            once(&spare, &mut first_lines, config)?;
+            spares.push(spare);
+            Ok(())
+        },
+    );
     Shelf {
         spares: spares.into(),
-        bad: wrong,
+        bad,
     }
 }
 
-fn spare(
-    line: u64,
-    record: &csv::StringRecord,
-    width: usize,
-    columns: [Option<usize>; 4],
-    config: &Config,
-) -> Result<Spare, BadLine> {
-    if record.len() != width {
-        let what = format!("{} fields, the header has {width}", record.len());
-        let remedy = "put fields that hold the delimiter in double quotes";
-        return Err(bad(line, "", "", &what, remedy));
-    }
-    let [imei, sim, device_id, product] = columns.map(|column| {
-        column
-            .and_then(|column| record.get(column))
-            .filter(|text| !text.is_empty())
-    });
+fn spare(line: u64, fields: [Option<&str>; 4], config: &Config) -> Result<Spare, BadLine> {
+    let [imei, sim, device_id, product] = fields;
     for (kind, name, text) in [
         ("imei", &config.imei, imei),
         ("sim", &config.sim, sim),

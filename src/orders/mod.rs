@@ -19,6 +19,7 @@ pub mod import;
 pub mod inventory;
 pub mod journey;
 pub mod lease;
+pub mod lines;
 pub mod mail;
 pub mod market;
 pub mod outbox;

@@ -8,8 +8,8 @@ use jiff::Timestamp;
 
 use super::sheet::{NoSheet, Row, Sheet};
 use super::{Config, Confirm};
-use crate::orders::import::BadLine;
 use crate::orders::journey::Serial;
+use crate::orders::lines::BadLine;
 use crate::orders::store::sheets::Fate;
 
 /// What is known besides the sheet.

@@ -12,8 +12,8 @@ use jiff::fmt::strtime;
 use jiff::tz::TimeZone;
 
 use super::Config;
-use crate::orders::import::{BadLine, line_at};
 use crate::orders::journey::Serial;
+use crate::orders::lines::{BadLine, line_at};
 
 /// Rows above the header at most: titles.
 const TITLES: usize = 20;
