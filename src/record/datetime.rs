@@ -25,49 +25,55 @@ const SECOND: i64 = 1_000_000;
 const MIN: i64 = -62_135_596_800 * SECOND;
 const MAX: i64 = 253_402_300_800 * SECOND - 1;
 
+/// The day of the last instant that was read: telemetry rarely changes it, and it is half of the work.
+#[derive(Debug)]
+pub(super) struct LastDay {
+    text: [u8; 10],
+    days: i64,
+}
+
+impl Default for LastDay {
+    fn default() -> Self {
+        Self {
+            text: *b"1970-01-01",
+            days: 0,
+        }
+    }
+}
+
 /// Reads an instant.
 ///
 /// # Errors
 /// [`Unreadable`], when it is none.
-#[inline]
 pub fn parse(text: &[u8]) -> Result<Instant, Unreadable> {
-    let Some((head, rest)) = text.split_first_chunk::<19>() else {
+    parse_after(text, &mut LastDay::default())
+}
+
+/// Reads an instant that is likely to lie on the same day as the last one.
+#[inline]
+pub(super) fn parse_after(text: &[u8], last: &mut LastDay) -> Result<Instant, Unreadable> {
+    let (Some((date, _)), Some(clock), Some(&letter), Some(rest)) = (
+        text.split_first_chunk::<10>(),
+        text.get(11..).and_then(|rest| rest.first_chunk::<8>()),
+        text.get(10),
+        text.get(19..),
+    ) else {
         return Err(Unreadable::Form);
     };
-    let (Some(year), Some(month), Some(day)) =
-        (digits4(head, 0), digits2(head, 5), digits2(head, 8))
-    else {
-        return Err(Unreadable::Form);
-    };
-    let (Some(hour), Some(minute), Some(second)) =
-        (digits2(head, 11), digits2(head, 14), digits2(head, 17))
-    else {
-        return Err(Unreadable::Form);
-    };
-    let punctuated = head[4] == b'-'
-        && head[7] == b'-'
-        && (head[10] | 0x20) == b't'
-        && head[13] == b':'
-        && head[16] == b':';
-    if !punctuated
-        || year == 0
-        || month.wrapping_sub(1) > 11
-        || day == 0
-        || (day > 28 && day > days_in_month(year, month))
-        || hour > 23
-        || minute > 59
-        || second > 59
-    {
+    if *date != last.text {
+        last.days = days(date).ok_or(Unreadable::Form)?;
+        last.text = *date;
+    }
+    let second_of_day = second_of_day(*clock).ok_or(Unreadable::Form)?;
+    if letter | 0x20 != b't' {
         return Err(Unreadable::Form);
     }
     let (fraction, zone) = fraction(rest)?;
-    let seconds =
-        days_from_civil(year, month, day) * 86_400 + i64::from(hour * 3600 + minute * 60 + second);
-    let local = seconds * SECOND + fraction;
+    let local = (last.days * 86_400 + second_of_day) * SECOND + fraction;
     match zone {
         b"Z" => Ok(Instant {
             micros: local,
-            verbatim: head[10] == b'T',
+            verbatim: letter == b'T',
         }),
         b"z" => Ok(Instant {
             micros: local,
@@ -87,9 +93,68 @@ pub fn parse(text: &[u8]) -> Result<Instant, Unreadable> {
     }
 }
 
+/// Days since 1970-01-01 of `yyyy-MM-dd`.
+fn days(date: &[u8; 10]) -> Option<i64> {
+    let (year, month, day) = (digits4(date, 0)?, digits2(date, 5)?, digits2(date, 8)?);
+    let there_is = date[4] == b'-'
+        && date[7] == b'-'
+        && year > 0
+        && (1..=12).contains(&month)
+        && day > 0
+        && (day <= 28 || day <= days_in_month(year, month));
+    there_is.then(|| days_from_civil(year, month, day))
+}
+
+/// The values of eight characters, one per byte from the lowest on, if they have this form: `0` for any digit, others for themselves.
+#[inline]
+const fn values(text: [u8; 8], form: [u8; 8]) -> Option<u64> {
+    /// What, added to a byte, sets its highest bit if the byte is more than it may be: 9 for a digit's place, else 0.
+    const fn excess(form: [u8; 8]) -> u64 {
+        let mut bytes = [0x7f; 8];
+        let mut at = 0;
+        while at < 8 {
+            if form[at] == b'0' {
+                bytes[at] -= 9;
+            }
+            at += 1;
+        }
+        u64::from_le_bytes(bytes)
+    }
+    // A digit is 0x30 with its value in the low bits.
+    let values = u64::from_le_bytes(text) ^ u64::from_le_bytes(form);
+    let beyond = values | values.wrapping_add(excess(form));
+    if beyond & 0x8080_8080_8080_8080 == 0 {
+        Some(values)
+    } else {
+        None
+    }
+}
+
+/// In each byte: ten times that byte and the next one; for bytes of at most 9.
+#[inline]
+const fn pairs(values: u64) -> u64 {
+    values * 10 + (values >> 8)
+}
+
+/// Seconds since midnight of `HH:mm:ss`.
+#[inline]
+fn second_of_day(clock: [u8; 8]) -> Option<i64> {
+    let pairs = pairs(values(clock, *b"00:00:00")?);
+    let (hour, minute, second) = (pairs & 0xff, pairs >> 24 & 0xff, pairs >> 48 & 0xff);
+    (hour < 24 && minute < 60 && second < 60).then_some((hour * 3600 + minute * 60 + second) as i64)
+}
+
 /// The fraction in microseconds, and what follows it.
 #[inline]
 fn fraction(rest: &[u8]) -> Result<(i64, &[u8]), Unreadable> {
+    // Microseconds and `Z`: what most devices send.
+    if let Ok(usual) = <[u8; 8]>::try_from(rest)
+        && let Some(values) = values(usual, *b".000000Z")
+    {
+        let pairs = pairs(values >> 8);
+        let micros = (pairs & 0xff) * 10_000 + (pairs >> 16 & 0xff) * 100 + (pairs >> 32 & 0xff);
+        return Ok((micros as i64, &rest[7..]));
+    }
     let Some((b'.', digits)) = rest.split_first() else {
         return Ok((0, rest));
     };
@@ -253,6 +318,10 @@ mod tests {
 
     #[test]
     fn refusals() {
+        assert_eq!(
+            parse(b"\0\0\0\0\0\0\0\0\0\0T12:00:00Z"),
+            Err(Unreadable::Form)
+        );
         for zoneless in ["2024-02-29T12:00:00", "2024-02-29T12:00:00.123"] {
             assert_eq!(
                 parse(zoneless.as_bytes()),
@@ -286,6 +355,50 @@ mod tests {
             "20x4-01-01T00:00:00Z",
         ] {
             assert_eq!(parse(bad.as_bytes()), Err(Unreadable::Form), "{bad}");
+        }
+    }
+
+    #[test]
+    fn any_wrong_byte_is_seen_however_the_text_is_read() {
+        let good = b"2024-02-29T19:58:37.504918Z";
+        let long = |text: &[u8]| [&text[..26], b"0", &text[26..]].concat();
+        for at in 0..good.len() {
+            for byte in 0..=u8::MAX {
+                let mut text = *good;
+                text[at] = byte;
+                let read = parse(&text);
+                // One more digit is read the long way.
+                if at < 26 {
+                    assert_eq!(read, parse(&long(&text)), "{}", text.escape_ascii());
+                }
+                let mut last = LastDay::default();
+                assert_eq!(parse_after(good, &mut last), parse(good));
+                assert_eq!(
+                    read,
+                    parse_after(&text, &mut last),
+                    "{}",
+                    text.escape_ascii()
+                );
+                let form = match at {
+                    4 | 7 => b"-".as_slice(),
+                    10 => b"Tt",
+                    13 | 16 => b":",
+                    19 => b".",
+                    26 => b"Zz",
+                    _ => b"0123456789",
+                };
+                assert!(
+                    read.is_err() || form.contains(&byte),
+                    "{}",
+                    text.escape_ascii()
+                );
+                if let Ok(instant) = read {
+                    let upper = text.to_ascii_uppercase();
+                    let text = std::str::from_utf8(&upper).unwrap();
+                    let jiff = text.parse::<jiff::Timestamp>().unwrap();
+                    assert_eq!(jiff.as_microsecond(), instant.micros, "{text}");
+                }
+            }
         }
     }
 

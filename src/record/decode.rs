@@ -16,7 +16,7 @@ use simd_json::{Buffers, INPUT_PADDING, Tape};
 use super::flat::{self, Expected};
 use super::mapping::Mapping;
 use super::validate::Rules;
-use super::view::{Slot, Slots, Text, View};
+use super::view::{Marks, Slot, Slots, Text, View};
 use super::work::{Message, Sink, Work, has_backslash};
 use super::{Decoded, SerialOf, members, refuse};
 
@@ -44,8 +44,6 @@ pub struct Checker {
     /// The buffers of a mapping; none until the first vendor message.
     pub(super) scratch: Option<Box<super::mapping::Scratch>>,
     buffers: Buffers,
-    /// Where the values of a plain message begin.
-    starts: Vec<u32>,
     expected: Expected,
 }
 
@@ -87,7 +85,6 @@ impl Checker {
             work: Work::default(),
             scratch: None,
             buffers,
-            starts: Vec::new(),
             expected: Expected::default(),
         }
     }
@@ -118,7 +115,7 @@ impl Checker {
         if readable {
             let text = Text {
                 payload,
-                structural: self.buffers.structural_indexes(),
+                marks: Marks::Structural(self.buffers.structural_indexes()),
             };
             let (rules, escapes) = (&*self.rules, has_backslash(payload));
             let message = Message {
@@ -157,18 +154,11 @@ impl Checker {
             return false;
         };
         let mut tape = std::mem::replace(&mut self.tape, Tape(Vec::new())).reset();
-        self.starts.clear();
-        let seen = flat::read(
-            text,
-            &mut tape.0,
-            &mut self.starts,
-            &mut self.slots,
-            &mut self.expected,
-        );
+        let seen = flat::read(text, &mut tape.0, &mut self.slots, &mut self.expected);
         if let Some(seen) = seen {
             let text = Text {
                 payload,
-                structural: &self.starts,
+                marks: Marks::Bytes,
             };
             let (nodes, start, rules) = (&tape.0[..], out.bytes.len(), &*self.rules);
             let message = Message {

@@ -32,14 +32,15 @@ impl Expected {
     }
 }
 
-/// Reads the payload into `nodes` (values only) and `starts` (where each value begins), and fills the slots.
+/// Reads the payload into `nodes` (values only) and fills the slots; a value's place is its first byte's ([`Marks::Bytes`]).
+///
+/// [`Marks::Bytes`]: super::view::Marks::Bytes
 ///
 /// Returns the set of members that are there, or `None` when the message is not plain.
 #[inline]
 pub(super) fn read<'p>(
     payload: &'p str,
     nodes: &mut Vec<Node<'p>>,
-    starts: &mut Vec<u32>,
     slots: &mut Slots,
     expected: &mut Expected,
 ) -> Option<u64> {
@@ -53,12 +54,13 @@ pub(super) fn read<'p>(
     loop {
         let rest = bytes.get(at..)?;
         let guess = expected.after(last);
-        let (member, start) = if rest.starts_with(guess.key().as_bytes()) {
-            (guess, at + guess.key().len())
-        } else {
-            let (member, start) = key(bytes, at)?;
-            expected.learn(last, member);
-            (member, start)
+        let (member, start) = match guess.begins(rest) {
+            Some(len) => (guess, at + len),
+            None => {
+                let (member, start) = key(bytes, at)?;
+                expected.learn(last, member);
+                (member, start)
+            }
         };
         if seen & member.bit() != 0 {
             return None;
@@ -80,10 +82,9 @@ pub(super) fn read<'p>(
         };
         slots[member as usize] = Slot {
             node: nodes.len() as u32,
-            at: starts.len() as u32,
+            at: start as u32,
         };
         nodes.push(node);
-        starts.push(start as u32);
         match *bytes.get(next)? {
             b',' => at = next + 1,
             b'}' if next + 1 == bytes.len() => return Some(seen),
@@ -270,15 +271,7 @@ mod tests {
     fn what_is_not_plain_is_declined() {
         let read = |text: &str| {
             let mut slots = [Slot::default(); COUNT];
-            let (mut nodes, mut starts) = (Vec::new(), Vec::new());
-            read(
-                text,
-                &mut nodes,
-                &mut starts,
-                &mut slots,
-                &mut Expected::default(),
-            )
-            .is_some()
+            read(text, &mut Vec::new(), &mut slots, &mut Expected::default()).is_some()
         };
         assert!(read(
             r#"{"Type":"GpsRecord","Latitude":1,"Longitude":-1.5,"IsGpsValid":true,"IsIgnitionOn":false}"#

@@ -6,11 +6,12 @@
 
 use simd_json::{Node, StaticNode};
 
-use super::datetime::{self, Unreadable};
+use super::datetime::{self, LastDay, Unreadable};
 use super::members::{self, Member};
 use super::rules::{self, Form, RuleNo};
+use super::steps::Step;
 use super::text;
-use super::validate::{Action, Limit, Rules, Step, UnknownMembers};
+use super::validate::{Action, Limit, Rules, UnknownMembers};
 use super::view::{Subject, View, Violation};
 use super::{RecordType, SerialOf};
 
@@ -36,6 +37,7 @@ pub(super) struct Desk {
     pub datetime: Option<i64>,
     /// The record's own time in microseconds since the epoch, however it was written.
     pub micros: i64,
+    last_day: LastDay,
     /// The normalised Bluetooth address or VIN.
     pub member_text: String,
     pub member_rewritten: bool,
@@ -110,8 +112,20 @@ impl Desk {
         }
         let instant = self.instant(rules, view, now)?;
         let unknown_device = self.whose(rules, view, devices)?;
-        for step in rules.steps(kind) {
-            self.step(rules, view, step)?;
+        let steps = rules.steps(kind);
+        if steps.required & !view.seen == 0 {
+            // Nothing is said about a member that may be absent and is.
+            let mut there = steps.members & view.seen;
+            while there != 0 {
+                if let Some(step) = steps.of(there.trailing_zeros() as usize) {
+                    self.step(rules, view, step)?;
+                }
+                there &= there - 1;
+            }
+        } else {
+            for step in &steps.list {
+                self.step(rules, view, step)?;
+            }
         }
         match kind {
             RecordType::Gps => self.position(rules, view)?,
@@ -177,7 +191,8 @@ impl Desk {
     #[inline]
     fn instant(&mut self, rules: &Rules, view: View<'_, '_>, now: i64) -> Checked<i64> {
         let text = string(view, Member::DateTime)?;
-        let instant = datetime::parse(text.as_bytes()).map_err(|why| match why {
+        let instant = datetime::parse_after(text.as_bytes(), &mut self.last_day);
+        let instant = instant.map_err(|why| match why {
             Unreadable::Form => broken(RuleNo::DateTimeForm, Member::DateTime),
             Unreadable::Zoneless => broken(RuleNo::DateTimeZone, Member::DateTime),
         })?;

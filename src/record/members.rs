@@ -107,6 +107,26 @@ names! {
     VehicleIdentificationNumber
 }
 
+/// The first bytes of each member's key as one number, and which of them count.
+const WORDS: [(u128, u128); COUNT] = {
+    let mut words = [(0, 0); COUNT];
+    let mut at = 0;
+    while at < COUNT {
+        let key = NAMES[at].2.as_bytes();
+        let mut byte = 0;
+        while byte < key.len() && byte < KEY_WIDTH {
+            words[at].0 |= (key[byte] as u128) << (8 * byte);
+            words[at].1 |= 0xff << (8 * byte);
+            byte += 1;
+        }
+        at += 1;
+    }
+    words
+};
+
+/// How many bytes of a key are compared at once; few are longer.
+const KEY_WIDTH: usize = 16;
+
 impl Member {
     pub fn all() -> impl Iterator<Item = Self> {
         NAMES.iter().map(|&(member, ..)| member)
@@ -121,6 +141,20 @@ impl Member {
     /// The name as it stands before a value: quoted, with a colon.
     pub(super) const fn key(self) -> &'static str {
         NAMES[self as usize].2
+    }
+
+    /// The length of the member's key if the text begins with it.
+    #[inline]
+    pub(super) fn begins(self, text: &[u8]) -> Option<usize> {
+        let key = self.key();
+        let found = match text.first_chunk::<KEY_WIDTH>() {
+            Some(head) if key.len() <= KEY_WIDTH => {
+                let (word, mask) = WORDS[self as usize];
+                u128::from_le_bytes(*head) & mask == word
+            }
+            _ => text.starts_with(key.as_bytes()),
+        };
+        found.then_some(key.len())
     }
 
     /// The member as a bit of a set.
@@ -229,6 +263,18 @@ mod tests {
             let lower = name.to_ascii_lowercase();
             assert_eq!(exact(lower.as_bytes()), None, "{lower}");
             assert_eq!(any_case(lower.as_bytes()), Some(member), "{lower}");
+        }
+        for member in Member::all() {
+            for other in Member::all() {
+                for rest in ["", "1", "true,\"Longitude\":1.5}"] {
+                    let text = format!("{}{rest}", other.key());
+                    let found = (member == other).then_some(member.key().len());
+                    assert_eq!(member.begins(text.as_bytes()), found, "{text}");
+                    assert_eq!(member.begins(&text.as_bytes()[1..]), None, "{text}");
+                    let short = &other.key().as_bytes()[..other.key().len() - 1];
+                    assert_eq!(member.begins(short), None, "{text}");
+                }
+            }
         }
         assert_eq!(exact(b""), None);
         assert_eq!(exact(b"Longitudf"), None);

@@ -14,6 +14,7 @@ pub mod members;
 mod refuse;
 mod render;
 pub mod rules;
+mod steps;
 mod text;
 pub mod validate;
 mod view;

@@ -13,6 +13,7 @@ use super::RecordType;
 use super::diagnostics::Diagnostics;
 use super::members::{self, Member};
 use super::rules::{self, Check, Form, RuleNo, Severity};
+use super::steps::{Step, Steps};
 
 /// What `hold_back` rules do.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -160,26 +161,14 @@ pub(super) struct Limit {
     pub inverted: bool,
 }
 
-/// One member of a type, ready to be checked.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Step {
-    pub member: Member,
-    pub form: Form,
-    pub absent: Option<RuleNo>,
-    /// The member's limits are `limits[from..to]`.
-    pub from: u16,
-    pub to: u16,
-}
-
 /// The table of rules compiled with the settings.
 #[derive(Debug)]
 pub struct Rules {
     pub(super) config: Config,
     actions: [Action; rules::COUNT],
     bounds: [(f64, f64); rules::COUNT],
-    /// By record type: a range of `steps`.
-    ranges: [(u16, u16); 12],
-    steps: Vec<Step>,
+    /// By record type.
+    steps: Vec<Steps>,
     pub(super) limits: Vec<Limit>,
     /// Oldest and newest instant, relative to now. Microseconds.
     pub(super) past: i64,
@@ -201,7 +190,6 @@ impl Rules {
             config: config.clone(),
             actions: [Action::Ignore; rules::COUNT],
             bounds: [(f64::NEG_INFINITY, f64::INFINITY); rules::COUNT],
-            ranges: [(0, 0); 12],
             steps: Vec::new(),
             limits: Vec::new(),
             past: i64::from(config.past_days) * 86_400_000_000,
@@ -225,11 +213,11 @@ impl Rules {
             }
         }
         for kind in RecordType::ALL {
-            let from = rules.steps.len() as u16;
+            let mut list = Vec::new();
             for field in rules::fields(kind) {
                 let first = rules.limits.len() as u16;
                 rules.add_limits(kind, field.member, field.form);
-                rules.steps.push(Step {
+                list.push(Step {
                     member: field.member,
                     form: field.form,
                     absent: field.absent,
@@ -237,7 +225,7 @@ impl Rules {
                     to: rules.limits.len() as u16,
                 });
             }
-            rules.ranges[kind as usize] = (from, rules.steps.len() as u16);
+            rules.steps.push(Steps::new(list));
         }
         match Diagnostics::shipped() {
             Ok(shipped) => rules.with_diagnostics(&shipped),
@@ -309,9 +297,8 @@ impl Rules {
     }
 
     #[inline]
-    pub(super) fn steps(&self, kind: RecordType) -> &[Step] {
-        let (from, to) = self.ranges[kind as usize];
-        &self.steps[usize::from(from)..usize::from(to)]
+    pub(super) fn steps(&self, kind: RecordType) -> &Steps {
+        &self.steps[kind as usize]
     }
 
     /// The severity of a rule, the settings considered; a `hold_back` rule stays one.

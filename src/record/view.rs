@@ -14,30 +14,42 @@ use super::validate::UnknownMembers;
 pub(super) struct Slot {
     /// Index into the nodes.
     pub node: u32,
-    /// Index into the structural characters.
+    /// The value's mark in the text, see [`Marks`].
     pub at: u32,
 }
 
 /// The slots of a record, by member. What is not in the record's set of members is left over from an earlier record.
 pub(super) type Slots = [Slot; COUNT];
 
-/// A message's text with the positions of its structural characters and of the first character of each value.
+/// How a value is found in a message's text.
+#[derive(Clone, Copy)]
+pub(super) enum Marks<'v> {
+    /// A mark is an index into the positions of the text's structural characters and first characters of values.
+    Structural(&'v [u32]),
+    /// A mark is the position itself; nothing is nested.
+    Bytes,
+}
+
+/// A message's text, in which marks name places.
 #[derive(Clone, Copy)]
 pub(super) struct Text<'v> {
     pub payload: &'v [u8],
-    pub structural: &'v [u32],
+    pub marks: Marks<'v>,
 }
 
 impl<'v> Text<'v> {
-    /// The byte position of the structural character with this index.
+    /// The byte position of this mark.
     #[inline]
     pub fn position(&self, at: usize) -> usize {
-        self.structural
-            .get(at)
-            .map_or(self.payload.len(), |&position| position as usize)
+        match self.marks {
+            Marks::Bytes => at,
+            Marks::Structural(positions) => positions
+                .get(at)
+                .map_or(self.payload.len(), |&position| position as usize),
+        }
     }
 
-    /// The number that begins at this structural index, as written.
+    /// The number that begins at this mark, as written.
     pub fn number(&self, at: u32) -> &'v [u8] {
         let rest = self
             .payload
@@ -51,10 +63,13 @@ impl<'v> Text<'v> {
             .unwrap_or(rest.len())]
     }
 
-    /// The index after the object or array that opens at this structural index.
+    /// The mark after the object or array that opens at this one.
     pub fn after_nested(&self, at: usize) -> usize {
+        let Marks::Structural(positions) = self.marks else {
+            return at + 1;
+        };
         let mut depth = 0usize;
-        for (ahead, &position) in self.structural.iter().enumerate().skip(at) {
+        for (ahead, &position) in positions.iter().enumerate().skip(at) {
             match self.payload.get(position as usize) {
                 Some(b'{' | b'[') => depth += 1,
                 Some(b'}' | b']') => depth = depth.saturating_sub(1),
@@ -64,7 +79,7 @@ impl<'v> Text<'v> {
                 return ahead + 1;
             }
         }
-        self.structural.len()
+        positions.len()
     }
 }
 
