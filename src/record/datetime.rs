@@ -52,8 +52,8 @@ pub fn parse(text: &[u8]) -> Result<Instant, Unreadable> {
 /// Reads an instant that is likely to lie on the same day as the last one.
 #[inline]
 pub(super) fn parse_after(text: &[u8], last: &mut LastDay) -> Result<Instant, Unreadable> {
-    let (Some((date, _)), Some(clock), Some(&letter), Some(rest)) = (
-        text.split_first_chunk::<10>(),
+    let (Some(date), Some(clock), Some(&letter), Some(rest)) = (
+        text.first_chunk::<10>(),
         text.get(11..).and_then(|rest| rest.first_chunk::<8>()),
         text.get(10),
         text.get(19..),

@@ -32,11 +32,12 @@ impl Expected {
     }
 }
 
-/// Reads the payload into `nodes` (values only) and fills the slots; a value's place is its first byte's ([`Marks::Bytes`]).
-///
-/// [`Marks::Bytes`]: super::view::Marks::Bytes
+/// Reads the payload into `nodes` (values only) and fills the slots; a value's mark is the position of its first byte
+/// ([`Marks::Bytes`]).
 ///
 /// Returns the set of members that are there, or `None` when the message is not plain.
+///
+/// [`Marks::Bytes`]: super::view::Marks::Bytes
 #[inline]
 pub(super) fn read<'p>(
     payload: &'p str,
