@@ -275,6 +275,11 @@ mod tests {
                     assert_eq!(member.begins(short), None, "{text}");
                 }
             }
+            for at in 0..member.key().len() {
+                let mut text = format!("{}true,\"Longitude\":1.5}}", member.key()).into_bytes();
+                text[at] ^= 1;
+                assert_eq!(member.begins(&text), None, "{}", text.escape_ascii());
+            }
         }
         assert_eq!(exact(b""), None);
         assert_eq!(exact(b"Longitudf"), None);
