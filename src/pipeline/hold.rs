@@ -35,6 +35,8 @@ pub struct Held {
     pub since_ms: Option<i64>,
     /// Why the newest was held.
     pub reason: Box<str>,
+    /// The source's offset that has to be committed before the oldest may expire.
+    uncommitted: Option<i64>,
     /// Letters that are not confirmed yet.
     coming: u32,
     /// Everything up to here is released, also what is not confirmed yet.
@@ -56,6 +58,15 @@ pub enum Purpose {
     Release(Decision),
     /// Those held too long become dead letters.
     Expire,
+}
+
+/// Why a record does not expire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stay {
+    /// It is from then, milliseconds since the epoch, and young enough.
+    Until(i64),
+    /// It comes from this offset of the source, which no commit is known to cover: a crash would bring it back.
+    Uncommitted(i64),
 }
 
 #[derive(Debug)]
@@ -196,8 +207,13 @@ impl Hold {
     }
 
     /// Stops what may not go on and begins what may. `judge` is the gate's word on a name; records from before `expired_ms`
-    /// (milliseconds since the epoch) are held too long.
-    pub fn review(&mut self, judge: impl Fn(&[u8]) -> Standing, expired_ms: Option<i64>) {
+    /// (milliseconds since the epoch) are held too long, once a commit covers them (`committed`).
+    pub fn review(
+        &mut self,
+        judge: impl Fn(&[u8]) -> Standing,
+        expired_ms: Option<i64>,
+        committed: i64,
+    ) {
         self.waiting = false;
         let groups: Vec<u32> = self.groups.keys().copied().collect();
         for id in groups {
@@ -217,7 +233,8 @@ impl Hold {
         let mut blocked = Vec::new();
         for (name, held) in &self.names {
             let standing = judge(name);
-            let too_long = held.since_ms.zip(expired_ms).is_some_and(|(s, e)| s < e);
+            let too_long = held.since_ms.zip(expired_ms).is_some_and(|(s, e)| s < e)
+                && held.uncommitted.is_none_or(|offset| offset < committed);
             let purpose = match standing.decision {
                 Decision::Hold(_) if too_long => Purpose::Expire,
                 Decision::Hold(_) => continue,
@@ -297,12 +314,15 @@ impl Hold {
         }
     }
 
-    /// The oldest record that is still held of an expiring group is not old enough: the rest stays.
-    pub fn keep(&mut self, group: u32, since_ms: i64) {
+    /// The oldest record that is still held of an expiring group may not expire: it and the rest stay.
+    pub fn keep(&mut self, group: u32, stay: Stay) {
         if let Some(found) = self.groups.get(&group) {
             for name in &found.names {
                 if let Some(held) = self.names.get_mut(name) {
-                    held.since_ms = Some(since_ms);
+                    match stay {
+                        Stay::Until(since_ms) => held.since_ms = Some(since_ms),
+                        Stay::Uncommitted(offset) => held.uncommitted = Some(offset),
+                    }
                 }
             }
         }

@@ -44,6 +44,8 @@ impl MessageSeq {
 struct Open {
     offset: i64,
     records: u32,
+    /// Seconds since the epoch of the message's timestamp; 0 for none. It has room beside `records`.
+    seconds: u32,
 }
 
 /// A message from before the beginning of this assignment.
@@ -85,6 +87,14 @@ impl OffsetTracker {
     /// # Panics
     /// When offsets do not ascend: the caller mixed up partitions, and no watermark can be right any more.
     pub fn read(&mut self, offset: i64, records: u32) -> MessageSeq {
+        self.read_at(offset, records, None)
+    }
+
+    /// As [`read`](Self::read), of a message with a timestamp (milliseconds since the epoch), which is kept to the second.
+    ///
+    /// # Panics
+    /// As [`read`](Self::read).
+    pub fn read_at(&mut self, offset: i64, records: u32, timestamp_ms: Option<i64>) -> MessageSeq {
         let newest = self.span.map(|(_, newest)| newest);
         assert!(
             newest.is_none_or(|newest| offset > newest),
@@ -92,7 +102,12 @@ impl OffsetTracker {
         );
         self.span = Some((self.span.map_or(offset, |(first, _)| first), offset));
         let seq = MessageSeq(self.base + self.window.len() as u64);
-        self.window.push_back(Open { offset, records });
+        let seconds = timestamp_ms.and_then(|ms| u32::try_from(ms / 1_000).ok());
+        self.window.push_back(Open {
+            offset,
+            records,
+            seconds: seconds.unwrap_or(0),
+        });
         if records == 0 {
             self.advance();
         }
@@ -166,8 +181,19 @@ impl OffsetTracker {
     /// The offset of a message that is still in the window.
     #[must_use]
     pub fn offset(&self, seq: MessageSeq) -> Option<i64> {
+        self.open(seq).map(|open| open.offset)
+    }
+
+    /// Milliseconds since the epoch of a message that is still in the window, whole seconds of them.
+    #[must_use]
+    pub fn timestamp_ms(&self, seq: MessageSeq) -> Option<i64> {
+        let seconds = self.open(seq)?.seconds;
+        (seconds > 0).then_some(i64::from(seconds) * 1_000)
+    }
+
+    fn open(&self, seq: MessageSeq) -> Option<&Open> {
         let index = usize::try_from(seq.0.checked_sub(self.base)?).ok()?;
-        self.window.get(index).map(|open| open.offset)
+        self.window.get(index)
     }
 
     /// Messages between the watermark and the newest one read.
@@ -200,6 +226,20 @@ mod tests {
         assert_eq!(tracker.watermark(), None);
         tracker.settle(a);
         assert_eq!(tracker.watermark(), Some(13));
+    }
+
+    #[test]
+    fn a_timestamp_is_kept_to_the_second_while_its_message_is_open() {
+        let mut tracker = OffsetTracker::live();
+        let (none, some) = (
+            tracker.read(10, 1),
+            tracker.read_at(11, 1, Some(1_790_000_000_999)),
+        );
+        assert_eq!(tracker.timestamp_ms(none), None);
+        assert_eq!(tracker.timestamp_ms(some), Some(1_790_000_000_000));
+        tracker.settle(none);
+        tracker.settle(some);
+        assert_eq!(tracker.timestamp_ms(some), None);
     }
 
     #[test]

@@ -68,6 +68,8 @@ pub struct Partition {
     tracker: OffsetTracker,
     queues: SerialQueues,
     hold: Hold,
+    /// The broker has a commit up to here: nothing below is read again after a crash.
+    committed: i64,
     account: Account,
     letters: u64,
     requests: usize,
@@ -90,6 +92,7 @@ impl Partition {
             tracker: OffsetTracker::live(),
             queues: SerialQueues::new(),
             hold: Hold::default(),
+            committed: 0,
             account: Account::default(),
             letters: 0,
             requests: 0,
@@ -117,7 +120,9 @@ impl Partition {
         let chunk = self.queues.open_chunk(bytes, permit, now);
         let mut outcomes = decoded.outcomes.drain(..);
         for read in reads {
-            let seq = self.tracker.read(read.offset, read.records);
+            let seq = self
+                .tracker
+                .read_at(read.offset, read.records, read.timestamp_ms);
             self.account.messages += 1;
             self.account.read += u64::from(read.records);
             if read.records == 0 {

@@ -1,6 +1,7 @@
-//! How far one partition's worker is: the two figures the consumer thread needs, and the one thing it may ask.
+//! How far one partition's worker is: the two figures the consumer thread needs, the one it gives, and the one thing it may ask.
 //!
-//! Owns plain atomics; the worker writes, the consumer thread reads. Nothing here waits.
+//! Owns plain atomics; the worker writes and the consumer thread reads, but for the confirmed commit, where it is the other way.
+//! Nothing here waits.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -15,6 +16,8 @@ pub struct Progress {
     /// -1 until the first message is settled.
     watermark: AtomicI64,
     window: AtomicU64,
+    /// -1 until the broker confirms the first commit of this assignment.
+    committed: AtomicI64,
     flush: Notify,
 }
 
@@ -26,6 +29,7 @@ impl Progress {
             partition,
             watermark: AtomicI64::new(-1),
             window: AtomicU64::new(0),
+            committed: AtomicI64::new(-1),
             flush: Notify::new(),
         })
     }
@@ -51,6 +55,17 @@ impl Progress {
     /// The worker's side of [`window`](Self::window).
     pub fn set_window(&self, messages: u64) {
         self.window.store(messages, Ordering::Release);
+    }
+
+    /// Up to where the broker has confirmed a commit of this assignment; -1 if it has not.
+    #[must_use]
+    pub fn committed(&self) -> i64 {
+        self.committed.load(Ordering::Acquire)
+    }
+
+    /// The consumer thread's side of [`committed`](Self::committed).
+    pub fn set_committed(&self, offset: i64) {
+        self.committed.store(offset, Ordering::Release);
     }
 
     /// Resolves when somebody asked; one asking that came before is not lost.

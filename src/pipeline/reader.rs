@@ -156,6 +156,7 @@ impl Reader {
                         if let Some(ours) = assigned.get_mut(&(topic, partition)) {
                             metrics::committed(offset < ours.committed);
                             ours.committed = offset;
+                            ours.progress.set_committed(offset);
                         }
                     }
                 }

@@ -96,6 +96,34 @@ impl Place {
         Ok(marks)
     }
 
+    /// Up to where the source partition `topic` is committed, -1 if nothing is. Blocks the calling thread.
+    ///
+    /// # Errors
+    /// The broker does not answer.
+    pub fn committed(&self, topic: &str) -> anyhow::Result<i64> {
+        // As a stranger to the group, who only asks for its commits.
+        let asker: BaseConsumer = self
+            .kafka
+            .by_hand("held")?
+            .set("group.id", &self.kafka.group)
+            .create()
+            .context("cannot open an asker for commits")?;
+        let mut wanted = TopicPartitionList::new();
+        wanted.add_partition(topic, self.partition);
+        let found = asker
+            .committed_offsets(wanted, CALL)
+            .with_context(|| format!("cannot ask how far {topic} is committed"))?;
+        let found = found.find_partition(topic, self.partition);
+        let found = found.context("the broker left out the partition it was asked for")?;
+        found
+            .error()
+            .with_context(|| format!("cannot ask how far {topic} is committed"))?;
+        Ok(match found.offset() {
+            Offset::Offset(offset) => offset,
+            _ => -1,
+        })
+    }
+
     fn open(&self, from: i64) -> anyhow::Result<BaseConsumer> {
         let consumer: BaseConsumer = self
             .kafka

@@ -181,7 +181,7 @@ impl Worker {
     pub async fn run(mut self) {
         let mut slot: Option<Pin<Box<dyn Future<Output = Slot> + Send>>> = None;
         let mut open = true;
-        self.side.begin();
+        self.side.begin(&self.progress.topic);
         loop {
             let command = *self.command.borrow_and_update();
             let revoked = matches!(command, Command::Drain { flush: false, .. });

@@ -1,12 +1,17 @@
 //! The partition's records that were held: fed again, stopped, and counted.
 //!
 //! The rules are those of [`Hold`](super::super::hold::Hold); here they meet the gate, the serial queues and the letters. Pure.
+//!
+//! * S1, of what a crash makes the topic hold twice: a copy may repeat a record, never bring it behind younger ones after the
+//!   first copy became a letter. Whether a record is held too long depends on its source alone, once true stays true, and is
+//!   asked whenever it is taken up, also of devices that may send by now. It is never true before the source's commit is
+//!   confirmed, so that no live record is a copy of a letter either.
 
 use std::time::Instant;
 
 use super::{Draft, Partition, dead, gate_reason, gated, rejected};
 use crate::pipeline::gate::Decision;
-use crate::pipeline::hold::{Hold, Purpose, Standing};
+use crate::pipeline::hold::{Hold, Purpose, Standing, Stay};
 use crate::pipeline::letter::{Destination, Letter, Reason, Source};
 use crate::pipeline::offsets::MessageSeq;
 use crate::pipeline::partition::Read;
@@ -28,14 +33,16 @@ pub struct HeldMessage {
 }
 
 impl HeldMessage {
-    /// Milliseconds since the epoch since when it is held: its source's time.
+    /// Milliseconds since the epoch since when it is held: its source's time, in whole seconds, as no more is known of records
+    /// that were taken back, and every copy must give the same.
     #[must_use]
     pub fn since_ms(&self) -> Option<i64> {
         let source = self
             .letter
             .as_ref()
             .and_then(|(_, source)| source.timestamp_ms);
-        source.or(self.timestamp_ms)
+        let since = source.or(self.timestamp_ms)?;
+        Some(since - since.rem_euclid(1_000))
     }
 
     #[must_use]
@@ -67,6 +74,11 @@ impl Partition {
         held_topic.clone_into(&mut self.held_topic);
     }
 
+    /// The broker has confirmed a commit of the source up to here.
+    pub fn set_committed(&mut self, offset: i64) {
+        self.committed = self.committed.max(offset);
+    }
+
     /// Whether records are held and released at all.
     #[must_use]
     pub fn holds(&self) -> bool {
@@ -88,8 +100,8 @@ impl Partition {
         decoded.notes.clear();
         let expired = self.expired_ms(now.1 / 1_000);
         let mut taken = Vec::new();
-        // Groups whose oldest record is young enough: it and what follows stay held, what came before is taken up.
-        let mut kept: Vec<(u32, i64)> = Vec::new();
+        // Groups whose oldest record may stay: it and what follows stay held, what came before is taken up.
+        let mut kept: Vec<(u32, Stay)> = Vec::new();
         for message in messages {
             let Some((group, purpose)) = self.hold.takes(&message.name, message.offset) else {
                 continue;
@@ -98,17 +110,18 @@ impl Partition {
                 continue;
             }
             let records = match purpose {
+                Purpose::Release(Decision::Send) if self.expires(message, expired).is_ok() => None,
                 Purpose::Release(_) => {
                     let before = decoded.outcomes.len();
                     decoder.decode(Some(&message.value), devices, now.1, decoded);
                     Some((decoded.outcomes.len() - before) as u32)
                 }
-                Purpose::Expire => match message.since_ms() {
-                    Some(since) if expired.is_none_or(|expired| since >= expired) => {
-                        kept.push((group, since));
+                Purpose::Expire => match self.expires(message, expired) {
+                    Ok(()) => None,
+                    Err(stay) => {
+                        kept.push((group, stay));
                         continue;
                     }
-                    _ => None,
                 },
             };
             taken.push(Taken {
@@ -118,8 +131,8 @@ impl Partition {
             });
         }
         let letters = self.take_up(&taken, decoded, permit, devices, now.0);
-        for (group, since) in kept {
-            self.hold.keep(group, since);
+        for (group, stay) in kept {
+            self.hold.keep(group, stay);
         }
         self.hold.read_to(next);
         letters
@@ -224,6 +237,25 @@ impl Partition {
             .coming(name, size, letter.source.timestamp_ms, &letter.reason.code);
     }
 
+    /// Whether a record is held too long, records from before `expired` (milliseconds since the epoch) being so; else why not.
+    fn expires(&self, message: &HeldMessage, expired: Option<i64>) -> Result<(), Stay> {
+        let since = message.since_ms();
+        if let Some(since) = since
+            && expired.is_none_or(|expired| since >= expired)
+        {
+            return Err(Stay::Until(since));
+        }
+        match &message.letter {
+            Some((_, source))
+                if source.offset >= self.committed
+                    && (&source.topic, source.partition) == (&self.topic, self.number) =>
+            {
+                Err(Stay::Uncommitted(source.offset))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn expired_ms(&self, now_ms: i64) -> Option<i64> {
         self.gate.longest_ms().map(|longest| now_ms - longest)
     }
@@ -259,6 +291,7 @@ impl Partition {
                 }
             },
             expired,
+            self.committed,
         );
         letters
     }
@@ -290,8 +323,9 @@ impl Partition {
                 continue;
             }
             let offset = self.tracker.offset(record.seq).unwrap_or(-1);
+            let read_at = self.tracker.timestamp_ms(record.seq);
             let letter = gated(decision, device, &record.serial, &record.bytes)
-                .addressed(self.source(offset, None), record.seq);
+                .addressed(self.source(offset, read_at), record.seq);
             if letter.destination == Destination::Held {
                 self.note_coming(&letter);
             }

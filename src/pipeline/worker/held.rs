@@ -49,7 +49,7 @@ const FAILED: Duration = Duration::from_secs(1);
 
 /// What happened on the held side.
 pub(super) enum Act {
-    Rebuilt(Box<(Hold, Marks)>),
+    Rebuilt(Box<Found>),
     /// The rebuilding's thread panicked.
     Broken(JoinError),
     Batch(Batch),
@@ -67,6 +67,14 @@ pub(super) enum Written {
     Trimmed(Trim),
 }
 
+/// What an owner finds out before it begins.
+pub(super) struct Found {
+    hold: Hold,
+    marks: Marks,
+    /// Up to where the source is committed.
+    committed: i64,
+}
+
 type Writing = Pin<Box<dyn Future<Output = (Written, anyhow::Result<()>)> + Send>>;
 
 /// See the module's documentation.
@@ -77,7 +85,7 @@ pub(super) struct Side {
     pub devices: Arc<Snapshot>,
     pub decoder: Decoder,
     permits: Arc<PartitionPermits>,
-    rebuilding: Option<JoinHandle<Option<(Hold, Marks)>>>,
+    rebuilding: Option<JoinHandle<Option<Found>>>,
     pub ready: bool,
     reading: Option<(Reading, i64)>,
     pending: Option<Batch>,
@@ -122,14 +130,24 @@ impl Side {
     }
 
     /// Begins to find out what is held, on a thread that may block.
-    pub fn begin(&mut self) {
+    pub fn begin(&mut self, topic: &str) {
         if self.ready {
             return;
         }
         let (place, stop) = (self.place.clone(), self.stop.clone());
+        let topic = topic.to_owned();
         self.rebuilding = Some(tokio::task::spawn_blocking(move || {
+            let found = || {
+                let committed = place.committed(&topic)?;
+                let (hold, marks) = rebuild(&place, &stop)?;
+                anyhow::Ok(Found {
+                    hold,
+                    marks,
+                    committed,
+                })
+            };
             loop {
-                match rebuild(&place, &stop) {
+                match found() {
                     Ok(found) => return Some(found),
                     Err(_) if stop.is_cancelled() => return None,
                     Err(error) => {
@@ -225,7 +243,11 @@ impl Worker {
     pub(super) fn held(&mut self, act: Act) -> anyhow::Result<()> {
         match act {
             Act::Rebuilt(found) => {
-                let (hold, marks) = *found;
+                let Found {
+                    hold,
+                    marks,
+                    committed,
+                } = *found;
                 let (records, bytes, _) = hold.figures();
                 if records > 0 {
                     tracing::info!(
@@ -236,6 +258,7 @@ impl Worker {
                 self.side.low.begin(marks.low);
                 self.side.through = marks.through;
                 self.partition.set_hold(hold, &self.side.place.held_topic);
+                self.partition.set_committed(committed);
                 self.side.ready = true;
                 self.review()
             }
@@ -269,6 +292,7 @@ impl Worker {
         self.side.devices = Arc::clone(&self.side.registry.borrow_and_update());
         self.side.stale = false;
         self.side.reviewed = Instant::now();
+        self.partition.set_committed(self.progress.committed());
         let now_ms = jiff::Timestamp::now().as_millisecond();
         let letters = self
             .partition
