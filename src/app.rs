@@ -16,6 +16,7 @@ use crate::ops::board::Board;
 use crate::pipeline::gate::Mode;
 use crate::pipeline::producer::{self, Keep};
 
+pub use journey::ask;
 pub use stream::run as stream;
 
 /// One part of the job.

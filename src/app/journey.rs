@@ -2,6 +2,7 @@
 //!
 //! It ends when told to, or with the reason why it cannot go on; the store is closed behind everything that uses it.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,13 +12,16 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Settings;
 use crate::ops::board::Board;
 use crate::ops::journey::{Figures, Lead, Slot};
+use crate::orders::journey::Serial;
 use crate::orders::store::Store;
 use crate::orders::store::standing::Standing;
-use crate::orders::{self, Parts, access, outbox, wall_clock};
-use crate::registry::topic::Writer;
+use crate::orders::{self, Parts, access, outbox, terminations, wall_clock};
+use crate::registry::topic::{self, Writer};
 
 /// Between two looks at the figures for the operations pages.
 const LOOK: Duration = Duration::from_secs(1);
+/// How long reading the registry to its end may take.
+const READ: Duration = Duration::from_secs(60);
 
 /// Runs the journey until `stop`.
 ///
@@ -41,6 +45,7 @@ pub async fn run(
         market: market.clone(),
         store: store.clone(),
         publish,
+        ask: ask(settings)?,
         clock: wall_clock(),
         name: name.clone(),
     };
@@ -79,6 +84,28 @@ fn publisher(settings: &Settings) -> anyhow::Result<outbox::Publish> {
                 }))
                 .await?;
             Ok(())
+        })
+    }))
+}
+
+/// Asks the registry's topic, read to its end each time: termination sheets come once a day, and few of their serials are no unit's.
+/// While it is asked the registry is in memory once more.
+///
+/// # Errors
+/// Settings that the client refuses.
+pub fn ask(settings: &Settings) -> anyhow::Result<terminations::Ask> {
+    let (client, name) = (settings.kafka.plain()?, settings.topics.devices.clone());
+    Ok(Arc::new(move |serials: Vec<Serial>| {
+        let (client, name) = (client.clone(), name.clone());
+        Box::pin(async move {
+            let read = tokio::task::spawn_blocking(move || topic::read(&client, &name, READ));
+            let snapshot = read.await.context("reading the device registry failed")??;
+            let serials: HashSet<Serial> = serials.into_iter().collect();
+            let wanted = |text: &str| Serial::parse(text).is_ok_and(|s| serials.contains(&s));
+            let found = snapshot
+                .iter()
+                .filter(|known| known.serial().is_some_and(wanted));
+            Ok(found.map(|known| known.to_device()).collect())
         })
     }))
 }

@@ -238,8 +238,9 @@ async fn serving(store: &Store, settings: Settings) -> anyhow::Result<ExitCode> 
     log::start(&settings.log)?;
     let stop = CancellationToken::new();
     let signals = tokio::spawn(obey_signals(stop.clone()));
+    let ask = crate::app::ask(&settings)?;
     let config = Arc::new(settings.orders);
-    let result = Box::pin(desk::run(config, store.clone(), wall_clock(), stop)).await;
+    let result = Box::pin(desk::run(config, store.clone(), ask, wall_clock(), stop)).await;
     signals.abort();
     result.map(|()| ExitCode::SUCCESS)
 }

@@ -24,6 +24,7 @@ pub fn wanted(config: &Config) -> bool {
 pub async fn run(
     config: Arc<Config>,
     store: Store,
+    ask: terminations::Ask,
     clock: Clock,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
@@ -34,7 +35,7 @@ pub async fn run(
     } else {
         None
     };
-    let watched = watch(&config, &store, &clock);
+    let watched = watch(&config, &store, &ask, &clock);
     let result = tokio::select! {
         result = watched => result,
         () = stop.cancelled() => Ok(()),
@@ -46,13 +47,18 @@ pub async fn run(
 }
 
 /// Looks for sheets and mail, for ever.
-async fn watch(config: &Config, store: &Store, clock: &Clock) -> anyhow::Result<()> {
+async fn watch(
+    config: &Config,
+    store: &Store,
+    ask: &terminations::Ask,
+    clock: &Clock,
+) -> anyhow::Result<()> {
     let sheets = async {
         if config.terminations.wanted() {
             let config = config.terminations.clone();
             let mut tick = every(config.every_s);
-            let mut watcher =
-                terminations::watch::Watcher::new(store.clone(), config, Arc::clone(clock))?;
+            let (store, ask, clock) = (store.clone(), Arc::clone(ask), Arc::clone(clock));
+            let mut watcher = terminations::watch::Watcher::new(store, ask, config, clock)?;
             loop {
                 tick.tick().await;
                 watcher.look().await;

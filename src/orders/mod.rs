@@ -56,6 +56,7 @@ pub struct Parts<M> {
     pub market: M,
     pub store: Store,
     pub publish: outbox::Publish,
+    pub ask: terminations::Ask,
     pub clock: Clock,
     /// Shown to whoever waits for the lease.
     pub name: String,
@@ -84,7 +85,8 @@ pub async fn run<M: Market + Clone>(
     let ended = stop.child_token();
     let desk = async {
         let (store, clock) = (parts.store.clone(), Arc::clone(&parts.clock));
-        let result = desk::run(Arc::clone(&config), store, clock, ended.clone()).await;
+        let ask = Arc::clone(&parts.ask);
+        let result = desk::run(Arc::clone(&config), store, ask, clock, ended.clone()).await;
         ended.cancel();
         result
     };

@@ -3,6 +3,8 @@
 //! * T1: a sheet that is empty, shortened or malformed terminates nobody; it raises an alarm and waits for a person or a better one.
 //! * T2: obeying a sheet twice changes nothing.
 //! * T3: nothing on a sheet ever brings a device back.
+//! * A device that no unit is, but that the device registry knows (`devices import`), is terminated there, once: what a person
+//!   registers again after that stays as the person wants it, with an alarm.
 //!
 //! [`sheet`] reads bytes and [`judge`] decides, both pure; [`obey`] does what was decided; [`watch`] looks at a folder or a URL.
 
@@ -13,10 +15,18 @@ pub mod sheet;
 pub mod watch;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
+use super::journey::Serial;
 use crate::config::secret::Secret;
+use crate::registry::Device;
+
+/// Asks the device registry which devices have one of these serials. Handed in: only the registry knows Kafka.
+pub type Ask =
+    Arc<dyn Fn(Vec<Serial>) -> BoxFuture<'static, anyhow::Result<Vec<Device>>> + Send + Sync>;
 
 /// Settings (`[orders.terminations]`).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -1,5 +1,7 @@
 //! The device registry as it is to be: written with every change of a unit, carried to the topic by the outbox.
 
+use std::collections::HashMap;
+
 use sqlx::any::AnyRow;
 
 use super::change::Change;
@@ -20,6 +22,35 @@ impl Store {
             .during("listing devices")?;
         rows.iter().map(Registration::read).collect()
     }
+
+    /// Ids of the devices no unit is that were terminated here, and whether the topic has that.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn ended_devices(&self) -> Result<HashMap<Box<str>, bool>, Error> {
+        let sql = "SELECT device_id, (SELECT COUNT(*) FROM outbox WHERE outbox.device_id = devices.device_id \
+                   AND published_at IS NULL) AS waiting FROM devices WHERE unit_id IS NULL AND state = 'terminated'";
+        let rows = sqlx::query(sql)
+            .fetch_all(&self.pool)
+            .await
+            .during("listing terminated devices")?;
+        rows.iter()
+            .map(|row| {
+                let reader = Reader::new(row, "a device");
+                let published = reader.number("waiting")? == 0;
+                Ok((reader.text("device_id")?.into(), published))
+            })
+            .collect()
+    }
+}
+
+/// What became of a device that no unit is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    Now,
+    Before,
+    /// A unit goes by its id: the journey's word counts.
+    OfUnit,
 }
 
 impl Registration {
@@ -65,7 +96,20 @@ impl Change {
                 self.forget_device(left.device_id).await?;
             }
         }
-        self.put_device(unit, &wanted).await
+        self.put_device(Some(unit), &wanted).await
+    }
+
+    /// Writes that a device no unit is has ended, with its outbox row.
+    pub(super) async fn end_device(&mut self, device: &Registration) -> Result<Ended, Error> {
+        let known = self.devices("device_id", &device.device_id).await?;
+        match known.first() {
+            Some((Some(_), _)) => Ok(Ended::OfUnit),
+            Some((None, known)) if known.state == State::Terminated => Ok(Ended::Before),
+            _ => {
+                self.put_device(None, device).await?;
+                Ok(Ended::Now)
+            }
+        }
     }
 
     async fn devices(
@@ -88,14 +132,14 @@ impl Change {
             .collect()
     }
 
-    async fn put_device(&mut self, unit: &str, device: &Registration) -> Result<(), Error> {
+    async fn put_device(&mut self, unit: Option<&str>, device: &Registration) -> Result<(), Error> {
         sqlx::query(
             "INSERT INTO devices (device_id, unit_id, serial, state, order_id, since) VALUES ($1, $2, $3, $4, $5, $6) \
              ON CONFLICT (device_id) DO UPDATE SET unit_id = excluded.unit_id, serial = excluded.serial, \
              state = excluded.state, order_id = excluded.order_id, since = excluded.since",
         )
         .bind(device.device_id.to_string())
-        .bind(unit.to_owned())
+        .bind(unit.map(str::to_owned))
         .bind(device.serial.as_ref().map(ToString::to_string))
         .bind(device.state.name())
         .bind(device.order.as_deref().map(str::to_owned))

@@ -4,12 +4,15 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::acts::refused_order;
-use super::change::{Cause, Change};
+use super::change::{About, Cause, Change};
+use super::devices::Ended;
 use super::rows::OrderRow;
 use super::{Error, Store};
 use crate::orders::journey::order::Order;
+use crate::orders::journey::registration::Registration;
 use crate::orders::journey::unit::Unit;
 use crate::orders::journey::{Actor, Serial};
+use crate::registry::{Device, State};
 
 /// What became of a termination.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,6 +81,44 @@ impl Store {
                 }
                 None => Ok(Termination::Already { unit: row.id }),
             }
+        })
+        .await
+    }
+}
+
+impl Store {
+    /// Terminates a device of the registry that no unit is. Doing it twice changes nothing.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    pub async fn terminate_device(
+        &self,
+        (device, serial): (&Device, &Serial),
+        why: &str,
+        evidence: &Value,
+        by: &Actor,
+        now: Timestamp,
+    ) -> Result<Ended, Error> {
+        self.act(by, now, async |mut change: Change| {
+            let ended = Registration {
+                device_id: device.device_id.clone(),
+                serial: Some(serial.clone()),
+                state: State::Terminated,
+                order: device.order.clone(),
+                since: Some(now),
+            };
+            let done = change.end_device(&ended).await?;
+            if done == Ended::Now {
+                let about = About {
+                    from: Some(device.state.name()),
+                    to: Some(State::Terminated.name()),
+                    ..About::default()
+                };
+                let cause = Cause::new("terminate", why).with(evidence.clone());
+                change.event(about, cause).await?;
+                change.commit().await?;
+            }
+            Ok(done)
         })
         .await
     }

@@ -11,7 +11,7 @@
 pub mod acts;
 pub mod alarms;
 pub mod change;
-mod devices;
+pub mod devices;
 pub mod ends;
 pub mod intents;
 pub mod lease;

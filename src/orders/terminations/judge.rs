@@ -2,7 +2,7 @@
 //!
 //! Pure: the sheet, what we know of its devices and the time go in, a verdict comes out.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use jiff::Timestamp;
 
@@ -11,18 +11,34 @@ use super::{Config, Confirm};
 use crate::orders::journey::Serial;
 use crate::orders::lines::BadLine;
 use crate::orders::store::sheets::Fate;
+use crate::registry::{Device, State};
 
 /// What is known besides the sheet.
 #[derive(Debug, Clone, Default)]
 pub struct Known {
     /// Of every serial that a unit has.
     pub fates: HashMap<Serial, Fate>,
+    /// What the device registry says of the sheet's serials that no unit has.
+    pub registry: Registry,
     /// When the partner's device list was last read whole.
     pub listed_at: Option<Timestamp>,
     /// When that list last showed a serial.
     pub last_listed: HashMap<Serial, Timestamp>,
     /// Rows of the last sheet from the same place that was obeyed.
     pub rows_before: Option<u64>,
+}
+
+/// What the device registry says of serials that no unit has.
+#[derive(Debug, Clone, Default)]
+pub enum Registry {
+    /// It could not be asked.
+    #[default]
+    Silent,
+    Said {
+        devices: HashMap<Serial, Vec<Device>>,
+        /// Ids of devices that a sheet terminated, and whether the registry's topic has that.
+        ended: HashMap<Box<str>, bool>,
+    },
 }
 
 /// Why a sheet is not obeyed.
@@ -98,8 +114,62 @@ pub struct Deeds {
     pub later: Vec<Row>,
     /// The partner's device list still shows them, or has not been read since.
     pub unconfirmed: Vec<Row>,
-    /// No unit of ours has these.
+    /// No unit of ours has these, and no device of the registry.
     pub unknown: Vec<Serial>,
+    /// No unit has these, and the registry could not be asked.
+    pub unasked: Vec<Serial>,
+    /// A sheet terminated these, and somebody has registered them again since.
+    pub returned: Vec<Serial>,
+}
+
+/// What a sheet finds under one serial.
+enum Found {
+    Unknown,
+    Unasked,
+    Ended,
+    Returned,
+    Live,
+}
+
+impl Known {
+    fn find(&self, serial: &Serial) -> Found {
+        if let Some(fate) = self.fates.get(serial) {
+            return if fate.terminated {
+                Found::Ended
+            } else {
+                Found::Live
+            };
+        }
+        let Registry::Said { devices, ended } = &self.registry else {
+            return Found::Unasked;
+        };
+        let Some(devices) = devices.get(serial) else {
+            return Found::Unknown;
+        };
+        let live: HashSet<Option<bool>> = devices
+            .iter()
+            .filter(|device| device.state != State::Terminated)
+            .map(|device| ended.get(&device.device_id).copied())
+            .collect();
+        if live.contains(&None) {
+            Found::Live
+        } else if live.contains(&Some(true)) {
+            Found::Returned
+        } else {
+            // What is left is on its way to the topic.
+            Found::Ended
+        }
+    }
+
+    /// Devices of the registry that have this serial and are not terminated.
+    pub fn registered(&self, serial: &Serial) -> impl Iterator<Item = &Device> {
+        let devices = match &self.registry {
+            Registry::Said { devices, .. } => devices.get(serial),
+            Registry::Silent => None,
+        };
+        let live = |device: &&Device| device.state != State::Terminated;
+        devices.into_iter().flatten().filter(live)
+    }
 }
 
 impl Deeds {
@@ -110,7 +180,7 @@ impl Deeds {
     }
 }
 
-/// Judges a sheet. With `trusted` a person has looked at it: only what cannot be read is left out then.
+/// Judges a sheet.
 ///
 /// # Errors
 /// Why nothing of it is done.
@@ -118,7 +188,6 @@ pub fn judge(
     sheet: Result<Sheet, NoSheet>,
     known: &Known,
     config: &Config,
-    trusted: bool,
     now: Timestamp,
 ) -> Result<Deeds, Doubt> {
     let sheet = sheet.map_err(|no_sheet| {
@@ -131,27 +200,25 @@ pub fn judge(
             }
         }
     })?;
-    if !trusted {
-        if !sheet.bad.is_empty() {
-            let count = sheet.rows - sheet.good.len() as u64;
-            return Err(Doubt::Malformed {
-                what: format!("{count} of its {} rows cannot be read", sheet.rows),
-                bad: sheet.bad,
-            });
-        }
-        let before = known.rows_before.unwrap_or(0);
-        if sheet.rows == 0 && (before > 0 || !config.allow_empty) {
-            return Err(Doubt::Empty);
-        }
-        let kept = u64::from(100 - config.shrink_percent.min(100));
-        if sheet.rows < before && sheet.rows * 100 <= before * kept {
-            let rows = sheet.rows;
-            return Err(Doubt::Short { rows, before });
-        }
+    if !sheet.bad.is_empty() {
+        let count = sheet.rows - sheet.good.len() as u64;
+        return Err(Doubt::Malformed {
+            what: format!("{count} of its {} rows cannot be read", sheet.rows),
+            bad: sheet.bad,
+        });
+    }
+    let before = known.rows_before.unwrap_or(0);
+    if sheet.rows == 0 && (before > 0 || !config.allow_empty) {
+        return Err(Doubt::Empty);
+    }
+    let kept = u64::from(100 - config.shrink_percent.min(100));
+    if sheet.rows < before && sheet.rows * 100 <= before * kept {
+        let rows = sheet.rows;
+        return Err(Doubt::Short { rows, before });
     }
     let deeds = deeds(sheet, known, config, now);
     let (devices, most) = (deeds.now.len(), config.most_at_once);
-    if !trusted && most > 0 && devices > most {
+    if most > 0 && devices > most {
         return Err(Doubt::Many { devices, most });
     }
     Ok(deeds)
@@ -173,12 +240,14 @@ fn deeds(sheet: Sheet, known: &Known, config: &Config, now: Timestamp) -> Deeds 
         }
     }
     for (serial, row) in rows {
-        match known.fates.get(&serial) {
-            None => deeds.unknown.push(serial),
-            Some(fate) if fate.terminated => deeds.already += 1,
-            Some(_) if row.since.is_some_and(|since| since > now) => deeds.later.push(row),
-            Some(_) if !confirmed(&row, known, config.confirm) => deeds.unconfirmed.push(row),
-            Some(_) => deeds.now.push(row),
+        match known.find(&serial) {
+            Found::Unknown => deeds.unknown.push(serial),
+            Found::Unasked => deeds.unasked.push(serial),
+            Found::Returned => deeds.returned.push(serial),
+            Found::Ended => deeds.already += 1,
+            Found::Live if row.since.is_some_and(|since| since > now) => deeds.later.push(row),
+            Found::Live if !confirmed(&row, known, config.confirm) => deeds.unconfirmed.push(row),
+            Found::Live => deeds.now.push(row),
         }
     }
     deeds

@@ -26,9 +26,68 @@ fn known(rows_before: Option<u64>) -> Known {
     });
     Known {
         fates: fates.collect(),
+        registry: said([], []),
         rows_before,
         ..Known::default()
     }
+}
+
+/// A registry with these devices, some of which a sheet terminated; true: its topic has that.
+fn said(
+    devices: impl IntoIterator<Item = (usize, State)>,
+    ended: impl IntoIterator<Item = (usize, bool)>,
+) -> Registry {
+    let id = |number: usize| format!("truck-{number}").into_boxed_str();
+    let devices = devices.into_iter().map(|(number, state)| {
+        let device = Device {
+            device_id: id(number),
+            serial: Some(serial(number).as_str().into()),
+            state,
+            order: None,
+            since: None,
+        };
+        (serial(number), vec![device])
+    });
+    let ended = ended.into_iter().map(|(number, there)| (id(number), there));
+    Registry::Said {
+        devices: devices.collect(),
+        ended: ended.collect(),
+    }
+}
+
+/// Devices that no unit is: what the registry says of them decides.
+#[test]
+fn a_device_of_the_registry_is_terminated_once() {
+    let numbers = [40, 41, 42, 43, 44];
+    let (active, pending, ended) = (State::Active, State::Pending, State::Terminated);
+    let registry = said(
+        [
+            (40, active),
+            (41, pending),
+            (42, ended),
+            (43, active),
+            (44, active),
+        ],
+        [(42, true), (43, true), (44, false)],
+    );
+    let of = |registry, since: &str| {
+        let known = Known {
+            registry,
+            ..known(None)
+        };
+        judged(rows(numbers, since), &known, &Config::default()).unwrap()
+    };
+    let serials =
+        |rows: &[Row]| -> Vec<Serial> { rows.iter().map(|row| row.serial.clone()).collect() };
+    let deeds = of(registry.clone(), "2026-03-01");
+    assert_eq!(serials(&deeds.now), [serial(40), serial(41)]);
+    assert_eq!(deeds.already, 2, "the topic has one, the outbox the other");
+    assert_eq!(deeds.returned, [serial(43)]);
+    let deeds = of(registry, "2026-04-01");
+    assert_eq!(serials(&deeds.later), [serial(40), serial(41)]);
+    let deeds = of(Registry::Silent, "2026-03-01");
+    assert_eq!(deeds.unasked, numbers.map(serial));
+    assert_eq!((deeds.now, deeds.unknown), (vec![], vec![]));
 }
 
 fn rows(numbers: impl IntoIterator<Item = usize>, since: &str) -> Result<Sheet, NoSheet> {
@@ -40,7 +99,7 @@ fn rows(numbers: impl IntoIterator<Item = usize>, since: &str) -> Result<Sheet, 
 }
 
 fn judged(sheet: Result<Sheet, NoSheet>, known: &Known, config: &Config) -> Result<Deeds, Doubt> {
-    judge(sheet, known, config, false, now())
+    judge(sheet, known, config, now())
 }
 
 #[test]
@@ -111,8 +170,6 @@ fn a_sheet_that_ends_too_many_waits_for_a_person() {
         judged(sheet(), &known(None), &config),
         Err(Doubt::Many { devices, most })
     );
-    let deeds = judge(sheet(), &known(Some(100)), &config, true, now()).unwrap();
-    assert_eq!(deeds.now.len(), 5, "a person trusts it");
     let unbounded = Config {
         most_at_once: 0,
         ..Config::default()

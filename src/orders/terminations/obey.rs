@@ -1,26 +1,35 @@
 //! Doing what a sheet asks for, and telling people what it does not do.
 //!
 //! Each device is terminated by a change of its own; that the sheet was read is written last, with its alarms. Broken off in
-//! between, the sheet is read again, which changes nothing twice (T2).
+//! between, the sheet is read again, which changes nothing twice (T2). Serials that no unit has are looked up in the device registry;
+//! if it cannot be asked these wait, and the rest is done.
+
+use std::collections::HashMap;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::judge::{Deeds, Doubt, Known, judge};
-use super::{Config, sheet};
+use super::judge::{Deeds, Doubt, Known, Registry, judge};
+use super::{Ask, Config, sheet};
 use crate::ops::metrics::orders as metrics;
-use crate::orders::journey::Actor;
+use crate::orders::journey::{Actor, Serial};
 use crate::orders::round;
 use crate::orders::store::change::Change;
+use crate::orders::store::devices::Ended;
 use crate::orders::store::ends::Termination;
 use crate::orders::store::sheets::SheetRow;
 use crate::orders::store::{Error, Store};
+use crate::registry::Device;
 
+/// The alarm's kind for serials that nobody knows.
+const UNKNOWN: &str = "sheet-unknown";
 /// Unknown serials that get an alarm each; more of them get one together.
 const EACH: usize = 50;
 /// Before a sheet with unconfirmed devices is looked at again.
 const UNCONFIRMED_WAIT: SignedDuration = SignedDuration::from_mins(15);
+/// Before a registry that did not answer is asked again.
+const UNASKED_WAIT: SignedDuration = SignedDuration::from_mins(1);
 
 /// What became of a sheet.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -36,8 +45,12 @@ pub struct Report {
     pub later: Vec<String>,
     /// The partner's device list still shows them.
     pub unconfirmed: Vec<String>,
-    /// No unit has them.
+    /// No unit has them, and no device of the registry.
     pub unknown: Vec<String>,
+    /// No unit has them, and the registry could not be asked yet.
+    pub unasked: Vec<String>,
+    /// Somebody registered them again after a sheet had terminated them.
+    pub returned: Vec<String>,
     /// Why nothing was done.
     pub refused: Option<String>,
     /// Rows that cannot be read.
@@ -48,36 +61,52 @@ pub struct Report {
 }
 
 /// What a sheet is judged by.
-async fn known(store: &Store, place: Option<&str>) -> Result<Known, Error> {
+async fn known(
+    store: &Store,
+    place: &str,
+    sheet: Option<&sheet::Sheet>,
+    ask: &Ask,
+) -> Result<Known, Error> {
     let last_listed = store.seen().await?.into_iter();
+    let fates = store.fates().await?;
+    let rows = sheet.map(|sheet| &sheet.good[..]).unwrap_or_default();
+    let mut others: Vec<Serial> = rows.iter().map(|row| row.serial.clone()).collect();
+    others.retain(|serial| !fates.contains_key(serial));
     Ok(Known {
-        fates: store.fates().await?,
+        registry: registry(store, others, ask).await?,
+        fates,
         listed_at: store.marks().await?.get(round::DEVICES).copied(),
         last_listed: last_listed
             .map(|(serial, seen)| (serial, seen.last_seen))
             .collect(),
-        rows_before: store.rows_before(place).await?,
+        rows_before: store.rows_before(Some(place)).await?,
     })
 }
 
-/// Only looks: what a sheet would do.
-///
-/// # Errors
-/// The store cannot be read.
-pub async fn look(
-    store: &Store,
-    name: &str,
-    bytes: &[u8],
-    config: &Config,
-    trusted: bool,
-    now: Timestamp,
-) -> Result<Report, Error> {
-    let known = known(store, None).await?;
-    let verdict = judge(sheet::read(bytes, config), &known, config, trusted, now);
-    Ok(match &verdict {
-        Ok(deeds) => told(name, deeds),
-        Err(doubt) => refused(name, doubt),
-    })
+/// What the device registry says of these serials.
+async fn registry(store: &Store, serials: Vec<Serial>, ask: &Ask) -> Result<Registry, Error> {
+    let mut devices: HashMap<Serial, Vec<Device>> = HashMap::new();
+    if !serials.is_empty() {
+        match ask(serials).await {
+            Ok(found) => {
+                for device in found {
+                    let serial = device.serial.as_deref().map(Serial::parse);
+                    if let Some(Ok(serial)) = serial {
+                        devices.entry(serial).or_default().push(device);
+                    }
+                }
+            }
+            Err(error) => {
+                tracing::warn!(
+                    error = format!("{error:#}"),
+                    "the device registry cannot be asked about a sheet's serials; they wait"
+                );
+                return Ok(Registry::Silent);
+            }
+        }
+    }
+    let ended = store.ended_devices().await?;
+    Ok(Registry::Said { devices, ended })
 }
 
 /// Reads a sheet and obeys it, or says why not. One that was read before, and has nothing that waits, is left alone.
@@ -85,18 +114,17 @@ pub async fn look(
 /// # Errors
 /// The store failed; what was done stays, and the rest is done by doing it again.
 pub async fn obey(
-    store: &Store,
+    (store, ask): (&Store, &Ask),
     place: &str,
     name: &str,
     bytes: &[u8],
     config: &Config,
-    trusted: bool,
     now: Timestamp,
 ) -> Result<Report, Error> {
     let digest = digest(bytes);
     let before = store.sheet(place, name).await?;
     let same = before.as_ref().is_some_and(|row| row.digest == digest);
-    if let Some(row) = before.as_ref().filter(|_| same && !trusted)
+    if let Some(row) = before.as_ref().filter(|_| same)
         && row.again_at.is_none_or(|at| at > now)
     {
         return Ok(Report {
@@ -105,13 +133,14 @@ pub async fn obey(
             ..Report::default()
         });
     }
-    let mut known = known(store, Some(place)).await?;
+    let sheet = sheet::read(bytes, config);
+    let mut known = known(store, place, sheet.as_ref().ok(), ask).await?;
     if same {
         // It was not shortened since.
         known.rows_before = None;
     }
     let by = Actor::Sheet(name.into());
-    let verdict = judge(sheet::read(bytes, config), &known, config, trusted, now);
+    let verdict = judge(sheet, &known, config, now);
     let mut row = SheetRow {
         place: place.to_owned(),
         name: name.to_owned(),
@@ -133,6 +162,7 @@ pub async fn obey(
             Ok(report)
         }
         Ok(deeds) => {
+            let mut claimed = Vec::new();
             for device in &deeds.now {
                 let since = device.since.map(|since| since.to_string());
                 let why = match &since {
@@ -146,12 +176,31 @@ pub async fn obey(
                 if matches!(done, Termination::Done { .. }) {
                     tracing::info!(serial = %device.serial, sheet = name, "terminated");
                 }
+                for registered in known.registered(&device.serial) {
+                    let (id, serial) = (&*registered.device_id, &device.serial);
+                    let mut evidence = evidence.clone();
+                    evidence["device_id"] = id.into();
+                    evidence["serial"] = serial.as_str().into();
+                    let done = store
+                        .terminate_device((registered, serial), &why, &evidence, &by, now)
+                        .await?;
+                    match done {
+                        Ended::Now => {
+                            tracing::info!(%serial, device_id = id, sheet = name, "terminated");
+                        }
+                        Ended::Before => {}
+                        Ended::OfUnit => claimed.push(device),
+                    }
+                }
             }
-            let waits = (!deeds.unconfirmed.is_empty()).then(|| {
-                now.saturating_add(UNCONFIRMED_WAIT)
-                    .unwrap_or(Timestamp::MAX)
-            });
-            row.again_at = deeds.next().into_iter().chain(waits).min();
+            let wait =
+                |some: bool, wait| some.then(|| now.saturating_add(wait).unwrap_or(Timestamp::MAX));
+            let waits = [
+                deeds.next(),
+                wait(!deeds.unconfirmed.is_empty(), UNCONFIRMED_WAIT),
+                wait(!deeds.unasked.is_empty(), UNASKED_WAIT),
+            ];
+            row.again_at = waits.into_iter().flatten().min();
             row.obeyed_rows = Some(i64::try_from(deeds.rows).unwrap_or(i64::MAX));
             if !same || row.obeyed_at.is_none() {
                 row.obeyed_at = Some(now);
@@ -168,7 +217,23 @@ pub async fn obey(
             unknown(&mut change, place, name, &deeds, is_new).await?;
             for device in &deeds.now {
                 let serial = device.serial.as_str();
-                change.clear_alarm("sheet-unconfirmed", serial).await?;
+                for kind in ["sheet-unconfirmed", UNKNOWN] {
+                    change.clear_alarm(kind, serial).await?;
+                }
+            }
+            let returned = deeds.returned.iter().map(|serial| {
+                let said = "a sheet terminated it, and the registry has it as not terminated again: nothing was done";
+                ("sheet-returned", serial, said)
+            });
+            let claimed = claimed.iter().map(|device| {
+                let said = "the registry has it under the id of a unit with another serial: terminate it by hand";
+                ("sheet-claimed", &device.serial, said)
+            });
+            for (kind, serial, said) in returned.chain(claimed) {
+                let serial = serial.as_str();
+                if is_new(kind, serial) {
+                    raise(&mut change, kind, serial, said, &json!({ "sheet": name })).await?;
+                }
             }
             for device in &deeds.unconfirmed {
                 let serial = device.serial.as_str();
@@ -198,25 +263,25 @@ async fn unknown(
     deeds: &Deeds,
     is_new: impl Fn(&str, &str) -> bool,
 ) -> Result<(), Error> {
-    const KIND: &str = "sheet-unknown";
     let serials = &deeds.unknown;
     if serials.len() > EACH {
         let said = format!(
-            "the sheet {name} names {} serials that no unit has",
+            "the sheet {name} names {} serials that no unit and no registered device has",
             serials.len()
         );
         let first: Vec<&str> = serials.iter().take(EACH).map(|s| s.as_str()).collect();
         let evidence = json!({ "sheet": name, "first": first });
-        return raise(change, KIND, place, &said, &evidence).await;
+        return raise(change, UNKNOWN, place, &said, &evidence).await;
     }
     for serial in serials
         .iter()
-        .filter(|serial| is_new(KIND, serial.as_str()))
+        .filter(|serial| is_new(UNKNOWN, serial.as_str()))
     {
-        let said = format!("the sheet {name} terminates it and no unit has it");
+        let said =
+            format!("the sheet {name} terminates it, and no unit and no registered device has it");
         raise(
             change,
-            KIND,
+            UNKNOWN,
             serial.as_str(),
             &said,
             &json!({ "sheet": name }),
@@ -242,6 +307,7 @@ async fn raise(
 
 fn told(name: &str, deeds: &Deeds) -> Report {
     let serials = |rows: &[sheet::Row]| rows.iter().map(|row| row.serial.to_string()).collect();
+    let names = |serials: &[Serial]| serials.iter().map(ToString::to_string).collect();
     Report {
         sheet: name.to_owned(),
         rows: deeds.rows,
@@ -249,7 +315,9 @@ fn told(name: &str, deeds: &Deeds) -> Report {
         already: deeds.already,
         later: serials(&deeds.later),
         unconfirmed: serials(&deeds.unconfirmed),
-        unknown: deeds.unknown.iter().map(ToString::to_string).collect(),
+        unknown: names(&deeds.unknown),
+        unasked: names(&deeds.unasked),
+        returned: names(&deeds.returned),
         ..Report::default()
     }
 }

@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use jiff::{SignedDuration, Timestamp};
 
 use super::fetch::Fetch;
-use super::{Config, obey};
+use super::{Ask, Config, obey};
 use crate::ops::metrics::orders as metrics;
 use crate::orders::Clock;
 use crate::orders::journey::Actor;
@@ -42,6 +42,7 @@ struct Known {
 /// Looks for sheets and has them obeyed.
 pub struct Watcher {
     store: Store,
+    ask: Ask,
     config: Config,
     clock: Clock,
     fetch: Option<Fetch>,
@@ -63,7 +64,7 @@ struct Place {
 impl Watcher {
     /// # Errors
     /// No HTTP client can be made.
-    pub fn new(store: Store, config: Config, clock: Clock) -> anyhow::Result<Self> {
+    pub fn new(store: Store, ask: Ask, config: Config, clock: Clock) -> anyhow::Result<Self> {
         let fetch = if config.url.is_empty() {
             None
         } else {
@@ -72,6 +73,7 @@ impl Watcher {
         Ok(Self {
             begun: clock(),
             store,
+            ask,
             config,
             clock,
             fetch,
@@ -132,8 +134,15 @@ impl Watcher {
             let bytes = tokio::fs::read(&path)
                 .await
                 .with_context(|| format!("{}: cannot be read", path.display()))?;
-            let report =
-                obey::obey(&self.store, FOLDER, &name, &bytes, &self.config, false, now).await?;
+            let report = obey::obey(
+                (&self.store, &self.ask),
+                FOLDER,
+                &name,
+                &bytes,
+                &self.config,
+                now,
+            )
+            .await?;
             if let Some(known) = self.files.get_mut(&path) {
                 (known.judged, known.again_at) = (true, report.again_at);
             }
@@ -147,7 +156,15 @@ impl Watcher {
         };
         let bytes = fetch.get().await?;
         let now = (self.clock)();
-        obey::obey(&self.store, URL, URL, &bytes, &self.config, false, now).await?;
+        obey::obey(
+            (&self.store, &self.ask),
+            URL,
+            URL,
+            &bytes,
+            &self.config,
+            now,
+        )
+        .await?;
         Ok(())
     }
 

@@ -25,6 +25,7 @@ fn parts(world: &World, store: &Store, name: &str, topic: &Arc<Mutex<Vec<Entry>>
         market: world.clone(),
         store: store.clone(),
         publish,
+        ask: super::sheets::registry(&Arc::default()),
         clock: wall_clock(),
         name: name.into(),
     }

@@ -1,15 +1,17 @@
 //! Tests of termination sheets and of the mail's cross-check, on a store in a file.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use dig_ingest::config::secret::Secret;
 use dig_ingest::orders::journey::{Actor, Serial, Tags};
 use dig_ingest::orders::mail::{self, folder};
+use dig_ingest::orders::outbox::{self, Entry};
 use dig_ingest::orders::store::Store;
-use dig_ingest::orders::terminations::{Config, Confirm, watch::Watcher};
+use dig_ingest::orders::terminations::{Ask, Config, Confirm, watch::Watcher};
 use dig_ingest::orders::{Clock, wall_clock};
+use dig_ingest::registry::{Device, State};
 use jiff::Timestamp;
 use rust_xlsxwriter::Workbook;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -69,8 +71,32 @@ fn drop_file(folder: &Path, name: &str, content: impl AsRef<[u8]>, second: u64) 
     file.set_modified(at).unwrap();
 }
 
+/// Devices of a registry, or none when it does not answer.
+pub(super) type Devices = Mutex<Option<Vec<Device>>>;
+
+/// Asks a registry that is here.
+pub(super) fn registry(devices: &Arc<Devices>) -> Ask {
+    let devices = Arc::clone(devices);
+    Arc::new(move |serials: Vec<Serial>| {
+        let found = devices.lock().unwrap().as_ref().map(|devices| {
+            let wanted = |device: &&Device| {
+                let serial = device.serial.as_deref().map(Serial::parse);
+                matches!(serial, Some(Ok(serial)) if serials.contains(&serial))
+            };
+            devices.iter().filter(wanted).cloned().collect()
+        });
+        let answer = found.ok_or_else(|| anyhow::anyhow!("the broker is away"));
+        Box::pin(std::future::ready(answer))
+    })
+}
+
+fn watcher_at(store: &Store, config: Config, clock: Clock) -> Watcher {
+    let nobody = Arc::new(Mutex::new(Some(Vec::new())));
+    Watcher::new(store.clone(), registry(&nobody), config, clock).unwrap()
+}
+
 fn watcher(store: &Store, config: Config) -> Watcher {
-    Watcher::new(store.clone(), config, wall_clock()).unwrap()
+    watcher_at(store, config, wall_clock())
 }
 
 #[tokio::test]
@@ -222,7 +248,7 @@ async fn what_waits_for_its_date_or_its_confirmation_is_done_later() {
     let soon = later(0) + jiff::SignedDuration::from_hours(24);
     let text = format!("Serial Number,Termination Date\nCX01,2026-01-01\nCX02,{soon}\n");
     drop_file(&place, "1.csv", text, 1);
-    let mut watch = Watcher::new(store.clone(), config, clock).unwrap();
+    let mut watch = watcher_at(&store, config, clock);
     watch.look().await;
     watch.look().await;
     assert_eq!(state(&store, "7.1").await, "provisioned");
@@ -245,6 +271,102 @@ async fn what_waits_for_its_date_or_its_confirmation_is_done_later() {
     listed(later(24)).await;
     watch.look().await;
     assert_eq!(state(&store, "7.2").await, "terminated");
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_device_registered_by_hand_is_terminated_once_and_stays_as_a_person_wants_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = provisioned(folder.path()).await;
+    let place = folder.path().join("sheets");
+    std::fs::create_dir(&place).unwrap();
+    let config = Config {
+        folder: place.clone(),
+        stale_after_h: 0,
+        ..Config::default()
+    };
+    let now = Arc::new(Mutex::new(Timestamp::now()));
+    let shared = Arc::clone(&now);
+    let clock: Clock = Arc::new(move || *shared.lock().unwrap());
+    let devices: Arc<Devices> = Arc::default();
+    let mut watch = Watcher::new(store.clone(), registry(&devices), config, clock).unwrap();
+    let publish = async || {
+        let topic = Arc::new(Mutex::new(Vec::new()));
+        let written = Arc::clone(&topic);
+        let publish: outbox::Publish = Box::new(move |entries| {
+            written.lock().unwrap().extend(entries);
+            Box::pin(std::future::ready(Ok(())))
+        });
+        let keep = Duration::from_secs(3600);
+        outbox::publish_all(&store, &publish, keep, Timestamp::now)
+            .await
+            .unwrap();
+        std::mem::take(&mut *topic.lock().unwrap())
+    };
+    publish().await;
+
+    // The registry does not answer: what can be done is done, the rest waits and nobody is alarmed.
+    drop_file(&place, "1.csv", sheet(&["CX01", "CX09"]), 1);
+    watch.look().await;
+    watch.look().await;
+    assert_eq!(state(&store, "7.1").await, "terminated");
+    assert_eq!(alarms(&store).await, []);
+    publish().await;
+
+    let truck = Device {
+        device_id: "truck-9".into(),
+        serial: Some("CX09".into()),
+        state: State::Active,
+        order: None,
+        since: None,
+    };
+    *devices.lock().unwrap() = Some(vec![truck.clone()]);
+    *now.lock().unwrap() += jiff::SignedDuration::from_mins(2);
+    let ended = *now.lock().unwrap();
+    watch.look().await;
+    let terminated = Entry::Put(Device {
+        state: State::Terminated,
+        since: Some(Timestamp::from_microsecond(ended.as_microsecond()).unwrap()),
+        ..truck.clone()
+    });
+    // Before the topic has it the registry still calls it active: a second sheet changes nothing.
+    drop_file(&place, "2.csv", sheet(&["CX01", "CX09", "CX02"]), 2);
+    watch.look().await;
+    watch.look().await;
+    let written = publish().await;
+    assert_eq!(
+        written.iter().filter(|entry| **entry == terminated).count(),
+        1,
+        "{written:?}"
+    );
+    assert_eq!(alarms(&store).await, []);
+    let events = store.events_after(0).await.unwrap();
+    let of_truck: Vec<_> = events
+        .iter()
+        .filter(|event| {
+            event
+                .evidence
+                .as_ref()
+                .is_some_and(|evidence| evidence["device_id"] == "truck-9")
+        })
+        .map(|event| {
+            (
+                event.actor.as_str(),
+                event.act.as_str(),
+                event.to_state.as_deref(),
+            )
+        })
+        .collect();
+    assert_eq!(of_truck, [("1.csv", "terminate", Some("terminated"))]);
+
+    // A person registers it again; the next sheets still name it.
+    drop_file(&place, "3.csv", sheet(&["CX01", "CX09", "CX02", "CX03"]), 3);
+    watch.look().await;
+    watch.look().await;
+    assert_eq!(alarms(&store).await, told("sheet-returned", "CX09"));
+    let written = publish().await;
+    let names_truck = |entry: &Entry| matches!(entry, Entry::Put(device) if *device.device_id == *truck.device_id);
+    assert!(!written.iter().any(names_truck), "{written:?}");
     store.close().await;
 }
 
