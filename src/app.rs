@@ -15,6 +15,7 @@ use crate::config::Settings;
 use crate::ops::board::Board;
 use crate::pipeline::gate::Mode;
 use crate::pipeline::producer::{self, Keep};
+use crate::pipeline::{self, End};
 
 pub use journey::ask;
 pub use stream::run as stream;
@@ -62,7 +63,7 @@ pub async fn run(
     chosen: Chosen,
     board: Arc<Board>,
     stop: CancellationToken,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<End> {
     board.set_streams(chosen.pipeline);
     if chosen.orders && settings.gate.mode == Mode::Off {
         tracing::warn!(
@@ -72,7 +73,7 @@ pub async fn run(
     let ended = stop.child_token();
     let pipeline = async {
         if !chosen.pipeline {
-            return Ok(());
+            return Ok(End::InOrder);
         }
         let (settings, board) = (settings.clone(), Arc::clone(&board));
         let result = stream(settings, board, ended.clone()).await;
@@ -93,13 +94,14 @@ pub async fn run(
             tracing::error!(error = format!("{other:#}"), "the orders part failed too");
             Err(error)
         }
-        (pipeline, orders) => pipeline.and(orders),
+        (pipeline, orders) => orders.and(pipeline),
     }
 }
 
-/// Creates the registry's topic if it is missing and creating is ours.
+/// Waits until a broker answers, then creates the registry's topic if it is missing and creating is ours.
 async fn create_registry(settings: &Settings) -> anyhow::Result<()> {
     let (kafka, topics) = (&settings.kafka, &settings.topics);
+    pipeline::until_answered(kafka).await?;
     if topics.create {
         let wanted = [(topics.devices.clone(), 1, Keep::Newest)];
         producer::create_topics(kafka, topics, &wanted).await?;

@@ -1,6 +1,7 @@
 //! The order journey, put together from the settings: MyAdmin's client, the store, the registry's writer, the figures it shows.
 //!
-//! It ends when told to, or with the reason why it cannot go on; the store is closed behind everything that uses it.
+//! It ends when told to, or with the reason why it cannot go on; the store is closed behind everything that uses it. A broker or a
+//! database that is away at the start is waited for; one that refuses us is not.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -13,8 +14,8 @@ use crate::config::Settings;
 use crate::ops::board::Board;
 use crate::ops::journey::{Figures, Lead, Slot};
 use crate::orders::journey::Serial;
-use crate::orders::store::Store;
 use crate::orders::store::standing::Standing;
+use crate::orders::store::{self, Store};
 use crate::orders::{self, Parts, access, outbox, terminations, wall_clock};
 use crate::registry::topic::{self, Writer};
 
@@ -22,6 +23,8 @@ use crate::registry::topic::{self, Writer};
 const LOOK: Duration = Duration::from_secs(1);
 /// How long reading the registry to its end may take.
 const READ: Duration = Duration::from_secs(60);
+/// Pause after a database did not answer.
+const ASK_AGAIN: Duration = Duration::from_secs(2);
 
 /// Runs the journey until `stop`.
 ///
@@ -35,11 +38,15 @@ pub async fn run(
     let config = Arc::new(settings.orders.clone());
     let slot = board.open_journey(Instant::now());
     let market = access::client(&settings.myadmin)?;
-    super::create_registry(settings).await?;
     let publish = publisher(settings)?;
-    let store = Store::open(&config.store)
-        .await
-        .context("orders.store: cannot be opened")?;
+    let begun = async {
+        super::create_registry(settings).await?;
+        open(&config.store, &slot).await
+    };
+    let store = tokio::select! {
+        store = begun => store?,
+        () = stop.cancelled() => return Ok(()),
+    };
     let name = name(&settings.kafka.client_id);
     let parts = Parts {
         market: market.clone(),
@@ -60,6 +67,21 @@ pub async fn run(
     };
     store.close().await;
     result
+}
+
+/// Opens the store. While its database is away it says so and asks again.
+async fn open(config: &store::Config, slot: &Slot) -> anyhow::Result<Store> {
+    loop {
+        match Store::open(config).await {
+            Ok(store) => return Ok(store),
+            Err(error) if error.is_away() => {
+                tracing::warn!(%error, "orders.store: the database does not answer; asking again");
+                slot.fail(error.to_string(), Instant::now());
+                tokio::time::sleep(ASK_AGAIN).await;
+            }
+            Err(error) => return Err(error).context("orders.store: cannot be opened"),
+        }
+    }
 }
 
 /// Who holds the lease, for people: this machine and this process.

@@ -31,13 +31,24 @@ pub async fn run(
     settings: Settings,
     board: Arc<Board>,
     stop: CancellationToken,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<pipeline::End> {
     let config = settings.pipeline();
     let mappings = load_mappings(&settings)?;
     let rules = Arc::new(rules(&settings)?);
     let gated = settings.gate.mode == Mode::Registry;
-    let (devices, followed) = follow_registry(&settings, gated, &stop).await?;
+    let (devices, followed) = tokio::select! {
+        followed = follow_registry(&settings, gated, &stop) => followed?,
+        () = stop.cancelled() => return Ok(pipeline::End::InOrder),
+    };
     board.set_registry_read(true);
+    let (known, expected) = (devices.borrow().len() as u64, settings.memory.devices);
+    if known > expected {
+        tracing::warn!(
+            known,
+            expected,
+            "the registry has more devices than the memory formula counts: raise memory.devices"
+        );
+    }
     if gated && devices.borrow().is_empty() {
         tracing::warn!(
             "gate.mode is \"registry\" and the registry holds no device: nothing will be sent"

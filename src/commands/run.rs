@@ -11,6 +11,7 @@ use crate::app::{Chosen, Part};
 use crate::config::ConfigArgs;
 use crate::ops::board::Board;
 use crate::ops::{log, metrics, web};
+use crate::pipeline::End;
 
 /// Arguments of `dig-ingest run`.
 #[derive(Debug, clap::Args)]
@@ -56,8 +57,13 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let result = crate::app::run(settings, chosen, board, stop).await;
     signals.abort();
     pages.stop().await;
-    result?;
-    tracing::info!("ended in order");
+    match result? {
+        End::InOrder => tracing::info!("ended in order"),
+        End::Unleft => tracing::warn!(
+            "ended, but no broker answered in time: the group gives our partitions away after kafka.session_timeout_ms, \
+             and what was in hand is read again"
+        ),
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -27,6 +27,10 @@ const FETCH_BYTES: u64 = 1024 * 1024;
 const PREFETCH_FACTOR: u64 = 3;
 /// Bytes per accepted record whose source is remembered.
 const SOURCE_BYTES: u64 = 16;
+/// A device of the registry, and the same once more while its snapshot grows; measured with a million.
+const DEVICE_BYTES: u64 = 200;
+/// A name of which records are held, in the index of its partition: 200 to 350, measured.
+const HELD_NAME_BYTES: u64 = 350;
 /// What an allocator keeps of what it was given back: one byte in so many.
 const ALLOCATOR_SHARE: u64 = 10;
 
@@ -99,6 +103,12 @@ impl Settings {
                     + (BATCHES as u64 + 2) * BATCH_BYTES,
             ),
         };
+        let devices = match gate.mode {
+            Mode::Off => 0,
+            Mode::Registry => memory
+                .devices
+                .saturating_mul(DEVICE_BYTES + HELD_NAME_BYTES),
+        };
         let sources = partitions.saturating_mul(feedback.sources as u64 * SOURCE_BYTES);
         let base = BASE_BYTES + partitions.saturating_mul(PARTITION_BYTES);
         let term = |name, bytes, how| Term { name, bytes, how };
@@ -146,6 +156,17 @@ impl Settings {
                         "{partitions} partitions x ((a prefetch of {BY_HAND_KIB} x 1024 + a fetch of {FETCH_BYTES}) x {PREFETCH_FACTOR} + {} batches \
                          of {BATCH_BYTES})",
                         BATCHES + 2
+                    ),
+                },
+            ),
+            term(
+                "devices",
+                devices,
+                match gate.mode {
+                    Mode::Off => "no registry is read: gate.mode is \"off\"".to_owned(),
+                    Mode::Registry => format!(
+                        "memory.devices {} x ({DEVICE_BYTES} in the registry + {HELD_NAME_BYTES} in the index of what is held)",
+                        memory.devices
                     ),
                 },
             ),
@@ -221,6 +242,20 @@ mod tests {
         assert_eq!(held(&settings), Some(0));
         settings.gate.mode = Mode::Registry;
         assert_eq!(held(&settings), Some(4 * (6 + 1) * 1024 * 1024));
+    }
+
+    #[test]
+    fn a_gate_that_knows_devices_costs_their_names() {
+        let mut settings = Settings::default();
+        let devices = |settings: &Settings| {
+            let terms = settings.memory_formula(4).terms;
+            let term = terms.iter().find(|term| term.name == "devices");
+            term.map(|term| term.bytes)
+        };
+        assert_eq!(devices(&settings), Some(0));
+        settings.gate.mode = Mode::Registry;
+        settings.memory.devices = 1_000_000;
+        assert_eq!(devices(&settings), Some(550_000_000));
     }
 
     #[test]

@@ -125,10 +125,10 @@ impl<M: Market> Hand<M> {
                 change.commit().await?;
                 tracing::info!(order = %id, units = lines.len(), state = order.state(), "taken in");
             }
-            Act::Head { row, head } => {
+            Act::Head { row, head, why } => {
                 let mut change = self.change().await?;
                 let evidence = json!({ "before": row.head, "now": head });
-                let cause = Cause::new("head", "MyAdmin shows it differently").with(evidence);
+                let cause = Cause::new("head", why).with(evidence);
                 change.put_head(&row, &head, cause).await?;
                 change.commit().await?;
             }

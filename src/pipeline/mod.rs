@@ -78,11 +78,20 @@ const METADATA: Duration = Duration::from_secs(20);
 /// Pause after nobody answered.
 const ASK_AGAIN: Duration = Duration::from_secs(2);
 
+/// How the job ended that was told to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// Drained, committed, and out of the group.
+    InOrder,
+    /// No broker answered in time: the group takes us for a member until the session is over, and what was in hand is read again.
+    Unleft,
+}
+
 /// Runs the job until `stop` is cancelled; then drains, stores offsets and leaves the group.
 ///
 /// # Errors
 /// What the job cannot go on without: settings the client refuses, a broken invariant, the dead-letter share guard.
-pub async fn run(config: Config, parts: Parts, stop: CancellationToken) -> anyhow::Result<()> {
+pub async fn run(config: Config, parts: Parts, stop: CancellationToken) -> anyhow::Result<End> {
     let Parts {
         uploader,
         registry,
@@ -93,7 +102,7 @@ pub async fn run(config: Config, parts: Parts, stop: CancellationToken) -> anyho
     if config.topics.create {
         tokio::select! {
             made = prepare_topics(&config) => made?,
-            () = stop.cancelled() => return Ok(()),
+            () = stop.cancelled() => return Ok(End::InOrder),
         }
     }
     let producer = producer::Producer::new(&config.kafka, &config.topics)?;
@@ -181,41 +190,46 @@ pub async fn run(config: Config, parts: Parts, stop: CancellationToken) -> anyho
     let _ = end.send(true);
     reader.unpark();
     // The thread's own bounds add up to less; a broker that is gone may hold the client longer than anyone should wait.
-    match tokio::time::timeout(bound + Duration::from_secs(5), finished).await {
-        Ok(Ok(Ok(()))) => {}
+    let end = match tokio::time::timeout(bound + Duration::from_secs(5), finished).await {
+        Ok(Ok(Ok(()))) => End::InOrder,
         Ok(Ok(Err(_)) | Err(_)) => anyhow::bail!("the consumer thread panicked"),
-        Err(_) => tracing::error!(
-            "the consumer did not leave the group in time; what was in hand is read again"
-        ),
-    }
+        Err(_) => End::Unleft,
+    };
     let flush = tokio::task::spawn_blocking(move || flusher.flush(Duration::from_secs(2)));
     if flush.await.is_err() {
         tracing::warn!("flushing the producer of letters failed");
     }
     match failure {
         Some(error) => Err(error),
-        None => Ok(()),
+        None => Ok(end),
     }
 }
 
-/// Creates the topics the job writes, the held ones with the partition count of their input. While nobody answers it says
-/// why and asks again: a broker may be away, and a password may be on its way.
-async fn prepare_topics(config: &Config) -> anyhow::Result<()> {
-    let client = config.kafka.plain()?;
-    let asker = Arc::new(asker::Asker::open(&client)?);
-    let there = loop {
+/// Waits until a broker answers. While nobody does it says why and asks again: a broker may be away, and a password may be on
+/// its way.
+///
+/// # Errors
+/// Settings that the client refuses.
+pub async fn until_answered(kafka: &kafka::Config) -> anyhow::Result<asker::Cluster> {
+    let asker = Arc::new(asker::Asker::open(&kafka.plain()?)?);
+    loop {
         let asking = Arc::clone(&asker);
         match tokio::task::spawn_blocking(move || asking.cluster(METADATA))
             .await
             .context("asking for metadata failed")?
         {
-            Ok(cluster) => break cluster.topics,
+            Ok(cluster) => return Ok(cluster),
             Err(asker::Trouble { what, remedy }) => {
                 tracing::warn!(error = what, remedy, "no broker answers; asking again");
                 tokio::time::sleep(ASK_AGAIN).await;
             }
         }
-    };
+    }
+}
+
+/// Creates the topics the job writes, the held ones with the partition count of their input.
+async fn prepare_topics(config: &Config) -> anyhow::Result<()> {
+    let there = until_answered(&config.kafka).await?.topics;
     let read = config.input.matcher()?;
     let partitions = there.into_iter().filter(|(name, _)| read(name));
     let topics = &config.topics;

@@ -122,6 +122,8 @@ pub struct Memory {
     pub chunk_messages: usize,
     /// Partitions this instance may come to own, all topics together; the memory formula counts their prefetch.
     pub partitions: u64,
+    /// Devices the registry may come to have, and names of which records may be held; the memory formula counts them.
+    pub devices: u64,
     /// Bytes the job may need by its own formula; 0 for no limit. `check` prints the formula, `run` refuses to start above it.
     pub limit_bytes: u64,
 }
@@ -134,6 +136,7 @@ impl Default for Memory {
             window_messages: 500_000,
             chunk_messages: 1024,
             partitions: 16,
+            devices: 100_000,
             limit_bytes: 0,
         }
     }

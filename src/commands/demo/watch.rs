@@ -11,6 +11,7 @@ use super::script::Script;
 use crate::load::drive::{Counters, Outcome};
 use crate::ops::board::Board;
 use crate::ops::status::Totals;
+use crate::pipeline::End;
 use crate::sim;
 
 /// What is followed.
@@ -29,7 +30,7 @@ impl Watcher<'_> {
         &self,
         mut load: JoinHandle<anyhow::Result<Outcome>>,
         story: impl Future<Output = anyhow::Result<T>>,
-        job: &mut JoinHandle<anyhow::Result<()>>,
+        job: &mut JoinHandle<anyhow::Result<End>>,
     ) -> anyhow::Result<(Outcome, T)> {
         let mut story = std::pin::pin!(story);
         let mut tick = tokio::time::interval(Duration::from_millis(100));

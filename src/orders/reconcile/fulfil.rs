@@ -14,7 +14,7 @@ use crate::orders::journey::way::Live;
 use crate::orders::journey::{Code, Parcel, Reason, Serial};
 use crate::orders::settings::{Config, Mode, Packages, Partial, Standing};
 use crate::orders::store::read::Whole;
-use crate::orders::store::rows::{Shipment, UnitRow};
+use crate::orders::store::rows::{Head, OrderRow, Shipment, UnitRow};
 
 /// What a line shows.
 #[must_use]
@@ -244,6 +244,97 @@ fn shows(seen: &wire::Order, wished: &Shipment, config: &Config) -> bool {
     status && tracking
 }
 
+/// Why what an order says of itself is written anew: only what we told it differs, or somebody else changed it.
+pub fn differs(row: &OrderRow, seen: &Head) -> &'static str {
+    let before = &row.head;
+    if seen == before {
+        return "it is listed again";
+    }
+    let told = row.reported.as_ref().is_some_and(|told| {
+        let ours = Head {
+            status: seen.status.clone(),
+            carrier: seen.carrier.clone(),
+            tracking: seen.tracking.clone(),
+            ..before.clone()
+        };
+        let same = |seen: &Option<String>, before: &Option<String>, told: &str| {
+            let shown = seen.as_deref().map(plain);
+            seen == before || shown.is_some_and(|shown| shown.eq_ignore_ascii_case(&plain(told)))
+        };
+        *seen == ours
+            && (seen.status == before.status || seen.status.eq_ignore_ascii_case(&told.status))
+            && same(&seen.carrier, &before.carrier, &told.carrier)
+            && same(&seen.tracking, &before.tracking, &told.tracking)
+    });
+    if told {
+        "MyAdmin shows what it was told"
+    } else {
+        "MyAdmin shows it differently"
+    }
+}
+
 fn plain(text: &str) -> String {
     text.chars().filter(|c| c.is_ascii_alphanumeric()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::orders::journey::order::Order;
+
+    #[test]
+    fn a_change_is_somebody_elses_unless_it_is_what_we_told() {
+        let before = Head {
+            status: "PendingFulfillment".into(),
+            comment: "at the gate".into(),
+            ..Head::default()
+        };
+        let row = |reported: bool| OrderRow {
+            id: "77".into(),
+            version: 1,
+            order: Order::receive(Vec::new()),
+            head: before.clone(),
+            missing: 1,
+            reported: reported.then(|| Shipment {
+                carrier: "Post".into(),
+                tracking: "T-123".into(),
+                status: "Fulfilled".into(),
+            }),
+            attempts: 0,
+            retry_at: None,
+            created_at: Timestamp::UNIX_EPOCH,
+            updated_at: Timestamp::UNIX_EPOCH,
+        };
+        let shown = Head {
+            status: "fulfilled".into(),
+            carrier: Some("POST".into()),
+            tracking: Some("T123".into()),
+            ..before.clone()
+        };
+        let (again, ours, others) = (
+            "it is listed again",
+            "MyAdmin shows what it was told",
+            "MyAdmin shows it differently",
+        );
+        assert_eq!(differs(&row(true), &before), again);
+        assert_eq!(differs(&row(true), &shown), ours);
+        assert_eq!(differs(&row(false), &shown), others);
+        for changed in [
+            Head {
+                status: "Cancelled".into(),
+                ..shown.clone()
+            },
+            Head {
+                tracking: Some("T9".into()),
+                ..shown.clone()
+            },
+            Head {
+                carrier: None,
+                comment: "at the door".into(),
+                ..shown.clone()
+            },
+        ] {
+            assert_eq!(differs(&row(true), &changed), others, "{changed:?}");
+        }
+    }
 }

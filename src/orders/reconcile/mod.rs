@@ -69,6 +69,7 @@ pub enum Act {
     Head {
         row: Box<OrderRow>,
         head: Box<Head>,
+        why: &'static str,
     },
     Missing {
         row: Box<OrderRow>,
@@ -313,6 +314,7 @@ fn order(view: &View, whole: &Whole, config: &Config, acts: &mut Vec<Act>) {
         acts.push(Act::Head {
             row: Box::new(row.clone()),
             head: Box::new(head.clone()),
+            why: fulfil::differs(row, &head),
         });
     }
     let evidence = || json!({ "status": head.status });

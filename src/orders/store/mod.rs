@@ -127,6 +127,22 @@ impl Error {
         }
     }
 
+    /// Whether the database is only not there yet: it does not listen, has no connection to spare, or is starting up.
+    #[must_use]
+    pub fn is_away(&self) -> bool {
+        let Self::Database { source, .. } = self else {
+            return false;
+        };
+        match source {
+            sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut => true,
+            // PostgreSQL: too many connections; cannot connect now. SQLite: busy.
+            sqlx::Error::Database(said) => {
+                matches!(said.code().as_deref(), Some("53300" | "57P03" | "5"))
+            }
+            _ => false,
+        }
+    }
+
     /// Whether it may have been written all the same: a commit whose answer was lost. What is read next tells.
     #[must_use]
     pub fn may_have_effects(&self) -> bool {

@@ -86,3 +86,24 @@ fn a_broker_that_goes_away_and_comes_back() {
     // Each time, what was accepted since the last confirmed commit may come again: at most a window per partition.
     world.finish(2 * 4 * 3_000);
 }
+
+/// Its last word is true: what it could not do is said, and by whom it will be done.
+#[test]
+fn a_job_that_ends_without_its_broker_says_what_it_left_behind() {
+    let broker = Broker::start(&[]);
+    let mut world = World::new(&broker, 1, &[("input.shutdown_ms", "2000")]);
+    let mut instance = world.start();
+    world.produced(1_000, &[]);
+    world.accepts(1_000);
+    broker.kill();
+    instance.signal("TERM");
+    instance.succeeded();
+    let log = instance.log();
+    let last = log.lines().last().unwrap_or_default();
+    assert!(
+        last.contains("ended, but no broker answered in time"),
+        "{log}"
+    );
+    assert!(!log.contains("ended in order"), "{log}");
+    world.end();
+}

@@ -168,3 +168,32 @@ fn a_part_that_cannot_go_on_ends_the_other_one_in_order() {
     assert!(log.contains("orders.web.listen: cannot listen on"), "{log}");
     assert!(!log.contains("panicked"), "{log}");
 }
+
+/// Both wait, neither is ready, and told to end they do; once it is there they go on.
+#[test]
+fn both_parts_wait_for_a_broker_that_is_away_at_the_start() {
+    let broker = Broker::start(&[]);
+    let mut world = open(&broker, 1);
+    broker.kill();
+    let waits = |instance: &mut Running| {
+        instance.said("waiting", |log| {
+            log.contains("no broker answers; asking again")
+                .then_some(())
+        });
+        assert_eq!(instance.told("/readyz").0, 503);
+    };
+    let mut ended = world.start();
+    waits(&mut ended);
+    ended.signal("TERM");
+    ended.succeeded();
+    let mut instance = world.start();
+    waits(&mut instance);
+    broker.revive();
+    led(&mut instance, "ours");
+    wait_for("it is ready", || {
+        (instance.told("/readyz").0 == 200).then_some(())
+    });
+    instance.signal("TERM");
+    instance.succeeded();
+    world.end();
+}

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use dig_ingest::config::secret::Secret;
-use dig_ingest::orders::store::Config;
+use dig_ingest::orders::store::{Config, Store};
 
 use crate::support::root;
 
@@ -38,4 +38,25 @@ pub fn fresh() -> Config {
         url: Secret::new(url),
         ..Config::default()
     }
+}
+
+#[tokio::test]
+async fn a_database_that_is_away_is_told_from_one_that_refuses() {
+    let there = fresh();
+    let url = there.url.reveal().to_owned();
+    let at = |url: String| Config {
+        url: Secret::new(url),
+        busy_ms: 500,
+        ..Config::default()
+    };
+    let refused = Store::open(&at(format!("{url}-nonesuch"))).await;
+    let error = refused.expect_err("there is no such database");
+    assert!(!error.is_away(), "{error}");
+
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    drop(listener);
+    let nobody = Store::open(&at(format!("postgres://somebody@127.0.0.1:{port}/journey"))).await;
+    let error = nobody.expect_err("nobody listens there");
+    assert!(error.is_away(), "{error}");
 }
