@@ -137,6 +137,7 @@ impl<M: Market> Reconciler<M> {
             doubts: self.store.intents_in_doubt().await?,
             unclaimed: self.store.unclaimed().await?,
             reappeared: self.store.reappeared(reappear).await?,
+            left: self.store.left(reappear).await?,
             first_listed: marks.get(DEVICES_FIRST).copied(),
             last_listed: marks.get(DEVICES).copied(),
             ..Held::default()

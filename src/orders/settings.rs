@@ -36,7 +36,8 @@ pub struct Config {
     pub vanished_after: u32,
     /// What happens to an open order that the sweeps miss.
     pub on_vanished: OnVanished,
-    /// Hours after its termination from which a device that is listed in a database is shown to a person (U30).
+    /// Hours after its termination from which a device that is listed in a database is shown to a person (U30), and after its
+    /// activation one that is listed in none.
     pub reappear_after_h: u64,
     /// Seconds before something that failed is tried again; doubles.
     pub backoff_s: u64,

@@ -48,6 +48,8 @@ pub struct Held {
     pub unclaimed: Vec<SeenRow>,
     /// Terminated units that are still, or again, listed in a database.
     pub reappeared: Vec<(String, SeenRow)>,
+    /// Active units that are listed in no database any more.
+    pub left: Vec<(String, SeenRow)>,
     /// Devices on the shelf, and which marks are a unit's.
     pub spares: Arc<[Spare]>,
     pub used: Used,
@@ -436,6 +438,17 @@ fn ended(held: &Held, config: &Config, acts: &mut Vec<Act>) {
             said: format!(
                 "it is terminated, and serial {} is listed in database {:?}: it stays terminated until a person orders it anew",
                 seen.serial, seen.owner_database
+            ),
+            evidence: json!({ "last_seen": seen.last_seen.to_string() }),
+        });
+    }
+    for (unit, seen) in &held.left {
+        acts.push(Act::Alarm {
+            kind: "left-database",
+            subject: unit.clone(),
+            said: format!(
+                "it is active, and serial {} is listed in no database: what it sends is refused there, and it goes on until it is terminated",
+                seen.serial
             ),
             evidence: json!({ "last_seen": seen.last_seen.to_string() }),
         });

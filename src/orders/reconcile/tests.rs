@@ -1,4 +1,5 @@
 mod doubts;
+mod shown;
 mod stock;
 
 use std::collections::BTreeMap;

@@ -92,18 +92,38 @@ impl Store {
     /// # Errors
     /// The store cannot be read.
     pub async fn reappeared(&self, after: SignedDuration) -> Result<Vec<(String, SeenRow)>, Error> {
+        let terminated =
+            "u.state = 'terminated' AND s.owner_database <> '' AND s.last_seen > u.ended_at + $1";
+        self.at_odds(terminated, after).await
+    }
+
+    /// Active units that were listed without a database later than `after` their activation: unit and what was seen.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn left(&self, after: SignedDuration) -> Result<Vec<(String, SeenRow)>, Error> {
+        let active =
+            "u.state = 'active' AND s.owner_database = '' AND s.last_seen > u.active_since + $1";
+        self.at_odds(active, after).await
+    }
+
+    async fn at_odds(
+        &self,
+        which: &'static str,
+        after: SignedDuration,
+    ) -> Result<Vec<(String, SeenRow)>, Error> {
         let lag = i64::try_from(after.as_micros()).unwrap_or(i64::MAX / 4);
-        let rows = sqlx::query(
-            "SELECT s.*, u.id AS unit_id FROM seen_serials s JOIN units u ON u.serial = s.serial \
-             WHERE u.state = 'terminated' AND s.owner_database <> '' AND s.last_seen > u.ended_at + $1 ORDER BY u.id",
-        )
-        .bind(lag)
-        .fetch_all(&self.pool)
-        .await
-        .during("looking for terminated devices")?;
+        let sql = format!(
+            "SELECT s.*, u.id AS unit_id FROM seen_serials s JOIN units u ON u.serial = s.serial WHERE {which} ORDER BY u.id"
+        );
+        let rows = sqlx::query(&sql)
+            .bind(lag)
+            .fetch_all(&self.pool)
+            .await
+            .during("comparing devices with the partner's list")?;
         rows.iter()
             .map(|row| {
-                let unit = Reader::new(row, "a terminated unit").text("unit_id")?;
+                let unit = Reader::new(row, "a listed unit").text("unit_id")?;
                 Ok((unit, SeenRow::read(row)?))
             })
             .collect()

@@ -1,5 +1,7 @@
 //! The store: the same cases on SQLite and on PostgreSQL.
 
+mod odds;
+
 use std::time::Duration;
 
 use dig_ingest::orders::journey::kit::{OwnerDatabase, ReadBack};
@@ -260,6 +262,7 @@ async fn walks_the_whole_journey(store: Store) {
         states,
         expected.map(|(who, state)| (who.to_owned(), state.to_owned()))
     );
+    odds::of_an_active_device(&store).await;
 }
 
 fn refusal(result: Result<impl std::fmt::Debug, Error>) -> String {
