@@ -2,9 +2,15 @@
 
 use dig_ingest::sim::{Action, CutAt, Operation};
 
-use crate::support::{broker::Broker, world::World};
+use crate::support::{broker::Broker, child::Running, world::World};
 
 const PARTITIONS: i32 = 6;
+
+/// Offsets of a partition are stored before it is given away: the client refuses them later, and says so (O3).
+fn stored_in_time(instance: &Running) {
+    let log = instance.log();
+    assert!(!log.contains("offsets were not stored"), "{log}");
+}
 
 /// Instances come and go in order; every one drains what it has to give away.
 #[test]
@@ -28,6 +34,7 @@ fn instances_join_and_leave_under_load() {
         let mut leaving = world.instances.remove(0);
         leaving.signal("TERM");
         leaving.succeeded();
+        stored_in_time(&leaving);
         world.accepts(1_000);
         world.join();
         world.accepts(2_000);
@@ -37,6 +44,8 @@ fn instances_join_and_leave_under_load() {
     leaving.succeeded();
     load.succeeded();
     world.drained();
+    stored_in_time(&leaving);
+    world.instances.iter().for_each(stored_in_time);
     // Whoever gave a partition away commits nothing of it any more (O3).
     assert_eq!(commits.end(), [] as [String; 0], "commits that went back");
     // A partition changes hands at most once per change of the group, and repeats at most its window.
