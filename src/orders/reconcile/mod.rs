@@ -431,27 +431,27 @@ fn missing(whole: &Whole, config: &Config, acts: &mut Vec<Act>) {
 
 /// Serials nobody can explain: shown to a person, never acted on. The fleet of before our first listing is not asked about.
 fn ended(held: &Held, config: &Config, acts: &mut Vec<Act>) {
-    for (unit, seen) in &held.reappeared {
+    let mut tell = |kind, (unit, seen): &(String, SeenRow), said| {
         acts.push(Act::Alarm {
-            kind: "terminated-reappears",
+            kind,
             subject: unit.clone(),
-            said: format!(
-                "it is terminated, and serial {} is listed in database {:?}: it stays terminated until a person orders it anew",
-                seen.serial, seen.owner_database
-            ),
+            said,
             evidence: json!({ "last_seen": seen.last_seen.to_string() }),
         });
+    };
+    for found @ (_, seen) in &held.reappeared {
+        let said = format!(
+            "it is terminated, and serial {} is listed in database {:?}: it stays terminated until a person orders it anew",
+            seen.serial, seen.owner_database
+        );
+        tell("terminated-reappears", found, said);
     }
-    for (unit, seen) in &held.left {
-        acts.push(Act::Alarm {
-            kind: "left-database",
-            subject: unit.clone(),
-            said: format!(
-                "it is active, and serial {} is listed in no database: what it sends is refused there, and it goes on until it is terminated",
-                seen.serial
-            ),
-            evidence: json!({ "last_seen": seen.last_seen.to_string() }),
-        });
+    for found @ (_, seen) in &held.left {
+        let said = format!(
+            "it is active, and serial {} is listed in no database: what it sends is refused there, and it goes on until it is terminated",
+            seen.serial
+        );
+        tell("left-database", found, said);
     }
     let Some(first) = held.first_listed else {
         return;

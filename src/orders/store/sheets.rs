@@ -84,15 +84,15 @@ impl Store {
         .transpose()
     }
 
-    /// Rows of the last sheet that was obeyed, of one place or of all.
+    /// Rows of the last sheet from a place that was obeyed.
     ///
     /// # Errors
     /// The store cannot be read.
-    pub async fn rows_before(&self, place: Option<&str>) -> Result<Option<u64>, Error> {
-        let sql = "SELECT obeyed_rows FROM sheets WHERE obeyed_at IS NOT NULL AND ($1 = '' OR place = $1) \
+    pub async fn rows_before(&self, place: &str) -> Result<Option<u64>, Error> {
+        let sql = "SELECT obeyed_rows FROM sheets WHERE obeyed_at IS NOT NULL AND place = $1 \
                    ORDER BY obeyed_at DESC LIMIT 1";
         let row = sqlx::query(sql)
-            .bind(place.unwrap_or_default())
+            .bind(place)
             .fetch_optional(&self.pool)
             .await
             .during("reading the last sheet")?;

@@ -7,7 +7,6 @@
 use std::collections::HashMap;
 
 use jiff::{SignedDuration, Timestamp};
-use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::judge::{Deeds, Doubt, Known, Registry, judge};
@@ -31,35 +30,6 @@ const UNCONFIRMED_WAIT: SignedDuration = SignedDuration::from_mins(15);
 /// Before a registry that did not answer is asked again.
 const UNASKED_WAIT: SignedDuration = SignedDuration::from_mins(1);
 
-/// What became of a sheet.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Report {
-    pub sheet: String,
-    /// Whether anything was done, or only looked at.
-    pub applied: bool,
-    pub rows: u64,
-    /// Serials terminated by this sheet, or that would be.
-    pub terminated: Vec<String>,
-    pub already: usize,
-    /// Their date has not come.
-    pub later: Vec<String>,
-    /// The partner's device list still shows them.
-    pub unconfirmed: Vec<String>,
-    /// No unit has them, and no device of the registry.
-    pub unknown: Vec<String>,
-    /// No unit has them, and the registry could not be asked yet.
-    pub unasked: Vec<String>,
-    /// Somebody registered them again after a sheet had terminated them.
-    pub returned: Vec<String>,
-    /// Why nothing was done.
-    pub refused: Option<String>,
-    /// Rows that cannot be read.
-    pub bad: Vec<String>,
-    /// Whether there was anything new to look at.
-    #[serde(skip)]
-    pub again_at: Option<Timestamp>,
-}
-
 /// What a sheet is judged by.
 async fn known(
     store: &Store,
@@ -79,7 +49,7 @@ async fn known(
         last_listed: last_listed
             .map(|(serial, seen)| (serial, seen.last_seen))
             .collect(),
-        rows_before: store.rows_before(Some(place)).await?,
+        rows_before: store.rows_before(place).await?,
     })
 }
 
@@ -109,7 +79,8 @@ async fn registry(store: &Store, serials: Vec<Serial>, ask: &Ask) -> Result<Regi
     Ok(Registry::Said { devices, ended })
 }
 
-/// Reads a sheet and obeys it, or says why not. One that was read before, and has nothing that waits, is left alone.
+/// Reads a sheet and obeys it, or says why not; gives when it is to be judged again though it is the same. One that was read before,
+/// and has nothing that waits, is left alone.
 ///
 /// # Errors
 /// The store failed; what was done stays, and the rest is done by doing it again.
@@ -120,18 +91,14 @@ pub async fn obey(
     bytes: &[u8],
     config: &Config,
     now: Timestamp,
-) -> Result<Report, Error> {
+) -> Result<Option<Timestamp>, Error> {
     let digest = digest(bytes);
     let before = store.sheet(place, name).await?;
     let same = before.as_ref().is_some_and(|row| row.digest == digest);
     if let Some(row) = before.as_ref().filter(|_| same)
         && row.again_at.is_none_or(|at| at > now)
     {
-        return Ok(Report {
-            sheet: name.to_owned(),
-            again_at: row.again_at,
-            ..Report::default()
-        });
+        return Ok(row.again_at);
     }
     let sheet = sheet::read(bytes, config);
     let mut known = known(store, place, sheet.as_ref().ok(), ask).await?;
@@ -154,12 +121,11 @@ pub async fn obey(
         Err(doubt) => {
             let mut change = store.change(by, None, now).await?;
             change.put_sheet(&row).await?;
-            let report = refused(name, &doubt);
             let said = format!("the sheet {name} was not obeyed: {doubt}");
-            let evidence = json!({ "sheet": name, "bad": report.bad });
+            let evidence = json!({ "sheet": name, "bad": bad(&doubt) });
             raise(&mut change, doubt.kind(), place, &said, &evidence).await?;
             change.commit().await?;
-            Ok(report)
+            Ok(None)
         }
         Ok(deeds) => {
             let mut claimed = Vec::new();
@@ -246,11 +212,7 @@ pub async fn obey(
                 }
             }
             change.commit().await?;
-            Ok(Report {
-                applied: true,
-                again_at: row.again_at,
-                ..told(name, &deeds)
-            })
+            Ok(row.again_at)
         }
     }
 }
@@ -305,33 +267,11 @@ async fn raise(
     Ok(())
 }
 
-fn told(name: &str, deeds: &Deeds) -> Report {
-    let serials = |rows: &[sheet::Row]| rows.iter().map(|row| row.serial.to_string()).collect();
-    let names = |serials: &[Serial]| serials.iter().map(ToString::to_string).collect();
-    Report {
-        sheet: name.to_owned(),
-        rows: deeds.rows,
-        terminated: serials(&deeds.now),
-        already: deeds.already,
-        later: serials(&deeds.later),
-        unconfirmed: serials(&deeds.unconfirmed),
-        unknown: names(&deeds.unknown),
-        unasked: names(&deeds.unasked),
-        returned: names(&deeds.returned),
-        ..Report::default()
-    }
-}
-
-fn refused(name: &str, doubt: &Doubt) -> Report {
-    let bad = match doubt {
+/// The rows that cannot be read.
+fn bad(doubt: &Doubt) -> Vec<String> {
+    match doubt {
         Doubt::Malformed { bad, .. } => bad.iter().map(ToString::to_string).collect(),
         Doubt::Empty | Doubt::Short { .. } | Doubt::Many { .. } => Vec::new(),
-    };
-    Report {
-        sheet: name.to_owned(),
-        refused: Some(doubt.to_string()),
-        bad,
-        ..Report::default()
     }
 }
 

@@ -134,7 +134,7 @@ impl Watcher {
             let bytes = tokio::fs::read(&path)
                 .await
                 .with_context(|| format!("{}: cannot be read", path.display()))?;
-            let report = obey::obey(
+            let again_at = obey::obey(
                 (&self.store, &self.ask),
                 FOLDER,
                 &name,
@@ -144,7 +144,7 @@ impl Watcher {
             )
             .await?;
             if let Some(known) = self.files.get_mut(&path) {
-                (known.judged, known.again_at) = (true, report.again_at);
+                (known.judged, known.again_at) = (true, again_at);
             }
         }
         Ok(())

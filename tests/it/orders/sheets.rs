@@ -1,6 +1,6 @@
 //! Tests of termination sheets and of the mail's cross-check, on a store in a file.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
@@ -36,6 +36,15 @@ async fn provisioned(folder: &Path) -> Store {
             .unwrap();
     }
     store
+}
+
+/// Those units, and an empty place for sheets; all of it goes with the folder.
+async fn scene() -> (tempfile::TempDir, Store, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let store = provisioned(folder.path()).await;
+    let place = folder.path().join("sheets");
+    std::fs::create_dir(&place).unwrap();
+    (folder, store, place)
 }
 
 async fn state(store: &Store, unit: &str) -> &'static str {
@@ -179,10 +188,7 @@ async fn a_sheet_in_the_folder_terminates_its_devices_once() {
 
 #[tokio::test]
 async fn a_spoiled_sheet_terminates_nobody_and_a_good_one_clears_its_alarm() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = provisioned(folder.path()).await;
-    let place = folder.path().join("sheets");
-    std::fs::create_dir(&place).unwrap();
+    let (_folder, store, place) = scene().await;
     let config = Config {
         folder: place.clone(),
         most_at_once: 2,
@@ -227,10 +233,7 @@ async fn a_spoiled_sheet_terminates_nobody_and_a_good_one_clears_its_alarm() {
 
 #[tokio::test]
 async fn what_waits_for_its_date_or_its_confirmation_is_done_later() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = provisioned(folder.path()).await;
-    let place = folder.path().join("sheets");
-    std::fs::create_dir(&place).unwrap();
+    let (_folder, store, place) = scene().await;
     let config = Config {
         folder: place.clone(),
         confirm: Confirm::Contracts,
@@ -276,10 +279,7 @@ async fn what_waits_for_its_date_or_its_confirmation_is_done_later() {
 
 #[tokio::test]
 async fn a_device_registered_by_hand_is_terminated_once_and_stays_as_a_person_wants_it() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = provisioned(folder.path()).await;
-    let place = folder.path().join("sheets");
-    std::fs::create_dir(&place).unwrap();
+    let (_folder, store, place) = scene().await;
     let config = Config {
         folder: place.clone(),
         stale_after_h: 0,
