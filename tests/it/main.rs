@@ -22,6 +22,7 @@ mod simulation;
 mod simulator;
 mod support;
 mod tree;
+mod weather;
 
 /// Counts allocations per thread, for `allocations`.
 #[global_allocator]

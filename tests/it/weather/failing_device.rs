@@ -1,0 +1,1 @@
+//! A device whose records the gateway fails on blocks only itself (Q1).

@@ -1,0 +1,1 @@
+//! Files of others are bounded, parsed off the main task, and fail alone.

@@ -1,0 +1,1 @@
+//! Secrets and hostile text in what others send, log and answer (C1).

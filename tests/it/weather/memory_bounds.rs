@@ -1,0 +1,1 @@
+//! What is promised in bytes holds in bytes (M1).
