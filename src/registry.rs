@@ -11,6 +11,7 @@ pub mod file;
 mod shard;
 mod snapshot;
 pub mod topic;
+mod trouble;
 
 use std::sync::Arc;
 

@@ -11,6 +11,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Settings;
 use crate::ops::board::Board;
+use crate::ops::status::Pause;
+use crate::ops::waits::{Kind, Wait};
 use crate::pipeline::gate::Mode;
 use crate::pipeline::upload::Uploader;
 use crate::record::decode::Shape;
@@ -20,6 +22,8 @@ use crate::record::validate::Rules;
 use crate::registry::Source;
 use crate::{pipeline, registry};
 
+/// Between two looks at how the gateway is.
+const LOOK: Duration = Duration::from_millis(500);
 /// What the session's end may take beyond `dig.revoke_timeout_ms`.
 const CLOSE: Duration = Duration::from_secs(1);
 
@@ -33,11 +37,18 @@ pub async fn run(
     stop: CancellationToken,
 ) -> anyhow::Result<pipeline::End> {
     let config = settings.pipeline();
+    let formula = Arc::new({
+        let settings = settings.clone();
+        move |partitions| {
+            let formula = settings.memory_formula(partitions);
+            formula.check().map_err(|error| error.to_string())
+        }
+    });
     let mappings = load_mappings(&settings)?;
     let rules = Arc::new(rules(&settings)?);
     let gated = settings.gate.mode == Mode::Registry;
     let (devices, followed) = tokio::select! {
-        followed = follow_registry(&settings, gated, &stop) => followed?,
+        followed = follow_registry(&settings, gated, &board, &stop) => followed?,
         () = stop.cancelled() => return Ok(pipeline::End::InOrder),
     };
     board.set_registry_read(true);
@@ -61,17 +72,18 @@ pub async fn run(
         settings.upload,
         settings.batch.max_bytes,
     )?;
-    let watched = tokio::spawn(watch_login(uploader.clone(), Arc::clone(&board)));
+    let watched = tokio::spawn(watch_gateway(uploader.clone(), Arc::clone(&board)));
     let parts = pipeline::Parts {
         uploader: uploader.clone(),
         registry: devices,
         rules,
-        shape: Box::new(
+        shape: Arc::new(
             move |topic| match mappings.iter().find(|(name, _)| name == topic) {
                 Some((_, mapping)) => Shape::Mapped(Arc::clone(mapping)),
                 None => Shape::Native,
             },
         ),
+        formula,
         board,
     };
     let result = pipeline::run(config, parts, stop.clone()).await;
@@ -90,18 +102,24 @@ pub async fn run(
 async fn follow_registry(
     settings: &Settings,
     gated: bool,
+    board: &Arc<Board>,
     stop: &CancellationToken,
 ) -> anyhow::Result<(registry::Feed, JoinHandle<()>)> {
     match settings.registry.place(gated) {
         Some(Source::Topic) => {
             super::create_registry(settings).await?;
             let (kafka, topic) = (&settings.kafka, &settings.topics.devices);
-            registry::topic::follow(kafka.plain()?, topic.clone(), stop.clone())
-                .await
-                .context("topics.devices: the device registry cannot be read")
+            registry::topic::follow(
+                kafka.plain()?,
+                topic.clone(),
+                Arc::clone(board),
+                stop.clone(),
+            )
+            .await
+            .context("topics.devices: the device registry cannot be read")
         }
         Some(Source::File | Source::Auto) => {
-            registry::file::follow(&settings.registry, stop.clone())
+            registry::file::follow(&settings.registry, Arc::clone(board), stop.clone())
                 .context("registry.file: cannot be read")
         }
         None => Ok(registry::file::none(stop.clone())),
@@ -133,11 +151,41 @@ fn load_mappings(settings: &Settings) -> anyhow::Result<Vec<(String, Arc<Mapping
         .collect()
 }
 
-/// Readiness follows the session.
-async fn watch_login(uploader: Uploader, board: Arc<Board>) {
-    let mut tick = tokio::time::interval(Duration::from_millis(500));
+/// Readiness follows the session, and the gateway's trouble is published (H1).
+async fn watch_gateway(uploader: Uploader, board: Arc<Board>) {
+    let mut tick = tokio::time::interval(LOOK);
+    let mut wait: Option<(Kind, Wait)> = None;
+    let mut newest = Pause::None;
     loop {
         tick.tick().await;
-        board.set_logged_in(uploader.status().session.generation > 0);
+        let status = uploader.status();
+        board.set_logged_in(status.session.generation > 0);
+        let pause = uploader.pause();
+        let lasts = std::mem::replace(&mut newest, pause) == pause;
+        let (kind, remedy) = match pause {
+            Pause::Alarm => (
+                Kind::GatewayRefuses,
+                "check dig.url, dig.username, its password and the DIG-Access role; `dig-ingest check --connect` tries them",
+            ),
+            Pause::Gateway => (
+                Kind::Gateway,
+                "wait, if it is the gateway's outage; check dig.url and the network, if not; nothing is lost",
+            ),
+            Pause::None | Pause::DeadLetter | Pause::Held | Pause::Draining | Pause::Store => {
+                wait = None;
+                continue;
+            }
+        };
+        let cause = match status.last_trouble {
+            Some((0, _)) => format!("{}; the last request got no answer", pause.meaning()),
+            Some((code, _)) => format!("{}; the last answer was {code}", pause.meaning()),
+            None => pause.meaning().to_owned(),
+        };
+        match &wait {
+            Some((known, wait)) if *known == kind => wait.update(cause),
+            // One that lasts less than a look is told by the partitions alone.
+            _ if !lasts => wait = None,
+            _ => wait = Some((kind, board.wait(kind, "gateway", cause, remedy))),
+        }
     }
 }

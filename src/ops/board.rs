@@ -1,17 +1,19 @@
 //! The board: where workers post how far they are, and the operations pages read it.
 //!
-//! Owns one slot per assigned partition. A worker posts into its own slot with plain atomic stores, at any rate,
-//! without waiting for anybody; a reader may see one post's numbers mixed with the next one's, which the judgement
-//! tolerates. A slot leaves the board when its worker drops it.
+//! Owns one slot per assigned partition, and the published waits. A worker posts into its own slot with plain atomic
+//! stores, at any rate, without waiting for anybody; the consumer thread posts what it knows of the same partition through
+//! a [`Feed`]. A reader may see one post's numbers mixed with the next one's, which the judgement tolerates. A slot leaves
+//! the board when its worker drops it.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
 use super::journey;
-use super::status::{Partition, Pause, Snapshot, Totals, Waiting};
+use super::status::{Membership, Partition, Pause, Position, Snapshot, Totals, Waiting};
+use super::waits::{Kind, Wait, Waits};
 
 /// No watermark, no poll: a value that offsets and ages never take.
 const UNSET: u64 = u64::MAX;
@@ -21,12 +23,19 @@ const UNSET: u64 = u64::MAX;
 pub struct Board {
     origin: Instant,
     streams: AtomicBool,
+    inputs: AtomicBool,
     assigned: AtomicBool,
+    /// When `assigned` last changed, in milliseconds since the origin.
+    assigned_since: AtomicU64,
     logged_in: AtomicBool,
     registry_read: AtomicBool,
     polled: AtomicU64,
+    memory_full: AtomicBool,
+    // A lock: written with each of the client's statistics, seconds apart; held for an assignment.
+    membership: Mutex<Option<Membership>>,
     slots: watch::Sender<Vec<Arc<Numbers>>>,
     journey: OnceLock<journey::Shared>,
+    waits: Waits,
 }
 
 #[derive(Debug)]
@@ -43,8 +52,16 @@ struct Numbers {
     releasing: AtomicU64,
     watermark: AtomicI64,
     pause: AtomicU8,
-    /// Milliseconds since the board's origin.
+    /// When the pause began, or the last one ended; like all that follow, in milliseconds since the board's origin.
+    paused: AtomicU64,
     progress: AtomicU64,
+    /// The next offset to read, the log's end and the confirmed commit; `i64::MIN` while unknown.
+    next: AtomicI64,
+    end: AtomicI64,
+    committed: AtomicI64,
+    read_at: AtomicU64,
+    confirmed: AtomicU64,
+    released: AtomicU64,
 }
 
 /// A partition worker's place on the board; the only writer of its numbers.
@@ -55,19 +72,49 @@ pub struct Slot {
     numbers: Arc<Numbers>,
 }
 
+/// The consumer thread's place on the board, for one partition; the only writer of its position.
+#[derive(Debug, Clone)]
+pub struct Feed {
+    origin: Instant,
+    numbers: Arc<Numbers>,
+}
+
 impl Board {
     /// An empty board; `now` is the moment its times are counted from.
     pub fn new(now: Instant) -> Arc<Self> {
         Arc::new(Self {
             origin: now,
             streams: AtomicBool::new(true),
+            inputs: AtomicBool::new(true),
             assigned: AtomicBool::new(false),
             logged_in: AtomicBool::new(false),
             registry_read: AtomicBool::new(false),
             polled: AtomicU64::new(UNSET),
+            assigned_since: AtomicU64::new(0),
+            memory_full: AtomicBool::new(false),
+            membership: Mutex::default(),
             slots: watch::Sender::new(Vec::new()),
             journey: OnceLock::new(),
+            waits: Waits::default(),
         })
+    }
+
+    /// Publishes that something waits, from now until the returned value is dropped (H1). To be called before the waiting begins:
+    /// `subject` is what waits ([`super::waits::partition`] names a partition), `cause` why, `remedy` what a person can do.
+    pub fn wait(
+        &self,
+        kind: Kind,
+        subject: impl Into<String>,
+        cause: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Wait {
+        self.waits.begin(
+            kind,
+            subject.into(),
+            cause.into(),
+            remedy.into(),
+            Instant::now(),
+        )
     }
 
     /// Whether this process carries records at all; without a word it does.
@@ -81,9 +128,39 @@ impl Board {
         journey::Slot(Arc::clone(self.journey.get_or_init(|| slot.0)))
     }
 
-    /// The group has told this instance its partitions.
+    /// Whether there is at least one topic to be read; without a word there is.
+    pub fn set_inputs(&self, inputs: bool) {
+        self.inputs.store(inputs, Relaxed);
+    }
+
+    /// Whether the group has told this instance its partitions.
     pub fn set_assigned(&self, assigned: bool) {
-        self.assigned.store(assigned, Relaxed);
+        if self.assigned.swap(assigned, Relaxed) != assigned {
+            let now = millis(self.origin, Instant::now());
+            self.assigned_since.store(now, Relaxed);
+        }
+    }
+
+    /// What the Kafka client says about its membership in the group.
+    pub fn set_membership(&self, steady: bool, states: String, now: Instant) {
+        let mut known = self
+            .membership
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let since = match known.as_ref() {
+            Some(before) if before.steady == steady => before.since,
+            _ => now,
+        };
+        *known = Some(Membership {
+            steady,
+            states,
+            since,
+        });
+    }
+
+    /// Whether nearly all memory permits are lent out.
+    pub fn set_memory_full(&self, full: bool) {
+        self.memory_full.store(full, Relaxed);
     }
 
     /// A login at the gateway succeeded.
@@ -116,7 +193,14 @@ impl Board {
             releasing: AtomicU64::new(0),
             watermark: AtomicI64::new(i64::MIN),
             pause: AtomicU8::new(Pause::None as u8),
+            paused: AtomicU64::new(millis(self.origin, now)),
             progress: AtomicU64::new(millis(self.origin, now)),
+            next: AtomicI64::new(i64::MIN),
+            end: AtomicI64::new(i64::MIN),
+            committed: AtomicI64::new(i64::MIN),
+            read_at: AtomicU64::new(millis(self.origin, now)),
+            confirmed: AtomicU64::new(millis(self.origin, now)),
+            released: AtomicU64::new(millis(self.origin, now)),
         });
         self.slots
             .send_modify(|slots| slots.push(Arc::clone(&numbers)));
@@ -139,24 +223,70 @@ impl Board {
                 partition: numbers.partition,
                 totals: numbers.totals(),
                 waiting: numbers.waiting(),
-                watermark: Some(numbers.watermark.load(Relaxed))
-                    .filter(|offset| *offset != i64::MIN),
+                watermark: known(&numbers.watermark),
+                position: Position {
+                    next: known(&numbers.next),
+                    end: known(&numbers.end),
+                    committed: known(&numbers.committed),
+                },
                 pause: Pause::of_number(numbers.pause.load(Relaxed)),
+                paused: at(numbers.paused.load(Relaxed)),
                 progress: at(numbers.progress.load(Relaxed)),
+                read: at(numbers.read_at.load(Relaxed)),
+                confirmed: at(numbers.confirmed.load(Relaxed)),
+                released: at(numbers.released.load(Relaxed)),
             })
             .collect();
         partitions.sort_by(|a, b| (&a.topic, a.partition).cmp(&(&b.topic, b.partition)));
         Snapshot {
+            started: self.origin,
             streams: self.streams.load(Relaxed),
             journey: self.journey.get().map(journey::read),
+            inputs: self.inputs.load(Relaxed),
             assigned: self.assigned.load(Relaxed),
+            assigned_since: at(self.assigned_since.load(Relaxed)),
+            membership: self
+                .membership
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone(),
             logged_in: self.logged_in.load(Relaxed),
             registry_read: self.registry_read.load(Relaxed),
             polled: Some(self.polled.load(Relaxed))
                 .filter(|polled| *polled != UNSET)
                 .map(at),
+            memory_full: self.memory_full.load(Relaxed),
             partitions,
+            waits: self.waits.all(),
         }
+    }
+}
+
+/// An offset, once it is known.
+fn known(offset: &AtomicI64) -> Option<i64> {
+    Some(offset.load(Relaxed)).filter(|offset| *offset != i64::MIN)
+}
+
+impl Feed {
+    /// Posts how far the partition is read and committed, and where its log ends. Reading is progress, and so is the first
+    /// message that comes after everything was read; the same holds for commits and the watermark.
+    pub fn post(&self, position: Position, now: Instant) {
+        let now = millis(self.origin, now);
+        let numbers = &self.numbers;
+        let (next, end) = (known(&numbers.next), known(&numbers.end));
+        let all_read = next >= end;
+        if next != position.next || all_read {
+            numbers.read_at.store(now, Relaxed);
+        }
+        let committed = known(&numbers.committed);
+        let all_committed = committed >= known(&numbers.watermark);
+        if committed != position.committed || all_committed {
+            numbers.confirmed.store(now, Relaxed);
+        }
+        let unset = |offset: Option<i64>| offset.unwrap_or(i64::MIN);
+        numbers.next.store(unset(position.next), Relaxed);
+        numbers.end.store(unset(position.end), Relaxed);
+        numbers.committed.store(unset(position.committed), Relaxed);
     }
 }
 
@@ -200,20 +330,41 @@ impl Slot {
         }
     }
 
-    /// Posts what waits in the held topic.
-    pub fn hold(&self, waiting: Waiting) {
+    /// Posts what waits in the held topic. The beginning of a release counts as its progress.
+    pub fn hold(&self, waiting: Waiting, now: Instant) {
+        if self.numbers.releasing.load(Relaxed) == 0 {
+            self.released(now);
+        }
         self.numbers.waiting_records.store(waiting.records, Relaxed);
         self.numbers.waiting_bytes.store(waiting.bytes, Relaxed);
         self.numbers.releasing.store(waiting.releasing, Relaxed);
+    }
+
+    /// The consumer thread's place for the same partition.
+    pub fn feed(&self) -> Feed {
+        Feed {
+            origin: self.origin,
+            numbers: Arc::clone(&self.numbers),
+        }
     }
 
     /// Declares why nothing is settled, or with [`Pause::None`] that it goes on; the end of a pause counts as
     /// progress, so that a partition is not called stalled for the time it was paused.
     pub fn pause(&self, pause: Pause, now: Instant) {
         let before = self.numbers.pause.swap(pause as u8, Relaxed);
+        if before != pause as u8 {
+            let now = millis(self.origin, now);
+            self.numbers.paused.store(now, Relaxed);
+        }
         if before != Pause::None as u8 && pause == Pause::None {
             self.progressed(now);
         }
+    }
+
+    /// Something of a release has moved.
+    pub fn released(&self, now: Instant) {
+        let now = millis(self.origin, now);
+        self.numbers.released.store(now, Relaxed);
     }
 
     fn progressed(&self, now: Instant) {
@@ -238,122 +389,5 @@ fn millis(origin: Instant, now: Instant) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::status::{live, ready};
-    use super::*;
-
-    const LIMIT: Duration = Duration::from_secs(60);
-
-    #[test]
-    fn an_idle_partition_gets_the_whole_time_from_its_first_record() {
-        let start = Instant::now();
-        let board = Board::new(start);
-        let slot = board.open("telemetry", 0, start);
-        let first = start + LIMIT * 10;
-        slot.post(
-            Totals {
-                read: 5,
-                ..Totals::default()
-            },
-            None,
-            first,
-        );
-        assert!(live(&board.snapshot(), first + LIMIT, LIMIT).live);
-        // More records without a settled one are no progress.
-        slot.post(
-            Totals {
-                read: 9,
-                ..Totals::default()
-            },
-            None,
-            first + LIMIT,
-        );
-        assert!(!live(&board.snapshot(), first + LIMIT * 2, LIMIT).live);
-        slot.post(
-            Totals {
-                read: 9,
-                accepted: 1,
-                ..Totals::default()
-            },
-            Some(1),
-            first + LIMIT * 2,
-        );
-        assert!(live(&board.snapshot(), first + LIMIT * 2, LIMIT).live);
-        assert_eq!(board.snapshot().partitions[0].watermark, Some(1));
-    }
-
-    #[test]
-    fn the_end_of_a_pause_starts_the_time_anew() {
-        let start = Instant::now();
-        let board = Board::new(start);
-        let slot = board.open("telemetry", 0, start);
-        slot.post(
-            Totals {
-                read: 5,
-                ..Totals::default()
-            },
-            None,
-            start,
-        );
-        slot.pause(Pause::Gateway, start);
-        assert!(live(&board.snapshot(), start + LIMIT * 5, LIMIT).live);
-        slot.pause(Pause::None, start + LIMIT * 5);
-        assert!(live(&board.snapshot(), start + LIMIT * 6, LIMIT).live);
-        assert!(!live(&board.snapshot(), start + LIMIT * 7, LIMIT).live);
-    }
-
-    #[test]
-    fn a_dropped_slot_leaves_the_board() {
-        let now = Instant::now();
-        let board = Board::new(now);
-        let (one, two) = (board.open("b", 1, now), board.open("a", 2, now));
-        assert_eq!(board.snapshot().partitions.len(), 2);
-        assert_eq!(board.snapshot().partitions[0].topic, "a");
-        drop(one);
-        assert_eq!(board.snapshot().partitions[0].partition, 2);
-        drop(two);
-        assert!(board.snapshot().partitions.is_empty());
-    }
-
-    #[test]
-    fn readiness_follows_the_parts_that_run() {
-        let now = Instant::now();
-        let board = Board::new(now);
-        board.set_streams(false);
-        assert!(ready(&board.snapshot()).ready);
-        let slot = board.open_journey(now);
-        assert_eq!(ready(&board.snapshot()).missing.len(), 1);
-        let figures = journey::Figures {
-            lead: journey::Lead::Waiting {
-                holder: "another".to_owned(),
-            },
-            orders: [].into(),
-            units: [].into(),
-            parked: 0,
-            alarms: 0,
-            outbox_waiting: 0,
-            oldest_open_s: None,
-        };
-        slot.post(figures, now);
-        assert!(ready(&board.snapshot()).ready, "who waits is ready (J1)");
-        slot.fail("locked".to_owned(), now + LIMIT);
-        let verdict = live(&board.snapshot(), now + LIMIT * 2, LIMIT);
-        assert_eq!(verdict.paused[0].pause, Pause::Store);
-        assert!(verdict.live, "a store that refuses is a pause (J2)");
-        let verdict = live(&board.snapshot(), now + LIMIT * 3, LIMIT);
-        assert_eq!(
-            (verdict.live, verdict.stalled[0].part.as_str()),
-            (false, "orders store")
-        );
-    }
-
-    #[test]
-    fn readiness_follows_the_three_marks() {
-        let board = Board::new(Instant::now());
-        assert_eq!(ready(&board.snapshot()).missing.len(), 3);
-        board.set_assigned(true);
-        board.set_logged_in(true);
-        board.set_registry_read(true);
-        assert!(ready(&board.snapshot()).ready);
-    }
-}
+#[path = "board_tests.rs"]
+mod tests;

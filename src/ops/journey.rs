@@ -1,14 +1,14 @@
 //! The order journey's place on the board: its figures as the store last gave them, and how they are judged.
 //!
 //! * J1: the journey is ready once its store has answered. Who waits for the lease is ready too: it takes over by itself.
-//! * J2: a store that refuses is a declared pause: a restart would not help. One that does not answer at all for longer than the
-//!   setting makes the job not live. That MyAdmin is away is neither: the journey goes on when it is back.
+//! * J2: a store that refuses makes the job not ready: no order moves, and a restart would not help. One that does not answer at
+//!   all for longer than the setting makes it not live. That MyAdmin is away is neither: the journey goes on when it is back.
 //!
 //! Does no I/O and reads no clock: time is an argument.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde::Serialize;
 
@@ -53,14 +53,8 @@ pub struct Journey {
     pub trouble: Option<String>,
     /// When the store last answered, be it with a refusal; at first, when the journey began.
     pub answered: Instant,
-}
-
-impl Journey {
-    /// Seconds of silence, if there were more than the setting allows (J2).
-    pub(super) fn silent(&self, now: Instant, stall_after: Duration) -> Option<u64> {
-        let since = now.saturating_duration_since(self.answered);
-        (since > stall_after).then_some(since.as_secs())
-    }
+    /// When the store last gave its figures; at first, when the journey began.
+    pub worked: Instant,
 }
 
 /// What board and slot share.
@@ -76,6 +70,7 @@ impl Slot {
             figures: None,
             trouble: None,
             answered: now,
+            worked: now,
         })))
     }
 
@@ -85,6 +80,7 @@ impl Slot {
             figures: Some(figures),
             trouble: None,
             answered: now,
+            worked: now,
         };
     }
 

@@ -1,11 +1,13 @@
 //! What operators see: metrics, health, logs.
 
 pub mod board;
+pub mod health;
 pub mod journey;
 pub mod log;
 #[expect(clippy::disallowed_macros, reason = "the one place that names metrics")]
 pub mod metrics;
 pub mod status;
+pub mod waits;
 pub mod web;
 
 use std::net::{Ipv4Addr, SocketAddr};

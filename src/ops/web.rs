@@ -1,6 +1,6 @@
 //! The operations pages over HTTP: `/metrics`, `/livez`, `/readyz`, `/status`.
 //!
-//! Thin: what they say is decided in [`super::status`]. Requests are answered from a snapshot; nothing here waits
+//! Thin: what they say is decided in [`super::health`]. Requests are answered from a snapshot; nothing here waits
 //! for the pipeline. Listens on loopback unless told otherwise; has no authentication and shows no setting.
 
 use std::net::SocketAddr;
@@ -18,9 +18,10 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::Config;
 use super::board::Board;
-use super::metrics::Exposition;
-use super::{Config, status};
+use super::health::{Health, judge};
+use super::metrics::{self, Exposition};
 
 /// How often histograms are folded when nobody asks for `/metrics`, so that they do not grow without bound.
 const UPKEEP: Duration = Duration::from_secs(5);
@@ -80,7 +81,7 @@ pub async fn start(
         started: Instant::now(),
     };
     let router = Router::new()
-        .route("/metrics", get(metrics))
+        .route("/metrics", get(scraped))
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .route("/status", get(job))
@@ -114,26 +115,36 @@ pub async fn start(
     })
 }
 
-async fn metrics(State(pages): State<Pages>) -> Response {
+impl Pages {
+    fn judge(&self) -> Health {
+        judge(&self.board.snapshot(), Instant::now(), self.stall_after)
+    }
+}
+
+async fn scraped(State(pages): State<Pages>) -> Response {
     let content = [(
         header::CONTENT_TYPE,
         "text/plain; version=0.0.4; charset=utf-8",
     )];
+    metrics::health::judged(&pages.judge());
     (content, pages.exposition.render()).into_response()
 }
 
 async fn livez(State(pages): State<Pages>) -> Response {
-    let verdict = status::live(&pages.board.snapshot(), Instant::now(), pages.stall_after);
-    (code(verdict.live), Json(verdict)).into_response()
+    let health = pages.judge();
+    let body = json!({ "live": health.live, "waits": health.waits });
+    (code(health.live), Json(body)).into_response()
 }
 
 async fn readyz(State(pages): State<Pages>) -> Response {
-    let verdict = status::ready(&pages.board.snapshot());
-    (code(verdict.ready), Json(verdict)).into_response()
+    let health = pages.judge();
+    let body = json!({ "ready": health.ready, "waits": health.waits });
+    (code(health.ready), Json(body)).into_response()
 }
 
 async fn job(State(pages): State<Pages>) -> Response {
     let (snapshot, now) = (pages.board.snapshot(), Instant::now());
+    let health = judge(&snapshot, now, pages.stall_after);
     let partitions: Vec<_> = snapshot
         .partitions
         .iter()
@@ -145,6 +156,7 @@ async fn job(State(pages): State<Pages>) -> Response {
                 "in_hand": partition.totals.in_hand(),
                 "held": partition.waiting,
                 "watermark": partition.watermark,
+                "position": partition.position,
                 "pause": partition.pause,
                 "progress_s_ago": now.saturating_duration_since(partition.progress).as_secs(),
             })
@@ -164,8 +176,10 @@ async fn job(State(pages): State<Pages>) -> Response {
     let body = json!({
         "version": env!("CARGO_PKG_VERSION"),
         "up_s": now.saturating_duration_since(pages.started).as_secs(),
-        "live": status::live(&snapshot, now, pages.stall_after),
-        "ready": status::ready(&snapshot),
+        "live": health.live,
+        "ready": health.ready,
+        "waits": health.waits,
+        "group": snapshot.membership,
         "partitions": partitions,
         "orders": orders,
     });
@@ -235,22 +249,23 @@ mod tests {
         let (code, body) = get(address, "/livez").await;
         let body: serde_json::Value = serde_json::from_str(&body).unwrap();
         assert_eq!(
-            (code, body["stalled"][0]["part"].as_str()),
+            (code, body["waits"][0]["subject"].as_str()),
             (503, Some("telemetry/7"))
         );
         slot.pause(Pause::Gateway, start_of_time);
         let (code, body) = get(address, "/livez").await;
         let body: serde_json::Value = serde_json::from_str(&body).unwrap();
         assert_eq!(
-            (code, body["paused"][0]["pause"].as_str()),
+            (code, body["waits"][0]["kind"].as_str()),
             (200, Some("gateway"))
         );
 
-        slot.hold(Waiting {
+        let waiting = Waiting {
             records: 41,
             bytes: 4_100,
             releasing: 2,
-        });
+        };
+        slot.hold(waiting, start_of_time);
         let (code, body) = get(address, "/status").await;
         let body: serde_json::Value = serde_json::from_str(&body).unwrap();
         assert_eq!(
@@ -262,6 +277,7 @@ mod tests {
         let (code, body) = get(address, "/metrics").await;
         assert_eq!(code, 200);
         assert!(body.contains("dig_ingest_build_version{version="), "{body}");
+        assert!(body.contains("dig_ingest_ready 0"), "{body}");
         assert_eq!(get(address, "/").await.0, 404);
 
         pages.stop().await;

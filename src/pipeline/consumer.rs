@@ -25,6 +25,14 @@ pub enum Event {
     /// All that is stored was committed before.
     NothingToCommit,
     Lag(Vec<(String, i32, i64)>),
+    /// The client's own word about the group: whether it has joined and has its partitions, and its states.
+    Membership {
+        steady: bool,
+        states: String,
+    },
+    /// Up to where the client has fetched, of partitions of which everything fetched was read: messages that are not for
+    /// applications (control records of transactions) are passed over in silence.
+    Fetched(Vec<(String, i32, i64)>),
     Failed {
         error: KafkaError,
         reason: String,
@@ -113,6 +121,20 @@ impl ClientContext for Events {
                 .map(|p| (topic.topic.clone(), p.partition, p.consumer_lag))
         });
         self.tell(Event::Lag(lag.collect()));
+        let fetched = statistics.topics.values().flat_map(|topic| {
+            topic
+                .partitions
+                .values()
+                .filter(|p| p.partition >= 0 && p.fetchq_cnt == 0 && p.next_offset >= 0)
+                .map(|p| (topic.topic.clone(), p.partition, p.next_offset))
+        });
+        self.tell(Event::Fetched(fetched.collect()));
+        if let Some(group) = statistics.cgrp {
+            self.tell(Event::Membership {
+                steady: group.join_state == "steady" && group.state == "up",
+                states: format!("coordinator {}, join {}", group.state, group.join_state),
+            });
+        }
     }
 
     fn error(&self, error: KafkaError, reason: &str) {

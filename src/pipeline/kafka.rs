@@ -39,6 +39,8 @@ pub struct Config {
     pub prefetch_kib_per_partition: u32,
     /// Milliseconds between the client's own statistics (consumer lag).
     pub statistics_interval_ms: u32,
+    /// Milliseconds after which topics and partitions that were added or deleted are noticed.
+    pub metadata_refresh_ms: u32,
     /// Further librdkafka properties, for consumer and producer alike.
     pub properties: Properties,
 }
@@ -60,6 +62,7 @@ impl Default for Config {
             commit_interval_ms: 1_000,
             prefetch_kib_per_partition: 2_048,
             statistics_interval_ms: 15_000,
+            metadata_refresh_ms: 30_000,
             properties: Properties::default(),
         }
     }
@@ -111,6 +114,9 @@ const OWNED: &[(&str, &str)] = &[
     ("message.timeout.ms", "a letter is never given up"),
     ("delivery.timeout.ms", "a letter is never given up"),
 ];
+
+/// The property behind `kafka.metadata_refresh_ms`.
+const METADATA_REFRESH: &str = "topic.metadata.refresh.interval.ms";
 
 /// KiB a reader by hand reads ahead; part of the memory formula.
 pub const BY_HAND_KIB: u64 = 1024;
@@ -172,6 +178,12 @@ impl Config {
                 "is not one of PLAIN, SCRAM-SHA-256, SCRAM-SHA-512",
             );
         }
+        if !(1_000..=3_600_000).contains(&self.metadata_refresh_ms) {
+            return field(
+                "metadata_refresh_ms",
+                "is not between 1000 and 3600000; give 30000 to notice new partitions within half a minute",
+            );
+        }
         if self.session_timeout_ms < 3_000 {
             return field(
                 "session_timeout_ms",
@@ -217,6 +229,10 @@ impl Config {
         }
         if !self.ca_file.is_empty() {
             client.set("ssl.ca.location", &self.ca_file);
+        }
+        // A configuration written before the setting existed may give the property.
+        if self.properties.get(METADATA_REFRESH).is_none() {
+            client.set(METADATA_REFRESH, self.metadata_refresh_ms.to_string());
         }
         Ok(client)
     }
@@ -314,6 +330,25 @@ mod tests {
         assert_eq!(
             config.validate().expect_err("refused").to_string(),
             "kafka.properties: \"enable.auto.commit\" may not be set: stored offsets are committed by the client's timer"
+        );
+    }
+
+    #[test]
+    fn the_metadata_refresh_is_a_setting_and_a_property_given_before_counts() {
+        let of = |text: &str| {
+            let config: Config = toml::from_str(text).expect("parses");
+            let client = config.consumer().expect("usable");
+            client.get(METADATA_REFRESH).map(str::to_owned)
+        };
+        assert_eq!(of("").as_deref(), Some("30000"));
+        assert_eq!(of("metadata_refresh_ms = 5000").as_deref(), Some("5000"));
+        let given = "[properties]\n\"topic.metadata.refresh.interval.ms\" = \"7000\"";
+        assert_eq!(of(given).as_deref(), Some("7000"));
+        let config: Config = toml::from_str("metadata_refresh_ms = 999").expect("parses");
+        let error = config.validate().expect_err("too often").to_string();
+        assert!(
+            error.starts_with("kafka.metadata_refresh_ms: is not between"),
+            "{error}"
         );
     }
 

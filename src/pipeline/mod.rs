@@ -7,16 +7,19 @@
 //!        └── watermark ◄── offset tracker ◄── letter confirmed by the broker ◄── refused ◄──────────────────┘
 //! ```
 //!
-//! [`run`] wires one job together and ends when it is told to or when something fatal happened. What each stage owns and which
+//! [`run`] wires one job together and ends when it is told to or when something fatal happened; a consumer that its group has
+//! fenced is replaced ([`rejoin`]). What each stage owns and which
 //! invariants it keeps is said in its own file.
 
 pub mod asker;
 pub mod consumer;
 pub mod dispatch;
+pub mod fatal;
 pub mod feed;
 pub mod feedback;
 pub mod gate;
 pub mod guard;
+pub mod held_topic;
 pub mod hold;
 pub mod kafka;
 pub mod letter;
@@ -28,6 +31,7 @@ pub mod producer;
 pub mod progress;
 pub mod queues;
 pub mod reader;
+pub mod rejoin;
 pub mod release;
 pub mod request;
 pub mod settings;
@@ -35,8 +39,10 @@ pub mod sources;
 pub mod split;
 pub mod state;
 pub mod upload;
+pub mod watcher;
 pub mod worker;
 
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -46,6 +52,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::ops::board::Board;
+use crate::ops::metrics::pipeline as metrics;
+use crate::ops::waits::Kind;
 use crate::record::decode::{Decoder, Shape};
 use crate::record::validate::Rules;
 use crate::registry;
@@ -64,12 +72,15 @@ pub struct Config {
 }
 
 /// What a job is handed.
+#[derive(Clone)]
 pub struct Parts {
     pub uploader: upload::Uploader,
     pub registry: registry::Feed,
     pub rules: Arc<Rules>,
     /// The shape of a topic's messages.
-    pub shape: Box<dyn Fn(&str) -> Shape + Send>,
+    pub shape: Arc<dyn Fn(&str) -> Shape + Send + Sync>,
+    /// Whether the memory formula holds for an instance that owns so many partitions; else why not.
+    pub formula: Arc<dyn Fn(u64) -> Result<(), String> + Send + Sync>,
     pub board: Arc<Board>,
 }
 
@@ -87,18 +98,70 @@ pub enum End {
     Unleft,
 }
 
-/// Runs the job until `stop` is cancelled; then drains, stores offsets and leaves the group.
+/// Runs the job until `stop` is cancelled; then drains, stores offsets and leaves the group. A consumer that was fenced is replaced
+/// as soon as nobody else holds its name.
 ///
 /// # Errors
-/// What the job cannot go on without: settings the client refuses, a broken invariant, the dead-letter share guard.
+/// What the job cannot go on without: settings the client refuses, a broken invariant, the dead-letter share guard, a fatal error of
+/// a Kafka client, another process that has our `kafka.instance_id`.
 pub async fn run(config: Config, parts: Parts, stop: CancellationToken) -> anyhow::Result<End> {
+    loop {
+        let board = Arc::clone(&parts.board);
+        let attempt = stop.child_token();
+        let result = Box::pin(once(&config, parts.clone(), &stop, &attempt)).await;
+        attempt.cancel();
+        board.set_assigned(false);
+        let error = match result {
+            Err(error) if !stop.is_cancelled() => error,
+            ended => return ended,
+        };
+        let fenced = error
+            .downcast_ref::<fatal::Fatal>()
+            .is_some_and(fatal::Fatal::is_fenced);
+        if !fenced {
+            return Err(error);
+        }
+        metrics::client_replaced();
+        let instance_id = &config.kafka.instance_id;
+        let wait = board.wait(
+            Kind::Client,
+            format!("kafka.instance_id {instance_id}"),
+            format!("{error:#}"),
+            "wait: this instance joins again when the name is free; give every instance a kafka.instance_id of its own",
+        );
+        match rejoin::until_free(&config.kafka, &wait, &stop).await? {
+            rejoin::Ended::Free => {
+                tracing::info!(
+                    instance_id,
+                    "nobody holds kafka.instance_id any more: joining again"
+                );
+            }
+            rejoin::Ended::Stopped => return Ok(End::InOrder),
+            rejoin::Ended::Held(rejoin::Holder { client_id, host }) => anyhow::bail!(
+                "kafka.instance_id: another process holds {instance_id:?} in group {:?} (client {client_id} at {host}) and has \
+                 fenced this one; give every instance a name of its own, and start again",
+                config.kafka.group
+            ),
+        }
+    }
+}
+
+/// One life of the consumer.
+async fn once(
+    config: &Config,
+    parts: Parts,
+    stop: &CancellationToken,
+    attempt: &CancellationToken,
+) -> anyhow::Result<End> {
     let Parts {
         uploader,
         registry,
         rules,
         shape,
+        formula,
         board,
     } = parts;
+    let config = config.clone();
     if config.topics.create {
         tokio::select! {
             made = prepare_topics(&config) => made?,
@@ -136,8 +199,18 @@ pub async fn run(config: Config, parts: Parts, stop: CancellationToken) -> anyho
             sources: Arc::clone(&sources),
             assignment: assigned,
         }
-        .run(stop.child_token()),
+        .run(attempt.clone()),
     );
+    let watched = watcher::Watcher {
+        kafka: config.kafka.clone(),
+        input: config.input.clone(),
+        topics: config.topics.clone(),
+        board: Arc::clone(&board),
+        producer: producer.clone(),
+        assignment: assignment.subscribe(),
+        fatal: fatal.clone(),
+    }
+    .start()?;
     // Dropped with the thread, however it ends.
     let (alive, gone) = oneshot::channel::<()>();
     let thread = std::thread::Builder::new()
@@ -159,6 +232,7 @@ pub async fn run(config: Config, parts: Parts, stop: CancellationToken) -> anyho
                 alarm: Duration::from_secs(config.topics.alarm_s),
                 fatal,
                 reader: me,
+                formula,
             };
             let decoders: reader::Decoders =
                 Box::new(move |topic| Decoder::new(shape(topic), Arc::clone(&rules)));
@@ -174,6 +248,7 @@ pub async fn run(config: Config, parts: Parts, stop: CancellationToken) -> anyho
                 runtime,
                 assignment,
                 stop: ended,
+                too_many: RefCell::new(None),
             }
             .run();
         })
@@ -187,6 +262,7 @@ pub async fn run(config: Config, parts: Parts, stop: CancellationToken) -> anyho
         _ = gone => None,
     };
     followed.abort();
+    drop(watched);
     let _ = end.send(true);
     reader.unpark();
     // The thread's own bounds add up to less; a broker that is gone may hold the client longer than anyone should wait.
@@ -200,6 +276,8 @@ pub async fn run(config: Config, parts: Parts, stop: CancellationToken) -> anyho
         tracing::warn!("flushing the producer of letters failed");
     }
     match failure {
+        // Its thread is still at work: no second one may begin beside it.
+        Some(error) if end == End::Unleft => Err(anyhow::anyhow!("{error:#}")),
         Some(error) => Err(error),
         None => Ok(end),
     }

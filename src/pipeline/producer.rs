@@ -183,6 +183,12 @@ impl Producer {
         }
     }
 
+    /// The error after which the client writes nothing any more, if there was one.
+    #[must_use]
+    pub fn fatal_error(&self) -> Option<(RDKafkaErrorCode, String)> {
+        self.inner.client().fatal_error()
+    }
+
     /// Waits until everything handed over is confirmed or the bound has passed. Blocks the calling thread.
     pub fn flush(&self, bound: Duration) {
         if let Err(error) = self.inner.flush(bound) {

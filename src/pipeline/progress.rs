@@ -1,6 +1,7 @@
 //! How far one partition's worker is: the two figures the consumer thread needs, the one it gives, and the one thing it may ask.
 //!
-//! Owns plain atomics; the worker writes and the consumer thread reads, but for the confirmed commit, where it is the other way.
+//! Owns plain atomics; the worker writes and the consumer thread reads, but for the confirmed commit, where it is the other way,
+//! and for the bounds of the log, which the watcher writes ([`super::watcher`]).
 //! Nothing here waits.
 
 use std::sync::Arc;
@@ -18,6 +19,10 @@ pub struct Progress {
     window: AtomicU64,
     /// -1 until the broker confirms the first commit of this assignment.
     committed: AtomicI64,
+    /// Where reading begins, as the watcher found it: the group's commit, or the log's first offset; -1 until then.
+    begin: AtomicI64,
+    /// Where the log ends, as the watcher last asked; -1 until then.
+    end: AtomicI64,
     flush: Notify,
 }
 
@@ -30,6 +35,8 @@ impl Progress {
             watermark: AtomicI64::new(-1),
             window: AtomicU64::new(0),
             committed: AtomicI64::new(-1),
+            begin: AtomicI64::new(-1),
+            end: AtomicI64::new(-1),
             flush: Notify::new(),
         })
     }
@@ -66,6 +73,28 @@ impl Progress {
     /// The consumer thread's side of [`committed`](Self::committed).
     pub fn set_committed(&self, offset: i64) {
         self.committed.store(offset, Ordering::Release);
+    }
+
+    /// Where reading begins, once the watcher has found it.
+    #[must_use]
+    pub fn begin(&self) -> Option<i64> {
+        Some(self.begin.load(Ordering::Acquire)).filter(|offset| *offset >= 0)
+    }
+
+    /// The watcher's side of [`begin`](Self::begin).
+    pub fn set_begin(&self, offset: i64) {
+        self.begin.store(offset, Ordering::Release);
+    }
+
+    /// Where the log ends, as the watcher last asked.
+    #[must_use]
+    pub fn end(&self) -> Option<i64> {
+        Some(self.end.load(Ordering::Acquire)).filter(|offset| *offset >= 0)
+    }
+
+    /// The watcher's side of [`end`](Self::end).
+    pub fn set_end(&self, offset: i64) {
+        self.end.store(offset, Ordering::Release);
     }
 
     /// Resolves when somebody asked; one asking that came before is not lost.

@@ -13,6 +13,7 @@
 //! Queue to a worker: [`worker::CHUNKS`]. When the thread ends, drained partitions have their offsets stored and the client
 //! commits them while it leaves the group; what was in hand is read again by the next owner.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
@@ -31,9 +32,12 @@ use super::permits::{PartitionPermits, Permits};
 use super::progress::Progress;
 use super::settings::{Input, MESSAGE_OVERHEAD, Memory};
 use super::worker::{self, Chunk, Command, Shared, Worker};
+use crate::ops::board;
 use crate::ops::metrics::pipeline as metrics;
+use crate::ops::waits::Wait;
 use crate::record::decode::Decoder;
 
+mod facts;
 mod leave;
 
 /// Pause of the loop when nothing is to be read and nobody wakes it.
@@ -63,6 +67,8 @@ pub struct Reader {
     pub assignment: watch::Sender<Assignment>,
     /// Set to end the thread: `true` after SIGTERM.
     pub stop: watch::Receiver<bool>,
+    /// What the board says of the number of partitions, while it is too many.
+    pub too_many: RefCell<Option<Wait>>,
 }
 
 struct Assigned {
@@ -78,6 +84,10 @@ struct Assigned {
     began: i64,
     /// Behind the newest message read.
     read_to: i64,
+    /// Up to where the client fetched messages that are not for applications; -1 before the first time.
+    passed: i64,
+    /// This partition's place on the board.
+    shown: board::Feed,
     message_bytes: u64,
 }
 
@@ -116,6 +126,7 @@ impl Reader {
                 self.store(&mut assigned);
                 self.commit_early(&assigned, &mut asked);
                 self.publish(&assigned);
+                self.show(&mut assigned);
                 stored_at = Instant::now();
             }
             if !busy {
@@ -142,6 +153,7 @@ impl Reader {
             Some(Err(error)) => {
                 let remedy = error.rdkafka_error_code().and_then(super::asker::remedy);
                 tracing::warn!(%error, remedy, "kafka consumer");
+                self.end_if_fatal(assigned);
             }
             // Every partition's queue is split off before it is assigned.
             Some(Ok(_)) => self.fail(anyhow::anyhow!("a message came past its partition's feed")),
@@ -171,7 +183,21 @@ impl Reader {
                         metrics::lag(&topic, partition, messages);
                     }
                 }
-                Event::Failed { error, reason } => tracing::warn!(%error, reason, "kafka consumer"),
+                Event::Membership { steady, states } => {
+                    let now = Instant::now();
+                    self.shared.board.set_membership(steady, states, now);
+                }
+                Event::Fetched(offsets) => {
+                    for (topic, partition, offset) in offsets {
+                        if let Some(ours) = assigned.get_mut(&(topic, partition)) {
+                            ours.passed = ours.passed.max(offset);
+                        }
+                    }
+                }
+                Event::Failed { error, reason } => {
+                    tracing::warn!(%error, reason, "kafka consumer");
+                    self.end_if_fatal(assigned);
+                }
             }
         }
     }
@@ -224,6 +250,7 @@ impl Reader {
                 Arc::clone(&progress),
                 Arc::clone(&permits),
             );
+            let shown = worker.shown();
             let (fatal, what) = (self.shared.fatal.clone(), format!("{topic} {number}"));
             let task = self.runtime.spawn(worker.run());
             self.runtime.spawn(async move {
@@ -244,6 +271,8 @@ impl Reader {
                 committed: -1,
                 began: i64::MAX,
                 read_to: -1,
+                passed: -1,
+                shown,
                 message_bytes: FIRST_GUESS,
             };
             assigned.insert(key.clone(), state);
@@ -263,6 +292,7 @@ impl Reader {
         );
         self.shared.board.set_assigned(true);
         self.publish(assigned);
+        self.count_partitions(assigned.len());
     }
 
     fn revoke(&self, keys: &[Key], assigned: &mut HashMap<Key, Assigned>) {
@@ -270,6 +300,7 @@ impl Reader {
         metrics::rebalanced(if lost { "lost" } else { "revoke" });
         tracing::info!(partitions = keys.len(), lost, "partitions revoked");
         if lost {
+            self.shared.board.set_assigned(false);
             for key in keys {
                 if let Some(partition) = assigned.remove(key) {
                     partition.command.send_replace(Command::Abandon);
@@ -293,6 +324,7 @@ impl Reader {
             );
         }
         self.publish(assigned);
+        self.count_partitions(assigned.len());
     }
 
     /// Ends the workers of these partitions and stores how far they came; gives what of it the broker has not confirmed yet.

@@ -9,7 +9,8 @@
 //! [`Reading`] ends its thread.
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
@@ -22,6 +23,8 @@ use tokio_util::sync::CancellationToken;
 use super::hold::Hold;
 use super::partition::HeldMessage;
 use super::{kafka, letter, state};
+use crate::ops::board::Board;
+use crate::ops::waits::{self, Kind, Wait};
 
 /// Batches waiting for a worker.
 pub const BATCHES: usize = 2;
@@ -31,8 +34,12 @@ pub const BATCH_MESSAGES: usize = 500;
 pub const BATCH_BYTES: u64 = 256 * 1024;
 /// How long a call to the broker may take.
 const CALL: Duration = Duration::from_secs(10);
+/// Bytes of an unreadable mark that are shown.
+const SHOWN: usize = 60;
 /// How long one poll waits.
 const POLL: Duration = Duration::from_millis(20);
+/// After so long without another one an error of the client has passed.
+const PASSED: Duration = Duration::from_secs(10);
 /// Pause before a broker that did not answer is asked again.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 
@@ -43,6 +50,37 @@ pub struct Place {
     pub held_topic: String,
     pub state_topic: String,
     pub partition: i32,
+}
+
+/// A mark of the state topic that is no number.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the mark {key:?} in {topic} is no number: {value:?}")]
+pub struct UnreadableMark {
+    pub topic: String,
+    pub key: String,
+    /// Its beginning.
+    pub value: String,
+}
+
+impl UnreadableMark {
+    /// What a person can do.
+    #[must_use]
+    pub fn remedy(&self) -> String {
+        let Self { topic, key, .. } = self;
+        format!(
+            "delete the mark: produce a message with the key {key} and without a value (a tombstone) to {topic}; what was \
+             released of that name is then sent again, and nothing is lost"
+        )
+    }
+}
+
+/// What the reading of held records came to, as it happens.
+#[derive(Debug)]
+pub enum Progress {
+    /// A message was read.
+    Read,
+    /// The client gave an error in place of a message; it goes on by itself.
+    Failed(KafkaError),
 }
 
 /// What the state topic says of one partition's held records.
@@ -79,18 +117,23 @@ impl Place {
     /// As [`state::load`].
     pub fn marks(&self) -> anyhow::Result<Marks> {
         let (prefix, low) = (self.prefix("released-through"), self.low_mark());
-        let number = |value: &[u8]| -> anyhow::Result<i64> {
-            let text = std::str::from_utf8(value).context("a mark is no text")?;
-            text.parse().context("a mark is no number")
+        let number = |key: &[u8], value: &[u8]| -> Result<i64, UnreadableMark> {
+            let text = std::str::from_utf8(value).ok();
+            let number = text.and_then(|text| text.parse().ok());
+            number.ok_or_else(|| UnreadableMark {
+                topic: self.state_topic.clone(),
+                key: key.escape_ascii().to_string(),
+                value: value.escape_ascii().take(SHOWN).map(char::from).collect(),
+            })
         };
         let mut marks = Marks::default();
         let wanted = |key: &[u8]| key.starts_with(prefix.as_bytes()) || key == low.as_bytes();
         for (key, value) in state::load_all(&self.kafka, &self.state_topic, wanted)? {
             match key.strip_prefix(prefix.as_bytes()) {
                 Some(name) => {
-                    marks.through.insert(name.to_vec(), number(&value)?);
+                    marks.through.insert(name.to_vec(), number(&key, &value)?);
                 }
-                None => marks.low = number(&value)?,
+                None => marks.low = number(&key, &value)?,
             }
         }
         Ok(marks)
@@ -141,11 +184,15 @@ impl Place {
     }
 }
 
-/// Finds out what is still held. Blocks the calling thread; ends early, with an error, at `stop`.
+/// Finds out what is still held, and tells how it goes. Blocks the calling thread; ends early, with an error, at `stop`.
 ///
 /// # Errors
 /// The broker does not answer, or a mark cannot be read.
-pub fn rebuild(place: &Place, stop: &CancellationToken) -> anyhow::Result<(Hold, Marks)> {
+pub fn rebuild(
+    place: &Place,
+    progress: &mut dyn FnMut(Progress),
+    stop: &CancellationToken,
+) -> anyhow::Result<(Hold, Marks)> {
     let mut hold = Hold::default();
     let consumer: BaseConsumer = place
         .kafka
@@ -178,6 +225,7 @@ pub fn rebuild(place: &Place, stop: &CancellationToken) -> anyhow::Result<(Hold,
             None => {}
             Some(Ok(message)) if message.offset() >= end => break,
             Some(Ok(message)) => {
+                progress(Progress::Read);
                 let last = message.offset() + 1 >= end;
                 let held = held_message(&message);
                 let released = marks.through.get(&held.name).copied();
@@ -191,7 +239,7 @@ pub fn rebuild(place: &Place, stop: &CancellationToken) -> anyhow::Result<(Hold,
                 }
             }
             Some(Err(KafkaError::PartitionEOF(_))) => break,
-            Some(Err(error)) => tracing::warn!(%error, "reading held records"),
+            Some(Err(error)) => progress(Progress::Failed(error)),
         }
     }
     Ok((hold, marks))
@@ -243,21 +291,24 @@ pub struct Reading {
 }
 
 impl Reading {
-    /// Begins at `from`, on a thread of its own.
+    /// Begins at `from`, on a thread of its own. `watched`: the input topic in whose name trouble is published, and where.
     #[must_use]
-    pub fn begin(place: Place, from: i64) -> Self {
+    pub fn begin(place: Place, from: i64, watched: Option<(String, Arc<Board>)>) -> Self {
         let (to, batches) = mpsc::channel(BATCHES);
         let stop = CancellationToken::new();
         let ended = stop.clone();
         tokio::task::spawn_blocking(move || {
             let mut next = from;
+            let mut trouble = Trouble {
+                place: place.clone(),
+                watched,
+                wait: None,
+                newest: Instant::now(),
+            };
             while !ended.is_cancelled() {
                 match place.open(next) {
-                    Ok(consumer) => read(&consumer, &mut next, &to, &ended),
-                    Err(error) => tracing::error!(
-                        error = format!("{error:#}"),
-                        "held records cannot be read; asking again"
-                    ),
+                    Ok(consumer) => read(&consumer, &mut next, &to, &mut trouble, &ended),
+                    Err(error) => trouble.begin(&format!("{error:#}")),
                 }
                 rest(ASK_AGAIN, &ended);
             }
@@ -280,28 +331,75 @@ impl Drop for Reading {
     }
 }
 
+/// What keeps held records from being read, as published (H1).
+struct Trouble {
+    place: Place,
+    watched: Option<(String, Arc<Board>)>,
+    wait: Option<Wait>,
+    /// When the newest error came.
+    newest: Instant,
+}
+
+impl Trouble {
+    fn begin(&mut self, error: &str) {
+        self.newest = Instant::now();
+        let held = &self.place.held_topic;
+        let cause = format!("records to be released cannot be read from {held}: {error}");
+        match (&self.wait, &self.watched) {
+            (Some(wait), _) => wait.update(cause),
+            (None, Some((topic, board))) => {
+                let subject = waits::partition(topic, self.place.partition);
+                let remedy = format!(
+                    "check the broker, the topic {held}, and that this user may read it; it is tried again by itself"
+                );
+                self.wait = Some(board.wait(Kind::HeldTopic, subject, cause, remedy));
+            }
+            (None, None) => tracing::warn!(cause, "reading held records"),
+        }
+    }
+
+    fn end(&mut self) {
+        self.wait = None;
+    }
+
+    /// Nothing came. An error that is not repeated has passed; that no broker answers is published by the watcher.
+    fn idle(&mut self) {
+        if self.wait.is_some() && self.newest.elapsed() > PASSED {
+            self.end();
+        }
+    }
+}
+
 /// Reads until told to stop or until the worker is gone.
 fn read(
     consumer: &BaseConsumer,
     next: &mut i64,
     to: &mpsc::Sender<Batch>,
+    trouble: &mut Trouble,
     stop: &CancellationToken,
 ) {
     let mut messages: Vec<HeldMessage> = Vec::new();
     let mut bytes = 0;
     while !stop.is_cancelled() {
         let idle = match consumer.poll(POLL) {
-            None => true,
+            None => {
+                trouble.idle();
+                true
+            }
             Some(Ok(message)) => {
+                trouble.end();
                 let held = held_message(&message);
                 *next = held.offset + 1;
                 bytes += held.bytes();
                 messages.push(held);
                 false
             }
-            Some(Err(KafkaError::PartitionEOF(_))) => true,
+            Some(Err(KafkaError::PartitionEOF(_))) => {
+                trouble.end();
+                true
+            }
             Some(Err(error)) => {
-                tracing::warn!(%error, "reading held records");
+                trouble.begin(&error.to_string());
                 false
             }
         };

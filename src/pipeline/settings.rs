@@ -92,6 +92,16 @@ impl Topics {
     }
 }
 
+impl Topics {
+    /// Whether the job writes this topic, so that no pattern over input topics takes it in.
+    #[must_use]
+    pub fn is_written(&self, topic: &str) -> bool {
+        let exact = [&self.dead_letter, &self.invalid, &self.state, &self.devices];
+        let held = !self.held_suffix.is_empty() && topic.ends_with(&self.held_suffix);
+        held || exact.into_iter().any(|name| name == topic)
+    }
+}
+
 impl Default for Topics {
     fn default() -> Self {
         Self {

@@ -11,6 +11,7 @@
 
 mod held;
 mod letters;
+mod waits;
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -96,6 +97,8 @@ pub struct Shared {
     pub fatal: mpsc::Sender<anyhow::Error>,
     /// Wakes the consumer thread.
     pub reader: std::thread::Thread,
+    /// Whether the memory formula holds for an instance that owns so many partitions; else why not.
+    pub formula: Arc<dyn Fn(u64) -> Result<(), String> + Send + Sync>,
 }
 
 type Written = (Letter, Result<i64, String>);
@@ -121,6 +124,8 @@ pub struct Worker {
     letter_bytes: u64,
     letter_waits_since: Option<Instant>,
     letters_blocked: bool,
+    /// Published while letters wait for the broker.
+    letters_wait: waits::LettersWait,
     stop: CancellationToken,
     flush: bool,
     published: (Account, Released),
@@ -170,6 +175,7 @@ impl Worker {
             letter_bytes: 0,
             letter_waits_since: None,
             letters_blocked: false,
+            letters_wait: None,
             stop: CancellationToken::new(),
             flush: false,
             published: <(Account, Released)>::default(),
@@ -177,11 +183,18 @@ impl Worker {
         }
     }
 
+    /// The consumer thread's place on the board, beside the worker's own.
+    #[must_use]
+    pub fn shown(&self) -> board::Feed {
+        self.slot.feed()
+    }
+
     /// Runs until the consumer thread drains or abandons the partition.
     pub async fn run(mut self) {
         let mut slot: Option<Pin<Box<dyn Future<Output = Slot> + Send>>> = None;
         let mut open = true;
-        self.side.begin(&self.progress.topic);
+        let (topics, board) = (self.shared.topics.clone(), Arc::clone(&self.shared.board));
+        self.side.begin(&self.progress.topic, topics, board);
         loop {
             let command = *self.command.borrow_and_update();
             let revoked = matches!(command, Command::Drain { flush: false, .. });
@@ -299,9 +312,7 @@ impl Worker {
         };
         let outbox = (!self.outbox.is_empty()).then(|| Instant::now() + LETTER_RETRY);
         // Letters on their way may stay unconfirmed with nothing else happening: the alarm must not wait for that.
-        let alarm = self
-            .letter_waits_since
-            .map(|since| since + self.shared.alarm);
+        let alarm = self.letters_looked_at();
         [linger, drain, outbox, alarm].into_iter().flatten().min()
     }
 
@@ -429,6 +440,7 @@ impl Worker {
         let account = self.partition.account();
         let now = Instant::now();
         self.slot.pause(self.pause(), now);
+        self.show_letters(now);
         let totals = Totals {
             read: account.read,
             accepted: account.accepted,
@@ -444,6 +456,9 @@ impl Worker {
         metrics::account(&self.progress.topic, &self.published.0, &account);
         let released = self.partition.hold().released();
         held_metrics::released(&self.progress.topic, &self.published.1, &released);
+        if released != self.published.1 {
+            self.slot.released(now);
+        }
         self.published = (account, released);
         let watched = (self.partition.queues().watch(), self.partition.resent());
         metrics::watched(&self.watched, &watched);

@@ -13,7 +13,9 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::trouble::Trouble;
 use super::{Config, Device, Feed, Snapshot};
+use crate::ops::board::Board;
 use crate::ops::metrics::registry as metrics;
 
 /// How often the file is looked at for a change.
@@ -72,8 +74,13 @@ pub fn none(stop: CancellationToken) -> (Feed, JoinHandle<()>) {
 ///
 /// # Errors
 /// As [`read`], at the start only.
-pub fn follow(config: &Config, stop: CancellationToken) -> anyhow::Result<(Feed, JoinHandle<()>)> {
+pub fn follow(
+    config: &Config,
+    board: Arc<Board>,
+    stop: CancellationToken,
+) -> anyhow::Result<(Feed, JoinHandle<()>)> {
     let path = config.file.clone();
+    let mut trouble = Trouble::new(board, path.display().to_string());
     let mut seen = changed_at(&path);
     let (to, from) = watch::channel(Arc::new(load(&path)?));
     let task = tokio::spawn(async move {
@@ -95,13 +102,11 @@ pub fn follow(config: &Config, stop: CancellationToken) -> anyhow::Result<(Feed,
                 .and_then(|result: anyhow::Result<Snapshot>| result)
             {
                 Ok(snapshot) => {
+                    trouble.end();
                     tracing::info!(devices = snapshot.len(), "the device registry changed");
                     to.send_replace(Arc::new(snapshot));
                 }
-                Err(error) => tracing::error!(
-                    error = format!("{error:#}"),
-                    "the device registry cannot be read; the last one stays in force"
-                ),
+                Err(error) => trouble.begin(&format!("{error:#}")),
             }
         }
     });
@@ -173,11 +178,13 @@ mod tests {
         let file = dir.path().join("devices.ndjson");
         replace(&file, &[device("a", "CX0000000001", State::Pending)]).expect("writes");
         let stop = CancellationToken::new();
+        let board = Board::new(std::time::Instant::now());
         let (mut feed, task) = follow(
             &Config {
                 file: file.clone(),
                 ..Config::default()
             },
+            Arc::clone(&board),
             stop.clone(),
         )
         .expect("starts");
@@ -193,7 +200,13 @@ mod tests {
             tokio::time::timeout(Duration::from_secs(20), feed.wait_for(|s| s.len() == 2)).await;
         assert!(arrived.is_ok_and(|r| r.is_ok()), "the change arrives");
         std::fs::write(&file, "nonsense\n").expect("writes");
-        replace(&dir.path().join("other"), &[]).expect("writes");
+        let published = async {
+            while board.snapshot().waits.is_empty() {
+                tokio::task::yield_now().await;
+            }
+        };
+        let published = tokio::time::timeout(Duration::from_secs(20), published).await;
+        assert!(published.is_ok(), "that it cannot be read is published");
         assert_eq!(feed.borrow().len(), 2);
         stop.cancel();
         task.await.expect("ends");

@@ -23,13 +23,18 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::trouble::Trouble;
 use super::{Device, Feed, Snapshot, State};
+use crate::ops::board::Board;
 use crate::ops::metrics::registry as metrics;
 
 /// How long a call to the broker may take at the start.
 const CALL: Duration = Duration::from_secs(20);
 /// How long a topic that is not there is waited for.
 const BORN: Duration = Duration::from_secs(5);
+/// How long the broker may take to say where the topic ends, and how often it is asked.
+const ASK: Duration = Duration::from_secs(2);
+const LOOK: Duration = Duration::from_secs(5);
 /// Pause of the reader when nothing comes.
 const IDLE: Duration = Duration::from_millis(100);
 /// Changes of one published snapshot: each may copy a shard, and the old ones live until their readers let go of them.
@@ -174,6 +179,7 @@ pub fn read(client: &ClientConfig, topic: &str, bound: Duration) -> anyhow::Resu
 pub async fn follow(
     client: ClientConfig,
     topic: String,
+    board: Arc<Board>,
     stop: CancellationToken,
 ) -> anyhow::Result<(Feed, JoinHandle<()>)> {
     let (to, mut from) = watch::channel(None);
@@ -183,7 +189,11 @@ pub async fn follow(
     };
     let (consumer, unread) = opened.await.context("opening the reader failed")??;
     let ended = stop.clone();
-    let thread = tokio::task::spawn_blocking(move || run(&consumer, unread, &to, &ended));
+    let mut trouble = Trouble::new(board, topic.clone());
+    let name = topic.clone();
+    let thread = tokio::task::spawn_blocking(move || {
+        run(&consumer, (&name, unread), &to, &mut trouble, &ended);
+    });
     let first = tokio::select! {
         () = stop.cancelled() => None,
         first = from.wait_for(Option::is_some) => first.ok().and_then(|first| (*first).clone()),
@@ -208,29 +218,51 @@ pub async fn follow(
     Ok((feed, followed))
 }
 
+/// Where each partition ends. A topic that does not exist, or that we may not describe, is an error.
+fn ends(
+    consumer: &BaseConsumer,
+    topic: &str,
+    partitions: &HashSet<i32>,
+) -> Result<Vec<(i32, i64)>, String> {
+    let one = |&partition: &i32| match consumer.fetch_watermarks(topic, partition, ASK) {
+        Ok((_, end)) => Ok((partition, end)),
+        Err(error) => Err(error.to_string()),
+    };
+    partitions.iter().map(one).collect()
+}
+
 fn run(
     consumer: &BaseConsumer,
-    mut unread: HashSet<i32>,
+    (topic, mut unread): (&str, HashSet<i32>),
     to: &watch::Sender<Option<Arc<Snapshot>>>,
+    trouble: &mut Trouble,
     stop: &CancellationToken,
 ) {
+    let partitions = unread.clone();
+    let mut looked = Instant::now();
     let mut snapshot = Snapshot::default();
     let mut changes = 0usize;
     let mut shrunk = false;
     while !stop.is_cancelled() {
+        if looked.elapsed() >= LOOK {
+            trouble.asked(ends(consumer, topic, &partitions), Instant::now());
+            looked = Instant::now();
+        }
         let wait = if changes > 0 { Duration::ZERO } else { IDLE };
         let idle = match consumer.poll(wait) {
             None => true,
             Some(Ok(message)) => {
+                trouble.moved(message.partition());
                 changes += usize::from(apply(&mut snapshot, &message));
                 false
             }
             Some(Err(KafkaError::PartitionEOF(partition))) => {
+                trouble.moved(partition);
                 unread.remove(&partition);
                 true
             }
             Some(Err(error)) => {
-                tracing::warn!(%error, "reading the device registry");
+                trouble.begin(&error.to_string());
                 false
             }
         };

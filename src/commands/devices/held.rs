@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::commands::Report;
 use crate::config::Settings;
 use crate::pipeline::asker::Asker;
-use crate::pipeline::release::{Place, rebuild};
+use crate::pipeline::release::{Place, Progress, rebuild};
 
 /// How long the brokers may take to say which topics there are.
 const ASK: Duration = Duration::from_secs(20);
@@ -95,7 +95,12 @@ fn find(settings: &Settings, name: Option<&str>) -> anyhow::Result<Found> {
                 state_topic: settings.topics.state.clone(),
                 partition,
             };
-            let (hold, _) = rebuild(&place, &CancellationToken::new())?;
+            let mut told = |progress: Progress| {
+                if let Progress::Failed(error) = progress {
+                    tracing::warn!(%error, topic = place.held_topic, "reading held records");
+                }
+            };
+            let (hold, _) = rebuild(&place, &mut told, &CancellationToken::new())?;
             for (key, held) in hold.held() {
                 let device = String::from_utf8_lossy(key).into_owned();
                 if name.is_some_and(|name| name != device) {

@@ -5,6 +5,7 @@
 pub mod dig;
 mod exposition;
 pub mod feedback;
+pub mod health;
 pub mod held;
 pub mod myadmin;
 pub mod orders;

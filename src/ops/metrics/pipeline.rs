@@ -145,3 +145,8 @@ pub fn commit_failed() {
 pub fn offset_reset() {
     counter!("dig_ingest_offset_resets_total").increment(1);
 }
+
+/// A consumer that its group has fenced was closed, to be replaced.
+pub fn client_replaced() {
+    counter!("dig_ingest_clients_replaced_total").increment(1);
+}

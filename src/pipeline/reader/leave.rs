@@ -69,7 +69,11 @@ impl Reader {
                 Event::Revoked(keys) => self
                     .consumer
                     .incremental_unassign(&list(keys.iter().map(|key| (key, None)))),
-                Event::NothingToCommit | Event::Lag(_) | Event::Failed { .. } => Ok(()),
+                Event::NothingToCommit
+                | Event::Lag(_)
+                | Event::Membership { .. }
+                | Event::Fetched(_)
+                | Event::Failed { .. } => Ok(()),
             };
             if let Err(error) = granted {
                 tracing::warn!(%error, "the group's last wish was not granted while leaving");

@@ -10,6 +10,7 @@
 //!
 //! Dropping it ends the reading; marks that were not written only make the next owner release something again.
 
+mod begin;
 mod low;
 
 use std::collections::HashMap;
@@ -24,17 +25,20 @@ use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use super::Worker;
+use crate::ops::board::Board;
 use crate::ops::metrics::held as metrics;
 use crate::ops::status::Waiting;
+use crate::ops::waits::{self, Kind, Wait};
 use crate::pipeline::dispatch;
 use crate::pipeline::hold::{Hold, Mark};
 use crate::pipeline::letter::Destination;
 use crate::pipeline::permits::PartitionPermits;
-use crate::pipeline::release::{Batch, Marks, Place, Reading, rebuild, rest};
-use crate::pipeline::settings::MESSAGE_OVERHEAD;
+use crate::pipeline::release::{Batch, Marks, Place, Reading};
+use crate::pipeline::settings::{MESSAGE_OVERHEAD, Topics};
 use crate::record::Stage;
 use crate::record::decode::Decoder;
 use crate::registry::{Feed, Snapshot};
+use begin::Beginning;
 pub(super) use low::Lows;
 use low::Trim;
 
@@ -44,8 +48,6 @@ const REVIEW: Duration = Duration::from_millis(100);
 const AGAIN: Duration = Duration::from_millis(20);
 /// How often the low mark is looked at, and held records for their age.
 const LOW: Duration = Duration::from_secs(5);
-/// Pause before held records are looked for again after a failure.
-const FAILED: Duration = Duration::from_secs(1);
 
 /// What happened on the held side.
 pub(super) enum Act {
@@ -96,6 +98,10 @@ pub(super) struct Side {
     stale: bool,
     reviewed: Instant,
     looked: Instant,
+    /// Whose name waits of the reading are published in, and where.
+    watched: Option<(String, Arc<Board>)>,
+    /// Published while marks cannot be written.
+    unmarked: Option<Wait>,
     stop: CancellationToken,
 }
 
@@ -125,44 +131,26 @@ impl Side {
             stale: true,
             reviewed: now.checked_sub(REVIEW).unwrap_or(now),
             looked: now,
+            watched: None,
+            unmarked: None,
             stop: CancellationToken::new(),
         }
     }
 
     /// Begins to find out what is held, on a thread that may block.
-    pub fn begin(&mut self, topic: &str) {
+    pub fn begin(&mut self, topic: &str, topics: Topics, board: Arc<Board>) {
+        self.watched = Some((topic.to_owned(), Arc::clone(&board)));
         if self.ready {
             return;
         }
-        let (place, stop) = (self.place.clone(), self.stop.clone());
-        let topic = topic.to_owned();
-        self.rebuilding = Some(tokio::task::spawn_blocking(move || {
-            let found = || {
-                let committed = place.committed(&topic)?;
-                let (hold, marks) = rebuild(&place, &stop)?;
-                anyhow::Ok(Found {
-                    hold,
-                    marks,
-                    committed,
-                })
-            };
-            loop {
-                match found() {
-                    Ok(found) => return Some(found),
-                    Err(_) if stop.is_cancelled() => return None,
-                    Err(error) => {
-                        metrics::unread(&place.held_topic);
-                        tracing::error!(
-                            topic = place.held_topic,
-                            partition = place.partition,
-                            error = format!("{error:#}"),
-                            "what is held cannot be found out: the partition waits"
-                        );
-                        rest(FAILED, &stop);
-                    }
-                }
-            }
-        }));
+        let beginning = Beginning {
+            place: self.place.clone(),
+            topic: topic.to_owned(),
+            topics,
+            board,
+            stop: self.stop.clone(),
+        };
+        self.rebuilding = Some(tokio::task::spawn_blocking(move || beginning.run()));
     }
 
     /// Nothing is on its way to the state topic.
@@ -225,7 +213,8 @@ impl Side {
             None => (self.reading, self.pending) = (None, None),
             Some(from) if self.reading.as_ref().is_none_or(|(_, next)| *next != from) => {
                 self.pending = None;
-                self.reading = Some((Reading::begin(self.place.clone(), from), from));
+                let watched = self.watched.clone();
+                self.reading = Some((Reading::begin(self.place.clone(), from, watched), from));
             }
             Some(_) => {}
         }
@@ -309,7 +298,7 @@ impl Worker {
             releasing,
         };
         metrics::waiting(&self.progress.topic, self.progress.partition, &waiting);
-        self.slot.hold(waiting);
+        self.slot.hold(waiting, Instant::now());
     }
 
     /// What follows from the state of the held index after anything happened.
@@ -405,11 +394,9 @@ impl Worker {
     }
 
     fn written_about(&mut self, written: Written, result: anyhow::Result<()>) {
-        if let Err(error) = &result {
-            tracing::warn!(
-                topic = %self.progress.topic, partition = self.progress.partition, error = format!("{error:#}"),
-                "a mark was not written; it is tried again"
-            );
+        match &result {
+            Ok(()) => self.side.unmarked = None,
+            Err(error) => self.show_unmarked(error),
         }
         match (written, result) {
             (Written::Mark(mark), Ok(())) => {
@@ -425,5 +412,20 @@ impl Worker {
             (Written::Erased, _) => {}
             (Written::Trimmed(trim), _) => self.trimmed(trim),
         }
+    }
+
+    /// Publishes that a mark cannot be written; it is tried again.
+    fn show_unmarked(&mut self, error: &anyhow::Error) {
+        let cause = format!("a mark of what is released cannot be written: {error:#}");
+        if let Some(wait) = &self.side.unmarked {
+            return wait.update(cause);
+        }
+        let remedy = format!(
+            "check that {} exists and may be written by this user; it is tried again by itself",
+            self.side.place.state_topic
+        );
+        let subject = waits::partition(&self.progress.topic, self.progress.partition);
+        let wait = self.shared.board.wait(Kind::State, subject, cause, remedy);
+        self.side.unmarked = Some(wait);
     }
 }

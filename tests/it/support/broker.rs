@@ -16,7 +16,8 @@ use std::{
 use rdkafka::{
     ClientConfig, Offset, TopicPartitionList,
     admin::{
-        AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication,
+        AdminClient, AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier,
+        TopicReplication,
     },
     client::DefaultClientContext,
     consumer::{BaseConsumer, Consumer},
@@ -224,6 +225,35 @@ impl Broker {
         done.into_iter().for_each(|each| {
             each.unwrap_or_else(|(_, error)| panic!("topic {name}, {key}: {error}"));
         });
+    }
+
+    /// Adds partitions to a topic, so that it has as many as said.
+    pub fn grow(&self, name: &str, partitions: usize) {
+        let options = AdminOptions::new().operation_timeout(Some(ASK));
+        let grown = NewPartitions::new(name, partitions);
+        let done = block_on(self.admin().create_partitions([&grown], &options));
+        for each in done.expect("the broker answers") {
+            each.unwrap_or_else(|(name, error)| panic!("topic {name}: {error}"));
+        }
+    }
+
+    /// Deletes a topic.
+    pub fn delete(&self, name: &str) {
+        let options = AdminOptions::new().operation_timeout(Some(ASK));
+        let done = block_on(self.admin().delete_topics(&[name], &options));
+        for each in done.expect("the broker answers") {
+            each.unwrap_or_else(|(name, error)| panic!("topic {name}: {error}"));
+        }
+    }
+
+    /// Writes a tombstone for a key and waits until the broker has it.
+    pub fn erase(&self, topic: &str, key: &str) {
+        let producer: FutureProducer = ClientConfig::new()
+            .set("bootstrap.servers", &self.address)
+            .create()
+            .expect("a producer");
+        let tombstone: FutureRecord<'_, str, [u8]> = FutureRecord::to(topic).key(key);
+        block_on(producer.send(tombstone, ASK)).expect("the broker has it");
     }
 
     /// Deletes every message there is now, as retention does.

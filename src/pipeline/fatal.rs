@@ -1,0 +1,105 @@
+//! Errors after which a Kafka client of the job does nothing any more, and what is done about each.
+//!
+//! * A consumer that was fenced by another member with its `kafka.instance_id` is replaced, once nobody else holds the name
+//!   ([`super::rejoin`]).
+//! * Every other one ends the process with an error; a supervisor starts it again, and what was in hand is read again.
+//!
+//! Whether a retry may help is answered by [`Fatal::is_fenced`]. None of these errors has effects of its own: what was not confirmed
+//! stays unsettled.
+
+use rdkafka::error::RDKafkaErrorCode;
+
+/// An error from which a client cannot recover.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Fatal {
+    #[error(
+        "the consumer was fenced by the group: another member has joined with the same kafka.instance_id ({reason})"
+    )]
+    Fenced { reason: String },
+    #[error("the consumer cannot go on ({code:?}): {reason}; {}", remedy(*code))]
+    Consumer {
+        code: RDKafkaErrorCode,
+        reason: String,
+    },
+    #[error("the producer of letters cannot go on ({code:?}): {reason}; {}", remedy(*code))]
+    Producer {
+        code: RDKafkaErrorCode,
+        reason: String,
+    },
+}
+
+impl Fatal {
+    /// What the consumer's fatal error is.
+    #[must_use]
+    pub fn of_consumer((code, reason): (RDKafkaErrorCode, String)) -> Self {
+        match code {
+            RDKafkaErrorCode::FencedInstanceId => Self::Fenced { reason },
+            code => Self::Consumer { code, reason },
+        }
+    }
+
+    /// What the producer's fatal error is.
+    #[must_use]
+    pub fn of_producer((code, reason): (RDKafkaErrorCode, String)) -> Self {
+        Self::Producer { code, reason }
+    }
+
+    /// The consumer may be replaced once nobody else holds its name; all others end the process.
+    #[must_use]
+    pub fn is_fenced(&self) -> bool {
+        matches!(self, Self::Fenced { .. })
+    }
+}
+
+/// What a person can do beside starting the process again.
+fn remedy(code: RDKafkaErrorCode) -> &'static str {
+    match code {
+        RDKafkaErrorCode::ClusterAuthorizationFailed => {
+            "grant the user IdempotentWrite on the cluster (or Write on its topics, for brokers since 2.8), then start again"
+        }
+        RDKafkaErrorCode::TransactionalIdAuthorizationFailed
+        | RDKafkaErrorCode::TopicAuthorizationFailed
+        | RDKafkaErrorCode::GroupAuthorizationFailed => {
+            "grant the user the right that the broker names, then start again"
+        }
+        RDKafkaErrorCode::UnsupportedVersion | RDKafkaErrorCode::UnsupportedFeature => {
+            "the brokers are too old for this client; they need Kafka 0.11 or newer"
+        }
+        _ => "start again; what was in hand is read again",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_fenced_consumer_is_replaced() {
+        let reason = || "reason".to_owned();
+        let fenced = Fatal::of_consumer((RDKafkaErrorCode::FencedInstanceId, reason()));
+        assert!(fenced.is_fenced());
+        for code in [
+            RDKafkaErrorCode::Fatal,
+            RDKafkaErrorCode::UnsupportedVersion,
+            RDKafkaErrorCode::GroupAuthorizationFailed,
+        ] {
+            assert!(
+                !Fatal::of_consumer((code, reason())).is_fenced(),
+                "{code:?}"
+            );
+        }
+        let producer = Fatal::of_producer((RDKafkaErrorCode::FencedInstanceId, reason()));
+        assert!(!producer.is_fenced());
+    }
+
+    #[test]
+    fn the_error_says_what_to_do() {
+        let error = Fatal::of_producer((
+            RDKafkaErrorCode::ClusterAuthorizationFailed,
+            "Failed to acquire idempotence PID".to_owned(),
+        ));
+        let text = error.to_string();
+        assert!(text.contains("Failed to acquire idempotence PID"), "{text}");
+        assert!(text.contains("IdempotentWrite"), "{text}");
+    }
+}

@@ -1,0 +1,130 @@
+//! The held topic of an input topic: made when a partition is assigned, also for topics and partitions that are newer than the job.
+//!
+//! Owns nothing. It creates a topic, or adds partitions to it, only if `topics.create` allows it; else it says what is missing.
+//! It is idempotent: several instances may do it at once.
+//!
+//! * A held topic has at least as many partitions as its input topic, because records keep their partition number.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::RDKafkaErrorCode;
+
+use super::kafka;
+use super::producer::{self, Keep};
+use super::settings::Topics;
+
+/// How long a call to the broker may take.
+const CALL: Duration = Duration::from_secs(10);
+
+/// A held topic is missing, or too small, and the job may not make it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{topic} has {found} partitions and needs {wanted}, as its input topic has, and topics.create is false"
+)]
+pub struct NotAllowed {
+    pub topic: String,
+    pub found: i32,
+    pub wanted: i32,
+}
+
+impl NotAllowed {
+    /// What a person can do.
+    #[must_use]
+    pub fn remedy(&self) -> String {
+        let Self { topic, wanted, .. } = self;
+        format!(
+            "create {topic} with {wanted} partitions and retention.ms=-1 (or add partitions to it), or set topics.create = true; \
+             the partition goes on by itself"
+        )
+    }
+}
+
+/// Makes sure that the held topic of `topic` has this partition. Blocks the calling thread, which must be one of the runtime's for
+/// blocking work.
+///
+/// # Errors
+/// [`NotAllowed`], or the broker's refusal.
+pub fn ensure(
+    kafka: &kafka::Config,
+    topics: &Topics,
+    topic: &str,
+    partition: i32,
+) -> anyhow::Result<()> {
+    let held = format!("{topic}{}", topics.held_suffix);
+    let client: BaseConsumer = kafka
+        .plain()?
+        .create()
+        .context("cannot open a client that asks for topics")?;
+    let found = partitions(&client, &held)?;
+    if found > partition {
+        return Ok(());
+    }
+    // Whatever the metadata of the input says, the partition was assigned to us.
+    let wanted = partitions(&client, topic)?.max(partition + 1);
+    if !topics.create {
+        let topic = held;
+        return Err(NotAllowed {
+            topic,
+            found,
+            wanted,
+        }
+        .into());
+    }
+    let runtime = tokio::runtime::Handle::current();
+    if found == 0 {
+        tracing::info!(topic = held, partitions = wanted, "creating a held topic");
+        let new = [(held.clone(), wanted, Keep::Everything)];
+        return runtime.block_on(producer::create_topics(kafka, topics, &new));
+    }
+    tracing::info!(
+        topic = held,
+        partitions = wanted,
+        "adding partitions to a held topic"
+    );
+    runtime.block_on(grow(kafka, &held, wanted))
+}
+
+/// Partitions of a topic; 0 if it does not exist. Asking for the name of one creates none, as the client says so.
+fn partitions(client: &BaseConsumer, topic: &str) -> anyhow::Result<i32> {
+    let metadata = client
+        .fetch_metadata(Some(topic), CALL)
+        .with_context(|| format!("cannot ask for topic {topic}"))?;
+    let found = metadata.topics().iter().find(|found| found.name() == topic);
+    match found
+        .and_then(|found| found.error())
+        .map(RDKafkaErrorCode::from)
+    {
+        None | Some(RDKafkaErrorCode::UnknownTopicOrPartition) => {}
+        Some(error) => anyhow::bail!("cannot ask for topic {topic}: {error}"),
+    }
+    Ok(found.map_or(0, |found| {
+        i32::try_from(found.partitions().len()).unwrap_or(i32::MAX)
+    }))
+}
+
+async fn grow(kafka: &kafka::Config, topic: &str, wanted: i32) -> anyhow::Result<()> {
+    let admin: AdminClient<DefaultClientContext> = kafka
+        .plain()?
+        .create()
+        .context("cannot open the admin client")?;
+    let count = usize::try_from(wanted).unwrap_or_default();
+    let options = AdminOptions::new().operation_timeout(Some(CALL));
+    let done = admin
+        .create_partitions([&NewPartitions::new(topic, count)], &options)
+        .await
+        .with_context(|| format!("cannot add partitions to {topic}"))?;
+    for result in done {
+        match result {
+            // Another instance was first.
+            Ok(_) | Err((_, RDKafkaErrorCode::InvalidPartitions)) => {}
+            Err((name, code)) => anyhow::bail!(
+                "cannot add partitions to {name}: {code}; add them by hand, {wanted} in all, or grant the user Alter on the topic"
+            ),
+        }
+    }
+    Ok(())
+}

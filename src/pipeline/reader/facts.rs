@@ -1,0 +1,86 @@
+//! What the consumer thread posts on the board for the health pages: positions, the number of partitions, its own fatal end.
+//!
+//! It decides nothing; [`crate::ops::health`] judges.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::Consumer as _;
+
+use super::{Assigned, Key, Reader};
+use crate::ops::status::Position;
+use crate::ops::waits::Kind;
+use crate::pipeline::fatal::Fatal;
+use crate::pipeline::worker::Command;
+
+/// From this share of the memory permits on, in percent, a read may be refused whatever it asks for.
+const FULL_PERCENT: u64 = 90;
+
+/// How long workers may take to end after a fatal error.
+const ABANDONED: Duration = Duration::from_secs(2);
+
+impl Reader {
+    /// Posts how far each partition is.
+    pub(super) fn show(&self, assigned: &mut HashMap<Key, Assigned>) {
+        let now = Instant::now();
+        let full = self.permits.used() * 100 >= self.permits.total() * FULL_PERCENT;
+        self.shared.board.set_memory_full(full);
+        for partition in assigned.values() {
+            let progress = &partition.progress;
+            let reached = partition.read_to.max(partition.passed);
+            let position = Position {
+                next: progress.begin().map(|begin| begin.max(reached)),
+                end: progress.end(),
+                committed: Some(partition.committed).filter(|offset| *offset >= 0),
+            };
+            partition.shown.post(position, now);
+        }
+    }
+
+    /// Says so while more partitions are ours than the memory formula counts.
+    pub(super) fn count_partitions(&self, owned: usize) {
+        let (owned, counted) = (owned as u64, self.memory.partitions);
+        let mut said = self.too_many.borrow_mut();
+        // Said anew, as the figures are part of it.
+        *said = None;
+        if owned <= counted {
+            return;
+        }
+        let excess = (self.shared.formula)(owned).err();
+        let kind = match excess {
+            Some(_) => Kind::Memory,
+            None => Kind::Partitions,
+        };
+        let cause = format!(
+            "this instance owns {owned} partitions, and memory.partitions counts {counted}{}",
+            excess.map_or_else(String::new, |excess| format!("; with so many {excess}"))
+        );
+        let remedy = format!(
+            "add instances, or set memory.partitions = {owned} and give the process what `dig-ingest check` then says"
+        );
+        *said = Some(
+            self.shared
+                .board
+                .wait(kind, "memory.partitions", cause, remedy),
+        );
+    }
+
+    /// After a fatal error the client reads nothing any more: what it had is abandoned (O3), and the job is told.
+    pub(super) fn end_if_fatal(&self, assigned: &mut HashMap<Key, Assigned>) {
+        let Some(error) = self.consumer.client().fatal_error() else {
+            return;
+        };
+        self.shared.board.set_assigned(false);
+        let abandoned: Vec<Assigned> = assigned.drain().map(|(_, partition)| partition).collect();
+        for partition in &abandoned {
+            partition.command.send_replace(Command::Abandon);
+        }
+        // What a worker has of the client goes with the worker, so that this thread is the one that closes the client.
+        let deadline = Instant::now() + ABANDONED;
+        for partition in abandoned {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let _ = partition.done.recv_timeout(left);
+        }
+        self.fail(Fatal::of_consumer(error).into());
+    }
+}

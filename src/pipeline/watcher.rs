@@ -1,0 +1,250 @@
+//! The watcher: asks the brokers what there is to read, so that standing still can be told from having nothing to do (H1).
+//!
+//! Owns one thread and one client of its own: what it learns does not depend on the fetching that it is to judge. It publishes
+//!
+//! * a broker that does not answer, and input topics that do not exist, as waits on the board;
+//! * where each assigned partition begins and ends, to its [`Progress`](super::progress::Progress);
+//! * a fatal error of the producer of letters, which ends the job.
+//!
+//! It reads and writes no message, takes part in no group, and holds up nobody (N1): its calls block its own thread only, which
+//! nobody waits for at the end. What it cannot find out stays as it was.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::mpsc as std_mpsc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::{Offset, TopicPartitionList};
+use tokio::sync::{mpsc, watch};
+
+use super::fatal::Fatal;
+use super::kafka;
+use super::producer::Producer;
+use super::progress::Progress;
+use super::reader::Assignment;
+use super::settings::{Input, Topics};
+use crate::ops::board::Board;
+use crate::ops::waits::{Kind, Wait};
+
+/// Between two looks at the ends of the assigned partitions.
+const LOOK: Duration = Duration::from_secs(5);
+/// Between two looks at what needs no broker, and while something waits.
+const OFTEN: Duration = Duration::from_secs(1);
+/// How long one call may take.
+const CALL: Duration = Duration::from_secs(5);
+
+/// What the watcher is made of.
+pub struct Watcher {
+    pub kafka: kafka::Config,
+    pub input: Input,
+    pub topics: Topics,
+    pub board: Arc<Board>,
+    pub producer: Producer,
+    pub assignment: watch::Receiver<Assignment>,
+    /// Takes the reason why the whole job must stop.
+    pub fatal: mpsc::Sender<anyhow::Error>,
+}
+
+/// The running watcher; dropping it ends the thread after the call it is at.
+#[derive(Debug)]
+pub struct Running {
+    #[expect(
+        dead_code,
+        reason = "the thread ends when this end of the channel is dropped"
+    )]
+    stop: std_mpsc::Sender<()>,
+}
+
+/// What stands on the board on the watcher's account.
+#[derive(Default)]
+struct Published {
+    broker: Option<Wait>,
+    topics: HashMap<String, Wait>,
+}
+
+impl Watcher {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// Settings that the client refuses, a pattern that is none, and a thread that cannot be started.
+    pub fn start(self) -> anyhow::Result<Running> {
+        // As a stranger to the group, who only asks for its commits.
+        let client: BaseConsumer = self
+            .kafka
+            .by_hand("watcher")?
+            .set("group.id", &self.kafka.group)
+            .create()
+            .context("cannot open the client of the watcher")?;
+        let (stop, ended) = std_mpsc::channel();
+        std::thread::Builder::new()
+            .name("watcher".to_owned())
+            .spawn(move || self.run(&client, &ended))
+            .context("cannot start the watcher")?;
+        Ok(Running { stop })
+    }
+
+    fn run(self, client: &BaseConsumer, ended: &std_mpsc::Receiver<()>) {
+        let refresh = Duration::from_millis(self.kafka.metadata_refresh_ms.into());
+        let mut published = Published::default();
+        let (mut ends_at, mut topics_at) = (Instant::now(), Instant::now());
+        while ended.recv_timeout(OFTEN) == Err(std_mpsc::RecvTimeoutError::Timeout) {
+            if let Some(error) = self.producer.fatal_error() {
+                // Only the first reason matters; a full channel already holds one.
+                let _ = self.fatal.try_send(Fatal::of_producer(error).into());
+            }
+            // What a client was told by its connections comes by its queue.
+            while client.poll(Duration::ZERO).is_some() {}
+            let now = Instant::now();
+            let mut asked = Ok(());
+            if now >= topics_at || !published.topics.is_empty() {
+                asked = self.look_at_topics(client, &mut published.topics);
+                topics_at = now + refresh;
+            }
+            if asked.is_ok() && (now >= ends_at || published.broker.is_some()) {
+                asked = self.look_at_ends(client);
+                ends_at = now + LOOK;
+            }
+            match (asked, &published.broker) {
+                (Ok(()), _) => published.broker = None,
+                (Err(error), Some(wait)) => wait.update(format!("{error:#}")),
+                (Err(error), None) => {
+                    published.broker = Some(self.board.wait(
+                        Kind::Broker,
+                        self.kafka.brokers.clone(),
+                        format!("{error:#}"),
+                        "check kafka.brokers, the brokers and the network; nothing is lost, and the job goes on when they answer",
+                    ));
+                }
+            }
+        }
+        // The job ends; what waited has not come to its end.
+        published.broker.into_iter().for_each(Wait::abandon);
+        published.topics.into_values().for_each(Wait::abandon);
+    }
+
+    /// Publishes the input topics that are named and not there. Asking for all topics creates none.
+    fn look_at_topics(
+        &self,
+        client: &BaseConsumer,
+        waits: &mut HashMap<String, Wait>,
+    ) -> anyhow::Result<()> {
+        let all = client
+            .fetch_metadata(None, CALL)
+            .context("no broker answers the question for topics")?;
+        let there = |topic: &str| {
+            all.topics()
+                .iter()
+                .any(|known| known.name() == topic && !known.partitions().is_empty())
+        };
+        let reads = self.input.matcher()?;
+        let input = |topic: &str| reads(topic) && !self.topics.is_written(topic);
+        let found = all.topics().iter().any(|topic| input(topic.name()));
+        self.board.set_inputs(found);
+        let missing: Vec<&String> = self
+            .input
+            .topics
+            .iter()
+            .filter(|topic| !topic.starts_with('^') && !there(topic))
+            .collect();
+        waits.retain(|topic, _| missing.contains(&topic));
+        for topic in missing {
+            if !waits.contains_key(topic) {
+                let wait = self.board.wait(
+                    Kind::InputTopic,
+                    topic.as_str(),
+                    format!("the input topic {topic} does not exist, or this user may not describe it"),
+                    "create the topic, grant Describe and Read on it, or remove it from input.topics; it is read as soon as it is there",
+                );
+                waits.insert(topic.clone(), wait);
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks where the assigned partitions begin and end.
+    fn look_at_ends(&self, client: &BaseConsumer) -> anyhow::Result<()> {
+        let assigned: Assignment = Arc::clone(&self.assignment.borrow());
+        let mut by_topic: HashMap<&str, Vec<&Progress>> = HashMap::new();
+        for progress in assigned.iter() {
+            by_topic.entry(&progress.topic).or_default().push(progress);
+        }
+        for (topic, partitions) in by_topic {
+            let known = client
+                .fetch_metadata(Some(topic), CALL)
+                .with_context(|| format!("no broker answers the question for topic {topic}"))?;
+            // One that was deleted is told by the look at topics; asking for its ends would wait for its leader.
+            let leads = |progress: &&Progress| {
+                known.topics().iter().any(|topic| {
+                    topic
+                        .partitions()
+                        .iter()
+                        .any(|p| p.id() == progress.partition && p.leader() >= 0)
+                })
+            };
+            let partitions: Vec<&Progress> = partitions.into_iter().filter(leads).collect();
+            bounds(client, &partitions, Offset::End, Progress::set_end)?;
+            let begins: Vec<&Progress> = partitions
+                .into_iter()
+                .filter(|progress| progress.begin().is_none())
+                .collect();
+            bounds(client, &begins, Offset::Beginning, Progress::set_begin)?;
+            committed(client, &begins)?;
+        }
+        Ok(())
+    }
+}
+
+fn list(partitions: &[&Progress], offset: Offset) -> anyhow::Result<TopicPartitionList> {
+    let mut list = TopicPartitionList::new();
+    for progress in partitions {
+        list.add_partition_offset(&progress.topic, progress.partition, offset)
+            .context("an offset that no broker gives")?;
+    }
+    Ok(list)
+}
+
+/// Asks for one bound of each log; the brokers take the special offsets in place of a time.
+fn bounds(
+    client: &BaseConsumer,
+    partitions: &[&Progress],
+    bound: Offset,
+    set: impl Fn(&Progress, i64),
+) -> anyhow::Result<()> {
+    if partitions.is_empty() {
+        return Ok(());
+    }
+    let found = client
+        .offsets_for_times(list(partitions, bound)?, CALL)
+        .context("the brokers do not say where the assigned partitions begin and end")?;
+    for progress in partitions {
+        let element = found.find_partition(&progress.topic, progress.partition);
+        if let Some(Offset::Offset(offset)) = element
+            .filter(|element| element.error().is_ok())
+            .map(|element| element.offset())
+        {
+            set(progress, offset);
+        }
+    }
+    Ok(())
+}
+
+/// Reading begins at the group's commit, where there is one.
+fn committed(client: &BaseConsumer, partitions: &[&Progress]) -> anyhow::Result<()> {
+    if partitions.is_empty() {
+        return Ok(());
+    }
+    let found = client
+        .committed_offsets(list(partitions, Offset::Invalid)?, CALL)
+        .context("the group's coordinator does not say what is committed")?;
+    for progress in partitions {
+        let element = found.find_partition(&progress.topic, progress.partition);
+        if let (Some(Offset::Offset(offset)), Some(begin)) =
+            (element.map(|element| element.offset()), progress.begin())
+        {
+            progress.set_begin(begin.max(offset));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,116 @@
+//! Finding out what is held before a partition begins: on a thread that may block, until it is known.
+//!
+//! It makes the held topic if it is missing and may be made, asks for the source's commit, and reads marks and held records. Whatever
+//! fails is published with its cause and remedy ([`Blocked`]), and tried again; the wait ends when the next step succeeds (H1).
+//!
+//! It writes nothing but the topic itself. Stopped, it leaves nothing behind.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::Found;
+use crate::ops::board::Board;
+use crate::ops::metrics::held as metrics;
+use crate::ops::waits::{self, Kind, Wait};
+use crate::pipeline::held_topic::{self, NotAllowed};
+use crate::pipeline::release::{Place, Progress, UnreadableMark, rebuild, rest};
+use crate::pipeline::settings::Topics;
+
+/// Pause before held records are looked for again after a failure.
+const FAILED: Duration = Duration::from_secs(1);
+
+/// What keeps a partition from beginning.
+struct Blocked {
+    kind: Kind,
+    cause: String,
+    remedy: String,
+}
+
+impl Blocked {
+    fn of(error: &anyhow::Error, place: &Place) -> Self {
+        let cause = format!("what is held cannot be found out: {error:#}");
+        let (kind, remedy) = if let Some(mark) = error.downcast_ref::<UnreadableMark>() {
+            (Kind::State, mark.remedy())
+        } else if let Some(missing) = error.downcast_ref::<NotAllowed>() {
+            (Kind::HeldTopic, missing.remedy())
+        } else {
+            let remedy = format!(
+                "check the broker, the topics {} and {}, and that this user may describe and read them; it is tried again every second",
+                place.held_topic, place.state_topic
+            );
+            (Kind::HeldTopic, remedy)
+        };
+        Self {
+            kind,
+            cause,
+            remedy,
+        }
+    }
+}
+
+/// See the module's documentation.
+pub(super) struct Beginning {
+    pub place: Place,
+    /// The input topic.
+    pub topic: String,
+    pub topics: Topics,
+    pub board: Arc<Board>,
+    pub stop: CancellationToken,
+}
+
+impl Beginning {
+    /// Blocks until what is held is known; `None` once stopped.
+    pub fn run(&self) -> Option<Found> {
+        // Kept while the same kind of thing fails, so that it tells since when.
+        let mut wait: Option<(Kind, Wait)> = None;
+        loop {
+            match self.found(&mut wait) {
+                Ok(found) => return Some(found),
+                Err(_) if self.stop.is_cancelled() => return None,
+                Err(error) => {
+                    metrics::unread(&self.place.held_topic);
+                    self.publish(&mut wait, Blocked::of(&error, &self.place));
+                    rest(FAILED, &self.stop);
+                }
+            }
+        }
+    }
+
+    fn publish(&self, wait: &mut Option<(Kind, Wait)>, blocked: Blocked) {
+        let Blocked {
+            kind,
+            cause,
+            remedy,
+        } = blocked;
+        match wait {
+            Some((known, wait)) if *known == kind => wait.update(cause),
+            _ => {
+                let subject = waits::partition(&self.topic, self.place.partition);
+                *wait = Some((kind, self.board.wait(kind, subject, cause, remedy)));
+            }
+        }
+    }
+
+    fn found(&self, wait: &mut Option<(Kind, Wait)>) -> anyhow::Result<Found> {
+        let place = &self.place;
+        held_topic::ensure(&place.kafka, &self.topics, &self.topic, place.partition)?;
+        let committed = place.committed(&self.topic)?;
+        let mut reading = |progress: Progress| match progress {
+            // It is read, so whatever failed before does not any more.
+            Progress::Read => *wait = None,
+            Progress::Failed(error) => {
+                let error =
+                    anyhow::Error::new(error).context(format!("cannot read {}", place.held_topic));
+                self.publish(wait, Blocked::of(&error, place));
+            }
+        };
+        let (hold, marks) = rebuild(place, &mut reading, &self.stop)?;
+        Ok(Found {
+            hold,
+            marks,
+            committed,
+        })
+    }
+}

@@ -1,0 +1,47 @@
+//! What a worker publishes as waiting beside its pause: letters that are not confirmed (H1).
+//!
+//! Owns one published wait at most. It begins when no letter was confirmed for [`SOON`] although some are on their way or refused,
+//! long before the alarm, and ends with the first that is confirmed.
+
+use std::time::{Duration, Instant};
+
+use super::Worker;
+use crate::ops::waits::{self, Kind, Wait};
+
+/// What an undisturbed broker takes to confirm a letter is much less.
+pub(super) const SOON: Duration = Duration::from_secs(2);
+
+/// The published wait, while letters wait.
+pub(super) type LettersWait = Option<Wait>;
+
+impl Worker {
+    /// When unconfirmed letters are to be looked at again.
+    pub(super) fn letters_looked_at(&self) -> Option<Instant> {
+        let after = match self.letters_wait {
+            None => SOON.min(self.shared.alarm),
+            Some(_) => self.shared.alarm,
+        };
+        self.letter_waits_since.map(|since| since + after)
+    }
+
+    pub(super) fn show_letters(&mut self, now: Instant) {
+        let soon = |since| now.saturating_duration_since(since) >= SOON;
+        let waits = self.letters_blocked || self.letter_waits_since.is_some_and(soon);
+        if !waits {
+            self.letters_wait = None;
+            return;
+        }
+        if self.letters_wait.is_some() {
+            return;
+        }
+        let (topic, partition) = (&self.progress.topic, self.progress.partition);
+        let topics = &self.shared.topics;
+        let cause = "letters are not confirmed by the broker; their refusal, if there is one, is in the log";
+        let remedy = format!(
+            "check that {} and {topic}{} exist, take messages of this size and may be written by this user; the partition goes on by itself",
+            topics.dead_letter, topics.held_suffix
+        );
+        let subject = waits::partition(topic, partition);
+        self.letters_wait = Some(self.shared.board.wait(Kind::Letter, subject, cause, remedy));
+    }
+}

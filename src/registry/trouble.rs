@@ -1,0 +1,134 @@
+//! What keeps the device registry from being read, as it is published on the board (H1).
+//!
+//! Owns at most one published wait. It begins with any error of the client, and when the topic has grown and nothing of it was read
+//! for [`BEHIND`]; it ends when the broker answers for every partition and nothing is behind. Levels are compared, not events: an
+//! error that is told once, or never, is found all the same.
+//!
+//! While it waits, the last snapshot stays in force (G1).
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::ops::board::Board;
+use crate::ops::waits::{Kind, Wait};
+
+/// How long the end of a topic may be ahead of what was read.
+const BEHIND: Duration = Duration::from_secs(10);
+
+/// See the module's documentation.
+pub struct Trouble {
+    board: Arc<Board>,
+    /// The topic, or the file.
+    place: String,
+    wait: Option<Wait>,
+    /// Per partition: its end as last asked, and since when something of it is unread.
+    ends: HashMap<i32, (i64, Option<Instant>)>,
+}
+
+impl Trouble {
+    pub fn new(board: Arc<Board>, place: String) -> Self {
+        Self {
+            board,
+            place,
+            wait: None,
+            ends: HashMap::new(),
+        }
+    }
+
+    /// It cannot be read.
+    pub fn begin(&mut self, error: &str) {
+        let cause = format!(
+            "the device registry {} cannot be read: {error}; the devices stay what they were",
+            self.place
+        );
+        match &self.wait {
+            Some(wait) => wait.update(cause),
+            None => {
+                let remedy = format!(
+                    "check that {} exists and that this user may read it; it is followed again by itself",
+                    self.place
+                );
+                self.wait = Some(self.board.wait(Kind::Registry, &*self.place, cause, remedy));
+            }
+        }
+    }
+
+    /// It was read.
+    pub fn end(&mut self) {
+        self.wait = None;
+    }
+
+    /// A message of a partition was read, or its end reached.
+    pub fn moved(&mut self, partition: i32) {
+        if let Some((_, behind)) = self.ends.get_mut(&partition) {
+            *behind = None;
+        }
+    }
+
+    /// What the broker says of the ends, one of each partition, or why it does not.
+    pub fn asked(&mut self, ends: Result<Vec<(i32, i64)>, String>, now: Instant) {
+        let ends = match ends {
+            Ok(ends) => ends,
+            Err(error) => return self.begin(&error),
+        };
+        for (partition, end) in ends {
+            let known = self.ends.entry(partition).or_insert((end, None));
+            if known.0 != end {
+                *known = (end, known.1.or(Some(now)));
+            }
+        }
+        let behind = self.ends.iter().find(|(_, (_, since))| {
+            since.is_some_and(|since| now.saturating_duration_since(since) >= BEHIND)
+        });
+        match behind {
+            Some((partition, (end, _))) => {
+                let error = format!(
+                    "partition {partition} has grown to offset {end}, and nothing of that is read"
+                );
+                self.begin(&error);
+            }
+            None => self.end(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_registry_that_grows_and_is_not_read_is_published() {
+        let start = Instant::now();
+        let board = Board::new(start);
+        let mut trouble = Trouble::new(Arc::clone(&board), "dig.devices".to_owned());
+        let waits = || board.snapshot().waits;
+        trouble.asked(Ok(vec![(0, 5)]), start);
+        trouble.asked(Ok(vec![(0, 6)]), start + BEHIND);
+        assert!(waits().is_empty());
+        trouble.moved(0);
+        trouble.asked(Ok(vec![(0, 6)]), start + BEHIND * 3);
+        assert!(waits().is_empty(), "it was read");
+        trouble.asked(Ok(vec![(0, 7)]), start + BEHIND * 3);
+        trouble.asked(Ok(vec![(0, 8)]), start + BEHIND * 4);
+        assert_eq!(waits()[0].kind, Kind::Registry);
+        assert!(waits()[0].cause.contains("offset 8"), "{:?}", waits());
+        trouble.moved(0);
+        trouble.asked(Ok(vec![(0, 8)]), start + BEHIND * 5);
+        assert!(waits().is_empty());
+    }
+
+    #[test]
+    fn an_error_stands_until_the_broker_answers() {
+        let start = Instant::now();
+        let board = Board::new(start);
+        let mut trouble = Trouble::new(Arc::clone(&board), "dig.devices".to_owned());
+        trouble.begin("transport");
+        trouble.asked(Err("unknown topic".to_owned()), start);
+        let waits = board.snapshot().waits;
+        assert_eq!(waits.len(), 1);
+        assert!(waits[0].cause.contains("unknown topic"), "{waits:?}");
+        trouble.asked(Ok(vec![(0, 5)]), start);
+        assert!(board.snapshot().waits.is_empty());
+    }
+}
