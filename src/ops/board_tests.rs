@@ -9,6 +9,7 @@ fn begun(start: Instant) -> Arc<Board> {
     board.set_assigned(true);
     board.set_logged_in(true);
     board.set_registry_read(true);
+    board.set_membership(true, "up, steady".to_owned(), start);
     board
 }
 

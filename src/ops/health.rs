@@ -250,7 +250,9 @@ impl Judge<'_> {
         let in_hand = partition.totals.in_hand();
         let (kind, effect, remedy) = match partition.pause {
             Pause::None => return,
-            Pause::Gateway if in_hand > 0 => {
+            // The worker says so only when something happens: without records in hand its last word may be old.
+            Pause::Gateway | Pause::Alarm if in_hand == 0 => return,
+            Pause::Gateway => {
                 let lasts = self.lasted(partition.progress) > self.stall_after;
                 let effect = if lasts {
                     Effect::NotReady
@@ -261,8 +263,6 @@ impl Judge<'_> {
                     "wait, if it is the gateway's outage; check dig.url and the network, if not";
                 (Kind::Gateway, effect, remedy)
             }
-            // The worker says so only when something happens: without records in hand its last word may be old.
-            Pause::Gateway => return,
             Pause::Alarm => (
                 Kind::GatewayRefuses,
                 Effect::NotReady,
@@ -320,6 +320,7 @@ impl Judge<'_> {
         if next >= end
             || self.lasted(partition.read) <= self.stall_after
             || self.explained(partition, subject)
+            || self.uncommitted(partition)
         {
             return;
         }
@@ -327,11 +328,17 @@ impl Judge<'_> {
             "{} messages are there to read, from offset {next} to {end}, and none is read",
             end - next
         );
-        // Whoever has lent out all memory is judged itself.
+        // Whoever has lent out all memory is judged itself. Without the client's statistics nobody knows whether what is there is
+        // for applications: transactions leave control records.
         let (effect, remedy) = if self.snapshot.memory_full {
             (
                 Effect::NotReady,
                 "the memory permits are lent out: see what else waits, or raise memory.total_bytes",
+            )
+        } else if self.snapshot.membership.is_none() {
+            (
+                Effect::NotReady,
+                "set kafka.statistics_interval_ms above 0, so that control records of transactions are told from messages",
             )
         } else {
             (
@@ -378,14 +385,10 @@ impl Judge<'_> {
         let Some(watermark) = partition.watermark else {
             return;
         };
-        let committed = partition.position.committed;
-        let behind = committed.is_none_or(|committed| committed < watermark);
-        if !behind
-            || self.lasted(partition.confirmed) <= self.stall_after
-            || self.explained(partition, subject)
-        {
+        if !self.uncommitted(partition) || self.explained(partition, subject) {
             return;
         }
+        let committed = partition.position.committed;
         let so_far =
             committed.map_or_else(|| "nothing".to_owned(), |offset| format!("offset {offset}"));
         let cause = format!(
@@ -402,6 +405,15 @@ impl Judge<'_> {
             partition.confirmed,
             words,
         );
+    }
+
+    /// Whether what is settled has not been committed for too long; then a full window may be what stops the reading.
+    fn uncommitted(&self, partition: &Partition) -> bool {
+        let committed = partition.position.committed;
+        partition.watermark.is_some_and(|watermark| {
+            committed.is_none_or(|committed| committed < watermark)
+                && self.lasted(partition.confirmed) > self.stall_after
+        })
     }
 
     /// Whether a published wait says why this partition stands still.

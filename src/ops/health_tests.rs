@@ -74,7 +74,11 @@ fn snapshot(start: Instant, partitions: Vec<Partition>) -> Snapshot {
         inputs: true,
         assigned: true,
         assigned_since: start,
-        membership: None,
+        membership: Some(Membership {
+            steady: true,
+            states: "coordinator up, join steady".to_owned(),
+            since: start,
+        }),
         logged_in: true,
         registry_read: true,
         polled: None,
@@ -182,6 +186,25 @@ fn rows(start: Instant) -> Vec<Row> {
             beside(with(busy(start)), Kind::Quarantine, "telemetry/3"),
             listed(Kind::Quarantine),
             not_live(Kind::Settling),
+        ),
+        (
+            "messages there, none read, as the window is full of what is not committed",
+            {
+                let mut partition = uncommitted(start);
+                partition.position.end = Some(50);
+                with(partition)
+            },
+            GREEN,
+            not_ready(Kind::Commit),
+        ),
+        (
+            "messages there, none read, and no statistics to tell control records by",
+            Snapshot {
+                membership: None,
+                ..with(unread(start))
+            },
+            GREEN,
+            not_ready(Kind::Reading),
         ),
         (
             "settled, not committed",

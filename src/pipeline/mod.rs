@@ -197,6 +197,7 @@ async fn once(
             producer: producer.clone(),
             consumer: Arc::downgrade(&consumer),
             sources: Arc::clone(&sources),
+            board: Arc::clone(&board),
             assignment: assigned,
         }
         .run(attempt.clone()),

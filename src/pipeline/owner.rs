@@ -21,7 +21,9 @@ use super::sources::Sources;
 use super::upload::Uploader;
 use super::{Config, feedback, state};
 use crate::dig::wire::Invalid;
+use crate::ops::board::Board;
 use crate::ops::metrics::pipeline as metrics;
+use crate::ops::waits::Kind;
 
 /// The feedback cursor's name in the state topic.
 const CURSOR: &str = "invalid-records";
@@ -38,6 +40,8 @@ pub struct Owner {
     /// Weak: the consumer thread alone decides when the client leaves the group.
     pub consumer: Weak<BaseConsumer<Events>>,
     pub sources: Arc<Sources>,
+    /// Where a feedback that has ended is published.
+    pub board: Arc<Board>,
     pub assignment: watch::Receiver<Assignment>,
 }
 
@@ -180,12 +184,24 @@ impl Owner {
             sink,
             stop.clone(),
         );
+        let (board, ended, state) = (
+            Arc::clone(&self.board),
+            stop.clone(),
+            self.config.topics.state.clone(),
+        );
         tokio::spawn(async move {
             if let Err(error) = run.await {
-                tracing::error!(
-                    error = format!("{error:#}"),
-                    "the feedback ended; it starts again with the next assignment"
+                let wait = board.wait(
+                    Kind::Feedback,
+                    "invalid records",
+                    format!("the feedback has ended: {error:#}"),
+                    format!(
+                        "check {state} and its key {CURSOR} (a message of that key without a value makes the feedback begin anew), \
+                         then start the owner of partition 0 again; no record waits for it"
+                    ),
                 );
+                ended.cancelled().await;
+                wait.abandon();
             }
         });
         stop

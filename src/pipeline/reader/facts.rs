@@ -13,8 +13,9 @@ use crate::ops::waits::Kind;
 use crate::pipeline::fatal::Fatal;
 use crate::pipeline::worker::Command;
 
-/// From this share of the memory permits on, in percent, a read may be refused whatever it asks for.
-const FULL_PERCENT: u64 = 90;
+/// From this share of the memory permits on, in percent, a read may be refused: it asks for a quarter of a partition's share at most,
+/// which is a quarter of the whole at most.
+const FULL_PERCENT: u64 = 70;
 
 /// How long workers may take to end after a fatal error.
 const ABANDONED: Duration = Duration::from_secs(2);
