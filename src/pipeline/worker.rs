@@ -245,8 +245,6 @@ impl Worker {
                 Command::Abandon => break,
             }
             let running = command == Command::Run;
-            self.hand_over_letters();
-
             let limits = self.limits();
             let takes = running
                 && !dispatch::sated(self.partition.queues(), limits)
@@ -265,6 +263,8 @@ impl Worker {
                 self.fail(error);
                 break;
             }
+            self.hand_over_letters();
+
             let linger = Duration::from_millis(self.shared.batch.linger_ms);
             let due = if revoked || self.partition.withdraws() {
                 Due::Never
