@@ -221,6 +221,7 @@ mod tests {
     fn what_a_person_set_stays_and_may_be_too_much() {
         let mut settings = Settings::default();
         settings.memory.total_bytes += 1;
+        settings.memory.partition_bytes += 1;
         let total = settings.memory.total_bytes;
         let fit = settings.fit_into(group(256_000_000), 16);
         assert_eq!(settings.memory.total_bytes, total);

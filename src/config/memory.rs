@@ -122,8 +122,7 @@ impl Settings {
         let held = match gate.mode {
             Mode::Off => 0,
             Mode::Registry => partitions.saturating_mul(
-                (by_hand_kib * 1024 + fetch) * PREFETCH_FACTOR
-                    + (BATCHES as u64 + 2) * BATCH_BYTES,
+                (by_hand_kib * 1024 + fetch) * PREFETCH_FACTOR + (BATCHES as u64 + 2) * BATCH_BYTES,
             ),
         };
         let devices = match gate.mode {

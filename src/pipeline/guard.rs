@@ -5,8 +5,8 @@
 //! read again after a restart.
 //!
 //! * Messages are counted, not records: one message counts once, however many of its records are rejected.
-//! * The device with the most dead-lettered messages is left out of the share, and at least [`OTHERS`] other devices must have
-//!   some: one device, or one key, never stops the job. It is named in the log instead.
+//! * The device with the most dead-lettered messages is left out of the share and of the number of messages, and at least [`OTHERS`]
+//!   other devices must have some: one device, or one key, never stops the job. It is named in the log instead.
 //!
 //! It stops nothing itself: it answers whether the limit is passed, and stays tripped. Devices are remembered for the window only,
 //! at most [`DEVICES`] of them; further ones count together as one that is never the worst.
@@ -137,7 +137,11 @@ impl Guard {
             return Ok(());
         }
         let others = window.devices.len().saturating_sub(1);
-        if others >= OTHERS && over(window.dead - worst_dead, base - worst_dead) {
+        let rest = base - worst_dead;
+        if others >= OTHERS
+            && rest >= self.config.min_records
+            && over(window.dead - worst_dead, rest)
+        {
             let tripped = Tripped {
                 dead: window.dead,
                 messages: base,
@@ -293,8 +297,9 @@ mod tests {
     #[test]
     fn needs_enough_messages() {
         let (guard, now) = guard(0.1);
-        assert!(guard.note(99, &dead(99, 5), now).is_ok());
-        assert!(guard.note(1, &dead(1, 5), now).is_err());
+        // Without the worst device's.
+        assert!(guard.note(120, &dead(120, 5), now).is_ok());
+        assert!(guard.note(10, &dead(10, 5), now).is_err());
     }
 
     #[test]

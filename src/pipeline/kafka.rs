@@ -321,10 +321,7 @@ impl Config {
             .set("enable.auto.commit", "false")
             .set("auto.offset.reset", "earliest")
             .set("enable.partition.eof", "true")
-            .set(
-                "queued.max.messages.kbytes",
-                self.by_hand_kib().to_string(),
-            )
+            .set("queued.max.messages.kbytes", self.by_hand_kib().to_string())
             .set("fetch.message.max.bytes", self.fetch_bytes().to_string());
         Ok(client)
     }

@@ -26,8 +26,8 @@ use super::offsets::MessageSeq;
 use super::permits::Permit;
 use super::request::{Request, Span};
 
-pub use spares::kept_bytes;
 use spares::Spares;
+pub use spares::kept_bytes;
 pub use watch::Watch;
 pub use withdraw::{Left, Withdrawn};
 

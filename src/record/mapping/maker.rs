@@ -35,8 +35,8 @@ impl<D: SerialOf> Call<'_, D> {
     /// Whether the payload has made more than it may.
     pub fn is_full(&self) -> bool {
         let (bytes, outcomes) = self.before;
-        let made = self.out.bytes.len() - bytes
-            + (self.out.outcomes.len() - outcomes) * OUTCOME_BYTES;
+        let made =
+            self.out.bytes.len() - bytes + (self.out.outcomes.len() - outcomes) * OUTCOME_BYTES;
         made > self.checker.rules().max_message_bytes() * TIMES
     }
 }
