@@ -18,11 +18,9 @@ use super::methods::{Method, Version};
 use super::paging::PageHeaders;
 use super::profile::Verb;
 use super::rpc::{self, Answer, Envelope, Keys};
-use crate::http::transport::{self, asked, failure, read};
+use crate::http::transport::{self, End, asked, failure, read_within};
 use crate::ops::metrics::myadmin as metrics;
 
-/// Most bytes read of an answer: a hundred thousand rows of contracts fit.
-const ANSWER_BYTES: usize = 256 * 1024 * 1024;
 /// Most bytes read of an error.
 const ERROR_BYTES: usize = 64 * 1024;
 
@@ -223,11 +221,16 @@ impl Exchange {
             return Err(self.error(method, Why::Throttled { retry_after }));
         }
         let most = if ok(status) {
-            ANSWER_BYTES
+            self.config.answer_bytes
         } else {
             ERROR_BYTES
         };
-        let body = read(response, most).await;
+        let (body, end) = read_within(response, most).await;
+        let end = end.map_err(|end| match end {
+            End::TooLarge => format!("more than {most} bytes; raise myadmin.answer_bytes"),
+            End::Cut(why) => why,
+        });
+        let body = (body, end);
         metrics::record_call(method.name(), began.elapsed());
         Ok((status, headers, body))
     }

@@ -26,11 +26,14 @@ pub mod outbox;
 pub mod paper;
 pub mod provision;
 pub mod reconcile;
+pub mod refused;
 pub mod round;
+pub mod rows;
 pub mod settings;
 pub mod shown;
 pub mod store;
 pub mod terminations;
+pub mod watched;
 pub mod web;
 pub mod worksheet;
 

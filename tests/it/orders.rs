@@ -1,11 +1,11 @@
 //! Tests of the order journey: its store on both databases, and the reconciler against random worlds.
 
-mod desk;
+pub mod desk;
 mod file;
 mod inventory;
 mod model;
 mod postgres;
 mod run;
-mod sheets;
+pub mod sheets;
 mod store;
 mod web;
