@@ -36,7 +36,9 @@ pub fn all_shipped(whole: &Whole) -> bool {
     })
 }
 
-fn beyond_shipping(live: &Live) -> bool {
+/// Whether a unit in this state has left the warehouse.
+#[must_use]
+pub fn beyond_shipping(live: &Live) -> bool {
     match live {
         Live::Ordered(_) | Live::Provisioned(_) | Live::Assigned(_) => false,
         Live::Shipped(_)
@@ -273,7 +275,9 @@ pub fn differs(row: &OrderRow, seen: &Head) -> &'static str {
     }
 }
 
-fn plain(text: &str) -> String {
+/// A number as it is compared: carriers print it with blanks and dashes.
+#[must_use]
+pub fn plain(text: &str) -> String {
     text.chars().filter(|c| c.is_ascii_alphanumeric()).collect()
 }
 
