@@ -215,10 +215,7 @@ impl<M: Market> Report<M> {
             row: change.order(&row.id).await?,
             units: change.units(&row.id).await?,
         };
-        let untold = now
-            .units
-            .iter()
-            .any(|unit| matches!(unit.unit, Unit::Live(Live::Shipped(_))));
+        let untold = now.units.iter().any(fulfil::is_untold);
         let waits = self.config.fulfilment.partial == Partial::Wait && !fulfil::all_shipped(&now);
         if now.row.order.clear().is_none()
             || now.row.version != row.version

@@ -19,7 +19,7 @@ use super::journey::order::{Open, Order};
 use super::journey::unit::Unit;
 use super::journey::way::Live;
 use super::journey::{Code, Reason};
-use super::reconcile::fulfil::{beyond_shipping, wished};
+use super::reconcile::fulfil::{beyond_shipping, is_untold, wished};
 use super::settings::Config;
 use super::store::intents::{IntentRow, Outcome};
 use super::store::read::Whole;
@@ -191,7 +191,7 @@ impl<'a> Scene<'a> {
             own: own(whole, facts),
             wished: wished(whole, config),
             unshipped,
-            untold: ids(&|row| matches!(row.unit, Unit::Live(Live::Shipped(_)))),
+            untold: ids(&is_untold),
         }
     }
 

@@ -49,6 +49,17 @@ pub fn beyond_shipping(live: &Live) -> bool {
     }
 }
 
+/// Whether a unit left the warehouse and MyAdmin was not told of it, parked or not: its order is not fulfilled.
+#[must_use]
+pub fn is_untold(row: &UnitRow) -> bool {
+    let live = match &row.unit {
+        Unit::Live(live) => live,
+        Unit::Parked(parked) => &parked.before,
+        Unit::Cancelled(_) | Unit::Terminated(_) => return false,
+    };
+    matches!(live, Live::Shipped(_))
+}
+
 /// The shipment as it should be told: none before anything has shipped.
 #[must_use]
 pub fn wished(whole: &Whole, config: &Config) -> Option<Shipment> {
@@ -124,10 +135,9 @@ pub fn decide(view: &View, whole: &Whole, config: &Config, now: Timestamp, acts:
         return;
     }
     let by_us = config.fulfilment.mode == Mode::Api;
-    let mut untold = false;
+    let untold = whole.units.iter().any(is_untold);
     for unit in &whole.units {
         if let Unit::Live(Live::Shipped(shipped)) = &unit.unit {
-            untold = true;
             let Some(line) = view.line(&row.id, &unit.line.id) else {
                 continue;
             };

@@ -426,7 +426,8 @@ fn a_confirmed_unit_becomes_active_only_by_an_owner_of_a_clear_order() {
         Ok(cancelled) | Err(cancelled) => Order::Cancelled(cancelled),
     };
     let all = held(gone, vec![unit_row(1, confirmed())]);
-    assert!(decide(&owned, &all, &config(), at(0)).is_empty());
+    // It is shown as fulfilled all the same: a person is told.
+    assert_eq!(names(&decide(&owned, &all, &config(), at(0))), ["alarm"]);
 }
 
 #[test]
@@ -521,4 +522,24 @@ fn an_order_that_this_pass_stops_is_told_of_no_more() {
     let view = view(vec![wire_order("PendingFulfillment")], more, false);
     let held = held(order_row("PendingFulfillment"), units());
     assert_eq!(names(&decide(&view, &held, &config, at(0))), ["park-order"]);
+}
+
+#[test]
+fn an_order_is_not_told_as_fulfilled_while_a_unit_of_it_is_parked_untold() {
+    let Unit::Live(live) = shipped(2, "T1") else {
+        panic!("it is live");
+    };
+    let parked = Unit::Parked(live.park(Reason::new(Code::ReportRefused, "400")));
+    let units = vec![unit_row(1, reported(1, "T1")), unit_row(2, parked)];
+    let lines = vec![
+        wire_line(1, Some(serial(1).to_string())),
+        wire_line(2, None),
+    ];
+    let view = view(vec![wire_order("PendingFulfillment")], lines, false);
+    for partial in [Partial::Wait, Partial::Report] {
+        let mut config = config();
+        config.fulfilment.partial = partial;
+        let held = held(order_row("PendingFulfillment"), units.clone());
+        assert!(decide(&view, &held, &config, at(0)).is_empty());
+    }
 }

@@ -119,6 +119,8 @@ async fn lost(change: impl FnOnce(&mut dig_ingest::orders::Config)) -> (Site, St
     let mut site = Site::new(Mode::Api, change).await;
     site.round(0).await;
     let order = site.world.place("CTD-100", 1).to_string();
+    // Past the next listing of orders.
+    site.world.pass(400);
     site.world.hold(Some(Place::Provision));
     site.calls.kill(true);
     {
@@ -163,7 +165,7 @@ async fn a_serial_of_another_account_is_not_adopted() {
     // Ours is gone; what appears instead is somebody else's.
     let ours = site.world.made_for_us().remove(0);
     assert!(site.world.terminate(&ours));
-    let other = site.world.make(10032, "OTHER9");
+    let other = site.world.make(10032);
     site.all(&order, "parked").await;
     assert_eq!(outcomes(&site.store).await, [Outcome::Unresolved]);
     // To retry is to provision anew: not while a serial stands that may be what the call made.
@@ -208,7 +210,7 @@ async fn a_person_may_say_that_no_listed_serial_is_what_a_call_made() {
     let unit = site.units(&order).await.remove(0);
     let ours = site.world.made_for_us().remove(0);
     assert!(site.world.terminate(&ours));
-    let other = site.world.make(10032, "OTHER9");
+    let other = site.world.make(10032);
     site.all(&order, "parked").await;
     let wait = site.wait(&unit.id).await;
     site.obey(&wait.remedy, "retry");
@@ -300,33 +302,32 @@ async fn what_myadmin_refuses_is_told_a_few_times_and_then_a_persons() {
 async fn a_shipment_that_myadmin_refuses_is_a_persons_too() {
     let mut site = Site::new(Mode::Api, |config| config.fulfilment.tries = 3).await;
     let order = site.shipped(1).await;
-    site.all(&order, "reported").await;
-    let before = site.world.reports();
-    let reported = site
-        .acts(&order)
-        .await
-        .iter()
-        .filter(|act| *act == "report")
-        .count();
-    site.world.refuse_reports(Some(422));
-    // Its shipment was told in the same round; a corrected one is to be told.
-    let unit = site.units(&order).await.remove(0);
-    if reported > 1 {
-        let parcel = dig_ingest::orders::journey::Parcel::new("Post", ["T2"]).unwrap();
-        let now = site.world.now();
-        let named = [unit.id.clone()];
-        site.store
-            .ship(&order, Some(&named), &parcel, &ann(), now)
-            .await
-            .unwrap();
-    }
+    site.world.refuse_shipments(Some(422));
     site.until("parked", async |store| {
         let row = store.order(&order).await.unwrap().expect("it is there");
         row.order.state() == "parked"
-            || store.units(&order).await.unwrap()[0].unit.state() == "parked"
     })
     .await;
-    assert_eq!(site.world.reports() - before, 3);
+    assert_eq!(
+        site.world.reports(),
+        4,
+        "its unit, and three times its shipment"
+    );
+    for _ in 0..5 {
+        site.round(4000).await;
+    }
+    assert_eq!(site.world.reports(), 4, "parked is parked");
+    let wait = site
+        .explained(&order)
+        .await
+        .whole
+        .order
+        .wait
+        .expect("it waits");
+    site.world.refuse_shipments(None);
+    site.world.own_all();
+    site.obey(&wait.remedy, "retry");
+    site.all(&order, "active").await;
     site.store.close().await;
 }
 
@@ -364,6 +365,8 @@ async fn a_late_answer_that_contradicts_what_was_concluded_is_told() {
     let mut site = Site::new(Mode::Api, |_| {}).await;
     site.round(0).await;
     let order = site.world.place("CTD-100", 1).to_string();
+    // Past the next listing of orders.
+    site.world.pass(400);
     site.world.hold(Some(Place::Provision));
     {
         let round = site.reconciler.round();

@@ -275,7 +275,7 @@ async fn whatever_myadmin_lists_is_to_be_seen_however_odd() {
     site.round(0).await;
     // Devices of products nobody configured, and a serial that cannot be one.
     site.world.pass(2000);
-    let strange = site.world.make(10032, "OTHER9");
+    let strange = site.world.make(10032);
     site.world.list_oddly(true);
     let order = site.world.place("CTD-100", 1).to_string();
     site.round(400).await;

@@ -51,8 +51,8 @@ struct Inner {
     owned: BTreeSet<String>,
     /// Calls that change something.
     writes: u64,
-    /// What reports are refused with.
-    refusing: Option<u16>,
+    /// What reports of units and of shipments are refused with.
+    refusing: [Option<u16>; 2],
     /// Reports that came, refused or not.
     reports: usize,
     /// The account may not list contracts.
@@ -95,7 +95,7 @@ impl World {
             reported: BTreeSet::new(),
             owned: BTreeSet::new(),
             writes: 0,
-            refusing: None,
+            refusing: [None; 2],
             reports: 0,
             no_contracts: false,
             odd: false,
@@ -131,7 +131,12 @@ impl World {
 
     /// From now on reports are refused with this status.
     pub fn refuse_reports(&self, status: Option<u16>) {
-        self.inner().refusing = status;
+        self.inner().refusing = [status; 2];
+    }
+
+    /// The same of shipments alone.
+    pub fn refuse_shipments(&self, status: Option<u16>) {
+        self.inner().refusing[1] = status;
     }
 
     /// Reports that came, refused or not.
@@ -156,14 +161,14 @@ impl World {
         inner.market.cancel(order.parse().unwrap(), now).unwrap();
     }
 
-    /// Somebody else makes a device of a product for an account.
-    pub fn make(&self, product: i64, account: &str) -> String {
+    /// Somebody else makes a device of a product, for an account that is none of ours.
+    pub fn make(&self, product: i64) -> String {
         let mut inner = self.inner();
         let now = inner.now_us;
-        inner
-            .market
-            .make(product, account, INTEGRATOR, now)
-            .unwrap()
+        let made = inner.market.make(product, INTEGRATOR, INTEGRATOR, now);
+        let made = made.unwrap();
+        inner.strangers.insert(made.clone());
+        made
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -379,10 +384,11 @@ impl World {
         })
     }
 
-    fn refused(&self) -> Result<(), Error> {
+    /// A report came: of a unit or of a shipment.
+    fn refused(&self, what: usize) -> Result<(), Error> {
         let mut inner = self.inner();
         inner.reports += 1;
-        let Some(status) = inner.refusing else {
+        let Some(status) = inner.refusing[what] else {
             return Ok(());
         };
         Err(Error {

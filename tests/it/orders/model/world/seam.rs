@@ -198,7 +198,7 @@ impl Seam for World {
         unit: &LineUnit,
         report: &UnitReport,
     ) -> Result<(), Error> {
-        self.refused()?;
+        self.refused(0)?;
         let told = self.call("report unit", true, |inner| {
             let given = market::UnitReport {
                 serial: report.serial.clone(),
@@ -217,7 +217,7 @@ impl Seam for World {
     }
 
     async fn report_shipment(&self, order: &Order, report: &ShipmentReport) -> Result<(), Error> {
-        self.refused()?;
+        self.refused(1)?;
         self.call("report shipment", true, |inner| {
             let shipment = market::Shipment {
                 carrier: report.carrier.clone(),
