@@ -276,6 +276,8 @@ async fn whatever_myadmin_lists_is_to_be_seen_however_odd() {
     // Devices of products nobody configured, and a serial that cannot be one.
     site.world.pass(2000);
     let strange = site.world.make(10032);
+    // By then it is listed.
+    site.world.pass(700);
     site.world.list_oddly(true);
     let order = site.world.place("CTD-100", 1).to_string();
     site.round(400).await;
