@@ -30,7 +30,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::secret::Secret;
 use methods::Method;
 
-pub use client::Client;
+pub use client::{Client, Permit};
 pub use error::{Error, Kind, Refusal, Why};
 pub use roles::{Needs, Report};
 

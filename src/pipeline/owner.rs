@@ -20,8 +20,8 @@ use super::reader::Assignment;
 use super::sources::Sources;
 use super::upload::Uploader;
 use super::{Config, feedback, state};
-use crate::ops::board::Board;
 use crate::dig::page::Invalid;
+use crate::ops::board::Board;
 use crate::ops::metrics::pipeline as metrics;
 use crate::ops::waits::Kind;
 

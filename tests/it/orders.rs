@@ -1,5 +1,6 @@
 //! Tests of the order journey: its store on both databases, and the reconciler against random worlds.
 
+mod calls;
 pub mod desk;
 mod file;
 mod inventory;
@@ -7,5 +8,7 @@ mod model;
 mod postgres;
 mod run;
 pub mod sheets;
+mod site;
 mod store;
+mod waits;
 mod web;

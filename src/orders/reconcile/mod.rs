@@ -12,6 +12,7 @@
 pub mod doubt;
 pub mod fulfil;
 pub mod intake;
+mod odds;
 pub mod stock;
 pub mod view;
 
@@ -21,6 +22,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
+use super::alarms::Due;
 use super::inventory::{Spare, Used};
 use super::journey::kit::OwnerDatabase;
 use super::journey::order::{Open, Order};
@@ -144,15 +146,19 @@ pub enum Act {
     Leave {
         row: Box<UnitRow>,
     },
-    Alarm {
-        kind: &'static str,
-        subject: String,
-        said: String,
-        evidence: Value,
-    },
+    /// Stands while its cause does.
+    Alarm(Due),
 }
 
 impl Act {
+    /// The order that it parks or cancels.
+    fn stops(&self) -> Option<String> {
+        match self {
+            Self::ParkOrder { row, .. } | Self::CancelOrder { row, .. } => Some(row.id.clone()),
+            _ => None,
+        }
+    }
+
     /// Label of metrics and logs.
     #[must_use]
     pub fn name(&self) -> &'static str {
@@ -175,7 +181,7 @@ impl Act {
             Self::Differs { .. } => "differs",
             Self::Activate { .. } => "activate",
             Self::Leave { .. } => "leave",
-            Self::Alarm { .. } => "alarm",
+            Self::Alarm(_) => "alarm",
         }
     }
 }
@@ -193,9 +199,13 @@ pub fn decide(view: &View, held: &Held, config: &Config, now: Timestamp) -> Vec<
         .filter(|intent| intent.outcome == Outcome::Open)
         .map(|intent| intent.wish.product_code.clone())
         .collect();
+    let mut stopped: BTreeSet<String> = acts.iter().filter_map(Act::stops).collect();
     for whole in &held.orders {
+        let before = acts.len();
         order(view, whole, config, &mut acts);
-        if whole.row.order.clear().is_none() {
+        stopped.extend(acts[before..].iter().filter_map(Act::stops));
+        // An order that this pass stops is worked on no more in it.
+        if stopped.contains(&whole.row.id) || whole.row.order.clear().is_none() {
             continue;
         }
         for row in &whole.units {
@@ -241,7 +251,7 @@ pub fn decide(view: &View, held: &Held, config: &Config, now: Timestamp) -> Vec<
         fulfil::decide(view, whole, config, now, &mut acts);
     }
     stock::decide(held, config, &mut acts);
-    ended(held, config, &mut acts);
+    odds::decide(held, config, &mut acts);
     acts
 }
 
@@ -367,17 +377,7 @@ fn order(view: &View, whole: &Whole, config: &Config, acts: &mut Vec<Act>) {
                 ));
             }
         }
-        Standing::Pending | Standing::Done => {
-            if matches!(row.order, Order::Cancelled(_)) {
-                acts.push(Act::Alarm {
-                    kind: "cancelled-reappears",
-                    subject: row.id.clone(),
-                    said: format!("it was cancelled, and MyAdmin shows it as {}", head.status),
-                    evidence: evidence(),
-                });
-            }
-        }
-        Standing::Unknown => {}
+        Standing::Pending | Standing::Done | Standing::Unknown => {}
     }
 }
 
@@ -408,12 +408,6 @@ fn missing(whole: &Whole, config: &Config, acts: &mut Vec<Act>) {
                 row: Box::new(row.clone()),
                 missing,
             });
-            acts.push(Act::Alarm {
-                kind: "order-vanished",
-                subject: row.id.clone(),
-                said,
-                evidence,
-            });
         }
         OnVanished::Park if is_open => acts.push(Act::ParkOrder {
             row: Box::new(row.clone()),
@@ -426,53 +420,6 @@ fn missing(whole: &Whole, config: &Config, acts: &mut Vec<Act>) {
             why: said,
             evidence,
         }),
-    }
-}
-
-/// Serials nobody can explain: shown to a person, never acted on. The fleet of before our first listing is not asked about.
-fn ended(held: &Held, config: &Config, acts: &mut Vec<Act>) {
-    let mut tell = |kind, (unit, seen): &(String, SeenRow), said| {
-        acts.push(Act::Alarm {
-            kind,
-            subject: unit.clone(),
-            said,
-            evidence: json!({ "last_seen": seen.last_seen.to_string() }),
-        });
-    };
-    for found @ (_, seen) in &held.reappeared {
-        let said = format!(
-            "it is terminated, and serial {} is listed in database {:?}: it stays terminated until a person orders it anew",
-            seen.serial, seen.owner_database
-        );
-        tell("terminated-reappears", found, said);
-    }
-    for found @ (_, seen) in &held.left {
-        let said = format!(
-            "it is active, and serial {} is listed in no database: what it sends is refused there, and it goes on until it is terminated",
-            seen.serial
-        );
-        tell("left-database", found, said);
-    }
-    let Some(first) = held.first_listed else {
-        return;
-    };
-    let lag = seconds(config.provision.visible_after_s);
-    for seen in &held.unclaimed {
-        let explained = held.doubts.iter().any(|intent| {
-            intent.outcome == Outcome::Open && doubt::fits(&intent.wish, seen) != doubt::Fit::Other
-        });
-        let old = seen.first_seen <= first.saturating_add(lag).unwrap_or(Timestamp::MAX);
-        if !explained && !old {
-            acts.push(Act::Alarm {
-                kind: "orphan-serial",
-                subject: seen.serial.to_string(),
-                said: format!(
-                    "serial {} (product {:?}) is listed and no unit has it",
-                    seen.serial, seen.product_code
-                ),
-                evidence: json!({ "first_seen": seen.first_seen.to_string(), "database": seen.owner_database }),
-            });
-        }
     }
 }
 

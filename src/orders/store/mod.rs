@@ -21,6 +21,7 @@ pub mod read;
 pub mod rows;
 pub mod seen;
 pub mod sheets;
+pub mod shown;
 pub mod standing;
 mod units;
 mod warehouse;
@@ -40,9 +41,10 @@ use tokio::sync::Notify;
 use crate::config::secret::Secret;
 
 /// The migrations, oldest first. One that was released never changes.
-const MIGRATIONS: [(i64, &str, &str); 2] = [
+const MIGRATIONS: [(i64, &str, &str); 3] = [
     (1, "journey", include_str!("migrations/0001_journey.sql")),
     (2, "sheets", include_str!("migrations/0002_sheets.sql")),
+    (4, "waits", include_str!("migrations/0004_waits.sql")),
 ];
 
 /// Settings (`[orders.store]`).

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dig_ingest::orders::Clock;
+use dig_ingest::orders::calls::Calls;
 use dig_ingest::orders::round::Reconciler;
 use dig_ingest::orders::store::{self, Store};
 use rand::SeedableRng as _;
@@ -43,8 +44,14 @@ async fn units_are_assigned_from_the_inventory_and_a_shortage_is_told() {
     };
     let lease = store.take_lease("one", Duration::from_secs(3_600), world.now());
     let token = lease.await.unwrap().expect("nobody has it");
-    let mut reconciler =
-        Reconciler::new(world.clone(), store.clone(), Arc::new(config), clock, token);
+    let mut reconciler = Reconciler::new(
+        world.clone(),
+        store.clone(),
+        Arc::new(config),
+        clock,
+        token,
+        Calls::default(),
+    );
     let order = world.place("CTD-200", 2).to_string();
     let kinds = async |store: &Store| {
         let alarms = store.alarms().await.unwrap();

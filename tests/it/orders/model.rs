@@ -23,10 +23,11 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use dig_ingest::orders::Clock;
+use dig_ingest::orders::calls::Calls;
 use dig_ingest::orders::journey::unit::Unit;
 use dig_ingest::orders::outbox::{Entry, Publish, publish_all};
 use dig_ingest::orders::round::Reconciler;
-use dig_ingest::orders::settings::{Config, Fulfilment, Mode, Partial, Product};
+use dig_ingest::orders::settings::{CheckContracts, Config, Fulfilment, Mode, Partial, Product};
 use dig_ingest::orders::store::intents::Outcome;
 use dig_ingest::orders::store::lease::Token;
 use dig_ingest::orders::store::{Error, Store};
@@ -116,6 +117,8 @@ struct Run {
     zombie: Option<Reconciler<World>>,
     instances: u64,
     crashes: u64,
+    /// What an instance that leaves finishes.
+    calls: Calls,
     /// Holds the store's file.
     directory: tempfile::TempDir,
 }
@@ -155,7 +158,11 @@ pub fn config(dice: &mut StdRng) -> Config {
         ..Config::default()
     };
     config.approval.comments = dice.random_bool(0.3);
-    config.provision.check_contracts = dice.random_bool(0.3);
+    config.provision.check_contracts = [
+        CheckContracts::Auto,
+        CheckContracts::Always,
+        CheckContracts::Never,
+    ][dice.random_range(0..3)];
     config.check().unwrap();
     config
 }
@@ -196,6 +203,7 @@ impl Run {
             zombie: None,
             instances: 0,
             crashes: 0,
+            calls: Calls::default(),
             dice,
         }
     }
@@ -218,6 +226,7 @@ impl Run {
             Arc::clone(&self.config),
             Arc::clone(&self.clock),
             token,
+            self.calls.clone(),
         );
         self.zombie = self.live.replace(fresh).or(self.zombie.take());
     }
@@ -227,6 +236,9 @@ impl Run {
             self.start().await;
         }
         let live = self.live.as_mut().expect("just started");
+        // Dropped, it is killed where it is, or it leaves and finishes its call.
+        let killed = self.dice.random_bool(0.7);
+        self.calls.kill(killed);
         match within(polls, live.round()).await {
             Some(result) => {
                 result.unwrap_or_else(|error| panic!("seed {}: {error}", self.seed));
@@ -235,6 +247,8 @@ impl Run {
                 // Dropped in the middle: everything it remembered is gone.
                 self.live = None;
                 self.crashes += 1;
+                let left = self.calls.ended(Duration::from_secs(60)).await;
+                assert_eq!(left, 0, "seed {}: a call that never ends", self.seed);
             }
         }
     }
