@@ -133,12 +133,14 @@ fn configs() -> Vec<Config> {
     for mode in [Mode::Api, Mode::Worksheet] {
         for partial in [Partial::Wait, Partial::Report] {
             for auto in [true, false] {
-                let mut config = Config::default();
-                config.accounts = vec!["PART01".into()];
-                config.products = [("CTD-100".to_owned(), Product::default())].into();
+                let mut config = Config {
+                    accounts: vec!["PART01".into()],
+                    products: [("CTD-100".to_owned(), Product::default())].into(),
+                    auto_assign: auto,
+                    ..Config::default()
+                };
                 config.fulfilment.mode = mode;
                 config.fulfilment.partial = partial;
-                config.auto_assign = auto;
                 configs.push(config);
             }
         }
