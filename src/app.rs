@@ -9,6 +9,7 @@ mod stream;
 
 use std::sync::Arc;
 
+use anyhow::Context as _;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Settings;
@@ -70,25 +71,28 @@ pub async fn run(
             "orders.enabled is true and gate.mode is \"off\": records are sent whatever has become of their device"
         );
     }
-    let ended = stop.child_token();
-    let pipeline = async {
-        if !chosen.pipeline {
-            return Ok(End::InOrder);
-        }
-        let (settings, board) = (settings.clone(), Arc::clone(&board));
-        let result = stream(settings, board, ended.clone()).await;
-        ended.cancel();
-        result
+    // Tasks of their own: a panic in one part must not unwind the other.
+    let pipeline = {
+        let (settings, board, stop) = (settings.clone(), Arc::clone(&board), stop.clone());
+        let part = async move {
+            if !chosen.pipeline {
+                return Ok(End::InOrder);
+            }
+            let _ends_the_other = stop.clone().drop_guard();
+            stream(settings, board, stop).await
+        };
+        tokio::spawn(part)
     };
-    let orders = async {
+    let orders = tokio::spawn(async move {
         if !chosen.orders {
             return Ok(());
         }
-        let result = journey::run(&settings, &board, ended.clone()).await;
-        ended.cancel();
-        result
-    };
-    let (pipeline, orders) = tokio::join!(Box::pin(pipeline), Box::pin(orders));
+        let _ends_the_other = stop.clone().drop_guard();
+        journey::run(&settings, &board, stop).await
+    });
+    let (pipeline, orders) = tokio::join!(pipeline, orders);
+    let pipeline = pipeline.context("the pipeline's task").flatten();
+    let orders = orders.context("the orders task").flatten();
     match (pipeline, orders) {
         (Err(error), Err(other)) => {
             tracing::error!(error = format!("{other:#}"), "the orders part failed too");

@@ -5,11 +5,15 @@
 //! and a problem names its place, the key, what is wrong and the remedy. This file is the only one that reads the
 //! environment.
 
+mod cautions;
 pub mod cgroup;
 pub mod fit;
 mod layers;
 pub mod memory;
+pub mod printable;
+pub mod private;
 mod problem;
+pub mod redact;
 mod rules;
 mod schema;
 pub mod secret;
@@ -148,6 +152,48 @@ impl Settings {
     /// Every key there is, with its kind.
     pub fn schema() -> Schema {
         schema::of::<Self>()
+    }
+
+    /// The settings that differ from their defaults, by key, as TOML values with secrets hidden.
+    #[must_use]
+    pub fn differing(&self) -> Vec<(String, String)> {
+        fn collect(
+            prefix: &str,
+            ours: &toml::Table,
+            defaults: Option<&toml::Table>,
+            into: &mut Vec<(String, String)>,
+        ) {
+            for (name, value) in ours {
+                let key = if prefix.is_empty() {
+                    name.clone()
+                } else {
+                    format!("{prefix}.{name}")
+                };
+                let default = defaults.and_then(|table| table.get(name));
+                match value {
+                    toml::Value::Table(inner) => {
+                        let default = default.and_then(toml::Value::as_table);
+                        collect(&key, inner, default, into);
+                    }
+                    value if default != Some(value) => into.push((key, value.to_string())),
+                    _ => {}
+                }
+            }
+        }
+        let table = |settings: &Self| {
+            settings
+                .redacted()
+                .parse::<toml::Table>()
+                .unwrap_or_default()
+        };
+        let mut differing = Vec::new();
+        collect(
+            "",
+            &table(self),
+            Some(&table(&Self::default())),
+            &mut differing,
+        );
+        differing
     }
 
     /// All settings as TOML with secrets hidden, for the log at start and for `check`.

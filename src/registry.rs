@@ -8,6 +8,7 @@
 //! It decides nothing; the gate does. It is where `pipeline` and the orders journey meet.
 
 pub mod file;
+pub mod poll;
 mod shard;
 mod snapshot;
 pub mod topic;

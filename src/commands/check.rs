@@ -8,14 +8,13 @@ mod gateway;
 mod myadmin;
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use serde::Serialize;
 use serde_json::json;
 
+use super::console::{out, outln};
 use crate::config::fit::Fit;
 use crate::config::memory::Formula;
 use crate::config::{ConfigArgs, Settings};
@@ -95,19 +94,16 @@ impl Tried {
 /// Runs the command.
 ///
 /// # Errors
-/// Stdout cannot be written. What is wrong with the job is no error but the result, and the exit code says it.
+/// A task of a check panicked. What is wrong with the job is no error but the result, and the exit code says it.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let mut settings = match args.config.load_complete() {
         Ok(settings) => settings,
         Err(error) => {
             if args.report == Report::Json {
                 let problems: Vec<_> = error.0.iter().map(ToString::to_string).collect();
-                print(&format!(
-                    "{}\n",
-                    json!({ "ok": false, "problems": problems })
-                ))?;
+                outln!("{}", json!({ "ok": false, "problems": problems }));
             } else {
-                print(&format!("failed  settings\n{error}\n"))?;
+                outln!("failed  settings\n{error}");
             }
             return Ok(ExitCode::FAILURE);
         }
@@ -135,16 +131,23 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let formula = settings.memory_formula(partitions);
     tried.push(fits(&formula, &fit, counted));
     let ok = tried.iter().all(|one| one.ok);
-    print(&match args.report {
+    let cautions = args.config.cautions(&settings);
+    match args.report {
         Report::Json => {
             let settings = shown(&settings, args.show);
-            let report = json!({
-                "ok": ok, "checks": tried, "memory": formula, "fit": fit, "settings": settings
-            });
-            format!("{report}\n")
+            outln!(
+                "{}",
+                json!({ "ok": ok, "checks": tried, "cautions": cautions, "memory": formula, "fit": fit, "settings": settings })
+            );
         }
-        Report::Text => text(&settings, &tried, &formula, args.show),
-    })?;
+        Report::Text => {
+            let cautions: String = cautions
+                .iter()
+                .map(|told| format!("caution {told}\n"))
+                .collect();
+            out!("{}{cautions}", text(&settings, &tried, &formula, args.show));
+        }
+    }
     Ok(if ok {
         ExitCode::SUCCESS
     } else {
@@ -173,13 +176,6 @@ fn mappings(settings: &Settings) -> Vec<Tried> {
         }
     };
     settings.input.mappings.iter().map(load).collect()
-}
-
-/// Writes to stdout; a reader that went away is an error like any other, not a panic.
-fn print(text: &str) -> anyhow::Result<()> {
-    std::io::stdout()
-        .write_all(text.as_bytes())
-        .context("cannot write to stdout")
 }
 
 fn shown(settings: &Settings, show: bool) -> Option<toml::Table> {

@@ -12,6 +12,7 @@ use anyhow::Context as _;
 use jiff::Timestamp;
 
 use super::Report;
+use crate::commands::console::{self, noteln, outln};
 use crate::config::{ConfigArgs, Settings};
 use crate::pipeline::producer;
 use crate::record::serial::Serial;
@@ -193,7 +194,7 @@ pub(super) async fn load(settings: Settings) -> anyhow::Result<Vec<Device>> {
 /// # Errors
 /// A registry that cannot be read or written, a line that is no device, two devices with one serial.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let settings = args.settings.load()?;
+    let settings = super::load(&args.settings)?;
     if let Act::Held { name } = &args.act {
         return held::run(&settings, name.as_deref(), args.report).await;
     }
@@ -212,21 +213,24 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
                 .filter(|device| state.is_none_or(|state| device.state == state));
             let mut count = 0u64;
             for device in chosen {
-                println!("{}", serde_json::to_string(device)?);
+                outln!("{}", serde_json::to_string(device)?);
                 count += 1;
+                if console::reader_gone() {
+                    break;
+                }
             }
             if args.report == Report::Json {
-                println!("{}", serde_json::json!({ "devices": count }));
+                outln!("{}", serde_json::json!({ "devices": count }));
             }
             Ok(ExitCode::SUCCESS)
         }
         Act::Show { name } => match find(&known, &name) {
             Some(at) => {
-                println!("{}", serde_json::to_string(&known[at])?);
+                outln!("{}", serde_json::to_string(&known[at])?);
                 Ok(ExitCode::SUCCESS)
             }
             None => {
-                eprintln!("{name} is no device id and no serial of {}", place.name());
+                noteln!("{name} is no device id and no serial of {}", place.name());
                 Ok(ExitCode::FAILURE)
             }
         },
@@ -271,11 +275,11 @@ async fn set(
     refuse_disputes(&all).context("nothing was changed")?;
     place.change(&known, &all).await?;
     match report {
-        Report::Json => println!(
+        Report::Json => outln!(
             "{}",
             serde_json::json!({ "changed": changed, "state": state.name() })
         ),
-        Report::Text => eprintln!(
+        Report::Text => noteln!(
             "{changed} of {} devices are {} now",
             names.len(),
             state.name()
@@ -332,11 +336,11 @@ async fn import(
     place.change(&known, &all).await?;
     let after = all.len();
     match report {
-        Report::Json => println!(
+        Report::Json => outln!(
             "{}",
             serde_json::json!({ "imported": imported, "before": before, "devices": after })
         ),
-        Report::Text => eprintln!(
+        Report::Text => noteln!(
             "{imported} devices imported into {}: {before} before, {after} now",
             place.name()
         ),

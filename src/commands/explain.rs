@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
+use crate::commands::console::out;
 use crate::config::ConfigArgs;
 use crate::record::mapping;
 use crate::record::rules::{self, NoSuchRule, RULES, Rule, RuleNo, Severity, Tune};
@@ -32,12 +33,12 @@ pub struct Args {
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let rules = Rules::new(&args.config.load()?.validate);
     match args.rule.as_deref() {
-        None => print!("{}", list(&rules)),
+        None => out!("{}", list(&rules)),
         Some(id) => match mapping::RULES.iter().find(|(known, _)| *known == id) {
             Some((_, what)) => {
-                print!("{id}\n  {what}\n\n  stage     map\n  setting   the topic's mapping file\n")
+                out!("{id}\n  {what}\n\n  stage     map\n  setting   the topic's mapping file\n")
             }
-            None => print!("{}", one(&rules, find(id)?)),
+            None => out!("{}", one(&rules, find(id)?)),
         },
     }
     Ok(ExitCode::SUCCESS)

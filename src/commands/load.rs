@@ -13,6 +13,8 @@ use anyhow::{Context as _, bail, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
 
 pub use self::args::Args;
+use crate::commands::console::{note, out, outln};
+use crate::config::secret::Properties;
 use crate::load::drive::{Counters, Goal, Outcome, Pace, drive};
 use crate::load::manifest::{self, Header};
 use crate::load::plan::Plan;
@@ -29,6 +31,8 @@ fn create(path: &Path) -> anyhow::Result<BufWriter<File>> {
 /// Warnings, and with `--property debug=...` everything the Kafka client says.
 fn start_log(args: &Args) -> anyhow::Result<()> {
     let debug = args.properties.iter().any(|(name, _)| name == "debug");
+    // Known from here on, so that the client's words do not show them.
+    drop(args.properties.iter().cloned().collect::<Properties>());
     log::start(&log::Config {
         level: if debug { "debug" } else { "warn" }.to_owned(),
         repeat_s: if debug { 0 } else { 10 },
@@ -121,7 +125,7 @@ async fn watch(
         ),
         None => ProgressBar::new_spinner(),
     });
-    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    let mut signals = super::leave::Signals::listen()?;
     let mut ticks = tokio::time::interval(Duration::from_millis(200));
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut shown = 0_u32;
@@ -133,16 +137,15 @@ async fn watch(
                 }
                 return done.context("the load's thread panicked")?;
             }
-            _ = tokio::signal::ctrl_c() => counters.stop(),
-            _ = terminate.recv() => counters.stop(),
+            _ = signals.next() => counters.stop(),
             _ = ticks.tick() => {
                 shown += 1;
                 match &bar {
                     Some(bar) => bar.set_position(counters.records()),
-                    None if shown.is_multiple_of(25) => eprintln!(
+                    None if shown.is_multiple_of(25) => log::progress(&format!(
                         "{} records, {} messages confirmed, {} given up",
                         counters.records(), counters.confirmed_messages(), counters.failed_messages()
-                    ),
+                    )),
                     None => {}
                 }
             }
@@ -225,7 +228,7 @@ impl Summary {
 
     fn print(&self, report: super::Report, to_stderr: bool) -> anyhow::Result<()> {
         if report == super::Report::Json {
-            println!("{}", serde_json::to_string(self)?);
+            outln!("{}", serde_json::to_string(self)?);
             return Ok(());
         }
         let mut text = format!(
@@ -244,9 +247,9 @@ impl Summary {
             text.push_str(&format!("  {kind:<20} {count}\n"));
         }
         if to_stderr {
-            eprint!("{text}")
+            note!("{text}")
         } else {
-            print!("{text}")
+            out!("{text}")
         }
         Ok(())
     }

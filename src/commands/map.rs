@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 
+use crate::commands::console::{Stdout, noteln};
 use crate::config::ConfigArgs;
 use crate::record::decode::{Decoder, Shape};
 use crate::record::mapping::Mappings;
@@ -64,7 +65,7 @@ struct Report {
 /// # Errors
 /// The mapping or the file cannot be read, or stdout is closed.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let settings = args.settings.load()?;
+    let settings = super::load(&args.settings)?;
     let mappings = Mappings::open(&settings.mapping)?;
     let mapping = mappings.load(&args.mapping)?;
     let text = if args.file.as_os_str() == "-" {
@@ -82,7 +83,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let mut decoder = Decoder::new(Shape::Mapped(mapping), rules);
     let devices = Everyone(args.serial);
     let now = jiff::Timestamp::now().as_microsecond();
-    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    let mut out = std::io::BufWriter::new(Stdout);
     let mut report = Report::default();
     let mut decoded = Decoded::default();
     for (number, message) in messages(&text) {
@@ -100,34 +101,37 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
                 Outcome::Reject(reject) => {
                     report.rejected += 1;
                     *report.rejects.entry(reject.rule).or_default() += 1;
-                    eprintln!("line {number}: {} stage: {reject}", reject.stage.name());
+                    noteln!("line {number}: {} stage: {reject}", reject.stage.name());
                 }
                 Outcome::Excess(excess) => {
                     report.rejected += u64::from(excess.records);
                     for &(rule, count) in &excess.rules {
                         *report.rejects.entry(rule).or_default() += u64::from(count);
                     }
-                    eprintln!("line {number}: {}", excess.detail());
+                    noteln!("line {number}: {}", excess.detail());
                 }
                 Outcome::Unknown(unknown) => {
-                    eprintln!("line {number}: no serial for device {}", unknown.device_id)
+                    noteln!("line {number}: no serial for device {}", unknown.device_id)
                 }
             }
         }
         if decoded.outcomes.is_empty() {
             let why: Vec<&str> = decoded.notes.iter().map(|(rule, _)| *rule).collect();
-            eprintln!("line {number}: no record ({})", why.join(", "));
+            noteln!("line {number}: no record ({})", why.join(", "));
         }
         for (rule, count) in &decoded.notes {
             *report.notes.entry(*rule).or_default() += count;
         }
     }
-    eprintln!(
+    noteln!(
         "{} messages: {} records, {} rejected, {} messages without record",
-        report.messages, report.records, report.rejected, report.skipped
+        report.messages,
+        report.records,
+        report.rejected,
+        report.skipped
     );
     for (rule, count) in &report.notes {
-        eprintln!("  {rule}: {count}");
+        noteln!("  {rule}: {count}");
     }
     if args.report.is_some() {
         serde_json::to_writer(&mut out, &report)?;

@@ -2,12 +2,17 @@
 
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 
+use crate::config::{ConfigArgs, Settings};
+
 pub mod check;
+mod console;
 pub mod demo;
 pub mod devices;
 pub mod explain;
+mod leave;
 pub mod load;
 pub mod map;
 pub mod orders;
@@ -60,15 +65,18 @@ enum Command {
 
 /// Parses the command line and runs the command; errors are printed once, with their chain.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(told) => return usage(&told),
+    };
+    crate::http::descriptors::raise();
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
     {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("error: cannot start the runtime: {error}");
-            return ExitCode::FAILURE;
+            return console::end(Err::<ExitCode, _>(error).context("cannot start the runtime"));
         }
     };
     let result = runtime.block_on(async {
@@ -88,11 +96,26 @@ pub fn main() -> ExitCode {
     });
     // A thread that hangs in a client library (a broker that is gone) must not keep the process: what it had is read again.
     runtime.shutdown_background();
-    match result {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
+    console::end(result)
+}
+
+/// Loads settings for a command without a log: cautions go to standard error.
+fn load(args: &ConfigArgs) -> anyhow::Result<Settings> {
+    let settings = args.load()?;
+    for caution in args.cautions(&settings) {
+        console::noteln!("caution: {caution}");
     }
+    Ok(settings)
+}
+
+/// Writes the help, the version or what is wrong with the command line, as clap would.
+fn usage(told: &clap::Error) -> ExitCode {
+    let text = told.render();
+    if told.use_stderr() {
+        console::write_note(format_args!("{text}"));
+    } else {
+        console::raw(&text.to_string());
+    }
+    let code = u8::try_from(told.exit_code()).unwrap_or(1);
+    console::end(Ok(ExitCode::from(code)))
 }

@@ -14,10 +14,11 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use super::Report;
-use super::run::obey_signals;
+use super::console::{out, outln};
+use super::{Report, leave, run};
+use crate::app::Chosen;
 use crate::config::{ConfigArgs, Settings};
-use crate::ops::log;
+use crate::ops::{log, panics};
 use crate::orders::alarms::AlarmShown;
 use crate::orders::journey::{Actor, Parcel, Serial, Tags};
 use crate::orders::shown::{self, UnitShown};
@@ -219,7 +220,7 @@ enum What {
 /// # Errors
 /// No store, an act that the store refuses, a file that cannot be read or written.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let settings = args.settings.load()?;
+    let settings = super::load(&args.settings)?;
     let serve = matches!(args.act, Act::Serve);
     anyhow::ensure!(
         !serve || desk::wanted(&settings.orders),
@@ -251,12 +252,18 @@ async fn open(settings: &Settings) -> anyhow::Result<Store> {
 async fn serving(store: &Store, settings: Settings) -> anyhow::Result<ExitCode> {
     log::start(&settings.log)?;
     let stop = CancellationToken::new();
-    let signals = tokio::spawn(obey_signals(stop.clone()));
+    let mut panics = panics::watch();
+    let chosen = Chosen {
+        pipeline: false,
+        orders: true,
+    };
+    leave::watch(stop.clone(), leave::bound(&settings, chosen))?;
     let ask = crate::app::ask(&settings)?;
     let config = Arc::new(settings.orders);
-    let result = Box::pin(desk::run(config, store.clone(), ask, wall_clock(), stop)).await;
-    signals.abort();
-    result.map(|()| ExitCode::SUCCESS)
+    let desk = desk::run(config, store.clone(), ask, wall_clock(), stop.clone());
+    run::until_panic(Box::pin(desk), &mut panics, &stop)
+        .await
+        .map(|()| ExitCode::SUCCESS)
 }
 
 async fn act(store: &Store, settings: &Settings, args: Args) -> anyhow::Result<ExitCode> {
@@ -399,8 +406,8 @@ async fn act(store: &Store, settings: &Settings, args: Args) -> anyhow::Result<E
 
 fn say(report: Report, text: impl FnOnce() -> String, value: impl FnOnce() -> Value) {
     match report {
-        Report::Text => print!("{}", text()),
-        Report::Json => println!("{}", value()),
+        Report::Text => out!("{}", text()),
+        Report::Json => outln!("{}", value()),
     }
 }
 

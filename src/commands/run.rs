@@ -3,13 +3,13 @@
 use std::process::ExitCode;
 use std::time::Instant;
 
-use anyhow::Context as _;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use super::leave;
 use crate::app::{Chosen, Part};
 use crate::config::ConfigArgs;
 use crate::ops::board::Board;
+use crate::ops::panics::{self, Panics};
 use crate::ops::{log, metrics, web};
 use crate::pipeline::End;
 
@@ -30,10 +30,10 @@ pub struct Args {
     settings: ConfigArgs,
 }
 
-/// Runs until SIGTERM or SIGINT, which drain and commit within `input.shutdown_ms`; a second one leaves at once.
+/// Runs until SIGTERM, SIGINT or SIGHUP, which drain and commit within `input.shutdown_ms`; a second SIGTERM or SIGINT leaves at once.
 ///
 /// # Errors
-/// Settings that cannot be used, or what the job cannot go on without.
+/// Settings that cannot be used, what the job cannot go on without, or a panic in any task or thread.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let mut settings = match args.only {
         // The gateway's credentials are none of its business.
@@ -48,7 +48,16 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     };
     let fit = settings.fit(partitions);
     log::start(&settings.log)?;
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), settings = %settings.redacted(), "starting");
+    let mut panics = panics::watch();
+    let stop = CancellationToken::new();
+    leave::watch(stop.clone(), leave::bound(&settings, chosen))?;
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), "starting");
+    for (setting, value) in settings.differing() {
+        tracing::info!(setting, value, "differs from its default");
+    }
+    for caution in args.settings.cautions(&settings) {
+        tracing::warn!(caution, "others may read a secret");
+    }
     let formula = settings.memory_formula(partitions);
     if !fit.lowered.is_empty() {
         tracing::warn!(
@@ -63,10 +72,10 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let board = Board::new(Instant::now());
     let pages = web::start(&settings.ops, std::sync::Arc::clone(&board), exposition).await?;
     tracing::info!(address = %pages.address(), "operations pages");
-    let stop = CancellationToken::new();
-    let signals = tokio::spawn(obey_signals(stop.clone()));
-    let result = crate::app::run(settings, chosen, board, stop).await;
-    signals.abort();
+    let job = Box::pin(crate::app::run(settings, chosen, board, stop.clone()));
+    let result = until_panic(job, &mut panics, &stop).await;
+    // From here on leaving is bounded, also when a part ended by itself.
+    stop.cancel();
     pages.stop().await;
     match result? {
         End::InOrder => tracing::info!("ended in order"),
@@ -78,25 +87,65 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Cancels at the first signal, leaves at once at the second.
-pub(super) async fn obey_signals(stop: CancellationToken) -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
-    for last in [false, true] {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+/// Waits for the job. A panic in any task or thread begins its drain, and is its error.
+///
+/// # Errors
+/// The job's, or the panic.
+pub(super) async fn until_panic<T>(
+    mut job: impl Future<Output = anyhow::Result<T>> + Unpin,
+    panics: &mut Panics,
+    stop: &CancellationToken,
+) -> anyhow::Result<T> {
+    let ended = tokio::select! {
+        ended = &mut job => Some(ended),
+        _ = panics.first() => None,
+    };
+    let ended = match ended {
+        Some(ended) => ended,
+        None => {
+            stop.cancel();
+            job.await
         }
-        if last {
-            tracing::warn!("second signal: leaving now; what was in hand is read again");
-            #[expect(
-                clippy::disallowed_methods,
-                reason = "the second signal asks for exactly this"
-            )]
-            std::process::exit(130);
-        }
-        tracing::info!("draining");
-        stop.cancel();
+    };
+    match (panics.told(), ended) {
+        (None, ended) => ended,
+        (Some(told), Ok(_)) => Err(anyhow::anyhow!(told)),
+        (Some(told), Err(error)) => Err(error.context(told)),
     }
-    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_in_any_task_begins_the_drain_and_is_the_error() {
+        let mut panics = panics::watch();
+        let stop = CancellationToken::new();
+        let drained = stop.clone();
+        let job = Box::pin(async move {
+            drained.cancelled().await;
+            Ok(End::InOrder)
+        });
+        let broken = tokio::spawn(async { panic!("an invariant of a task nobody waits for") });
+        let error = until_panic(job, &mut panics, &stop).await.unwrap_err();
+        assert!(format!("{error:#}").contains("panicked at"), "{error:#}");
+        assert!(stop.is_cancelled());
+        assert!(broken.await.is_err());
+    }
+
+    #[tokio::test]
+    async fn the_job_s_own_error_is_told_beside_the_panic() {
+        let (mut panics, stop) = (panics::watch(), CancellationToken::new());
+        let _ = std::thread::spawn(|| panic!("an invariant of a thread")).join();
+        let job = Box::pin(async { Err::<End, _>(anyhow::anyhow!("the consumer thread ended")) });
+        let error = format!(
+            "{:#}",
+            until_panic(job, &mut panics, &stop).await.unwrap_err()
+        );
+        assert!(
+            error.contains("panicked at") && error.ends_with("the consumer thread ended"),
+            "{error}"
+        );
+    }
 }

@@ -8,6 +8,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use crate::commands::console::outln;
+use crate::ops::log;
 use crate::sim::{Account, Config, Keep, Settings, market};
 
 /// Arguments of `dig-ingest sim`.
@@ -92,7 +94,7 @@ enum Report {
     Json,
 }
 
-/// Runs the command until SIGTERM or ctrl-c.
+/// Runs the command until SIGTERM, SIGINT (ctrl-c) or SIGHUP.
 ///
 /// # Errors
 /// A setting that does not exist or fit, or an address that cannot be listened on.
@@ -105,11 +107,10 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         settings: settings(&args)?,
         market: market(&args)?,
     };
-    let mut terminated = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
-        .context("cannot wait for SIGTERM")?;
+    let mut signals = super::leave::Signals::listen()?;
     let market = config.settings.market;
     let sim = crate::sim::start(config).await?;
-    eprintln!(
+    log::progress(&format!(
         "simulated gateway on {} (control under {}/control{})",
         sim.url(),
         sim.url(),
@@ -118,22 +119,19 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         } else {
             ""
         }
-    );
-    tokio::select! {
-        _ = terminated.recv() => {}
-        interrupted = tokio::signal::ctrl_c() => interrupted.context("cannot wait for ctrl-c")?,
-    }
+    ));
+    signals.next().await;
     let counters = sim.stop().await;
-    eprintln!(
+    log::progress(&format!(
         "simulated gateway ends: {} records accepted, {} duplicates, {} dropped, {} invalid, {} out of order",
         counters.records_accepted,
         counters.records_duplicate,
         counters.records_dropped,
         counters.records_invalid,
         counters.inversions
-    );
+    ));
     if args.report == Some(Report::Json) {
-        println!(
+        outln!(
             "{}",
             serde_json::to_string(&counters).context("writing the counters")?
         );

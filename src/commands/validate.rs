@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Write as _};
+use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -14,6 +14,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::Context as _;
 use serde::Serialize;
 
+use super::console::out;
 use crate::config::ConfigArgs;
 use crate::record::decode::{Decoder, Shape};
 use crate::record::validate::Rules;
@@ -117,9 +118,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         Report::Text => summary.text(),
         Report::Json => serde_json::to_string(&summary)? + "\n",
     };
-    io::stdout()
-        .write_all(text.as_bytes())
-        .context("cannot write to stdout")?;
+    out!("{text}");
     Ok(if summary.rejected == 0 {
         ExitCode::SUCCESS
     } else {

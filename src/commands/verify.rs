@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 
+use crate::commands::console::{noteln, out, outln};
 use crate::config::{ConfigArgs, Settings};
 use crate::load::manifest;
 use crate::verify::judge::{Example, Judge, Verdict};
@@ -69,7 +70,7 @@ impl Args {
         if !self.dead_letters {
             return Ok(None);
         }
-        let mut settings = self.settings.load()?;
+        let mut settings = super::load(&self.settings)?;
         if let Some(brokers) = &self.brokers {
             settings.kafka.brokers.clone_from(brokers);
         }
@@ -81,7 +82,7 @@ impl Args {
         if !self.registry {
             return Ok(HashMap::new());
         }
-        let mut settings = self.settings.load()?;
+        let mut settings = super::load(&self.settings)?;
         if let Some(brokers) = &self.brokers {
             settings.kafka.brokers.clone_from(brokers);
         }
@@ -148,10 +149,10 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             break;
         }
         let verdict = judge.verdict();
-        eprintln!(
+        crate::ops::log::progress(&format!(
             "{} of {} records are still missing",
             verdict.lost, verdict.expected
-        );
+        ));
         tokio::time::sleep(POLL).await;
     }
     let verdict = judge.verdict();
@@ -159,15 +160,15 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         .max_duplicates
         .is_none_or(|most| verdict.duplicated <= most);
     if args.report == super::Report::Json {
-        println!("{}", serde_json::to_string(&verdict)?);
+        outln!("{}", serde_json::to_string(&verdict)?);
     } else {
-        print!("{}", text(&verdict));
+        out!("{}", text(&verdict));
     }
     if verdict.ledger == 0 && verdict.expected > 0 {
-        eprintln!("the ledger is empty; a simulator keeps one only with --ledger full");
+        noteln!("the ledger is empty; a simulator keeps one only with --ledger full");
     }
     if !within {
-        eprintln!(
+        noteln!(
             "more duplicates than allowed: {} > {}",
             verdict.duplicated,
             args.max_duplicates.unwrap_or(0)

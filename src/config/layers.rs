@@ -158,10 +158,14 @@ impl<'a> Layers<'a> {
         let value = match read(kind, raw) {
             Some(value) => value,
             None => {
-                let what = format!(
-                    "expected {kind}, found {}",
-                    shown(kind, &Value::String(raw.to_owned()))
-                );
+                // A table or array may hold a secret anywhere: nothing of it is shown.
+                let found = match kind {
+                    Kind::Map | Kind::List | Kind::Any => {
+                        "text that is not valid TOML (value not shown)".to_owned()
+                    }
+                    _ => shown(kind, &Value::String(raw.to_owned())),
+                };
+                let what = format!("expected {kind}, found {found}");
                 return self.report(place, key, what, format!("give {kind}"));
             }
         };

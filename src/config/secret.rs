@@ -1,7 +1,8 @@
 //! Values that must never be shown (C1): passwords, keys, tokens, and client properties that may hold some.
 //!
 //! Their `Debug`, `Display` and `Serialize` say only whether something is set. The one way to the text is
-//! [`Secret::reveal`], so a search for that word finds every use.
+//! [`Secret::reveal`], so a search for that word finds every use. Whoever makes one makes it known to [`super::redact`], which
+//! removes it from texts of others.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,18 +11,29 @@ use std::path::Path;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
+use super::redact;
+
 /// What is shown in place of a secret that is set.
 pub const REDACTED: &str = "[redacted]";
 
 /// A text that is never shown. Empty means not set.
 // The name of this type is what tells the settings' schema that a key is secret.
-#[derive(Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Secret(String);
 
 impl Secret {
-    /// Wraps a text.
+    /// Wraps a text, which is known to [`redact`] from now on.
     pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
+        let text = text.into();
+        redact::learn(&text);
+        Self(text)
+    }
+
+    /// Wraps a token of a session: known to [`redact`] until many newer ones are.
+    pub fn token(text: impl Into<String>) -> Self {
+        let text = text.into();
+        redact::learn_token(&text);
+        Self(text)
     }
 
     /// The text itself, for the one place that needs it.
@@ -47,7 +59,7 @@ impl Secret {
                 "the file is empty",
             ));
         }
-        Ok(Self(text.to_owned()))
+        Ok(Self::new(text))
     }
 
     fn shown(&self) -> &'static str {
@@ -68,6 +80,29 @@ impl fmt::Debug for Secret {
 impl fmt::Display for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(self, f)
+    }
+}
+
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // As a newtype of this name, which the settings' schema knows.
+        struct Text;
+        impl<'de> Visitor<'de> for Text {
+            type Value = Secret;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("text")
+            }
+            fn visit_newtype_struct<D: Deserializer<'de>>(
+                self,
+                deserializer: D,
+            ) -> Result<Secret, D::Error> {
+                String::deserialize(deserializer).map(Secret::new)
+            }
+            fn visit_str<E>(self, text: &str) -> Result<Secret, E> {
+                Ok(Secret::new(text))
+            }
+        }
+        deserializer.deserialize_newtype_struct("Secret", Text)
     }
 }
 
@@ -100,30 +135,75 @@ impl Properties {
     }
 
     fn shown(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.iter()
-            .map(|(name, value)| (name, if names_secret(name) { REDACTED } else { value }))
+        self.iter().map(|(name, value)| {
+            (
+                name,
+                if is_secret(name, value) {
+                    REDACTED
+                } else {
+                    value
+                },
+            )
+        })
     }
 }
 
-/// Whether a property of this name may hold a secret.
+fn is_secret(name: &str, value: &str) -> bool {
+    names_secret(name) || looks_secret(value)
+}
+
+/// Whether a property or setting of this name may hold a secret.
 pub fn names_secret(name: &str) -> bool {
-    let name = name.to_ascii_lowercase();
-    [
+    let name: String = name
+        .chars()
+        .map(|c| match c {
+            '.' | '-' => '_',
+            c => c.to_ascii_lowercase(),
+        })
+        .collect();
+    let parts = [
         "password",
+        "passwd",
+        "passphrase",
+        "pwd",
         "secret",
         "token",
-        "key.pem",
-        "oauthbearer.config",
+        "key_pem",
+        "private_key",
+        "api_key",
+        "apikey",
+        "access_key",
+        "session_key",
+        "oauthbearer_config",
+        "oauthbearer_extensions",
         "jaas",
         "credential",
-    ]
-    .iter()
-    .any(|part| name.contains(part))
+        "authorization",
+        "bearer",
+        "signature",
+    ];
+    parts.iter().any(|part| name.contains(part))
+}
+
+/// Whether a value holds a secret whatever its name: a private key, an address with a password.
+fn looks_secret(value: &str) -> bool {
+    let address = value.split_once("://").is_some_and(|(_, rest)| {
+        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        rest[..end]
+            .rsplit_once('@')
+            .is_some_and(|(user, _)| user.contains(':'))
+    });
+    address || value.contains("PRIVATE KEY-----")
 }
 
 impl FromIterator<(String, String)> for Properties {
     fn from_iter<I: IntoIterator<Item = (String, String)>>(pairs: I) -> Self {
-        Self(pairs.into_iter().collect())
+        let pairs: BTreeMap<String, String> = pairs.into_iter().collect();
+        pairs
+            .iter()
+            .filter(|(name, value)| is_secret(name, value))
+            .for_each(|(_, value)| redact::learn(value));
+        Self(pairs)
     }
 }
 
@@ -152,7 +232,7 @@ impl<'de> Deserialize<'de> for Properties {
                 while let Some((name, value)) = map.next_entry::<String, Value>()? {
                     value.spread(name, &mut pairs);
                 }
-                Ok(Properties(pairs))
+                Ok(pairs.into_iter().collect())
             }
         }
         deserializer.deserialize_map(Pairs)
@@ -245,6 +325,47 @@ mod tests {
         );
         assert!(!shown.contains("hunter2"), "{shown}");
         assert!(shown.contains("50") && shown.contains("true"), "{shown}");
+    }
+
+    #[test]
+    fn every_property_that_may_hold_a_secret_is_hidden() {
+        let hidden = [
+            ("ssl.key.password", "S3CRET1"),
+            ("ssl.key.pem", "S3CRET1"),
+            ("ssl.keystore.password", "S3CRET1"),
+            (
+                "sasl.oauthbearer.assertion.private.key.passphrase",
+                "S3CRET1",
+            ),
+            ("sasl.oauthbearer.assertion.private.key.pem", "S3CRET1"),
+            ("sasl.oauthbearer.client.secret", "S3CRET1"),
+            ("sasl.oauthbearer.config", "S3CRET1"),
+            (
+                "sasl.oauthbearer.token.endpoint.url",
+                "https://S3CRET1.example",
+            ),
+            ("sasl.jaas.config", "S3CRET1"),
+            ("Some.API-Key", "S3CRET1"),
+            ("some.proxy", "http://ann:S3CRET1@proxy.example/"),
+            ("some.pem", "-----BEGIN EC PRIVATE KEY-----S3CRET1"),
+        ];
+        for (name, value) in hidden {
+            let properties: Properties =
+                [(name.to_owned(), value.to_owned())].into_iter().collect();
+            let shown = format!("{properties:?}");
+            assert!(!shown.contains("S3CRET1"), "{shown}");
+        }
+        let open = [
+            ("ssl.certificate.pem", "certificate"),
+            ("ssl.ca.location", "/etc/ca.pem"),
+            ("sasl.username", "ann"),
+            ("client.rack", "http://rack@7"),
+        ];
+        for (name, value) in open {
+            let properties: Properties =
+                [(name.to_owned(), value.to_owned())].into_iter().collect();
+            assert!(format!("{properties:?}").contains(value), "{name}");
+        }
     }
 
     #[test]

@@ -25,7 +25,7 @@ const ANSWER_BYTES: usize = 64 * 1024;
 pub struct Answer {
     pub status: u16,
     pub retry_after: Option<Duration>,
-    /// The server's words, shortened; empty on success.
+    /// The server's words, shortened and redacted; empty on success.
     pub text: String,
     /// Identifies an accepted request in a support case; nothing else takes it.
     pub tracking_id: Option<String>,

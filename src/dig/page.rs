@@ -9,8 +9,12 @@ use std::fmt;
 use serde::de::{Deserializer as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
+use crate::config::redact;
+
 /// Records of one page at most, as the gateway documents it.
 pub const RECORDS: usize = 50_000;
+/// Longest cause of a record kept.
+const CAUSE_CHARS: usize = 2_000;
 
 /// One page of `GET /invalidrecords`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -116,7 +120,9 @@ fn invalid(item: &str) -> Invalid {
     let [record, cause, marked] = members(item, names).unwrap_or([None; 3]);
     Invalid {
         record: record.map_or(item, RawValue::get).into(),
-        cause: cause.and_then(text),
+        cause: cause
+            .and_then(text)
+            .map(|cause| redact::foreign(&cause, CAUSE_CHARS)),
         marked: marked.and_then(text),
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use base64::Engine;
 use serde_json::Value;
 
+use crate::config::redact;
 use crate::config::secret::Secret;
 
 /// Longest server text kept.
@@ -51,8 +52,8 @@ fn whole(value: &Value, name: &str) -> Option<i64> {
     }
 }
 
-/// The server's words in a body of any kind: the texts of `Error` if there are some, else the body itself, shortened
-/// and on one line.
+/// The server's words in a body of any kind: the texts of `Error` if there are some, else the body itself, shortened,
+/// on one line, without secrets and control characters.
 #[must_use]
 pub fn error_text(body: &[u8]) -> String {
     let said = serde_json::from_slice::<Value>(body)
@@ -70,12 +71,7 @@ pub fn error_text(body: &[u8]) -> String {
             (!texts.is_empty()).then_some(texts)
         });
     let said = said.unwrap_or_else(|| String::from_utf8_lossy(body).into_owned());
-    said.split_whitespace()
-        .collect::<Vec<_>>()
-        .join(" ")
-        .chars()
-        .take(TEXT_CHARS)
-        .collect()
+    redact::foreign(&said, TEXT_CHARS)
 }
 
 /// The tracking id of an accepted request, if the body has one.
@@ -106,7 +102,7 @@ pub fn pair(body: &[u8], now_s: i64) -> Result<Pair, String> {
             .filter(|s| !s.is_empty());
         let string = string.filter(|s| s.bytes().all(|b| b.is_ascii_graphic()));
         string
-            .map(|s| (token, Secret::new(s)))
+            .map(|s| (token, Secret::token(s)))
             .ok_or(format!("no `{name}.TokenString`"))
     };
     let (bearer_value, bearer) = token("BearerToken")?;

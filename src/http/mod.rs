@@ -1,7 +1,9 @@
-//! What every HTTP client here shares: making one, what an answer means, when to ask again, and how fast to go.
+//! What every HTTP client here shares: making one, what an answer means, when to ask again, and how fast to go; and the one server.
 //!
 //! `retry` and the state machines of `pacing` are pure: the time and the dice are arguments.
 
+pub mod descriptors;
 pub mod pacing;
 pub mod retry;
+pub mod server;
 pub mod transport;

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use super::error::{Kind, Refusal, without_reference};
 use super::members::{Members, whole};
 use super::methods::Method;
+use crate::config::redact;
 use crate::config::secret::Secret;
 
 /// Longest server text kept.
@@ -176,10 +177,9 @@ fn refusal(status: u16, error: Value) -> Refusal {
     }
 }
 
-/// A text on one line, shortened.
+/// A text of the server on one line, shortened, without secrets and control characters.
 pub(super) fn short(text: &str) -> String {
-    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    line.chars().take(TEXT_CHARS).collect()
+    redact::foreign(text, TEXT_CHARS)
 }
 
 /// The kind of a refusal: by the exception's name, after the few texts that say more than the name.
@@ -279,7 +279,7 @@ pub(super) fn login(result: Option<Value>) -> Result<(Keys, super::wire::User), 
         members
             .text(name)
             .filter(|text| text.bytes().all(|byte| byte.is_ascii_graphic()))
-            .map(Secret::new)
+            .map(Secret::token)
             .ok_or_else(|| format!("no usable `{name}`"))
     };
     let keys = Keys {

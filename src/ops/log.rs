@@ -3,24 +3,26 @@
 //! Levels by who must act: error, somebody now; warn, somebody soon; info, what an operator wants to read of a normal
 //! day; debug, for the developer.
 //!
-//! Errors and warnings are limited here and nowhere else: two are the same when they come from the same line of code about
-//! the same partition and with the same error. Those between are counted, and the next one says how many.
+//! Errors and warnings are limited here and nowhere else ([`repeats`]). Every line is redacted (C1), has its control characters
+//! escaped and is handed to a writer that never waits ([`writer`], N1).
 
-use std::collections::HashMap;
-use std::fmt;
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::io::IsTerminal;
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+mod repeats;
+pub mod writer;
+
+use std::io::{self, IsTerminal};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
-use tracing::field::{Field, Visit};
-use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::format::{self, Writer};
-use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
-use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format;
+
+use crate::config::{printable, redact};
+pub use repeats::Throttle;
+use repeats::{Limited, Suffix};
+use writer::{Form, Lines};
 
 /// `[log]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -65,6 +67,17 @@ impl Config {
     }
 }
 
+/// The process's log writer, once something was written through it.
+static LINES: OnceLock<Arc<Lines>> = OnceLock::new();
+
+fn lines(form: Form) -> io::Result<&'static Arc<Lines>> {
+    if let Some(lines) = LINES.get() {
+        return Ok(lines);
+    }
+    let started = Lines::to_stderr(form)?;
+    Ok(LINES.get_or_init(|| started))
+}
+
 /// Starts logging for the whole process.
 ///
 /// # Errors
@@ -74,15 +87,27 @@ pub fn start(config: &Config) -> anyhow::Result<()> {
         .filter()
         .map_err(anyhow::Error::msg)
         .context("log.level")?;
-    let lines = tracing_subscriber::fmt()
+    let ansi = config.format == Format::Text && io::stderr().is_terminal();
+    let form = match config.format {
+        Format::Text => Form::Text,
+        Format::Json => Form::Json,
+    };
+    let shown = match (config.format, ansi) {
+        (Format::Text, false) => Shown::Text,
+        (Format::Text, true) => Shown::Colours,
+        (Format::Json, _) => Shown::Json,
+    };
+    let lines = Arc::clone(lines(form).context("cannot start the log's thread")?);
+    let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+        // It would write to standard error by itself, and panic when that fails.
+        .log_internal_errors(false)
+        .with_writer(Clean { lines, shown });
     let repeat = Duration::from_secs(config.repeat_s);
     let started = match config.format {
         Format::Text => {
-            let ansi = std::io::stderr().is_terminal();
             let form = format::Format::default().with_ansi(ansi);
-            lines
+            subscriber
                 .with_ansi(ansi)
                 .event_format(Limited::new(form, repeat, Suffix::Text))
                 .try_init()
@@ -92,7 +117,7 @@ pub fn start(config: &Config) -> anyhow::Result<()> {
                 .json()
                 .flatten_event(true)
                 .with_ansi(false);
-            lines
+            subscriber
                 .fmt_fields(format::JsonFields::new())
                 .event_format(Limited::new(form, repeat, Suffix::Json))
                 .try_init()
@@ -101,223 +126,83 @@ pub fn start(config: &Config) -> anyhow::Result<()> {
     started.map_err(|error| anyhow::anyhow!("cannot start logging: {error}"))
 }
 
-/// Lets one occurrence of a repeated event through per period and counts the others.
-///
-/// ```
-/// use std::time::{Duration, Instant};
-/// let mut throttle = dig_ingest::ops::log::Throttle::new(Duration::from_secs(10));
-/// let now = Instant::now();
-/// assert_eq!(throttle.allow(now), Some(0));
-/// assert_eq!(throttle.allow(now), None);
-/// assert_eq!(throttle.allow(now + Duration::from_secs(10)), Some(1));
-/// ```
-#[derive(Debug)]
-pub struct Throttle {
-    period: Duration,
-    last: Option<Instant>,
-    suppressed: u64,
+/// Whether anything was written through the log's writer.
+#[must_use]
+pub fn is_started() -> bool {
+    LINES.get().is_some()
 }
 
-impl Throttle {
-    /// A throttle that lets the first occurrence through.
-    pub fn new(period: Duration) -> Self {
-        Self {
-            period,
-            last: None,
-            suppressed: 0,
-        }
-    }
-
-    /// Whether nothing is kept back and the period has passed.
-    fn is_over(&self, now: Instant) -> bool {
-        self.suppressed == 0
-            && self
-                .last
-                .is_none_or(|last| now.saturating_duration_since(last) >= self.period)
-    }
-
-    /// Whether an occurrence at `now` may be logged; if so, how many were kept back since the last one.
-    pub fn allow(&mut self, now: Instant) -> Option<u64> {
-        if self
-            .last
-            .is_some_and(|last| now.saturating_duration_since(last) < self.period)
-        {
-            self.suppressed += 1;
-            return None;
-        }
-        self.last = Some(now);
-        Some(std::mem::take(&mut self.suppressed))
+/// Writes one line of progress to standard error by the log's writer: it never waits. The text has no newline at its end.
+pub fn progress(text: &str) {
+    let line = printable::text(&redact::text(text)).into_owned() + "\n";
+    // Without a thread there is no progress to be seen.
+    if let Ok(lines) = lines(Form::Text) {
+        lines.push(line.as_bytes());
     }
 }
 
-/// How the count of what was kept back is added to a line.
-#[derive(Debug, Clone, Copy)]
-enum Suffix {
+/// Waits until the log is written, at most `bound`.
+pub fn flush(bound: Duration) {
+    if let Some(lines) = LINES.get() {
+        lines.flush(bound);
+    }
+}
+
+/// How lines are escaped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shown {
     Text,
+    /// Colour sequences of the formatter are kept; it escapes those of others itself.
+    Colours,
     Json,
 }
 
-impl Suffix {
-    fn add(self, line: &str, kept_back: u64) -> String {
-        match (self, line.strip_suffix('}')) {
-            (Self::Json, Some(open)) => format!("{open},\"kept_back\":{kept_back}}}"),
-            _ => format!("{line} kept_back={kept_back}"),
-        }
+/// Redacts and escapes lines on their way to the writer.
+#[derive(Debug, Clone)]
+struct Clean {
+    lines: Arc<Lines>,
+    shown: Shown,
+}
+
+impl Clean {
+    fn line(&self, text: &str) -> String {
+        let text = redact::text(text.trim_end_matches('\n'));
+        let mut line = match self.shown {
+            Shown::Text => printable::text(&text).into_owned(),
+            Shown::Colours => printable::coloured(&text).into_owned(),
+            Shown::Json => printable::json(&text).into_owned(),
+        };
+        line.push('\n');
+        line
     }
 }
 
-/// Different warnings that are remembered; beyond it, what was quiet for a period is forgotten.
-const REMEMBERED: usize = 1_000;
-
-/// Writes events in the form of `F`, repeated errors and warnings only once per period.
-struct Limited<F> {
-    form: F,
-    period: Duration,
-    suffix: Suffix,
-    // A lock as every thread logs; held for a look-up.
-    throttles: Mutex<HashMap<u64, Throttle>>,
-}
-
-impl<F> Limited<F> {
-    fn new(form: F, period: Duration, suffix: Suffix) -> Self {
-        Self {
-            form,
-            period,
-            suffix,
-            throttles: Mutex::default(),
+impl io::Write for Clean {
+    // The formatter writes each event with one call.
+    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        if !event.is_empty() {
+            let line = self.line(&String::from_utf8_lossy(event));
+            self.lines.push(line.as_bytes());
         }
+        Ok(event.len())
     }
 
-    /// How many like this were kept back since the last one; `None` if this one is kept back too.
-    fn allow(&self, event: &Event<'_>, now: Instant) -> Option<u64> {
-        if self.period.is_zero() || *event.metadata().level() > Level::WARN {
-            return Some(0);
-        }
-        let mut likeness = Likeness(DefaultHasher::new());
-        event.metadata().callsite().hash(&mut likeness.0);
-        event.record(&mut likeness);
-        let mut throttles = self
-            .throttles
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if throttles.len() >= REMEMBERED {
-            throttles.retain(|_, throttle| !throttle.is_over(now));
-        }
-        throttles
-            .entry(likeness.0.finish())
-            .or_insert_with(|| Throttle::new(self.period))
-            .allow(now)
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
-/// What makes two events of one line of code the same.
-struct Likeness(DefaultHasher);
+impl<'a> MakeWriter<'a> for Clean {
+    type Writer = Self;
 
-impl Visit for Likeness {
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        if matches!(field.name(), "topic" | "partition" | "error" | "facility") {
-            format!("{value:?}").hash(&mut self.0);
-        }
-    }
-}
-
-impl<S, N, F> FormatEvent<S, N> for Limited<F>
-where
-    S: Subscriber + for<'a> LookupSpan<'a>,
-    N: for<'a> FormatFields<'a> + 'static,
-    F: FormatEvent<S, N>,
-{
-    fn format_event(
-        &self,
-        context: &FmtContext<'_, S, N>,
-        mut writer: Writer<'_>,
-        event: &Event<'_>,
-    ) -> fmt::Result {
-        match self.allow(event, Instant::now()) {
-            None => Ok(()),
-            Some(0) => self.form.format_event(context, writer, event),
-            Some(kept_back) => {
-                let mut line = String::new();
-                self.form
-                    .format_event(context, Writer::new(&mut line), event)?;
-                writeln!(writer, "{}", self.suffix.add(line.trim_end(), kept_back))
-            }
-        }
+    fn make_writer(&'a self) -> Self {
+        self.clone()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::io;
-    use std::sync::Arc;
-
     use super::*;
-
-    #[test]
-    fn a_throttle_counts_what_it_keeps_back() {
-        let start = Instant::now();
-        let mut throttle = Throttle::new(Duration::from_secs(10));
-        assert_eq!(throttle.allow(start), Some(0));
-        for second in 1..10 {
-            assert_eq!(throttle.allow(start + Duration::from_secs(second)), None);
-        }
-        assert_eq!(throttle.allow(start + Duration::from_secs(10)), Some(9));
-        assert_eq!(throttle.allow(start + Duration::from_secs(11)), None);
-        assert_eq!(throttle.allow(start + Duration::from_secs(60)), Some(1));
-    }
-
-    #[derive(Clone, Default)]
-    struct Page(Arc<Mutex<Vec<u8>>>);
-
-    impl io::Write for Page {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    fn complain(number: i32, error: &str) {
-        tracing::warn!(partition = number, error, "the weather is bad");
-        tracing::info!(partition = number, "for the record");
-    }
-
-    #[test]
-    fn the_same_warning_is_written_once_per_period_and_others_are_not_touched() {
-        let page = Page::default();
-        let form = format::Format::default().with_ansi(false);
-        let limited = Limited::new(form, Duration::from_secs(3_600), Suffix::Text);
-        let written = page.clone();
-        let lines = tracing_subscriber::fmt()
-            .event_format(limited)
-            .with_writer(move || written.clone())
-            .finish();
-        tracing::subscriber::with_default(lines, || {
-            for _ in 0..3 {
-                complain(1, "rain");
-            }
-            complain(2, "rain");
-            complain(1, "snow");
-        });
-        let text = String::from_utf8(page.0.lock().unwrap().clone()).unwrap();
-        let count = |what: &str| text.lines().filter(|line| line.contains(what)).count();
-        assert_eq!(
-            (count("the weather is bad"), count("for the record")),
-            (3, 5),
-            "{text}"
-        );
-    }
-
-    #[test]
-    fn what_was_kept_back_is_told_in_both_forms() {
-        assert_eq!(Suffix::Text.add("WARN rain", 2), "WARN rain kept_back=2");
-        let line = Suffix::Json.add(r#"{"level":"WARN"}"#, 2);
-        let parsed: serde_json::Value = serde_json::from_str(&line).unwrap();
-        assert_eq!(parsed["kept_back"], 2);
-    }
 
     #[test]
     fn a_bad_level_is_an_error_and_directives_are_not() {

@@ -1,27 +1,26 @@
 //! The operations pages over HTTP: `/metrics`, `/livez`, `/readyz`, `/status`.
 //!
 //! Thin: what they say is decided in [`super::health`]. Requests are answered from a snapshot; nothing here waits
-//! for the pipeline. Listens on loopback unless told otherwise; has no authentication and shows no setting.
+//! for the pipeline, and connections are bounded by [`server`] (N1). Listens on loopback unless told otherwise; has no
+//! authentication and shows no setting.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use serde_json::json;
-use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
 
 use super::Config;
 use super::board::Board;
 use super::health::{Health, judge};
 use super::metrics::{self, Exposition};
+use crate::http::server::{self, Limits, Server};
 
 /// How often histograms are folded when nobody asks for `/metrics`, so that they do not grow without bound.
 const UPKEEP: Duration = Duration::from_secs(5);
@@ -30,8 +29,9 @@ const UPKEEP: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Handle {
     address: SocketAddr,
-    stop: CancellationToken,
-    task: JoinHandle<()>,
+    server: Server,
+    /// Folds histograms, for ever.
+    upkeep: JoinHandle<()>,
 }
 
 impl Handle {
@@ -40,11 +40,10 @@ impl Handle {
         self.address
     }
 
-    /// Stops answering; requests under way are finished.
+    /// Stops answering; requests under way are finished, within the server's bound.
     pub async fn stop(self) {
-        self.stop.cancel();
-        // A page that panicked took only its own request with it.
-        let _ = self.task.await;
+        self.server.stop().await;
+        self.upkeep.abort();
     }
 }
 
@@ -65,15 +64,7 @@ pub async fn start(
     board: Arc<Board>,
     exposition: Exposition,
 ) -> anyhow::Result<Handle> {
-    let listener = TcpListener::bind(config.listen).await.with_context(|| {
-        format!(
-            "ops.listen: cannot listen on {}; give another address, or port 0 for any free one",
-            config.listen
-        )
-    })?;
-    let address = listener
-        .local_addr()
-        .context("ops.listen: no local address")?;
+    let (listener, address) = server::listen("ops.listen", config.listen).await?;
     let pages = Pages {
         board,
         exposition: exposition.clone(),
@@ -85,33 +76,20 @@ pub async fn start(
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .route("/status", get(job))
+        .layer(axum::middleware::map_response(server::cleaned))
         .with_state(pages);
-    let stop = CancellationToken::new();
-    let (ended, folded) = (
-        stop.clone().cancelled_owned(),
-        stop.clone().cancelled_owned(),
-    );
-    let task = tokio::spawn(async move {
-        let serve = axum::serve(listener, router).with_graceful_shutdown(ended);
-        let upkeep = async {
-            let mut tick = tokio::time::interval(UPKEEP);
-            loop {
-                tick.tick().await;
-                exposition.fold();
-            }
-        };
-        let upkeep = async {
-            tokio::select! { () = upkeep => {}, () = folded => {} }
-        };
-        let (served, ()) = tokio::join!(serve, upkeep);
-        if let Err(error) = served {
-            tracing::error!(%error, "the operations pages ended");
+    let server = server::serve(listener, router, Limits::reporting("ops"), |_| ());
+    let upkeep = tokio::spawn(async move {
+        let mut tick = tokio::time::interval(UPKEEP);
+        loop {
+            tick.tick().await;
+            exposition.fold();
         }
     });
     Ok(Handle {
         address,
-        stop,
-        task,
+        server,
+        upkeep,
     })
 }
 
@@ -286,7 +264,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_taken_address_is_an_error_that_names_the_setting() {
-        let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let config = Config {
             listen: taken.local_addr().unwrap(),
             ..Config::default()

@@ -18,6 +18,7 @@ use super::import;
 use super::journey::{Needs, Tags};
 use super::lines::{self, BadLine, bad};
 use super::watched::{self, Unread};
+use crate::ops::panics;
 
 /// A file that changed less long ago may still be being written.
 const SETTLED: SignedDuration = SignedDuration::from_secs(5);
@@ -291,7 +292,7 @@ impl Inventory {
             return Ok(());
         }
         let config = config.clone();
-        let read = tokio::task::spawn_blocking(move || {
+        let read = panics::blocking(move || {
             let bytes = watched::read_named(
                 &config.file,
                 import::LARGEST,

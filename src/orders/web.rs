@@ -2,7 +2,7 @@
 //!
 //! Thin: every request is one call of the store or of what the command calls too. Off unless switched on; listens on loopback
 //! unless told otherwise, and knows no TLS: a proxy in front has that. Every path asks for a bearer token, compared in constant
-//! time; the token's name is who acted in the audit trail. Bodies, seats and time are bounded: with all seats taken a request
+//! time; the token's name is who acted in the audit trail. Bodies, seats, time and connections ([`server`]) are bounded: with all seats taken a request
 //! waits, and the time it may take runs meanwhile. A request that is broken off leaves no half of a change.
 
 mod acts;
@@ -15,7 +15,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::header;
 use axum::middleware::{self, Next};
@@ -23,15 +22,13 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use axum::{Router, http};
 use serde::{Deserialize, Serialize};
-use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
-use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
 
 use super::Clock;
 use super::journey::Actor;
 use super::store::Store;
 use crate::config::secret::Secret;
+use crate::http::server::{self, Limits, Server};
 use problem::Problem;
 use token::Tokens;
 
@@ -104,8 +101,7 @@ struct Desk {
 #[derive(Debug)]
 pub struct Handle {
     address: SocketAddr,
-    stop: CancellationToken,
-    task: JoinHandle<()>,
+    server: Server,
 }
 
 impl Handle {
@@ -115,11 +111,9 @@ impl Handle {
         self.address
     }
 
-    /// Stops answering; requests under way are finished.
+    /// Stops answering; requests under way are finished, within the server's bound.
     pub async fn stop(self) {
-        self.stop.cancel();
-        // A request that panicked took only itself along.
-        let _ = self.task.await;
+        self.server.stop().await;
     }
 }
 
@@ -133,15 +127,7 @@ pub async fn start(
     clock: Clock,
 ) -> anyhow::Result<Handle> {
     let tokens = Tokens::load(&config.web)?;
-    let listen = config.web.listen;
-    let listener = TcpListener::bind(listen).await.with_context(|| {
-        format!(
-            "orders.web.listen: cannot listen on {listen}; give another address, or port 0 for any free one"
-        )
-    })?;
-    let address = listener
-        .local_addr()
-        .context("orders.web.listen: no local address")?;
+    let (listener, address) = server::listen("orders.web.listen", config.web.listen).await?;
     if !address.ip().is_loopback() {
         tracing::warn!(
             %address,
@@ -162,19 +148,8 @@ pub async fn start(
         .layer(DefaultBodyLimit::max(body))
         .layer(middleware::from_fn_with_state(desk.clone(), guarded))
         .with_state(desk);
-    let stop = CancellationToken::new();
-    let ended = stop.clone().cancelled_owned();
-    let task = tokio::spawn(async move {
-        let serve = axum::serve(listener, router).with_graceful_shutdown(ended);
-        if let Err(error) = serve.await {
-            tracing::error!(%error, "the orders API ended");
-        }
-    });
-    Ok(Handle {
-        address,
-        stop,
-        task,
-    })
+    let server = server::serve(listener, router, Limits::reporting("orders"), |_| ());
+    Ok(Handle { address, server })
 }
 
 fn routes() -> Router<Desk> {
@@ -211,9 +186,10 @@ async fn guarded(State(desk): State<Desk>, mut request: Request, next: Next) -> 
         next.run(request).await
     };
     let within = Duration::from_secs(desk.config.web.answer_s);
-    let mut answer = tokio::time::timeout(within, answer)
+    let answer = tokio::time::timeout(within, answer)
         .await
         .unwrap_or_else(|_| Problem::busy().into_response());
+    let mut answer = server::cleaned(answer).await;
     let kept = http::HeaderValue::from_static("no-store");
     answer.headers_mut().insert(header::CACHE_CONTROL, kept);
     answer

@@ -6,6 +6,7 @@
 //! It does not produce anything ([`super::producer`]) and does not decide who gets one.
 
 use super::offsets::MessageSeq;
+use crate::config::printable;
 
 /// Where a letter goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -96,12 +97,12 @@ pub mod header {
     ];
 }
 
-/// The headers of a letter, in a fixed order; absent parts are left out.
+/// The headers of a letter, in a fixed order; absent parts are left out. Control characters of others are escaped in texts.
 #[must_use]
 pub fn headers(reason: &Reason, source: &Source) -> Vec<(&'static str, String)> {
     let mut out = vec![
         (header::REASON, reason.code.clone()),
-        (header::DETAIL, reason.detail.clone()),
+        (header::DETAIL, printable::text(&reason.detail).into_owned()),
         (header::STAGE, reason.stage.clone()),
         (header::ATTEMPTS, reason.attempts.to_string()),
         (header::SOURCE_TOPIC, source.topic.clone()),
@@ -114,8 +115,20 @@ pub fn headers(reason: &Reason, source: &Source) -> Vec<(&'static str, String)> 
             header::HTTP_STATUS,
             reason.http_status.map(|s| s.to_string()),
         ),
-        (header::SERVER_TEXT, reason.server_text.clone()),
-        (header::SERIAL, reason.serial.clone()),
+        (
+            header::SERVER_TEXT,
+            reason
+                .server_text
+                .as_deref()
+                .map(|text| printable::text(text).into_owned()),
+        ),
+        (
+            header::SERIAL,
+            reason
+                .serial
+                .as_deref()
+                .map(|text| printable::text(text).into_owned()),
+        ),
         (
             header::SOURCE_TIMESTAMP,
             source.timestamp_ms.map(|t| t.to_string()),
@@ -177,9 +190,9 @@ mod tests {
     proptest! {
         #[test]
         fn headers_round_trip(
-            texts in prop::array::uniform4(".{0,40}"),
+            texts in prop::array::uniform4("\\PC{0,40}"),
             status in prop::option::of(any::<u16>()),
-            server in prop::option::of(".{0,40}"),
+            server in prop::option::of("\\PC{0,40}"),
             serial in prop::option::of("[A-Z0-9]{12}"),
             numbers in (any::<u32>(), any::<i32>(), any::<i64>(), prop::option::of(any::<i64>())),
         ) {

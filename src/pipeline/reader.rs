@@ -45,6 +45,8 @@ mod leave;
 const IDLE: Duration = Duration::from_millis(5);
 /// How often watermarks are stored and figures published.
 const STORE_EVERY: Duration = Duration::from_millis(100);
+/// Commit intervals without a confirmation after which the client's timer is taken to be late.
+const LATE: u32 = 4;
 /// First guess of a message's size; then the largest of recent reads.
 const FIRST_GUESS: u64 = 1024;
 
@@ -81,6 +83,8 @@ struct Assigned {
     stored: i64,
     /// Up to where the broker confirmed; -1 before the first time.
     committed: i64,
+    /// When the broker last confirmed a commit, or was last asked for one that was late.
+    confirmed_at: Instant,
     /// Where reading began; `i64::MAX` before that.
     began: i64,
     /// Behind the newest message read.
@@ -114,7 +118,8 @@ impl Reader {
         let mut stored_at = Instant::now();
         // Whether a commit of ours is on its way; the client's timer commits beside it.
         let mut asked = false;
-        while !*self.stop.borrow() {
+        // Also when whoever waits for this thread panicked.
+        while !*self.stop.borrow() && self.stop.has_changed().is_ok() {
             self.shared.board.set_polled(Instant::now());
             self.serve(&mut feeds, &mut assigned, &mut asked);
             let mut busy = false;
@@ -125,7 +130,7 @@ impl Reader {
             }
             if stored_at.elapsed() >= STORE_EVERY {
                 self.store(&mut assigned);
-                self.commit_early(&assigned, &mut asked);
+                self.commit_early(&mut assigned, &mut asked);
                 self.publish(&assigned);
                 self.show(&mut assigned);
                 stored_at = Instant::now();
@@ -169,6 +174,7 @@ impl Reader {
                         if let Some(ours) = assigned.get_mut(&(topic, partition)) {
                             metrics::committed(offset < ours.committed);
                             ours.committed = offset;
+                            ours.confirmed_at = Instant::now();
                             ours.progress.set_committed(offset);
                         }
                     }
@@ -271,6 +277,7 @@ impl Reader {
                 permits,
                 stored: -1,
                 committed: -1,
+                confirmed_at: Instant::now(),
                 began: i64::MAX,
                 read_to: -1,
                 passed: -1,
@@ -385,13 +392,19 @@ impl Reader {
         self.store_offsets(&offsets);
     }
 
-    /// Commits ahead of the client's timer when half a window is settled and not confirmed: nobody waits for the timer.
-    fn commit_early(&self, assigned: &HashMap<Key, Assigned>, asked: &mut bool) {
+    /// Commits ahead of the client's timer when half a window is settled and not confirmed: nobody waits for the timer. Commits
+    /// in its place when it is late by our own clock: the timer follows the time of day, which may be set back (librdkafka#2145).
+    fn commit_early(&self, assigned: &mut HashMap<Key, Assigned>, asked: &mut bool) {
+        let late = Duration::from_millis(self.shared.kafka.commit_interval_ms.into()) * LATE;
         let half = self.memory.window_messages / 2;
-        let due = assigned
-            .values()
-            .any(|partition| partition.unconfirmed(partition.stored) >= half);
+        let due = assigned.values().any(|partition| {
+            let open = partition.unconfirmed(partition.stored);
+            open >= half || open > 0 && partition.confirmed_at.elapsed() >= late
+        });
         if due && !*asked {
+            for partition in assigned.values_mut() {
+                partition.confirmed_at = Instant::now();
+            }
             match commit_stored(&self.consumer) {
                 Ok(()) => *asked = true,
                 Err(error) => tracing::info!(%error, "a commit was not sent"),

@@ -25,6 +25,7 @@ use super::partition::HeldMessage;
 use super::{kafka, letter, state};
 use crate::ops::board::Board;
 use crate::ops::waits::{self, Kind, Wait};
+use crate::registry::poll;
 
 /// Batches waiting for a worker.
 pub const BATCHES: usize = 2;
@@ -221,7 +222,7 @@ pub fn rebuild(
     let consumer = place.open(marks.low.max(start))?;
     loop {
         anyhow::ensure!(!stop.is_cancelled(), "the partition was taken away");
-        match consumer.poll(POLL) {
+        match poll::next(&consumer, POLL) {
             None => {}
             Some(Ok(message)) if message.offset() >= end => break,
             Some(Ok(message)) => {
@@ -381,7 +382,7 @@ fn read(
     let mut messages: Vec<HeldMessage> = Vec::new();
     let mut bytes = 0;
     while !stop.is_cancelled() {
-        let idle = match consumer.poll(POLL) {
+        let idle = match poll::next(consumer, POLL) {
             None => {
                 trouble.idle();
                 true

@@ -13,6 +13,7 @@ use rdkafka::{Message as _, Offset, TopicPartitionList};
 
 use super::kafka;
 use super::producer::Producer;
+use crate::registry::poll;
 
 /// How long a call to the broker may take.
 const CALL: Duration = Duration::from_secs(20);
@@ -70,7 +71,7 @@ pub fn load_all(
             Instant::now() < deadline,
             "{topic} was not read to its end in time"
         );
-        match reader.poll(Duration::from_millis(200)) {
+        match poll::next(&reader, Duration::from_millis(200)) {
             None => {}
             Some(Err(KafkaError::PartitionEOF(partition))) => {
                 unread.remove(&partition);

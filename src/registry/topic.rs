@@ -24,7 +24,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::trouble::Trouble;
-use super::{Device, Feed, Snapshot, State};
+use super::{Device, Feed, Snapshot, State, poll};
 use crate::ops::board::Board;
 use crate::ops::metrics::registry as metrics;
 
@@ -92,7 +92,7 @@ fn reader(client: &ClientConfig, topic: &str) -> anyhow::Result<(BaseConsumer, H
         if !partitions.is_empty() || Instant::now() >= born {
             break partitions;
         }
-        let _ = consumer.poll(IDLE);
+        let _ = poll::next(&consumer, IDLE);
     };
     anyhow::ensure!(
         !partitions.is_empty(),
@@ -157,7 +157,7 @@ pub fn read(client: &ClientConfig, topic: &str, bound: Duration) -> anyhow::Resu
             "{topic} was not read to its end within {} s",
             bound.as_secs()
         );
-        match consumer.poll(IDLE) {
+        match poll::next(&consumer, IDLE) {
             None => {}
             Some(Ok(message)) => {
                 apply(&mut snapshot, &message);
@@ -249,7 +249,7 @@ fn run(
             looked = Instant::now();
         }
         let wait = if changes > 0 { Duration::ZERO } else { IDLE };
-        let idle = match consumer.poll(wait) {
+        let idle = match poll::next(consumer, wait) {
             None => true,
             Some(Ok(message)) => {
                 trouble.moved(message.partition());

@@ -1,11 +1,9 @@
-//! Connections: accepting them, cutting them, and asking whether their client is still there.
+//! Connections: knowing them, cutting them, and asking whether their client is still there.
 
 use std::net::Shutdown;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use axum::extract::connect_info::Connected;
-use axum::serve::IncomingStream;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 
 /// A second hand on a connection's socket; the server holds the first.
 #[derive(Debug)]
@@ -55,12 +53,6 @@ pub struct Peer {
     pub connection: Arc<Connection>,
 }
 
-impl Connected<IncomingStream<'_, Listener>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, Listener>) -> Self {
-        stream.remote_addr().clone()
-    }
-}
-
 /// Every open connection, for the end of the simulator.
 #[derive(Debug, Default, Clone)]
 pub struct Open(Arc<Mutex<Vec<Weak<Connection>>>>);
@@ -83,37 +75,11 @@ impl Open {
     }
 }
 
-/// Accepts connections and counts them.
-pub struct Listener {
-    pub tcp: TcpListener,
-    pub open: Open,
-    pub world: Arc<super::world::World>,
-}
-
-impl axum::serve::Listener for Listener {
-    type Io = TcpStream;
-    type Addr = Peer;
-
-    async fn accept(&mut self) -> (TcpStream, Peer) {
-        loop {
-            let (stream, _) = axum::serve::Listener::accept(&mut self.tcp).await;
-            // Answers are small and single: waiting to fill a packet would only delay them.
-            if stream.set_nodelay(true).is_err() {
-                continue;
-            }
-            let connection = Arc::new(Connection::of(&stream));
-            self.open.add(&connection);
-            self.world
-                .counters
-                .connections
-                .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            return (stream, Peer { connection });
-        }
-    }
-
-    fn local_addr(&self) -> std::io::Result<Peer> {
-        Ok(Peer {
-            connection: Arc::new(Connection { socket: None }),
-        })
+impl Open {
+    /// A connection that was accepted.
+    pub fn meet(&self, stream: &TcpStream) -> Peer {
+        let connection = Arc::new(Connection::of(stream));
+        self.add(&connection);
+        Peer { connection }
     }
 }

@@ -10,12 +10,13 @@
 //! Memory: with [`Keep::Full`] every record stays until `reset`. Nothing is written to disk.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use axum::Router;
-use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
+
+use crate::http::descriptors;
+use crate::http::server::{self, Limits, Server};
 
 pub mod answers;
 pub mod control;
@@ -53,7 +54,7 @@ pub use settings::{Account, Config, EmptyForm, Keep, Settings};
 pub use tap::Exchange;
 
 use face::Face;
-use listener::{Listener, Open, Peer};
+use listener::Open;
 use world::World;
 
 /// A running simulator. Dropping it leaves it running until its runtime ends; [`Handle::stop`] ends it.
@@ -61,9 +62,13 @@ pub struct Handle {
     address: std::net::SocketAddr,
     face: Arc<Face>,
     open: Open,
-    server: JoinHandle<std::io::Result<()>>,
+    server: Server,
 }
 
+/// Connections at the same time; each takes two descriptors, and few programs but the clients under test use them.
+const CONNECTIONS: usize = 1024;
+/// Bytes of a request's head, and of what is read at once of its body.
+const HEAD_BYTES: usize = 400 * 1024;
 /// How long connections may take to close by themselves when the simulator stops.
 const FAREWELL: Duration = Duration::from_millis(500);
 
@@ -72,28 +77,22 @@ const FAREWELL: Duration = Duration::from_millis(500);
 /// # Errors
 /// The address cannot be listened on.
 pub async fn start(config: Config) -> anyhow::Result<Handle> {
-    let tcp = TcpListener::bind(config.listen)
-        .await
-        .with_context(|| format!("the simulator cannot listen on {}", config.listen))?;
-    let address = tcp.local_addr().context("the simulator's own address")?;
+    let (listener, address) = server::listen("the simulator", config.listen).await?;
     let face = Arc::new(Face::new(Arc::new(World::new(&config))));
     let open = Open::default();
     let routes: Router = control::routes()
         .fallback(face::answer)
         .with_state(face.clone());
-    let listener = Listener {
-        tcp,
-        open: open.clone(),
-        world: face.world.clone(),
+    let limits = Limits {
+        connections: descriptors::share(CONNECTIONS, 8),
+        head_bytes: HEAD_BYTES,
+        farewell: FAREWELL,
+        ..Limits::reporting("sim")
     };
-    let stopping = face.stopping.clone();
-    let server = tokio::spawn(async move {
-        axum::serve(
-            listener,
-            routes.into_make_service_with_connect_info::<Peer>(),
-        )
-        .with_graceful_shutdown(stopping.cancelled_owned())
-        .await
+    let (met, world) = (open.clone(), face.world.clone());
+    let server = server::serve(listener, routes, limits, move |stream| {
+        world.counters.connections.fetch_add(1, Relaxed);
+        met.meet(stream)
     });
     Ok(Handle {
         address,
@@ -116,18 +115,15 @@ impl Handle {
     }
 
     /// Stops: requests that wait end, then connections are closed. Returns the counters at the end.
-    pub async fn stop(mut self) -> Snapshot {
-        self.face.stopping.cancel();
-        if tokio::time::timeout(FAREWELL, &mut self.server)
-            .await
-            .is_err()
-        {
-            self.open.cut();
-            // What is left after this had no socket any more.
-            let _ = tokio::time::timeout(FAREWELL, &mut self.server).await;
-            self.server.abort();
-        }
-        self.counters()
+    pub async fn stop(self) -> Snapshot {
+        let Self {
+            face, open, server, ..
+        } = self;
+        face.stopping.cancel();
+        server.stop().await;
+        // What is left had no time to end by itself.
+        open.cut();
+        face.world.snapshot()
     }
 
     #[must_use]

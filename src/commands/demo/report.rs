@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::script::Applied;
 use super::stages::Stages;
+use crate::commands::console::{out, outln};
 use crate::commands::{Report as Form, verify};
 use crate::verify::judge::Verdict;
 
@@ -51,11 +52,11 @@ impl Report {
 
     pub fn print(&self, form: Form) -> anyhow::Result<()> {
         if form == Form::Json {
-            println!("{}", serde_json::to_string(self)?);
+            outln!("{}", serde_json::to_string(self)?);
             return Ok(());
         }
-        println!("{}", self.journey.text());
-        println!(
+        outln!("{}", self.journey.text());
+        outln!(
             "beside it {} records of {} active devices over {} partitions, in {:.1} s and {} requests; {} bad, {} to be refused\n",
             self.produced,
             self.devices,
@@ -65,27 +66,29 @@ impl Report {
             self.bad,
             self.poison
         );
-        println!("what went wrong on purpose:");
+        outln!("what went wrong on purpose:");
         for fault in &self.faults {
-            println!("  {:>3} x  {}", fault.times, fault.what);
+            outln!("  {:>3} x  {}", fault.times, fault.what);
         }
-        println!("\nwhat came of all records:");
-        print!("{}", verify::text(&self.verdict));
+        outln!("\nwhat came of all records:");
+        out!("{}", verify::text(&self.verdict));
         if self.verdict.duplicated > 0 {
-            println!(
+            outln!(
                 "(duplicates are the requests whose answer was lost: sent again, as nobody could know they had arrived)"
             );
         }
-        println!(
+        outln!(
             "dead letters {} (bad {} + refused {}), besides those of the journey",
-            self.dead_lettered, self.bad, self.poison
+            self.dead_lettered,
+            self.bad,
+            self.poison
         );
         let end = match (self.is_good(), self.settled) {
             (true, _) => "nothing lost, nothing reordered, nothing made up",
             (false, false) => "NOT GOOD: the job did not finish in time",
             (false, true) => "NOT GOOD",
         };
-        println!("\n{end}");
+        outln!("\n{end}");
         Ok(())
     }
 }

@@ -1,5 +1,6 @@
 //! What is shown while the demonstration runs: a line for every stage of the journey, and how far the load is.
 
+use crate::ops::log;
 use std::io::IsTerminal as _;
 use std::time::Instant;
 
@@ -35,7 +36,7 @@ impl Screen {
                 bar.set_position(settled);
                 bar.set_message(text);
             }
-            None if is_due => eprintln!("{text}"),
+            None if is_due => log::progress(&text),
             None => {}
         }
     }
@@ -50,7 +51,7 @@ impl Screen {
     fn line(&self, text: String) {
         match &self.bar {
             Some(bar) => bar.println(text),
-            None => eprintln!("{text}"),
+            None => log::progress(&text),
         }
     }
 }

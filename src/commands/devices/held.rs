@@ -9,6 +9,7 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use crate::commands::Report;
+use crate::commands::console::{noteln, outln};
 use crate::config::Settings;
 use crate::pipeline::asker::Asker;
 use crate::pipeline::release::{Place, Progress, rebuild};
@@ -53,10 +54,10 @@ pub async fn run(
         .await
         .context("reading the held topics failed")??;
     match report {
-        Report::Json => println!("{}", serde_json::to_string(&found)?),
+        Report::Json => outln!("{}", serde_json::to_string(&found)?),
         Report::Text => {
             for waiting in &found.devices {
-                println!(
+                outln!(
                     "{}  {} records, {} bytes, since {}, {}  ({}/{})",
                     waiting.device,
                     waiting.records,
@@ -67,7 +68,7 @@ pub async fn run(
                     waiting.partition
                 );
             }
-            eprintln!(
+            noteln!(
                 "{} records ({} bytes) of {} devices are held",
                 found.records,
                 found.bytes,

@@ -277,7 +277,7 @@ impl Args {
             if path.as_os_str() == "-" {
                 return Ok(Sink::Lines(Box::new(BufWriter::with_capacity(
                     1 << 16,
-                    std::io::stdout(),
+                    crate::commands::console::Stdout,
                 ))));
             }
             return Ok(Sink::Lines(Box::new(create(path)?)));
@@ -285,7 +285,7 @@ impl Args {
         if self.dry_run {
             return Ok(Sink::Nothing);
         }
-        let mut kafka = self.settings.load()?.kafka;
+        let mut kafka = crate::commands::load(&self.settings)?.kafka;
         if let Some(brokers) = &self.brokers {
             kafka.brokers.clone_from(brokers);
         }

@@ -9,7 +9,8 @@ use serde_json::json;
 
 use super::{What, say};
 use crate::commands::Report;
-use crate::config::Settings;
+use crate::commands::console::{self, noteln, outln};
+use crate::config::{Settings, private};
 use crate::orders::journey::Actor;
 use crate::orders::paper::Paper;
 use crate::orders::store::Store;
@@ -43,12 +44,12 @@ pub(super) fn put(text: &str, to: Option<&Path>, report: Report) -> anyhow::Resu
     let bytes = text.len();
     match to {
         Some(path) => {
-            std::fs::write(path, text)
+            private::write(path, text.as_bytes())
                 .with_context(|| format!("--to {}: cannot be written", path.display()))?;
             let place = path.display().to_string();
             match report {
-                Report::Json => println!("{}", json!({ "file": place, "bytes": bytes })),
-                Report::Text => eprintln!("{bytes} bytes written to {place}"),
+                Report::Json => outln!("{}", json!({ "file": place, "bytes": bytes })),
+                Report::Text => noteln!("{bytes} bytes written to {place}"),
             }
         }
         None => {
@@ -56,7 +57,7 @@ pub(super) fn put(text: &str, to: Option<&Path>, report: Report) -> anyhow::Resu
                 report == Report::Text,
                 "--report json and what is exported would share standard output: give --to FILE"
             );
-            print!("{text}");
+            console::raw(text);
         }
     }
     Ok(())
@@ -77,7 +78,7 @@ pub(super) async fn imported(
     let by = Actor::Import(name.to_string().into());
     let outcome = import::perform(store, wishes, partial, &by, now).await?;
     for bad in &outcome.bad {
-        eprintln!("{name}: {bad}");
+        noteln!("{name}: {bad}");
     }
     let (done, bad) = (outcome.done, outcome.bad.len());
     say(
@@ -119,7 +120,7 @@ pub(super) async fn shelf(
     let shelf = inventory::read(&bytes, config);
     let free = inventory::free(&shelf, &store.marks_in_use().await?);
     for bad in &shelf.bad {
-        eprintln!("{name}: {bad}");
+        noteln!("{name}: {bad}");
     }
     let devices = shelf.spares.len();
     say(

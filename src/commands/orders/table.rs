@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use crate::config::printable;
 use crate::orders::alarms::AlarmShown;
 use crate::orders::shown::{Explained, OrderShown, UnitShown};
 use crate::orders::store::rows::EventRow;
@@ -37,9 +38,7 @@ fn aligned<const N: usize>(
 
 /// A remote text may hold control characters: a terminal would obey them.
 fn plain(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect()
+    printable::text(text).into_owned()
 }
 
 fn or_dash(text: Option<&str>) -> String {

@@ -21,6 +21,9 @@ pub fn count_denied() {
 }
 
 /// A new token was published.
+///
+/// * `dig_ingest_auth_token_generation`: Number of the token in use; rises with every login and renewal.
+/// * `dig_ingest_auth_token_life_seconds`: Seconds the token in use lives, from its issue.
 pub fn set_token(generation: u64, life: Duration) {
     gauge!("dig_ingest_auth_token_generation").set(generation as f64);
     gauge!("dig_ingest_auth_token_life_seconds").set(life.as_secs_f64());

@@ -8,13 +8,13 @@ use std::sync::OnceLock;
 use anyhow::Context;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
-use super::process;
+use super::{help, process};
 
 /// Seconds: from a local answer to a long retry.
 const SECONDS: &[f64] = &[
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0,
 ];
-/// Records: up to the most one request may hold.
+/// Records, and batches of them: up to the most one request may hold.
 const RECORDS: &[f64] = &[
     1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2500.0, 5000.0,
 ];
@@ -65,6 +65,7 @@ fn first() -> anyhow::Result<Exposition> {
     let recorder = builder()?.build_recorder();
     let exposition = Exposition(recorder.handle());
     metrics::set_global_recorder(recorder).context("metrics are recorded by somebody else")?;
+    help::describe();
     process::start();
     Ok(exposition)
 }
@@ -74,6 +75,7 @@ fn builder() -> anyhow::Result<PrometheusBuilder> {
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), SECONDS)
         .and_then(|b| b.set_buckets_for_metric(Matcher::Suffix("_records".to_owned()), RECORDS))
         .and_then(|b| b.set_buckets_for_metric(Matcher::Suffix("_bytes".to_owned()), BYTES))
+        .and_then(|b| b.set_buckets_for_metric(Matcher::Suffix("_batches".to_owned()), RECORDS))
         .context("histogram bounds")
 }
 
@@ -95,6 +97,30 @@ mod tests {
             "{}",
             handle.render()
         );
+    }
+
+    #[test]
+    fn every_family_has_its_help_and_no_histogram_is_a_summary() {
+        let recorder = builder().unwrap().build_recorder();
+        let handle = recorder.handle();
+        metrics::with_local_recorder(&recorder, || {
+            help::describe();
+            for (kind, name, _) in help::HELP {
+                match *kind {
+                    "counter" => metrics::counter!(*name).increment(1),
+                    "gauge" => metrics::gauge!(*name).set(1.0),
+                    _ => metrics::histogram!(*name).record(1.0),
+                }
+            }
+        });
+        let page = handle.render();
+        for (kind, name, help) in help::HELP {
+            assert!(page.contains(&format!("# HELP {name} {help}\n")), "{name}");
+            assert!(
+                page.contains(&format!("# TYPE {name} {kind}\n")),
+                "{name} is no {kind}"
+            );
+        }
     }
 
     #[test]

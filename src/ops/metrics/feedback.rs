@@ -8,6 +8,9 @@ pub fn count_invalid(cause: String) {
 }
 
 /// One page was read; `repeated` items of it were known.
+///
+/// * `dig_ingest_invalid_pages_total`: Pages of invalid records that were read.
+/// * `dig_ingest_invalid_repeated_total`: Invalid records of the pages read that were known already.
 pub fn count_page(repeated: usize) {
     counter!("dig_ingest_invalid_pages_total").increment(1);
     counter!("dig_ingest_invalid_repeated_total").increment(repeated as u64);

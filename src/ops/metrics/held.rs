@@ -6,6 +6,10 @@ use crate::ops::status::Waiting;
 use crate::pipeline::hold::Released;
 
 /// What a partition holds: records and bytes waiting, devices being released.
+///
+/// * `dig_ingest_held_records`: Records of a partition that are held.
+/// * `dig_ingest_held_bytes`: Bytes of the records of a partition that are held.
+/// * `dig_ingest_releasing_devices`: Devices of a partition whose held records are being released.
 pub fn waiting(topic: &str, partition: i32, waiting: &Waiting) {
     let labels = [
         ("topic", topic.to_owned()),
@@ -17,6 +21,9 @@ pub fn waiting(topic: &str, partition: i32, waiting: &Waiting) {
 }
 
 /// Adds what changed in a partition's account of released records.
+///
+/// * `dig_ingest_released_taken_up_total`: Held records taken up for release; equals the records of all outcomes and those in hand.
+/// * `dig_ingest_released_records_total`: Held records taken up that ended, by outcome: `accepted`, `dead_lettered`, `discarded`, `held_again` or `put_back`.
 pub fn released(topic: &str, before: &Released, after: &Released) {
     let add = |outcome: &'static str, from: u64, to: u64| {
         if to > from {
@@ -24,7 +31,10 @@ pub fn released(topic: &str, before: &Released, after: &Released) {
                 .increment(to - from);
         }
     };
-    add("taken_up", before.taken_up, after.taken_up);
+    if after.taken_up > before.taken_up {
+        counter!("dig_ingest_released_taken_up_total", "topic" => topic.to_owned())
+            .increment(after.taken_up - before.taken_up);
+    }
     add("accepted", before.accepted, after.accepted);
     add("dead_lettered", before.dead_lettered, after.dead_lettered);
     add("discarded", before.discarded, after.discarded);

@@ -7,11 +7,14 @@ mod exposition;
 pub mod feedback;
 pub mod health;
 pub mod held;
+mod help;
+pub mod log;
 pub mod myadmin;
 pub mod orders;
 pub mod pipeline;
 mod process;
 pub mod registry;
+pub mod server;
 pub mod upload;
 
 pub use exposition::{Exposition, install};

@@ -7,6 +7,11 @@ use crate::pipeline::partition::Account;
 use crate::pipeline::queues::Watch;
 
 /// Adds what changed in a partition's account.
+///
+/// * `dig_ingest_records_read_total`: Records read from the input; equals the records of all outcomes and those in hand.
+/// * `dig_ingest_records_total`: Records that ended, by outcome: `accepted`, `dead_lettered`, `held` or `discarded`.
+/// * `dig_ingest_messages_total`: Messages read from the input.
+/// * `dig_ingest_messages_empty_total`: Messages read from the input that hold no record.
 pub fn account(topic: &str, before: &Account, after: &Account) {
     let add = |outcome: &'static str, from: u64, to: u64| {
         if to > from {
@@ -14,7 +19,10 @@ pub fn account(topic: &str, before: &Account, after: &Account) {
                 .increment(to - from);
         }
     };
-    add("read", before.read, after.read);
+    if after.read > before.read {
+        counter!("dig_ingest_records_read_total", "topic" => topic.to_owned())
+            .increment(after.read - before.read);
+    }
     add("accepted", before.accepted, after.accepted);
     add("dead_lettered", before.dead_lettered, after.dead_lettered);
     add("held", before.held, after.held);
@@ -64,6 +72,10 @@ pub fn repeated(topic: &str, messages: u64) {
 }
 
 /// A request was packed.
+///
+/// * `dig_ingest_request_records`: Records of a request.
+/// * `dig_ingest_request_batches`: Batches of a request, each of one serial.
+/// * `dig_ingest_request_bytes`: Bytes of the body of a request.
 pub fn packed(records: usize, batches: usize, bytes: usize) {
     histogram!("dig_ingest_request_records").record(records as f64);
     histogram!("dig_ingest_request_batches").record(batches as f64);
@@ -81,6 +93,9 @@ pub fn rebalanced(kind: &'static str) {
 }
 
 /// Bytes lent out by the memory permits, and their limit.
+///
+/// * `dig_ingest_memory_permits_used_bytes`: Bytes of records in hand, as the memory permits count them.
+/// * `dig_ingest_memory_permits_total_bytes`: The limit of the bytes in hand (memory.total_bytes).
 pub fn memory(used: u64, total: u64) {
     gauge!("dig_ingest_memory_permits_used_bytes").set(used as f64);
     gauge!("dig_ingest_memory_permits_total_bytes").set(total as f64);
@@ -110,12 +125,19 @@ pub fn backpressure(reason: &'static str) {
 }
 
 /// Sentinel: one commit was confirmed; `regressed` must never be true (O1).
+///
+/// * `dig_ingest_sentinel_commits_total`: Commits of partitions that the broker confirmed.
+/// * `dig_ingest_sentinel_commit_regress_total`: Sentinel (O1): confirmed commits below an earlier one of the same assignment; must stay 0.
 pub fn committed(regressed: bool) {
     counter!("dig_ingest_sentinel_commits_total").increment(1);
     counter!("dig_ingest_sentinel_commit_regress_total").increment(u64::from(regressed));
 }
 
 /// Sentinels of the order of a serial (S1) and of sending what was settled, with the batches they were looked for in.
+///
+/// * `dig_ingest_sentinel_batches_total`: Batches that the sentinels looked at.
+/// * `dig_ingest_sentinel_out_of_order_total`: Sentinel (S1): records packed behind a later one of their serial; must stay 0.
+/// * `dig_ingest_sentinel_resend_after_accept_total`: Sentinel: records sent again although the gateway had accepted them; must stay 0.
 pub fn watched(before: &(Watch, u64), after: &(Watch, u64)) {
     if after.0.batches == before.0.batches {
         return;
@@ -127,6 +149,8 @@ pub fn watched(before: &(Watch, u64), after: &(Watch, u64)) {
 }
 
 /// Sentinel: messages between the watermark and what the broker says is committed.
+///
+/// * `dig_ingest_sentinel_commit_gap_checks_total`: Comparisons of the watermark with the committed offset.
 pub fn commit_gap(topic: &str, partition: i32, messages: i64) {
     let labels = [
         ("topic", topic.to_owned()),

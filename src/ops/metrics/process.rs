@@ -2,32 +2,16 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use metrics::{Unit, describe_gauge, gauge};
+use metrics::gauge;
 
 /// The unit in which `/proc/self/stat` counts CPU time: fixed by the kernel's interface for user programs (proc(5)).
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// Describes these metrics and sets those that never change.
+/// Sets those that never change.
+///
+/// * `dig_ingest_build_version`: Always 1, with the program's version as its label.
+/// * `dig_ingest_process_start_time_seconds`: When counting began, since the epoch.
 pub(super) fn start() {
-    describe_gauge!(
-        "dig_ingest_build_version",
-        "Always 1, with the program's version as its label."
-    );
-    describe_gauge!(
-        "dig_ingest_process_start_time_seconds",
-        Unit::Seconds,
-        "When counting began, since the epoch."
-    );
-    describe_gauge!(
-        "dig_ingest_process_resident_bytes",
-        Unit::Bytes,
-        "Resident memory of the process."
-    );
-    describe_gauge!(
-        "dig_ingest_process_cpu_seconds",
-        Unit::Seconds,
-        "CPU time of the process, user and system."
-    );
     gauge!("dig_ingest_build_version", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -36,6 +20,9 @@ pub(super) fn start() {
 }
 
 /// Reads memory and CPU time now.
+///
+/// * `dig_ingest_process_resident_bytes`: Resident memory of the process.
+/// * `dig_ingest_process_cpu_seconds`: CPU time of the process, user and system.
 pub(super) fn sample() {
     if let Some(bytes) = read("/proc/self/status").as_deref().and_then(resident) {
         gauge!("dig_ingest_process_resident_bytes").set(bytes);

@@ -5,6 +5,10 @@ use metrics::{counter, gauge};
 use crate::registry::Counts;
 
 /// The registry as it stands after a change.
+///
+/// * `dig_ingest_registry_devices`: Devices of the registry by state.
+/// * `dig_ingest_registry_disputed_devices`: Devices whose serial another device claims too.
+/// * `dig_ingest_registry_changed_timestamp_seconds`: When the registry last changed, since the epoch.
 pub fn devices(counts: &Counts) {
     for (state, count) in [
         ("pending", counts.pending),

@@ -5,6 +5,8 @@ use std::time::Duration;
 use metrics::{counter, gauge, histogram};
 
 /// One request ended with an HTTP status.
+///
+/// * `dig_ingest_upload_request_seconds`: Seconds from sending a request to its answer.
 pub fn count_answer(status: u16, took: Duration) {
     counter!("dig_ingest_upload_answers_total", "status" => status_label(status)).increment(1);
     histogram!("dig_ingest_upload_request_seconds").record(took.as_secs_f64());
@@ -42,12 +44,18 @@ pub fn count_failure(kind: &'static str) {
 }
 
 /// The gateway may have taken a request whose end we did not learn.
+///
+/// * `dig_ingest_upload_ambiguous_requests_total`: Requests that the gateway may have taken although no answer came.
+/// * `dig_ingest_upload_ambiguous_records_total`: Records of the requests that the gateway may have taken although no answer came.
 pub fn count_ambiguous(records: u32) {
     counter!("dig_ingest_upload_ambiguous_requests_total").increment(1);
     counter!("dig_ingest_upload_ambiguous_records_total").increment(u64::from(records));
 }
 
 /// The same records went again. `ambiguous`: they may have been taken before.
+///
+/// * `dig_ingest_upload_resent_requests_total`: Requests sent again; `ambiguous`: the gateway may have taken them before.
+/// * `dig_ingest_upload_resent_records_total`: Records sent again; `ambiguous`: the gateway may have taken them before.
 pub fn count_resend(records: u32, ambiguous: bool) {
     let ambiguous = if ambiguous { "true" } else { "false" };
     counter!("dig_ingest_upload_resent_requests_total", "ambiguous" => ambiguous).increment(1);
@@ -56,6 +64,10 @@ pub fn count_resend(records: u32, ambiguous: bool) {
 }
 
 /// A body of so many records and bytes was sent.
+///
+/// * `dig_ingest_upload_sent_records_total`: Records sent to the gateway, repeated ones each time.
+/// * `dig_ingest_upload_sent_bytes_total`: Bytes of the bodies sent to the gateway.
+/// * `dig_ingest_upload_request_records`: Records of a body sent to the gateway.
 pub fn count_sent(records: u32, bytes: usize) {
     counter!("dig_ingest_upload_sent_records_total").increment(u64::from(records));
     counter!("dig_ingest_upload_sent_bytes_total").increment(bytes as u64);

@@ -16,6 +16,7 @@ use super::Config;
 use super::check::{self, Finding, Order};
 use super::letter::{self, Letter, Patterns};
 use crate::ops::metrics::orders as metrics;
+use crate::ops::panics;
 use crate::orders::Clock;
 use crate::orders::journey::Actor;
 use crate::orders::journey::order::Order as State;
@@ -172,8 +173,9 @@ impl Watcher {
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> anyhow::Result<T> {
-    tokio::task::spawn_blocking(work)
+    panics::blocking(work)
         .await
+        .map_err(anyhow::Error::msg)
         .context("reading the mail failed")
 }
 

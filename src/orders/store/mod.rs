@@ -38,6 +38,7 @@ use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::{AnyPool, Row as _};
 use tokio::sync::Notify;
 
+use crate::config::private;
 use crate::config::secret::Secret;
 
 /// The migrations, oldest first. One that was released never changes.
@@ -192,6 +193,12 @@ impl Store {
     pub async fn open(config: &Config) -> Result<Self, Error> {
         sqlx::any::install_default_drivers();
         let (url, postgres) = address(config);
+        if config.url.is_empty() {
+            // Customers' names and phones: the driver would make it readable by everybody, and its journal takes over the mode.
+            private::prepare(&config.file)
+                .map_err(sqlx::Error::Io)
+                .during("making the file")?;
+        }
         let options: AnyConnectOptions = url.parse().during("settings orders.store")?;
         let busy = config.busy_ms;
         let pool = AnyPoolOptions::new()

@@ -13,6 +13,7 @@ use super::judge::{Deeds, Doubt, Known, Registry, judge};
 use super::sheet::NoSheet;
 use super::{Ask, Config, sheet};
 use crate::ops::metrics::orders as metrics;
+use crate::ops::panics;
 use crate::orders::journey::{Actor, Serial};
 use crate::orders::round;
 use crate::orders::store::change::Change;
@@ -83,9 +84,9 @@ async fn registry(store: &Store, serials: Vec<Serial>, ask: &Ask) -> Result<Regi
 /// Reads a sheet on a thread that may block. Whatever reading it does, a panic included, is this sheet's trouble alone.
 async fn parsed(bytes: &[u8], config: &Config) -> Result<sheet::Sheet, NoSheet> {
     let (bytes, config) = (bytes.to_vec(), config.clone());
-    let read = tokio::task::spawn_blocking(move || sheet::read(&bytes, &config));
-    read.await.unwrap_or_else(|error| {
-        tracing::error!(%error, "reading a sheet failed");
+    let read = panics::blocking(move || sheet::read(&bytes, &config)).await;
+    read.unwrap_or_else(|error| {
+        tracing::error!(error, "reading a sheet failed");
         Err(NoSheet::new(
             "reading it broke an invariant",
             "open it in a spreadsheet and save it as CSV",

@@ -15,6 +15,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::fetch::Fetch;
 use super::{Ask, Config, obey};
 use crate::ops::metrics::orders as metrics;
+use crate::ops::panics;
 use crate::orders::Clock;
 use crate::orders::journey::Actor;
 use crate::orders::refused::{Reasons, Refused};
@@ -288,7 +289,8 @@ fn is_sheet(name: &OsStr) -> bool {
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> anyhow::Result<T> {
-    tokio::task::spawn_blocking(work)
+    panics::blocking(work)
         .await
+        .map_err(anyhow::Error::msg)
         .context("reading the folder failed")
 }

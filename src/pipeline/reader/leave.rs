@@ -31,8 +31,9 @@ impl Reader {
         }
         let deadline = Instant::now() + LAST_COMMIT;
         while Instant::now() < deadline {
-            // Only events can come: every feed is drained or not read any more.
-            let _ = self.consumer.poll(Duration::from_millis(20));
+            // Only events can come: every feed is drained or not read any more. The client's own waits follow the time of day.
+            let _ = self.consumer.poll(Duration::ZERO);
+            std::thread::park_timeout(Duration::from_millis(5));
             if self.settle_up(&mut owed) || owed.is_empty() {
                 return;
             }

@@ -6,7 +6,11 @@ use std::{env, fs};
 
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
-use crate::support::{broker::Broker, child::Running, world::World};
+use crate::support::{
+    broker::Broker,
+    child::{Launch, LogReader, Running},
+    world::World,
+};
 
 const PARTITIONS: i32 = 6;
 const INSTANCES: usize = 3;
@@ -14,14 +18,21 @@ const INSTANCES: usize = 3;
 const RECORDS: u64 = 20_000;
 
 /// Instances 1 and 2 are static members: their successor has the partitions at once. Instance 0 is dynamic: its partitions
-/// wait for the end of its session.
-fn start(world: &mut World<'_>, place: usize) -> Running {
+/// wait for the end of its session. Each instance comes with the reader of its log.
+fn start(world: &mut World<'_>, place: usize) -> (Running, LogReader) {
     let name = format!("\"member-{place}\"");
-    if place == 0 {
-        world.start()
-    } else {
-        world.start_with(&[("kafka.instance_id", &name)])
-    }
+    let own = [("kafka.instance_id", name.as_str())];
+    let own = if place == 0 { &[][..] } else { &own[..] };
+    let mut log = None;
+    let instance = world.launch(None, own, |name, folder| {
+        let (reader, stderr) = LogReader::start(name, folder);
+        log = Some(reader);
+        Launch {
+            stderr: Some(stderr),
+            ..Launch::default()
+        }
+    });
+    (instance, log.expect("a reader"))
 }
 
 /// What the environment says, or else what every day's run has.
@@ -46,9 +57,11 @@ fn killed_instances_lose_and_reorder_nothing() {
             ("batch.max_records", "500"),
         ],
     );
+    let mut logs = Vec::new();
     for place in 0..INSTANCES {
-        let instance = start(&mut world, place);
+        let (instance, log) = start(&mut world, place);
         world.instances.push(instance);
+        logs.push(log);
     }
     let mut load = world.load(RECORDS, &["--rate", "4000"]);
     let mut bound = 0;
@@ -80,7 +93,13 @@ fn killed_instances_lose_and_reorder_nothing() {
         world.instances[place].kill();
         // What had arrived and was not committed may arrive again; so may what was on its way.
         bound += world.arrived().saturating_sub(committed as u64);
-        world.instances[place] = start(&mut world, place);
+        (world.instances[place], logs[place]) = start(&mut world, place);
+        // Now and then the reader of a log goes, or stops reading.
+        match random.random_range(0..8) {
+            0 => logs[random.random_range(0..INSTANCES)].go(),
+            1 => logs[random.random_range(0..INSTANCES)].read(false),
+            _ => {}
+        }
     }
     load.succeeded();
     let ending = world.finish(bound);

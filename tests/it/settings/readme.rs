@@ -175,7 +175,7 @@ pub fn metrics() -> BTreeMap<String, Metric> {
                         }
                     }
                     if metric.meaning.is_empty() {
-                        metric.meaning = said_before(text, part);
+                        metric.meaning = meaning(&said_before(text, part), name);
                     }
                 }
             }
@@ -197,7 +197,39 @@ fn said_before(text: &str, part: &str) -> String {
         .map(str::trim)
         .collect();
     lines.reverse();
-    lines.join(" ")
+    lines.join("\n")
+}
+
+/// What a doc comment says of one metric: its own item of the list if there is one, else what stands before the list.
+fn meaning(said: &str, name: &str) -> String {
+    let own = format!("* `{name}`: ");
+    let item = said.lines().find_map(|line| line.strip_prefix(&own));
+    let before = said.lines().take_while(|line| !line.is_empty());
+    item.map_or_else(|| before.collect::<Vec<_>>().join(" "), str::to_owned)
+}
+
+/// The table from which `/metrics` has its HELP lines: the same sentences as in the README.
+#[test]
+fn every_metric_has_its_help_as_it_is_in_the_sources() {
+    let mut table = String::new();
+    for (name, Metric { kind, meaning, .. }) in metrics() {
+        writeln!(table, "    ({kind:?}, {name:?}, {meaning:?}),").unwrap();
+    }
+    let path = root("src/ops/metrics/help.rs");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let (begin, end) = ("    // begin: generated\n", "    // end: generated\n");
+    let from = text.find(begin).expect("the begin") + begin.len();
+    let to = text.find(end).expect("the end");
+    if std::env::var_os("DIG_README").is_some_and(|word| word == "write") {
+        let written = format!("{}{table}{}", &text[..from], &text[to..]);
+        std::fs::write(path, written).unwrap();
+        return;
+    }
+    assert_eq!(
+        text[from..to],
+        table,
+        "src/ops/metrics/help.rs: out of date; DIG_README=write cargo test --test it settings::readme writes it anew"
+    );
 }
 
 #[test]

@@ -6,6 +6,10 @@ use std::{
     net::TcpStream,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use serde_json::Value;
@@ -25,21 +29,51 @@ pub struct Running {
     stderr: PathBuf,
 }
 
+/// What is special about a start.
+#[derive(Debug, Default)]
+pub struct Launch {
+    /// A command that runs the program, such as `prlimit --nofile=64 --`.
+    pub through: Vec<String>,
+    pub variables: Vec<(String, String)>,
+    /// In place of the output file.
+    pub stdout: Option<Stdio>,
+    /// In place of the log file.
+    pub stderr: Option<Stdio>,
+}
+
+impl Launch {
+    /// A start through another command.
+    pub fn through(command: &[&str]) -> Self {
+        Self {
+            through: command.iter().map(|word| (*word).to_owned()).collect(),
+            ..Self::default()
+        }
+    }
+}
+
 impl Running {
     /// Starts the program; `name` names its output files in `folder`.
     pub fn start(name: &str, folder: &Path, args: &[String]) -> Self {
+        Self::launch(name, folder, args, Launch::default())
+    }
+
+    /// As [`Running::start`], in a special way.
+    pub fn launch(name: &str, folder: &Path, args: &[String], how: Launch) -> Self {
         let (stdout, stderr) = (
             folder.join(format!("{name}.out")),
             folder.join(format!("{name}.log")),
         );
+        let file = |path: &Path| Stdio::from(File::create(path).expect("an output file"));
         // Killed by the kernel with the thread that started it, should this process end without dropping anything.
         let child = Command::new("setpriv")
             .args(["--pdeathsig", "KILL", "--"])
+            .args(how.through)
             .arg(program())
             .args(args)
+            .envs(how.variables)
             .stdin(Stdio::null())
-            .stdout(File::create(&stdout).expect("an output file"))
-            .stderr(File::create(&stderr).expect("a log file"))
+            .stdout(how.stdout.unwrap_or_else(|| file(&stdout)))
+            .stderr(how.stderr.unwrap_or_else(|| file(&stderr)))
             .spawn()
             .expect("the program starts");
         Self {
@@ -193,6 +227,57 @@ impl Drop for Running {
                 tail(&self.log())
             );
         }
+    }
+}
+
+/// The reader of a child's log: copies it to the log file until it stops or goes.
+#[derive(Debug)]
+pub struct LogReader {
+    reading: Arc<AtomicBool>,
+    gone: Arc<AtomicBool>,
+}
+
+impl LogReader {
+    /// A reader that writes `name`'s log file in `folder`, and what the child writes to.
+    pub fn start(name: &str, folder: &Path) -> (Self, Stdio) {
+        let (mut from, to) = std::io::pipe().expect("a pipe");
+        let mut file = File::create(folder.join(format!("{name}.log"))).expect("a log file");
+        let reader = Self {
+            reading: Arc::new(AtomicBool::new(true)),
+            gone: Arc::default(),
+        };
+        let (reading, gone) = (Arc::clone(&reader.reading), Arc::clone(&reader.gone));
+        std::thread::spawn(move || {
+            let mut bytes = [0; 16 * 1024];
+            while !gone.load(Ordering::Relaxed) {
+                if !reading.load(Ordering::Relaxed) {
+                    std::thread::sleep(std::time::Duration::from_millis(5));
+                    continue;
+                }
+                match from.read(&mut bytes) {
+                    Ok(0) | Err(_) => return,
+                    Ok(read) => file.write_all(&bytes[..read]).expect("a log file"),
+                }
+            }
+        });
+        (reader, to.into())
+    }
+
+    /// Stops reading without closing anything: the pipe becomes full. `true` goes on.
+    pub fn read(&self, on: bool) {
+        self.reading.store(on, Ordering::Relaxed);
+    }
+
+    /// Closes the reading end, at the latest after the next bytes.
+    pub fn go(&self) {
+        self.gone.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Drop for LogReader {
+    fn drop(&mut self) {
+        // Reads to the end of the log, which comes with the child's.
+        self.read(true);
     }
 }
 

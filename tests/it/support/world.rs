@@ -6,7 +6,7 @@
 use std::{
     collections::BTreeMap,
     fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::atomic::{AtomicU32, Ordering},
 };
 
@@ -15,7 +15,11 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-use super::{broker::Broker, child::Running, wait_until};
+use super::{
+    broker::Broker,
+    child::{Launch, Running},
+    wait_until,
+};
 
 const PASSWORD: &str = "simulated";
 /// Warnings one instance may write in a scenario: what repeats is limited.
@@ -223,6 +227,16 @@ impl<'b> World<'b> {
 
     /// Starts an instance that does only a part of the job.
     pub fn start_only(&mut self, part: Option<&str>, own: &[(&str, &str)]) -> Running {
+        self.launch(part, own, |_, _| Launch::default())
+    }
+
+    /// Starts an instance in a special way, told by its name and the scenario's folder.
+    pub fn launch(
+        &mut self,
+        part: Option<&str>,
+        own: &[(&str, &str)],
+        how: impl FnOnce(&str, &Path) -> Launch,
+    ) -> Running {
         let name = format!("instance-{}", self.started);
         self.started += 1;
         let path = self.settings_file(&name, own);
@@ -233,7 +247,8 @@ impl<'b> World<'b> {
                 .flat_map(|part| ["--only", part])
                 .map(str::to_owned),
         );
-        Running::start(&name, self.folder.path(), &args)
+        let how = how(&name, self.folder.path());
+        Running::launch(&name, self.folder.path(), &args, how)
     }
 
     /// Adds an instance to those that end with the scenario.
