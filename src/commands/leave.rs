@@ -9,7 +9,7 @@
 //! * SIGXFSZ (a log file that reached its limit) is taken and means nothing: the write that caused it fails.
 //! * When leaving takes longer than the bound, the process ends with an error. What was in hand is read again.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -25,6 +25,8 @@ const MARGIN: Duration = Duration::from_secs(15);
 const FLUSH: Duration = Duration::from_secs(1);
 /// How long the process's own end may take: C libraries have handlers that run then.
 const EXIT: Duration = Duration::from_secs(2);
+/// Signals closer together are one ask: timeout(1) signals a program and then its whole group, which is the same program again.
+const ONE_ASK: Duration = Duration::from_millis(250);
 /// Sent when a file becomes larger than the process may write (setrlimit(2)); the number on every Linux system we build for.
 const SIGXFSZ: i32 = 25;
 /// The bit of SIGHUP in the kernel's list of ignored signals.
@@ -142,6 +144,7 @@ fn is_ignored(status: &str) -> bool {
 
 async fn obey(mut signals: Signals, stop: CancellationToken, bound: Duration) {
     let mut terminations = 0;
+    let mut last: Option<Instant> = None;
     let overdue = async {
         stop.cancelled().await;
         tokio::time::sleep(bound).await;
@@ -158,8 +161,9 @@ async fn obey(mut signals: Signals, stop: CancellationToken, bound: Duration) {
                 end_now(1);
             }
         };
-        if asked == Asked::Terminate {
+        if asked == Asked::Terminate && last.is_none_or(|last| last.elapsed() >= ONE_ASK) {
             terminations += 1;
+            last = Some(Instant::now());
         }
         if terminations > 1 {
             tracing::warn!("second signal: leaving now; what was in hand is read again");

@@ -25,7 +25,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::{mpsc, watch};
 
 use super::consumer::{Event, Events};
-use super::feed::{Feed, commit_stored};
+use super::feed::Feed;
 use super::gate::Gate;
 use super::partition::Partition;
 use super::permits::{PartitionPermits, Permits};
@@ -38,6 +38,7 @@ use crate::ops::metrics::pipeline as metrics;
 use crate::ops::waits::Wait;
 use crate::record::decode::Decoder;
 
+mod commits;
 mod facts;
 mod leave;
 
@@ -45,8 +46,6 @@ mod leave;
 const IDLE: Duration = Duration::from_millis(5);
 /// How often watermarks are stored and figures published.
 const STORE_EVERY: Duration = Duration::from_millis(100);
-/// Commit intervals without a confirmation after which the client's timer is taken to be late.
-const LATE: u32 = 4;
 /// First guess of a message's size; then the largest of recent reads.
 const FIRST_GUESS: u64 = 1024;
 
@@ -390,26 +389,6 @@ impl Reader {
             }
         }
         self.store_offsets(&offsets);
-    }
-
-    /// Commits ahead of the client's timer when half a window is settled and not confirmed: nobody waits for the timer. Commits
-    /// in its place when it is late by our own clock: the timer follows the time of day, which may be set back (librdkafka#2145).
-    fn commit_early(&self, assigned: &mut HashMap<Key, Assigned>, asked: &mut bool) {
-        let late = Duration::from_millis(self.shared.kafka.commit_interval_ms.into()) * LATE;
-        let half = self.memory.window_messages / 2;
-        let due = assigned.values().any(|partition| {
-            let open = partition.unconfirmed(partition.stored);
-            open >= half || open > 0 && partition.confirmed_at.elapsed() >= late
-        });
-        if due && !*asked {
-            for partition in assigned.values_mut() {
-                partition.confirmed_at = Instant::now();
-            }
-            match commit_stored(&self.consumer) {
-                Ok(()) => *asked = true,
-                Err(error) => tracing::info!(%error, "a commit was not sent"),
-            }
-        }
     }
 
     fn store_offsets(&self, offsets: &[(Key, i64)]) {

@@ -15,6 +15,7 @@ pub(super) const HELP: &[(&str, &str, &str)] = &[
     ("counter", "dig_ingest_auth_tokens_rejected_total", "A token was rejected by the gateway (once per token)."),
     ("counter", "dig_ingest_backpressure_total", "A read was refused; `reason` is `memory`, `window` (unsettled messages) or `commit` (settled ones, not confirmed)."),
     ("gauge", "dig_ingest_build_version", "Always 1, with the program's version as its label."),
+    ("counter", "dig_ingest_clients_replaced_total", "A consumer that its group has fenced was closed, to be replaced."),
     ("counter", "dig_ingest_commits_failed_total", "A commit failed; during a rebalance that is normal."),
     ("gauge", "dig_ingest_held_bytes", "Bytes of the records of a partition that are held."),
     ("gauge", "dig_ingest_held_records", "Records of a partition that are held."),
@@ -29,6 +30,7 @@ pub(super) const HELP: &[(&str, &str, &str)] = &[
     ("counter", "dig_ingest_letters_refused_total", "The broker refused a letter."),
     ("counter", "dig_ingest_letters_stuck_total", "Letters have waited longer than the alarm time."),
     ("counter", "dig_ingest_letters_total", "A letter was queued; the reason codes are rule ids, so the label is bounded."),
+    ("gauge", "dig_ingest_live", "What `/livez` and `/readyz` answer (1 for 200, 0 for 503); what waits, and for how long the oldest of each kind has waited."),
     ("counter", "dig_ingest_log_lines_lost_total", "Log lines that could not be written: `full` (the reader of the log is too slow) or `write` (writing failed)."),
     ("gauge", "dig_ingest_memory_permits_total_bytes", "The limit of the bytes in hand (memory.total_bytes)."),
     ("gauge", "dig_ingest_memory_permits_used_bytes", "Bytes of records in hand, as the memory permits count them."),
@@ -62,6 +64,7 @@ pub(super) const HELP: &[(&str, &str, &str)] = &[
     ("gauge", "dig_ingest_process_cpu_seconds", "CPU time of the process, user and system."),
     ("gauge", "dig_ingest_process_resident_bytes", "Resident memory of the process."),
     ("gauge", "dig_ingest_process_start_time_seconds", "When counting began, since the epoch."),
+    ("gauge", "dig_ingest_ready", "What `/livez` and `/readyz` answer (1 for 200, 0 for 503); what waits, and for how long the oldest of each kind has waited."),
     ("counter", "dig_ingest_rebalances_total", "The group moved partitions."),
     ("counter", "dig_ingest_records_read_total", "Records read from the input; equals the records of all outcomes and those in hand."),
     ("counter", "dig_ingest_records_total", "Records that ended, by outcome: `accepted`, `dead_lettered`, `held` or `discarded`."),
@@ -104,6 +107,8 @@ pub(super) const HELP: &[(&str, &str, &str)] = &[
     ("counter", "dig_ingest_upload_sent_records_total", "Records sent to the gateway, repeated ones each time."),
     ("counter", "dig_ingest_upload_splits_total", "A request had to be split: `bad` (400), `large` (413) or `probe`."),
     ("counter", "dig_ingest_validation_notes_total", "A validation rule warned about or normalised records."),
+    ("gauge", "dig_ingest_wait_oldest_seconds", "What `/livez` and `/readyz` answer (1 for 200, 0 for 503); what waits, and for how long the oldest of each kind has waited."),
+    ("gauge", "dig_ingest_waits", "What `/livez` and `/readyz` answer (1 for 200, 0 for 503); what waits, and for how long the oldest of each kind has waited."),
     // end: generated
 ];
 

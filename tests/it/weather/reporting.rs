@@ -2,11 +2,13 @@
 
 use std::fs::File;
 use std::net::TcpStream;
-use std::path::Path;
-use std::process::Stdio;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use crate::support::broker::Broker;
 use crate::support::child::{Launch, LogReader, Running};
+use crate::support::root;
 use crate::support::world::World;
 
 /// Everything the Kafka client says: megabytes of log in seconds.
@@ -317,23 +319,21 @@ fn progress_that_cannot_be_written_ends_no_command() {
 #[test]
 fn a_clock_that_is_set_back_stops_neither_commits_nor_the_end() {
     let mut world = World::new(Broker::shared(), 4, &[("validate.future_s", "864000")]);
-    let clock = world.file("clock", "+0\n");
-    let library = fake_clock();
+    let (clock, library) = (world.path("clock"), fake_clock(&world));
+    set_clock(&clock, 0);
     let instance = world.launch(None, &[], |_, _| Launch {
         variables: [
-            ("LD_PRELOAD", library.as_str()),
-            ("FAKETIME_TIMESTAMP_FILE", &clock.to_string_lossy()),
-            ("FAKETIME_NO_CACHE", "1"),
-            ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
+            ("LD_PRELOAD", library.to_string_lossy()),
+            ("DIG_TEST_CLOCK", clock.to_string_lossy()),
         ]
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .map(|(name, value)| (name.to_owned(), value.into_owned()))
         .into(),
         ..Launch::default()
     });
     world.instances.push(instance);
     world.produced(2_000, &[]);
     world.accepts(2_000);
-    world.file("clock", "-2h\n");
+    set_clock(&clock, -7_200);
     world.produced(2_000, &[]);
     world.accepts(2_000);
     world.drained();
@@ -343,14 +343,28 @@ fn a_clock_that_is_set_back_stops_neither_commits_nor_the_end() {
     world.finish(0);
 }
 
-/// The library of the Debian package `faketime` for programs with threads.
-fn fake_clock() -> String {
-    let found = std::fs::read_dir("/usr/lib")
-        .expect("/usr/lib")
-        .filter_map(Result::ok)
-        .map(|entry| entry.path().join("faketime/libfaketimeMT.so.1"))
-        .find(|path| path.exists());
-    let found =
-        found.expect("libfaketime is missing: apt-get install faketime, as scripts/test does");
-    found.to_string_lossy().into_owned()
+/// Moves the clock of the programs that follow the file, by seconds.
+fn set_clock(file: &Path, by: i64) {
+    let mut options = File::options();
+    let file = options
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(file)
+        .expect("a clock");
+    file.write_at(&by.to_ne_bytes(), 0)
+        .expect("the clock is set");
+}
+
+/// Compiles the clock that is preloaded; the build needs a C compiler anyway.
+fn fake_clock(world: &World<'_>) -> PathBuf {
+    let library = world.path("clock.so");
+    let source = root().join("tests/fixtures/clock/clock.c");
+    let compiled = Command::new("gcc")
+        .args(["-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o"])
+        .args([&library, &source])
+        .status()
+        .expect("gcc runs");
+    assert!(compiled.success(), "{}: {compiled}", source.display());
+    library
 }
