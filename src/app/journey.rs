@@ -3,7 +3,7 @@
 //! It ends when told to, or with the reason why it cannot go on; the store is closed behind everything that uses it. A broker or a
 //! database that is away at the start is waited for; one that refuses us is not.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,15 +12,19 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Settings;
 use crate::ops::board::Board;
-use crate::ops::journey::{Figures, Lead, Slot};
+use crate::ops::journey::{Figures, Lead, Slot, Waiting};
 use crate::orders::journey::Serial;
+use crate::orders::shown;
 use crate::orders::store::standing::Standing;
 use crate::orders::store::{self, Store};
+use crate::orders::wait::For;
 use crate::orders::{self, Parts, access, outbox, terminations, wall_clock};
 use crate::registry::topic::{self, Writer};
 
 /// Between two looks at the figures for the operations pages.
 const LOOK: Duration = Duration::from_secs(1);
+/// Between two looks at what units wait for: every order that is not over is read for that.
+const WAITS: Duration = Duration::from_secs(30);
 /// How long reading the registry to its end may take.
 const READ: Duration = Duration::from_secs(60);
 /// Pause after a database did not answer.
@@ -58,7 +62,10 @@ pub async fn run(
     };
     let journey = Box::pin(orders::run(Arc::clone(&config), parts, stop));
     let beside = async {
-        tokio::join!(access::report(&market, &config), show(&store, &name, &slot));
+        tokio::join!(
+            access::report(&market, &config),
+            show(&store, &config, &name, &slot)
+        );
     };
     let result = tokio::select! {
         result = journey => result,
@@ -133,19 +140,40 @@ pub fn ask(settings: &Settings) -> anyhow::Result<terminations::Ask> {
 }
 
 /// Posts the journey's figures, for ever.
-async fn show(store: &Store, name: &str, slot: &Slot) {
+async fn show(store: &Store, config: &orders::Config, name: &str, slot: &Slot) {
+    let mut waits = BTreeMap::new();
+    let mut looked: Option<Instant> = None;
     let mut tick = tokio::time::interval(LOOK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
-        match store.standing(jiff::Timestamp::now()).await {
-            Ok(standing) => slot.post(figures(standing, name), Instant::now()),
+        let now = jiff::Timestamp::now();
+        if looked.is_none_or(|at| at.elapsed() >= WAITS) {
+            // What fails is told by the figures below.
+            if let Ok(found) = shown::waits(store, config, now).await {
+                waits = found.into_iter().map(waiting).collect();
+                looked = Some(Instant::now());
+            }
+        }
+        match store.standing(now).await {
+            Ok(standing) => slot.post(figures(standing, name, &waits), Instant::now()),
             Err(error) => slot.fail(error.to_string(), Instant::now()),
         }
     }
 }
 
-fn figures(standing: Standing, name: &str) -> Figures {
+fn waiting((what, waits): (For, shown::Waits)) -> (String, Waiting) {
+    let waiting = Waiting {
+        units: waits.units,
+        oldest: waits.oldest,
+        since: waits.wait.since.to_string(),
+        said: waits.wait.said,
+        remedy: waits.wait.remedy,
+    };
+    (what.name().to_owned(), waiting)
+}
+
+fn figures(standing: Standing, name: &str, waits: &BTreeMap<String, Waiting>) -> Figures {
     let Standing {
         lease,
         orders,
@@ -174,6 +202,7 @@ fn figures(standing: Standing, name: &str) -> Figures {
         units,
         alarms,
         outbox_waiting: outbox,
+        waits: waits.clone(),
         oldest_open_s: oldest_open
             .map(|since| u64::try_from(at.duration_since(since).as_secs()).unwrap_or_default()),
     }

@@ -106,6 +106,7 @@ fn readiness_follows_the_parts_that_run() {
         alarms: 0,
         outbox_waiting: 0,
         oldest_open_s: None,
+        waits: std::collections::BTreeMap::new(),
     };
     slot.post(figures, now);
     assert!(

@@ -42,6 +42,19 @@ pub struct Figures {
     pub outbox_waiting: u64,
     /// Age of the oldest order with a unit whose journey has not ended.
     pub oldest_open_s: Option<u64>,
+    /// What units wait for, by a stable word.
+    pub waits: BTreeMap<String, Waiting>,
+}
+
+/// Units that wait for the same.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Waiting {
+    pub units: u64,
+    /// The unit that has waited longest, since when, for what exactly, and what a person can do.
+    pub oldest: String,
+    pub since: String,
+    pub said: String,
+    pub remedy: String,
 }
 
 /// The journey as it stands.

@@ -15,7 +15,7 @@ use super::store::intents::Outcome;
 use super::store::read::Whole;
 use super::store::rows::{Contact, OrderRow, UnitRow};
 use super::store::{Error, Refusal, Store};
-use super::wait::{self, Scene, Wait};
+use super::wait::{self, For, Scene, Wait};
 
 /// An order without its units.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -276,6 +276,44 @@ pub async fn listed(
         explain(&Scene::new(&whole, &facts, config), &whole)
     });
     Ok(explained.collect())
+}
+
+/// Units that wait for the same.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Waits {
+    pub units: u64,
+    /// The unit that has waited longest.
+    pub oldest: String,
+    pub wait: Wait,
+}
+
+/// What the units of all orders that are not over wait for.
+///
+/// # Errors
+/// The store cannot be read.
+pub async fn waits(
+    store: &Store,
+    config: &Config,
+    now: Timestamp,
+) -> Result<BTreeMap<For, Waits>, Error> {
+    let facts = store.facts(now).await?;
+    let mut waits: BTreeMap<For, Waits> = BTreeMap::new();
+    for whole in store.open_orders(now).await? {
+        for (unit, wait) in Scene::new(&whole, &facts, config).units() {
+            let fresh = Waits {
+                units: 0,
+                oldest: unit.to_owned(),
+                wait: wait.clone(),
+            };
+            let known = waits.entry(wait.what).or_insert(fresh);
+            known.units += 1;
+            if wait.since < known.wait.since {
+                known.oldest = unit.to_owned();
+                known.wait = wait;
+            }
+        }
+    }
+    Ok(waits)
 }
 
 /// The order with an id, or of the one unit that goes by an id or a mark.

@@ -354,3 +354,22 @@ async fn an_order_that_is_missed_or_comes_back_is_an_alarm_that_ends() {
     assert_eq!(kinds(&site).await, Vec::<String>::new());
     site.store.close().await;
 }
+
+#[tokio::test]
+async fn the_pages_tell_how_many_units_wait_for_what_and_the_oldest_of_each() {
+    let mut site = Site::new(Mode::Worksheet, |_| {}).await;
+    let first = site.world.place("CTD-200", 2).to_string();
+    site.all(&first, "provisioned").await;
+    let second = site.assigned(1).await;
+    let now = site.world.now();
+    let waits = dig_ingest::orders::shown::waits(&site.store, &site.config, now);
+    let waits = waits.await.unwrap();
+    let told: Vec<(&str, u64)> = waits
+        .iter()
+        .map(|(what, waits)| (what.name(), waits.units))
+        .collect();
+    assert_eq!(told, [("marks", 2), ("shipping", 1)]);
+    let oldest: Vec<&str> = waits.values().map(|waits| &*waits.oldest).collect();
+    assert!(oldest[0].starts_with(&first) && oldest[1].starts_with(&second));
+    site.store.close().await;
+}
