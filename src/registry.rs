@@ -7,11 +7,14 @@
 //!
 //! It decides nothing; the gate does. It is where `pipeline` and the orders journey meet.
 
+pub mod entries;
 pub mod file;
+pub mod mark;
 mod shard;
 mod snapshot;
 pub mod topic;
 mod trouble;
+pub mod writer;
 
 use std::sync::Arc;
 
@@ -100,10 +103,14 @@ pub struct Device {
 
 /// A device whose texts no registry takes.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{field} has {length} bytes; a registry takes 1 to {LONGEST}")]
-pub struct Unfit {
-    pub field: &'static str,
-    pub length: usize,
+pub enum Unfit {
+    #[error("{field} has {length} bytes; a registry takes 1 to {LONGEST}")]
+    Length { field: &'static str, length: usize },
+    #[error(
+        "device_id begins with {:?}, which is reserved; give the device another id",
+        mark::RESERVED
+    )]
+    Reserved,
 }
 
 impl Device {
@@ -120,8 +127,11 @@ impl Device {
         for (field, text) in texts {
             let length = text.map_or(1, |text| text.len());
             if !(1..=LONGEST).contains(&length) {
-                return Err(Unfit { field, length });
+                return Err(Unfit::Length { field, length });
             }
+        }
+        if self.device_id.starts_with(mark::RESERVED) {
+            return Err(Unfit::Reserved);
         }
         Ok(())
     }
@@ -191,6 +201,8 @@ mod tests {
         );
         device.serial = None;
         device.check().expect("fits");
+        device.device_id = mark::KEY.into();
+        assert_eq!(device.check(), Err(Unfit::Reserved));
     }
 
     #[test]

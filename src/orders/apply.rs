@@ -19,6 +19,7 @@ use super::journey::way::{Live, Ordered};
 use super::journey::{Actor, Code, Reason, Tags};
 use super::market::Market;
 use super::reconcile::{Act, View, fulfil, seconds};
+use super::registrar::Registrar;
 use super::settings::Config;
 use super::store::change::{Cause, Change};
 use super::store::intents::{IntentRow, Outcome};
@@ -36,6 +37,8 @@ pub struct Hand<M> {
     pub(super) config: Arc<Config>,
     pub(super) clock: Clock,
     pub(super) token: Token,
+    /// Asked before every provisioning call (P3).
+    pub(super) registrar: Arc<Registrar>,
     failures: HashMap<String, u32>,
 }
 
@@ -49,13 +52,21 @@ pub enum Done {
 }
 
 impl<M: Market> Hand<M> {
-    pub fn new(market: M, store: Store, config: Arc<Config>, clock: Clock, token: Token) -> Self {
+    pub fn new(
+        market: M,
+        store: Store,
+        config: Arc<Config>,
+        clock: Clock,
+        token: Token,
+        registrar: Arc<Registrar>,
+    ) -> Self {
         Self {
             market,
             store,
             config,
             clock,
             token,
+            registrar,
             failures: HashMap::new(),
         }
     }

@@ -6,6 +6,7 @@
 //!
 //! * P1: a unit never gets two serials: [`provision`].
 //! * P2: a device becomes active only when all its conditions hold: [`journey`].
+//! * P3: nothing is provisioned before store, registry and MyAdmin were compared: [`proof`], [`registrar`].
 //! * One instance acts, by a lease in the store; every change it writes is fenced by the lease's token: [`lease`], [`store`].
 //!
 //! It knows neither Kafka nor the pipeline: they meet in `registry`. Its only queue is the outbox, a table without bound in the
@@ -24,8 +25,12 @@ pub mod mail;
 pub mod market;
 pub mod outbox;
 pub mod paper;
+pub mod proof;
 pub mod provision;
 pub mod reconcile;
+mod recovered;
+pub mod recovery;
+pub mod registrar;
 pub mod round;
 pub mod settings;
 pub mod shown;
@@ -42,6 +47,7 @@ use tokio_util::sync::CancellationToken;
 use crate::ops::metrics::orders as metrics;
 use lease::Lease;
 use market::Market;
+use registrar::{Pace, Registrar};
 use round::Reconciler;
 pub use settings::Config;
 use store::{Error, Store};
@@ -55,7 +61,7 @@ const STORE_PAUSE: Duration = Duration::from_secs(1);
 pub struct Parts<M> {
     pub market: M,
     pub store: Store,
-    pub publish: outbox::Publish,
+    pub open: registrar::Open,
     pub ask: terminations::Ask,
     pub clock: Clock,
     /// Shown to whoever waits for the lease.
@@ -135,26 +141,39 @@ async fn lead<M: Market + Clone>(
 
 /// Everything that is done while the lease is held; ends with why it cannot go on.
 async fn hold<M: Market + Clone>(config: &Arc<Config>, parts: &Parts<M>, lease: &Lease) -> Error {
-    let keep = Duration::from_secs(u64::from(config.outbox_days) * 86_400);
+    let pace = Pace {
+        keep: Duration::from_secs(u64::from(config.outbox_days) * 86_400),
+        compare_every: Duration::from_secs(config.compare_every_s),
+    };
     let clock = &parts.clock;
-    let now = || clock();
-    let permitted = || std::future::ready(lease.is_sure());
+    let registrar = Arc::new(Registrar::new(
+        parts.store.clone(),
+        Arc::clone(&parts.open),
+        lease.sure(),
+        pace,
+        Arc::clone(clock),
+        lease.token(),
+    ));
     tokio::select! {
         error = lease.keep(clock) => error,
-        error = rounds(config, parts, lease) => error,
-        published = outbox::run(&parts.store, &parts.publish, keep, permitted, now) => {
-            published.err().unwrap_or(Error::LeaseLost)
-        }
+        error = rounds(config, parts, lease, &registrar) => error,
+        error = registrar.run() => error,
     }
 }
 
-async fn rounds<M: Market + Clone>(config: &Arc<Config>, parts: &Parts<M>, lease: &Lease) -> Error {
+async fn rounds<M: Market + Clone>(
+    config: &Arc<Config>,
+    parts: &Parts<M>,
+    lease: &Lease,
+    registrar: &Arc<Registrar>,
+) -> Error {
     let mut reconciler = Reconciler::new(
         parts.market.clone(),
         parts.store.clone(),
         Arc::clone(config),
         Arc::clone(&parts.clock),
         lease.token(),
+        Arc::clone(registrar),
     );
     let every = config
         .readiness_every_s

@@ -1,6 +1,7 @@
 //! Provisioning: the one call that cannot be repeated (P1).
 //!
-//! 1. The intent is committed, under the lease, before the call. If it cannot be, there is no call.
+//! 1. The intent is committed, under the lease, before the call, and its generation is published. If either cannot be done, there
+//!    is no call (P3).
 //! 2. One call for one unit. At most one call per product is open, so that an orphan can be told whose it is.
 //! 3. The answer is committed before anything else is done. It is a fact: it is written whoever holds the lease by then.
 //! 4. A call whose answer was lost stays open and is never repeated; `reconcile::doubt` concludes.
@@ -41,9 +42,16 @@ impl<M: Market> Hand<M> {
             erp_no: account.to_owned(),
             listed_at: self.store.marks().await?.get("devices-listed").copied(),
         };
+        if let Some(done) = self.recovered(row).await? {
+            return Ok(done);
+        }
         let Some(intent) = self.intend(row, &wish).await? else {
             return Ok(Done::Same);
         };
+        if let Err(error) = self.registrar.witness().await {
+            let error = format!("{error:#}");
+            return self.unwitnessed(intent, row, &error).await;
+        }
         let call = ProvisionCall {
             product_id: product.product_id,
             erp_no: account.to_owned(),
@@ -77,6 +85,35 @@ impl<M: Market> Hand<M> {
             }
         }
         Ok(Done::Same)
+    }
+
+    /// The registry does not have the intent's generation: the call is not made.
+    async fn unwitnessed(
+        &mut self,
+        intent: i64,
+        row: &UnitRow,
+        error: &str,
+    ) -> Result<Done, Error> {
+        tracing::warn!(unit = %row.id, %error, "the registry does not know of a provisioning call yet; it is not made");
+        let retry_at = self.later(&row.id);
+        let mut change = self.change().await?;
+        let evidence = json!({ "error": error, "intent": intent });
+        let (open, none) = (Outcome::Open, Outcome::WithoutEffect);
+        change
+            .close_intent(intent, open, none, None, Some(&evidence))
+            .await?;
+        let unit = change.unit(&row.id).await?;
+        let why = format!("the registry could not be told of the call: {error}");
+        change
+            .put_retry(
+                &unit,
+                unit.attempts + 1,
+                Some(retry_at),
+                Cause::new("put-off", why),
+            )
+            .await?;
+        change.commit().await?;
+        Ok(Done::Changed)
     }
 
     /// The intent, committed; none if it may not be called for now.

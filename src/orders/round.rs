@@ -23,8 +23,10 @@ use super::journey::{Actor, Serial};
 use super::market::Market;
 use super::reconcile::view::{Listing, View};
 use super::reconcile::{self, Act, Held, doubt, intake, seconds};
+use super::registrar::Registrar;
 use super::settings::{Config, Standing};
 use super::store::change::Change;
+use super::store::identity::Proof;
 use super::store::intents::Outcome;
 use super::store::lease::Token;
 use super::store::read::Whole;
@@ -48,6 +50,9 @@ pub struct Reconciler<M> {
     store: Store,
     config: Arc<Config>,
     clock: Clock,
+    registrar: Arc<Registrar>,
+    /// Whether MyAdmin's devices were listed since the lease was taken (P3).
+    listed: bool,
     last_databases: Option<Timestamp>,
     last_read_back: Option<Timestamp>,
     inventory: Inventory,
@@ -64,7 +69,14 @@ pub struct Report {
 }
 
 impl<M: Market> Reconciler<M> {
-    pub fn new(market: M, store: Store, config: Arc<Config>, clock: Clock, token: Token) -> Self {
+    pub fn new(
+        market: M,
+        store: Store,
+        config: Arc<Config>,
+        clock: Clock,
+        token: Token,
+        registrar: Arc<Registrar>,
+    ) -> Self {
         Self {
             hand: Hand::new(
                 market,
@@ -72,10 +84,13 @@ impl<M: Market> Reconciler<M> {
                 Arc::clone(&config),
                 Arc::clone(&clock),
                 token,
+                Arc::clone(&registrar),
             ),
             store,
             config,
             clock,
+            registrar,
+            listed: false,
             last_databases: None,
             last_read_back: None,
             inventory: Inventory::default(),
@@ -89,6 +104,9 @@ impl<M: Market> Reconciler<M> {
     /// The store failed, or the lease is lost; what was committed until then stays.
     pub async fn round(&mut self) -> Result<Report, Error> {
         let mut report = Report::default();
+        let longest = seconds(self.config.backoff_max_s);
+        let now = (self.clock)();
+        self.store.straighten(self.hand.token, longest, now).await?;
         self.look_at_shelf().await;
         let mut held = self.held().await?;
         let mut view = self.look(&held, &mut report).await?;
@@ -131,7 +149,11 @@ impl<M: Market> Reconciler<M> {
             .saturating_sub(days)
             .unwrap_or(Timestamp::MIN);
         let reappear = seconds(self.config.reappear_after_h.saturating_mul(3600));
+        let listed = self.listed || !self.config.provision.list_devices;
         let mut held = Held {
+            may_provision: listed && self.registrar.standing() == Proof::Proven,
+            origin: self.store.identity().await?.origin,
+            accepted: self.store.accepted_serials().await?,
             orders: self.store.open_orders(since).await?,
             known: self.store.order_ids().await?,
             doubts: self.store.intents_in_doubt().await?,
@@ -271,7 +293,7 @@ impl<M: Market> Reconciler<M> {
                 .unwrap_or(Timestamp::MAX);
             intent.outcome == Outcome::Open && now >= clear && last.is_none_or(|at| at < clear)
         });
-        if !doubt && !due(last, config.devices_every_s, now) {
+        if self.listed && !doubt && !due(last, config.devices_every_s, now) {
             return Ok(());
         }
         let devices = match self.hand.market.partner_devices().await {
@@ -292,7 +314,9 @@ impl<M: Market> Reconciler<M> {
             change.see_serial(&serial, code, database, now).await?;
         }
         mark_devices(&mut change, marks, now).await?;
-        change.commit().await
+        change.commit().await?;
+        self.listed = true;
+        Ok(())
     }
 
     /// What the contracts of the account called for show of the serials that may be a lost answer's.
@@ -444,9 +468,12 @@ fn failed(call: &'static str, error: &myadmin::Error, report: &mut Report) {
 }
 
 fn due(last: Option<Timestamp>, wait_s: u64, now: Timestamp) -> bool {
+    // A time that is still to come was stored by a clock that was ahead: it says nothing.
     last.is_none_or(|last| {
-        last.saturating_add(seconds(wait_s))
-            .is_ok_and(|next| next <= now)
+        last > now
+            || last
+                .saturating_add(seconds(wait_s))
+                .is_ok_and(|next| next <= now)
     })
 }
 

@@ -47,6 +47,8 @@ pub struct Config {
     pub lease_s: u64,
     /// Days that published changes are kept in the outbox.
     pub outbox_days: u32,
+    /// Seconds between two comparisons of the store with the device registry's topic.
+    pub compare_every_s: u64,
     pub status: Status,
     pub products: BTreeMap<String, Product>,
     pub approval: Approval,
@@ -81,6 +83,7 @@ impl Default for Config {
             backoff_max_s: 3600,
             lease_s: 30,
             outbox_days: 30,
+            compare_every_s: 300,
             status: Status::default(),
             products: BTreeMap::new(),
             approval: Approval::default(),
@@ -298,6 +301,7 @@ impl Config {
             ("sweep_every_h", self.sweep_every_h),
             ("backoff_s", self.backoff_s),
             ("lease_s", self.lease_s),
+            ("compare_every_s", self.compare_every_s),
             ("serials_per_call", self.serials_per_call as u64),
             ("sweep_days", self.sweep_days.into()),
             ("vanished_after", self.vanished_after.into()),

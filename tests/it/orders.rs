@@ -5,6 +5,8 @@ mod file;
 mod inventory;
 mod model;
 mod postgres;
+mod proof;
+mod registry;
 mod run;
 mod sheets;
 mod store;

@@ -12,10 +12,11 @@
 pub mod doubt;
 pub mod fulfil;
 pub mod intake;
+pub mod orphans;
 pub mod stock;
 pub mod view;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -28,6 +29,7 @@ use super::journey::unit::Unit;
 use super::journey::way::Live;
 use super::journey::{Code, Reason, Serial};
 use super::settings::{Config, OnCancelled, OnVanished, Standing};
+use super::store::identity::Origin;
 use super::store::intents::{IntentRow, Outcome};
 use super::store::read::Whole;
 use super::store::rows::{Head, Line, OrderRow, Shipment, UnitRow};
@@ -36,8 +38,13 @@ use crate::myadmin::wire;
 pub use view::View;
 
 /// What the store holds that matters for a decision.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Held {
+    /// Whether the store is proven and MyAdmin's devices were listed under this lease (P3).
+    pub may_provision: bool,
+    pub origin: Origin,
+    /// Serials that a person said are no unit's.
+    pub accepted: HashSet<Serial>,
     /// Orders that are not closed, with all their units.
     pub orders: Vec<Whole>,
     /// Ids of all orders, closed ones too.
@@ -192,6 +199,7 @@ pub fn decide(view: &View, held: &Held, config: &Config, now: Timestamp) -> Vec<
         .iter()
         .filter(|intent| intent.outcome == Outcome::Open)
         .map(|intent| intent.wish.product_code.clone())
+        .chain(orphans::blocked(held, config))
         .collect();
     for whole in &held.orders {
         order(view, whole, config, &mut acts);
@@ -241,7 +249,8 @@ pub fn decide(view: &View, held: &Held, config: &Config, now: Timestamp) -> Vec<
         fulfil::decide(view, whole, config, now, &mut acts);
     }
     stock::decide(held, config, &mut acts);
-    ended(held, config, &mut acts);
+    ended(held, &mut acts);
+    orphans::decide(held, config, &mut acts);
     acts
 }
 
@@ -429,8 +438,8 @@ fn missing(whole: &Whole, config: &Config, acts: &mut Vec<Act>) {
     }
 }
 
-/// Serials nobody can explain: shown to a person, never acted on. The fleet of before our first listing is not asked about.
-fn ended(held: &Held, config: &Config, acts: &mut Vec<Act>) {
+/// Devices with which MyAdmin's list is at odds: shown to a person, never acted on.
+fn ended(held: &Held, acts: &mut Vec<Act>) {
     let mut tell = |kind, (unit, seen): &(String, SeenRow), said| {
         acts.push(Act::Alarm {
             kind,
@@ -453,25 +462,25 @@ fn ended(held: &Held, config: &Config, acts: &mut Vec<Act>) {
         );
         tell("left-database", found, said);
     }
-    let Some(first) = held.first_listed else {
-        return;
-    };
-    let lag = seconds(config.provision.visible_after_s);
-    for seen in &held.unclaimed {
-        let explained = held.doubts.iter().any(|intent| {
-            intent.outcome == Outcome::Open && doubt::fits(&intent.wish, seen) != doubt::Fit::Other
-        });
-        let old = seen.first_seen <= first.saturating_add(lag).unwrap_or(Timestamp::MAX);
-        if !explained && !old {
-            acts.push(Act::Alarm {
-                kind: "orphan-serial",
-                subject: seen.serial.to_string(),
-                said: format!(
-                    "serial {} (product {:?}) is listed and no unit has it",
-                    seen.serial, seen.product_code
-                ),
-                evidence: json!({ "first_seen": seen.first_seen.to_string(), "database": seen.owner_database }),
-            });
+}
+
+impl Default for Held {
+    /// Nothing, of a store that may provision.
+    fn default() -> Self {
+        Self {
+            may_provision: true,
+            origin: Origin::Made,
+            accepted: HashSet::new(),
+            orders: Vec::new(),
+            known: BTreeSet::new(),
+            doubts: Vec::new(),
+            unclaimed: Vec::new(),
+            reappeared: Vec::new(),
+            left: Vec::new(),
+            spares: Arc::default(),
+            used: Used::new(),
+            first_listed: None,
+            last_listed: None,
         }
     }
 }

@@ -19,7 +19,7 @@ pub(super) async fn filled(folder: &Path) -> (PathBuf, Store) {
         file: file.clone(),
         ..store::Config::default()
     };
-    let store = Store::open(&config).await.unwrap();
+    let store = Store::init(&config).await.unwrap();
     let now = Timestamp::now();
     let mut change = store.change(Actor::Reconciler, None, now).await.unwrap();
     for (id, asks) in [("7", vec![]), ("8", vec!["a comment".into()])] {

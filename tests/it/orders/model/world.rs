@@ -133,6 +133,25 @@ impl World {
             .collect()
     }
 
+    /// Somebody makes a device with the same account.
+    pub fn stranger(&self) -> String {
+        let mut inner = self.inner();
+        let now = inner.now_us;
+        let made = inner.market.make(10032, PARTNER, INTEGRATOR, now).unwrap();
+        inner.strangers.insert(made.clone());
+        made
+    }
+
+    /// Serials that MyAdmin lists, with their product codes.
+    pub fn listed(&self) -> Vec<(String, String)> {
+        let inner = self.inner();
+        let listed = inner.market.partner_devices(inner.now_us);
+        listed
+            .into_iter()
+            .map(|device| (device.serial, device.product_code))
+            .collect()
+    }
+
     pub fn approved_orders(&self) -> Vec<Truth> {
         let inner = self.inner();
         let orders = inner.market.all_orders();
