@@ -55,7 +55,11 @@ async fn settle(change: &mut Change, unit: &UnitRow, left: &Left) -> Result<bool
             .clone()
             .unwrap_or_else(|| serial.as_str().into()),
         serial: Some(serial.clone()),
-        state: State::Pending,
+        state: if left.terminated {
+            State::Terminated
+        } else {
+            State::Pending
+        },
         order: Some(unit.order_id.as_str().into()),
         since: None,
     };

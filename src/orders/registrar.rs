@@ -183,6 +183,10 @@ impl Registrar {
             }
         };
         desk.waiting = self.store.unpublished_count().await?;
+        if proof == Proof::Proven && self.standing() != proof {
+            // What waited for it goes on at once.
+            self.store.hint();
+        }
         self.stand(proof);
         Ok(proof)
     }

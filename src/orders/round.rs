@@ -3,6 +3,7 @@
 //! A call that fails only leaves a gap in the view, from which nothing is concluded. Dropped at any await, a round leaves the
 //! store as its last committed change did, and the next round goes on from there.
 
+mod listed;
 mod stock;
 
 use std::collections::{BTreeSet, HashMap};
@@ -300,10 +301,11 @@ impl<M: Market> Reconciler<M> {
             Ok(devices) => devices,
             Err(error) => {
                 failed("partner-devices", &error, report);
-                return Ok(());
+                return self.tell_unlisted(&error).await;
             }
         };
         let mut change = self.hand.change().await?;
+        change.clear_alarm(listed::KIND, listed::SUBJECT).await?;
         for device in &devices {
             let Ok(serial) = Serial::parse(&device.serial) else {
                 tracing::warn!(serial = %device.serial, "MyAdmin lists a serial that cannot be one");

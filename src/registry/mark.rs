@@ -22,7 +22,7 @@ pub struct Mark {
     pub generation: i64,
     /// Random text of this generation: two copies of one store that both went on give the same number, and different nonces.
     pub nonce: Box<str>,
-    /// Units with a provisioning call of which a serial may have come that nobody told the store.
+    /// Units of which the topic may lack a serial: their provisioning call is open, or its answer is not published yet.
     #[serde(default)]
     pub open: Vec<Box<str>>,
 }

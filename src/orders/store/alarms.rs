@@ -62,6 +62,20 @@ impl Change {
         Ok(!standing)
     }
 
+    /// Clears all alarms of a kind.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    pub async fn clear_alarms(&mut self, kind: &str) -> Result<(), Error> {
+        sqlx::query("UPDATE alarms SET cleared_at = $2 WHERE kind = $1 AND cleared_at IS NULL")
+            .bind(kind.to_owned())
+            .bind(micros(self.now()))
+            .execute(&mut *self.tx)
+            .await
+            .during("clearing alarms")?;
+        Ok(())
+    }
+
     /// Clears an alarm; nothing if it is not standing.
     ///
     /// # Errors
@@ -80,12 +94,15 @@ impl Change {
 }
 
 impl Store {
-    /// Kind and subject of every alarm ever raised, cleared ones too: what a person has seen is not raised again by itself.
+    /// Kind and subject of every alarm ever raised, cleared ones too: what a person has seen is not raised again by itself. Those of
+    /// serials that stop their product stand for as long as they stop it.
     ///
     /// # Errors
     /// The store cannot be read.
     pub async fn raised(&self) -> Result<std::collections::BTreeSet<(String, String)>, Error> {
-        let rows = sqlx::query("SELECT kind, subject FROM alarms")
+        let rows = sqlx::query(
+            "SELECT kind, subject FROM alarms WHERE cleared_at IS NULL OR kind NOT IN ('orphan-serial', 'fleet-not-accepted')",
+        )
             .fetch_all(&self.pool)
             .await
             .during("listing alarms")?;

@@ -71,12 +71,16 @@ pub struct Identity {
 }
 
 impl Store {
-    /// Gives the store its identity if it has none; `origin` is what it is then.
-    pub(super) async fn identify(&self, origin: Origin, now: Timestamp) -> Result<(), Error> {
-        let origin = match origin {
-            Origin::Made => "made",
-            Origin::CarriedOver => "carried-over",
-        };
+    /// Gives the store its identity if it has none. One in which something happened already is older than identities.
+    pub(super) async fn identify(&self, now: Timestamp) -> Result<(), Error> {
+        let act = "giving the store an identity";
+        let events: i64 = sqlx::query("SELECT value FROM counters WHERE name = 'event'")
+            .fetch_one(&self.pool)
+            .await
+            .during(act)?
+            .try_get("value")
+            .during(act)?;
+        let origin = if events > 0 { "carried-over" } else { "made" };
         sqlx::query(
             "INSERT INTO identity (name, id, origin, generation, proof, why, proof_at, made_at) \
              VALUES ('store', $1, $2, 0, 'unchecked', '', $3, $3) ON CONFLICT (name) DO NOTHING",
@@ -86,7 +90,7 @@ impl Store {
         .bind(micros(now))
         .execute(&self.pool)
         .await
-        .during("giving the store an identity")?;
+        .during(act)?;
         Ok(())
     }
 
@@ -182,7 +186,7 @@ impl Change {
         Ok(())
     }
 
-    /// The mark of the newest generation, with the calls that are open now.
+    /// The mark of the newest generation, with the units whose call is open now, or whose serial is not published yet.
     ///
     /// # Errors
     /// The store cannot be read, or no generation was issued yet.
@@ -196,7 +200,9 @@ impl Change {
         .during("reading the newest generation")?;
         let reader = Reader::new(&row, "the newest generation");
         let open = sqlx::query(
-            "SELECT DISTINCT unit_id FROM intents WHERE state IN ('open', 'unresolved') ORDER BY unit_id",
+            "SELECT unit_id FROM intents WHERE state IN ('open', 'unresolved') \
+             UNION SELECT unit_id FROM outbox WHERE published_at IS NULL AND serial IS NOT NULL AND unit_id IS NOT NULL \
+             ORDER BY unit_id",
         )
         .fetch_all(&mut *self.tx)
         .await

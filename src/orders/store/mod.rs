@@ -31,6 +31,7 @@ mod units;
 mod warehouse;
 
 use std::borrow::Cow;
+use std::io::Read as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -236,9 +237,7 @@ impl Store {
             return Err(Error::Missing(name));
         }
         store.migrate().await?;
-        store
-            .identify(identity::Origin::CarriedOver, Timestamp::now())
-            .await?;
+        store.identify(Timestamp::now()).await?;
         Ok(store)
     }
 
@@ -249,13 +248,8 @@ impl Store {
     pub async fn init(config: &Config) -> Result<Self, Error> {
         let store = Self::connect(config, "rwc").await?;
         store.check().await?;
-        let origin = if store.has_tables().await? {
-            identity::Origin::CarriedOver
-        } else {
-            identity::Origin::Made
-        };
         store.migrate().await?;
-        store.identify(origin, Timestamp::now()).await?;
+        store.identify(Timestamp::now()).await?;
         Ok(store)
     }
 
@@ -279,6 +273,9 @@ impl Store {
     }
 
     async fn connect(config: &Config, mode: &str) -> Result<Self, Error> {
+        if config.url.is_empty() && !is_sqlite(&config.file) {
+            return Err(Error::corrupt(shown(config), "it is no SQLite file"));
+        }
         sqlx::any::install_default_drivers();
         let (url, postgres) = address(config, mode);
         let options: AnyConnectOptions = url.parse().during("settings orders.store")?;
@@ -422,6 +419,20 @@ impl Store {
     /// Closes the connections; what is under way ends first. The file then holds everything by itself.
     pub async fn close(&self) {
         self.pool.close().await;
+    }
+}
+
+/// Whether a file is one, or could become one.
+fn is_sqlite(file: &std::path::Path) -> bool {
+    const HEAD: &[u8] = b"SQLite format 3\0";
+    let mut head = Vec::new();
+    match std::fs::File::open(file) {
+        Ok(file) => {
+            let read = file.take(HEAD.len() as u64).read_to_end(&mut head);
+            read.is_err() || head.is_empty() || head == HEAD
+        }
+        // Whatever is wrong, opening it tells.
+        Err(_) => true,
     }
 }
 

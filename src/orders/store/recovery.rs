@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::change::{Cause, Change};
 use super::identity::Proof;
+use super::intents::Outcome;
 use super::rows::{Reader, UnitRow};
 use super::{During as _, Error, Store, micros};
 use crate::orders::journey::registration::{Registration, device_id};
@@ -25,15 +26,19 @@ pub struct Left {
     /// None: a call was made of which nobody knows the answer.
     pub serial: Option<Serial>,
     pub device_id: Option<Box<str>>,
+    /// The registry calls the device terminated.
+    pub terminated: bool,
 }
 
 impl Store {
-    /// Serials that a person said are no unit's.
+    /// Serials that need no unit: a person accepted them, or the registry has them as devices that no unit is.
     ///
     /// # Errors
     /// The store cannot be read.
     pub async fn accepted_serials(&self) -> Result<HashSet<Serial>, Error> {
-        let rows = sqlx::query("SELECT serial FROM accepted_serials")
+        let rows = sqlx::query(
+            "SELECT serial FROM accepted_serials UNION SELECT serial FROM devices WHERE unit_id IS NULL AND serial IS NOT NULL",
+        )
             .fetch_all(&self.pool)
             .await
             .during("listing accepted serials")?;
@@ -70,6 +75,8 @@ impl Store {
         for serial in &plan.accept {
             change.accept_serial(&serial.serial).await?;
         }
+        // Everything that was listed is accepted.
+        change.clear_alarms("fleet-not-accepted").await?;
         if plan.doubt.is_some() {
             if let Some(mark) = &plan.published {
                 change.know_generation(mark.generation, &mark.nonce).await?;
@@ -237,6 +244,21 @@ impl Change {
         };
         let cause = Cause::new("adopt", why).with(evidence(device));
         let row = self.put_unit(row, unit, cause).await?;
+        // What this store knew as a call without an answer is answered.
+        for intent in self.intents_of(&row.id).await? {
+            if matches!(intent.outcome, Outcome::Open | Outcome::Unresolved) {
+                let found = evidence(device);
+                self.close_intent(
+                    intent.id,
+                    intent.outcome,
+                    Outcome::Adopted,
+                    Some(&serial),
+                    Some(&found),
+                )
+                .await?;
+            }
+        }
+        self.clear_alarm("lost-answer", &row.id).await?;
         self.clear_alarm("orphan-serial", serial.as_str()).await?;
         self.end_if_ended(&row, device).await
     }
@@ -286,13 +308,26 @@ impl Change {
         self.note(Some(&row.order_id), Some(&row.id), cause).await
     }
 
+    /// The unit that a serial is kept for, whose order is not taken in yet.
+    pub(super) async fn reserved_for(&mut self, serial: &Serial) -> Result<Option<String>, Error> {
+        let row =
+            sqlx::query("SELECT unit_id FROM recovered WHERE serial = $1 AND unit_id IS NOT NULL")
+                .bind(serial.to_string())
+                .fetch_optional(&mut *self.tx)
+                .await
+                .during("reading what was recovered")?;
+        row.map(|row| Reader::new(&row, "what was recovered").text("unit_id"))
+            .transpose()
+    }
+
     /// What a recovery left for a unit, or for its order.
     ///
     /// # Errors
     /// The store cannot be read.
     pub async fn left_for(&mut self, row: &UnitRow) -> Result<Option<Left>, Error> {
         let left = sqlx::query(
-            "SELECT * FROM recovered WHERE unit_id = $1 OR (order_id = $2 AND unit_id IS NULL) ORDER BY unit_id IS NULL, id LIMIT 1",
+            "SELECT r.*, d.state AS device_state FROM recovered r LEFT JOIN devices d ON d.device_id = r.device_id \
+             WHERE r.unit_id = $1 OR (r.order_id = $2 AND r.unit_id IS NULL) ORDER BY r.unit_id IS NULL, r.id LIMIT 1",
         )
         .bind(row.id.clone())
         .bind(row.order_id.clone())
@@ -306,6 +341,8 @@ impl Change {
                 unit: reader.maybe_text("unit_id")?,
                 serial: reader.serial("serial")?,
                 device_id: reader.maybe_text("device_id")?.map(Into::into),
+                terminated: reader.maybe_text("device_state")?.as_deref()
+                    == Some(State::Terminated.name()),
             })
         })
         .transpose()

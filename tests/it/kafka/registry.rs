@@ -9,7 +9,7 @@ use dig_ingest::sim::Operation;
 use rdkafka::ClientConfig;
 use serde_json::{Value, json};
 
-use super::takeover::{IMEI, led, registered, share, unit};
+use super::takeover::{IMEI, led, share, unit};
 use crate::support::broker::{Broker, block_on};
 use crate::support::child::Running;
 use crate::support::proxy::{PRODUCE, Proxy};
@@ -67,6 +67,23 @@ fn a_replaced_writer_is_refused_and_a_reader_ends_behind_control_records() {
     assert_eq!(told(), Some(State::Pending));
 }
 
+/// What the registry's topic says of a device, if it knows it.
+fn shown(world: &mut World<'_>, device: &str) -> Option<Value> {
+    let settings = world.settings_file("show", &[]);
+    let args = ["devices", "show", device, "--config"].map(str::to_owned);
+    let all = [args.as_slice(), &[settings.display().to_string()]].concat();
+    let mut command = world.command("show", &all);
+    command.ended().success().then(|| command.report().1)
+}
+
+/// Waits until the topic says that a device is in a state, and gives its serial.
+fn becomes(world: &mut World<'_>, device: &str, state: &str) -> Value {
+    wait_for(&format!("the topic calls {device} {state}"), || {
+        let shown = shown(world, device)?;
+        (shown["state"] == state).then(|| shown["serial"].clone())
+    })
+}
+
 /// A unit of a fresh order, confirmed by MyAdmin: its serial.
 fn confirmed(world: &World<'_>, api: &str) -> (u64, String) {
     let order = ordered(world, "CTD-200", 1);
@@ -96,9 +113,7 @@ fn late_bytes_of_a_killed_leader_never_count() {
     led(&mut first, "ours");
     let api = first.address("orders API");
     let (order, serial) = confirmed(&world, &api);
-    wait_for("the unit is in the topic", || {
-        (registered(&mut world, IMEI)["state"] == "pending").then_some(())
-    });
+    becomes(&mut world, IMEI, "pending");
     proxy.hold("leader-a", PRODUCE);
     share(&world, &serial);
     unit(&api, order, "active");
@@ -113,12 +128,13 @@ fn late_bytes_of_a_killed_leader_never_count() {
         market.terminate(&serial, 1, "", dig_ingest::sim::market::PARTNER, now)
     });
     ended.expect("it is there");
-    wait_for("the successor calls it terminated", || {
-        (registered(&mut world, IMEI)["state"] == "terminated").then_some(())
-    });
+    becomes(&mut world, IMEI, "terminated");
     proxy.release();
-    assert_eq!(registered(&mut world, IMEI)["state"], "terminated");
-    assert_eq!(registered(&mut world, IMEI)["serial"], serial.as_str());
+    let after = shown(&mut world, IMEI).expect("it is known");
+    assert_eq!(
+        (&after["state"], &after["serial"]),
+        (&json!("terminated"), &json!(serial))
+    );
     second.signal("TERM");
     second.succeeded();
     world.end();
@@ -157,17 +173,7 @@ fn a_registry_that_is_deleted_or_written_by_hand_is_mended() {
     let api = instance.address("orders API");
     let (order, serial) = confirmed(&world, &api);
     let name = format!("{}.devices", world.topic);
-    let pending = |world: &mut World<'_>| {
-        wait_for("the topic is as the store has it", || {
-            let settings = world.settings_file("show", &[]);
-            let args = ["devices", "show", IMEI, "--config"].map(str::to_owned);
-            let all = [args.as_slice(), &[settings.display().to_string()]].concat();
-            let mut shown = world.command("show", &all);
-            let status = shown.ended();
-            (status.success() && shown.log().contains("\"pending\"")).then_some(())
-        });
-    };
-    pending(&mut world);
+    becomes(&mut world, IMEI, "pending");
     let differences = "dig_ingest_orders_registry_differences_total";
     assert_eq!(instance.metric("dig_ingest_orders_store_proven"), 1.0);
 
@@ -177,7 +183,7 @@ fn a_registry_that_is_deleted_or_written_by_hand_is_mended() {
     wait_for("the difference is counted", || {
         (instance.metric(differences) >= 1.0).then_some(())
     });
-    pending(&mut world);
+    becomes(&mut world, IMEI, "pending");
     assert!(kinds(&mut world).contains(&"registry-differs".to_owned()));
     said(&mut world, &["clear", "registry-differs", "registry"]);
 
@@ -186,7 +192,7 @@ fn a_registry_that_is_deleted_or_written_by_hand_is_mended() {
     wait_for("the loss is counted", || {
         (instance.metric(differences) > before).then_some(())
     });
-    pending(&mut world);
+    becomes(&mut world, IMEI, "pending");
     assert!(kinds(&mut world).contains(&"registry-differs".to_owned()));
 
     let settings = world.settings_file("refused", &[]);
@@ -198,16 +204,14 @@ fn a_registry_that_is_deleted_or_written_by_hand_is_mended() {
     assert!(!refused.ended().success());
     let why = refused.log();
     assert!(why.contains(&format!("belongs to order {order}")), "{why}");
-    pending(&mut world);
+    becomes(&mut world, IMEI, "pending");
     let mut ended = world.command(
         "ended",
         &["devices", "terminate", IMEI, "--config", &settings].map(str::to_owned),
     );
     ended.succeeded();
     unit(&api, order, "terminated");
-    wait_for("the topic says so", || {
-        (registered(&mut world, IMEI)["state"] == "terminated").then_some(())
-    });
+    becomes(&mut world, IMEI, "terminated");
     instance.signal("TERM");
     instance.succeeded();
     world.end();
@@ -231,9 +235,7 @@ fn a_restored_store_goes_on_only_when_it_is_recovered() {
     let second = ordered(&world, "CTD-200", 1);
     let made = unit(&api, second, "provisioned");
     let serial = made["serial"].as_str().expect("a serial").to_owned();
-    wait_for("its serial is in the topic", || {
-        (registered(&mut world, &serial)["serial"] == serial.as_str()).then_some(())
-    });
+    assert_eq!(becomes(&mut world, &serial, "pending"), serial.as_str());
     instance.kill();
 
     for ending in ["", "-wal", "-shm", "-journal"] {

@@ -37,7 +37,7 @@ pub fn led(instance: &mut Running, lease: &str) -> Value {
 }
 
 /// What the registry's topic says of a device.
-pub fn registered(world: &mut World<'_>, device: &str) -> Value {
+fn registered(world: &mut World<'_>, device: &str) -> Value {
     let settings = world.settings_file("show", &[]);
     let args = ["devices", "show", device, "--config"].map(str::to_owned);
     let all = [args.as_slice(), &[settings.display().to_string()]].concat();

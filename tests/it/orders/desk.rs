@@ -280,7 +280,7 @@ fn a_store_that_is_not_there_is_not_made() {
     let file = folder.path().join("none.db");
     let said = refused(&file, &["list"]);
     assert!(
-        said.contains("orders.store.file") && said.contains("--set"),
+        said.contains("orders.store.file") && said.contains("orders init"),
         "{said}"
     );
     assert!(!file.exists());

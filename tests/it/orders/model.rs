@@ -370,6 +370,9 @@ impl Run {
             }
         }
         for (unit, serials) in &self.serials {
+            if let Some(first) = serials.first() {
+                self.world.label(unit, first);
+            }
             assert!(
                 serials.len() <= 1,
                 "seed {seed}: unit {unit} got several serials: {serials:?}"

@@ -464,8 +464,12 @@ async fn carried_over(folder: &Path) -> store::Config {
     };
     let dump = crate::support::root().join("tests/it/orders/fixtures/store-0.1.0.sql");
     let sql = std::fs::read_to_string(dump).unwrap();
-    let url = format!("sqlite://{}?mode=rwc", place.file.display());
-    let pool = sqlx::SqlitePool::connect(&url).await.unwrap();
+    // Its tables come in the order of their names.
+    let options = sqlx::sqlite::SqliteConnectOptions::new()
+        .filename(&place.file)
+        .create_if_missing(true)
+        .foreign_keys(false);
+    let pool = sqlx::SqlitePool::connect_with(options).await.unwrap();
     sqlx::raw_sql(&sql).execute(&pool).await.unwrap();
     pool.close().await;
     place
@@ -570,7 +574,7 @@ async fn a_clock_that_was_ahead_and_came_back_stops_nothing() {
     // Whoever held the lease by the clock that was ahead died.
     let now = Timestamp::now();
     let life = Duration::from_millis(200);
-    let far = now + jiff::SignedDuration::from_hours(24);
+    let far = scene.world.now() + jiff::SignedDuration::from_hours(24);
     let stolen = store
         .take_lease("ahead", Duration::from_secs(30), far)
         .await;

@@ -94,7 +94,11 @@ fn one_instance_acts_and_the_other_goes_on_when_it_stops() {
     wait_for("the topic follows", || {
         let topic = topic.lock().unwrap();
         let last = topic.log.last().cloned();
-        matches!(last, Some(Entry::Put(device, _)) if device.state == State::Active).then_some(())
+        let active = matches!(last, Some(Entry::Put(device, _)) if device.state == State::Active);
+        drop(topic);
+        // Marked as published behind the commit.
+        let waiting = runtime.block_on(store.unpublished_count()).unwrap();
+        (active && waiting == 0).then_some(())
     });
     stop_second.cancel();
     runtime.block_on(second).unwrap().unwrap();

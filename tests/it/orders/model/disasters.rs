@@ -8,6 +8,7 @@ use dig_ingest::orders::recovery::{self, Known};
 use dig_ingest::orders::registrar;
 use dig_ingest::orders::store::Store;
 use dig_ingest::orders::store::identity::Proof;
+use dig_ingest::orders::store::intents::Outcome;
 use dig_ingest::orders::store::seen::SeenRow;
 use dig_ingest::registry::State;
 use jiff::Timestamp;
@@ -76,18 +77,14 @@ impl Run {
             }
             2 => {
                 // Two losses at once are a person's to sort out from MyAdmin alone.
-                let proven = self
-                    .live
-                    .as_ref()
-                    .is_some_and(|live| live.registrar.standing() == Proof::Proven);
-                if proven {
+                if self.is_proven() {
                     self.topic.lock().unwrap().entries = Default::default();
                     self.disasters.topic_lost += 1;
                     // Compared before anything else happens, as it is every few minutes.
-                    self.publish(None).await;
+                    self.compare().await;
                 }
             }
-            3 => self.write_by_hand().await,
+            3 if self.is_proven() => self.write_by_hand().await,
             4..=7 => {
                 let file = self
                     .directory
@@ -99,6 +96,21 @@ impl Run {
             8..=14 => self.recover().await,
             _ => {}
         }
+    }
+
+    fn is_proven(&self) -> bool {
+        let live = self.live.as_ref();
+        live.is_some_and(|live| live.registrar.standing() == Proof::Proven)
+    }
+
+    async fn compare(&self) {
+        let live = self.live.as_ref().expect("it is proven");
+        // Fenced by one that lost the lease, it takes the topic over again.
+        let proof = match live.registrar.compare().await {
+            Ok(proof) => proof,
+            Err(_) => live.registrar.compare().await.unwrap(),
+        };
+        assert_eq!(proof, Proof::Proven, "seed {}", self.seed);
     }
 
     /// Another store is opened: whoever used the one before has ended.
@@ -134,9 +146,7 @@ impl Run {
         self.topic.lock().unwrap().commit(written);
         self.disasters.by_hand += 1;
         // What a hand terminates is not terminated by the journey.
-        if self.live.is_some() {
-            self.publish(None).await;
-        }
+        self.compare().await;
     }
 
     /// A person looks at what is known, and accepts it.
@@ -182,6 +192,7 @@ impl Run {
 
     async fn is_in_doubt(&self) -> bool {
         let intents = self.store.intents().await.unwrap();
-        intents.iter().any(|intent| intent.outcome.in_doubt())
+        let open = |outcome| matches!(outcome, Outcome::Open | Outcome::Unresolved);
+        intents.iter().any(|intent| open(intent.outcome))
     }
 }

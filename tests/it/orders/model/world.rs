@@ -1,6 +1,6 @@
 //! The world: the simulator's plain market behind the journey's seam, with faults at every call.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -33,6 +33,8 @@ struct Inner {
     rate: f64,
     /// Serials somebody else made with the same account.
     strangers: BTreeSet<String>,
+    /// The serial that each unit was first seen with: what its label says, whatever becomes of the store.
+    labels: BTreeMap<String, String>,
     reported: BTreeSet<String>,
     owned: BTreeSet<String>,
     /// Calls that change something.
@@ -70,6 +72,7 @@ impl World {
             dice: StdRng::seed_from_u64(seed ^ 0x5eed),
             rate: [0.0, 0.05, 0.15, 0.4][dice.random_range(0..4)],
             strangers: BTreeSet::new(),
+            labels: BTreeMap::new(),
             reported: BTreeSet::new(),
             owned: BTreeSet::new(),
             writes: 0,
@@ -131,6 +134,25 @@ impl World {
             })
             .map(|device| device.serial.clone())
             .collect()
+    }
+
+    /// A unit has its serial, and with it a label.
+    pub fn label(&self, unit: &str, serial: &str) {
+        let labels = &mut self.inner().labels;
+        labels.entry(unit.to_owned()).or_insert(serial.to_owned());
+    }
+
+    /// Serials that may be a unit's, as a person finds them who looks at the labels: its own, else those without one.
+    pub fn labelled_or_free(&self, unit: &str, serials: Vec<String>) -> Vec<String> {
+        let inner = self.inner();
+        match inner.labels.get(unit) {
+            Some(own) => vec![own.clone()],
+            None => {
+                let taken: BTreeSet<&String> = inner.labels.values().collect();
+                let free = serials.into_iter();
+                free.filter(|serial| !taken.contains(serial)).collect()
+            }
+        }
     }
 
     /// Somebody makes a device with the same account.
