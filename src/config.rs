@@ -5,6 +5,8 @@
 //! and a problem names its place, the key, what is wrong and the remedy. This file is the only one that reads the
 //! environment.
 
+pub mod cgroup;
+pub mod fit;
 mod layers;
 pub mod memory;
 mod problem;

@@ -16,14 +16,17 @@ pub mod topic;
 mod trouble;
 pub mod writer;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::record::serial::{NotASerial, Serial};
+
 pub use snapshot::{Counts, Known, Snapshot};
 
-/// Longest device id, serial and order, in bytes.
+/// Longest device id and order, in bytes.
 pub const LONGEST: usize = 255;
 
 /// Settings (`[registry]`).
@@ -111,17 +114,23 @@ pub enum Unfit {
         mark::RESERVED
     )]
     Reserved,
+    #[error(
+        "device_id {shown} holds a control character or one that changes the direction of text"
+    )]
+    Hidden { shown: String },
+    #[error("serial {0}")]
+    Serial(#[from] NotASerial),
 }
 
 impl Device {
-    /// Whether every registry can keep it.
+    /// The device with its serial in normal form; borrowed when it is already. Entries written before there was a normal form are
+    /// read with it.
     ///
     /// # Errors
-    /// The text that is empty or too long.
-    pub fn check(&self) -> Result<(), Unfit> {
+    /// A text that is empty, too long, or holds what no registry takes.
+    pub fn normal(&self) -> Result<Cow<'_, Self>, Unfit> {
         let texts = [
             ("device_id", Some(&self.device_id)),
-            ("serial", self.serial.as_ref()),
             ("order", self.order.as_ref()),
         ];
         for (field, text) in texts {
@@ -133,8 +142,26 @@ impl Device {
         if self.device_id.starts_with(mark::RESERVED) {
             return Err(Unfit::Reserved);
         }
-        Ok(())
+        if self.device_id.chars().any(is_hidden) {
+            let shown = format!("{:?}", self.device_id);
+            return Err(Unfit::Hidden { shown });
+        }
+        Ok(
+            match self.serial.as_deref().map(Serial::normal).transpose()? {
+                Some(Cow::Owned(serial)) => Cow::Owned(Self {
+                    serial: Some(serial.into()),
+                    ..self.clone()
+                }),
+                Some(Cow::Borrowed(_)) | None => Cow::Borrowed(self),
+            },
+        )
     }
+}
+
+/// A character that nobody sees: a control character, or one that changes the direction of the text around it.
+fn is_hidden(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// The channel every reader follows.
@@ -188,21 +215,33 @@ mod tests {
 
     #[test]
     fn texts_that_no_registry_takes_are_named() {
-        let mut device = Device {
-            device_id: "a".into(),
-            serial: Some("".into()),
+        let device = |id: &str, serial: Option<&str>| Device {
+            device_id: id.into(),
+            serial: serial.map(Into::into),
             state: State::Pending,
             order: None,
             since: None,
         };
+        let refused = |device: &Device| device.normal().expect_err("refused").to_string();
         assert_eq!(
-            device.check().expect_err("empty").to_string(),
-            "serial has 0 bytes; a registry takes 1 to 255"
+            refused(&device("", None)),
+            "device_id has 0 bytes; a registry takes 1 to 255"
         );
-        device.serial = None;
-        device.check().expect("fits");
-        device.device_id = mark::KEY.into();
-        assert_eq!(device.check(), Err(Unfit::Reserved));
+        assert!(refused(&device(mark::KEY, None)).contains("reserved"));
+        for serial in ["", "CX\u{0}1", "CX\u{202e}1"] {
+            let error = refused(&device("a", Some(serial)));
+            assert!(error.contains("is not a serial number"), "{error}");
+            assert!(!error.contains(['\u{0}', '\u{202e}']), "{error:?}");
+        }
+        let error = refused(&device("a\u{202e}b", None));
+        assert!(
+            error.contains("device_id") && !error.contains('\u{202e}'),
+            "{error:?}"
+        );
+        let plain = device("a", Some("CX0000000001"));
+        assert!(matches!(plain.normal(), Ok(Cow::Borrowed(_))));
+        let printed = device("a", Some("cx00-0000-0001"));
+        assert_eq!(printed.normal().expect("fits").into_owned(), plain);
     }
 
     #[test]

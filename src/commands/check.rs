@@ -17,6 +17,7 @@ use anyhow::Context as _;
 use serde::Serialize;
 use serde_json::json;
 
+use crate::config::fit::Fit;
 use crate::config::memory::Formula;
 use crate::config::{ConfigArgs, Settings};
 use crate::record::mapping::Mappings;
@@ -97,7 +98,7 @@ impl Tried {
 /// # Errors
 /// Stdout cannot be written. What is wrong with the job is no error but the result, and the exit code says it.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let settings = match args.config.load_complete() {
+    let mut settings = match args.config.load_complete() {
         Ok(settings) => settings,
         Err(error) => {
             if args.report == Report::Json {
@@ -131,14 +132,18 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         tried.extend(myadmin::ask(&settings.myadmin, &settings.orders, now, timeout).await);
         partitions = partitions.or(counted);
     }
-    let formula = settings.memory_formula(partitions.unwrap_or(settings.memory.partitions));
-    tried.push(fits(&formula, partitions.is_some()));
+    let counted = partitions.is_some();
+    let partitions = partitions.unwrap_or(settings.memory.partitions);
+    let fit = settings.fit(partitions);
+    let formula = settings.memory_formula(partitions);
+    tried.push(fits(&formula, &fit, counted));
     let ok = tried.iter().all(|one| one.ok);
     print(&match args.report {
         Report::Json => {
             let settings = shown(&settings, args.show);
-            let report =
-                json!({ "ok": ok, "checks": tried, "memory": formula, "settings": settings });
+            let report = json!({
+                "ok": ok, "checks": tried, "memory": formula, "fit": fit, "settings": settings
+            });
             format!("{report}\n")
         }
         Report::Text => text(&settings, &tried, &formula, args.show),
@@ -184,18 +189,26 @@ fn shown(settings: &Settings, show: bool) -> Option<toml::Table> {
     show.then(|| settings.redacted().parse().ok()).flatten()
 }
 
-fn fits(formula: &Formula, counted: bool) -> Tried {
+fn fits(formula: &Formula, fit: &Fit, counted: bool) -> Tried {
     let assumed = if counted {
         ""
     } else {
         " (memory.partitions); --connect counts those that exist"
     };
     let bound = match formula.limit_bytes {
-        0 => "no limit is set (memory.limit_bytes)".to_owned(),
-        limit => format!("limit {limit} bytes"),
+        0 => "no limit is set (memory.limit_bytes), and the control group has none".to_owned(),
+        limit => match &fit.limit_file {
+            Some(file) => format!("limit {limit} bytes ({})", file.display()),
+            None => format!("limit {limit} bytes (memory.limit_bytes)"),
+        },
+    };
+    let lowered = if fit.lowered.is_empty() {
+        String::new()
+    } else {
+        format!("; lowered to fit: {fit}")
     };
     let found = format!(
-        "at most {} bytes for {} partitions, {bound}{assumed}",
+        "at most {} bytes for {} partitions, {bound}{assumed}{lowered}",
         formula.total_bytes, formula.partitions
     );
     match formula.check() {

@@ -14,6 +14,7 @@ use jiff::Timestamp;
 
 use super::Report;
 use crate::config::{ConfigArgs, Settings};
+use crate::record::serial::Serial;
 use crate::registry::{Device, Snapshot, State, file};
 use place::{Loaded, Place};
 
@@ -158,9 +159,11 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 fn find(known: &[Device], name: &str) -> Option<usize> {
-    known
-        .iter()
-        .position(|device| *device.device_id == *name || device.serial.as_deref() == Some(name))
+    let serial = Serial::normal(name).ok();
+    known.iter().position(|device| {
+        *device.device_id == *name
+            || serial.is_some() && device.serial.as_deref() == serial.as_deref()
+    })
 }
 
 async fn set(

@@ -102,6 +102,13 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
                     *report.rejects.entry(reject.rule).or_default() += 1;
                     eprintln!("line {number}: {} stage: {reject}", reject.stage.name());
                 }
+                Outcome::Excess(excess) => {
+                    report.rejected += u64::from(excess.records);
+                    for &(rule, count) in &excess.rules {
+                        *report.rejects.entry(rule).or_default() += u64::from(count);
+                    }
+                    eprintln!("line {number}: {}", excess.detail());
+                }
                 Outcome::Unknown(unknown) => {
                     eprintln!("line {number}: no serial for device {}", unknown.device_id)
                 }

@@ -19,11 +19,13 @@ use super::Report;
 use super::run::obey_signals;
 use crate::config::{ConfigArgs, Settings};
 use crate::ops::log;
+use crate::orders::alarms::AlarmShown;
 use crate::orders::journey::{Actor, Parcel, Serial, Tags};
-use crate::orders::shown::{self, OrderShown, UnitShown};
+use crate::orders::shown::{self, UnitShown};
 use crate::orders::store::Store;
 use crate::orders::store::acts::Subject;
 use crate::orders::store::read::Filter;
+use crate::orders::wait::For;
 use crate::orders::{desk, import, wall_clock};
 
 /// Arguments of `dig-ingest orders`.
@@ -59,17 +61,25 @@ enum Act {
   dig-ingest orders list --config job.toml
   dig-ingest orders list --state parked --config job.toml
   dig-ingest orders list --named PO-7781 --report json --config job.toml
-  dig-ingest orders list --alarms --config job.toml")]
+  dig-ingest orders list --waits-for marks --config job.toml
+  dig-ingest orders list --alarms --config job.toml
+  dig-ingest orders list --unclaimed --config job.toml")]
     List {
-        /// Only those in this state: received, approved, parked, cancelled or closed.
+        /// Only those in this state: received, approved, parked (it or a unit of it), cancelled or closed.
         #[arg(long, value_parser = ["received", "approved", "parked", "cancelled", "closed"])]
         state: Option<String>,
         /// Only those with this id, account, reference or purchase order number.
         #[arg(long)]
         named: Option<String>,
         /// The alarms that nobody cleared yet, instead of orders.
-        #[arg(long, conflicts_with_all = ["state", "named"])]
+        #[arg(long, conflicts_with_all = ["state", "named", "waits_for"])]
         alarms: bool,
+        /// Only those that wait for this, such as marks, keying or person.
+        #[arg(long, value_name = "WHAT", value_parser = For::ALL.map(For::name))]
+        waits_for: Option<String>,
+        /// The serials that MyAdmin lists and no unit has, instead of orders.
+        #[arg(long, conflicts_with_all = ["state", "named", "waits_for", "alarms"])]
+        unclaimed: bool,
     },
     /// Show one order with its units; a unit's id, serial, IMEI, SIM or device id finds its order.
     #[command(after_help = "Examples:
@@ -93,7 +103,7 @@ enum Act {
         #[arg(long)]
         device_id: Option<String>,
     },
-    /// Ship an order, or some of its units; or correct how they were shipped.
+    /// Ship all units of an order that are ready, or those named; a named one that was shipped before is corrected.
     #[command(after_help = "Examples:
   dig-ingest orders ship 1042 --carrier Post --tracking T123 --config job.toml
   dig-ingest orders ship 1042 --carrier Post --tracking T124 --tracking T125 --unit 1042.2 --config job.toml")]
@@ -123,10 +133,14 @@ enum Act {
     },
     /// Let a parked order or unit go on, and try at once what waits for a later try.
     #[command(after_help = "Examples:
-  dig-ingest orders retry 1042.1 --config job.toml")]
+  dig-ingest orders retry 1042.1 --config job.toml
+  dig-ingest orders retry 1042.1 --anew --config job.toml")]
     Retry {
         /// An order's or a unit's id.
         id: String,
+        /// No listed serial is what a call in doubt made: provision another one.
+        #[arg(long)]
+        anew: bool,
     },
     /// Cancel an order with all its units; nothing of it is activated afterwards.
     #[command(after_help = "Examples:
@@ -267,16 +281,35 @@ async fn act(store: &Store, settings: &Settings, args: Args) -> anyhow::Result<E
     match args.act {
         Act::List { alarms: true, .. } => {
             let alarms = store.alarms().await?;
+            let alarms: Vec<AlarmShown> = alarms.into_iter().map(AlarmShown::from).collect();
             say(
                 report,
                 || table::alarms(&alarms),
                 || json!({ "alarms": alarms }),
             );
         }
-        Act::List { state, named, .. } => {
+        Act::List {
+            unclaimed: true, ..
+        } => {
+            let serials = store.unclaimed().await?;
+            say(
+                report,
+                || table::unclaimed(&serials),
+                || json!({ "serials": serials }),
+            );
+        }
+        Act::List {
+            state,
+            named,
+            waits_for,
+            ..
+        } => {
             let filter = Filter { state, named };
             let rows = store.orders(&filter).await?;
-            let orders: Vec<OrderShown> = rows.iter().map(OrderShown::from).collect();
+            let mut orders = shown::listed(store, &settings.orders, &rows, now).await?;
+            if let Some(what) = waits_for {
+                orders.retain(|order| order.wait.as_ref().is_some_and(|w| w.what.name() == what));
+            }
             say(
                 report,
                 || table::orders(&orders),
@@ -284,7 +317,8 @@ async fn act(store: &Store, settings: &Settings, args: Args) -> anyhow::Result<E
             );
         }
         Act::Show { name } => {
-            let whole = shown::whole(store, &shown::find(store, &name).await?).await?;
+            let order = shown::find(store, &name).await?;
+            let whole = shown::explained(store, &settings.orders, &order, now).await?;
             say(report, || table::whole(&whole), || json!(whole));
         }
         Act::Assign {
@@ -301,10 +335,6 @@ async fn act(store: &Store, settings: &Settings, args: Args) -> anyhow::Result<E
                 imei: mark("--imei", imei)?,
                 device_id: mark("--device-id", device_id)?,
             };
-            anyhow::ensure!(
-                serial.is_some() || tags != Tags::default(),
-                "nothing to assign: give --serial, --sim, --imei or --device-id"
-            );
             let row = store
                 .assign(&unit, serial.as_ref(), &tags, &by, now)
                 .await?;
@@ -325,21 +355,21 @@ async fn act(store: &Store, settings: &Settings, args: Args) -> anyhow::Result<E
         }
         Act::Approve { order } => {
             store.approve(&order, &by, now).await?;
-            after(store, report, &order).await?;
+            after(store, settings, report, &order).await?;
         }
         Act::Park { id, why } => {
             let subject = Subject::parse(&id);
             store.park(&subject, &why, &by, now).await?;
-            after(store, report, order_of(&subject)).await?;
+            after(store, settings, report, order_of(&subject)).await?;
         }
-        Act::Retry { id } => {
+        Act::Retry { id, anew } => {
             let subject = Subject::parse(&id);
-            store.retry(&subject, &by, now).await?;
-            after(store, report, order_of(&subject)).await?;
+            store.retry_as(&subject, anew, &by, now).await?;
+            after(store, settings, report, order_of(&subject)).await?;
         }
         Act::Cancel { order, why } => {
             store.cancel(&order, &why, &by, now).await?;
-            after(store, report, &order).await?;
+            after(store, settings, report, &order).await?;
         }
         Act::Clear { kind, subject } => {
             let cleared = store.clear_alarm(&kind, &subject, &by, now).await?;
@@ -399,8 +429,14 @@ fn units(report: Report, units: &[UnitShown]) {
 }
 
 /// An order after an act on it.
-async fn after(store: &Store, report: Report, order: &str) -> anyhow::Result<()> {
-    let whole = shown::whole(store, &shown::find(store, order).await?).await?;
+async fn after(
+    store: &Store,
+    settings: &Settings,
+    report: Report,
+    order: &str,
+) -> anyhow::Result<()> {
+    let order = shown::find(store, order).await?;
+    let whole = shown::explained(store, &settings.orders, &order, Timestamp::now()).await?;
     say(report, || table::whole(&whole), || json!(whole));
     Ok(())
 }

@@ -35,19 +35,30 @@ pub struct Args {
 /// # Errors
 /// Settings that cannot be used, or what the job cannot go on without.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let settings = match args.only {
+    let mut settings = match args.only {
         // The gateway's credentials are none of its business.
         Some(Part::Orders) => args.settings.load()?,
         Some(Part::Pipeline) | None => args.settings.load_complete()?,
     };
     let chosen = Chosen::of(&settings, args.only)?;
+    let partitions = if chosen.pipeline {
+        settings.memory.partitions
+    } else {
+        0
+    };
+    let fit = settings.fit(partitions);
     log::start(&settings.log)?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), settings = %settings.redacted(), "starting");
-    if chosen.pipeline {
-        settings
-            .memory_formula(settings.memory.partitions)
-            .check()?;
+    let formula = settings.memory_formula(partitions);
+    if !fit.lowered.is_empty() {
+        tracing::warn!(
+            limit_bytes = formula.limit_bytes,
+            limit_file = fit.limit_file.as_deref().map(|file| file.display().to_string()),
+            lowered = %fit,
+            "sizes with default values were lowered so that the job fits into its memory; set them, or give more memory, to change that"
+        );
     }
+    formula.check()?;
     let exposition = metrics::install()?;
     let board = Board::new(Instant::now());
     let pages = web::start(&settings.ops, std::sync::Arc::clone(&board), exposition).await?;

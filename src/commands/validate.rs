@@ -207,6 +207,16 @@ impl Summary {
                         self.first.push(Shown::new(line, reject));
                     }
                 }
+                Outcome::Excess(excess) => {
+                    self.rejected += u64::from(excess.records);
+                    for &(rule, count) in &excess.rules {
+                        *self.rejects.entry(rule).or_default() += u64::from(count);
+                    }
+                    let missing = first.saturating_sub(self.first.len());
+                    let shown = excess.examples.iter().take(missing);
+                    self.first
+                        .extend(shown.map(|reject| Shown::new(line, reject)));
+                }
                 // Every device id is resolved here.
                 Outcome::Unknown(_) => {}
             }

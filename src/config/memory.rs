@@ -3,25 +3,36 @@
 //! `check` prints it, `run` refuses to start when it exceeds `[memory] limit_bytes` (M1 bounds the first term while
 //! running; the others are bounded by settings and by constants of the stages).
 //!
-//! The constants were measured (`tests/it/kafka/memory.rs` does it again): an idle job of 1 to 64 partitions has 45 to 49 MB
+//! The constants were measured (`tests/it/kafka/memory.rs` and `tests/it/weather/memory_bounds.rs` do it again): an idle job of 1 to 64 partitions has 45 to 49 MB
 //! resident; one that is full has what this says or less.
 
 use serde::Serialize;
 
 use super::problem::{Error, Place};
 use super::{Settings, rules};
+use crate::orders::import;
+use crate::orders::mail::letter;
 use crate::pipeline::gate::Mode;
-use crate::pipeline::kafka::BY_HAND_KIB;
-use crate::pipeline::queues::KEPT_BYTES;
+use crate::pipeline::queues::kept_bytes;
 use crate::pipeline::release::{BATCH_BYTES, BATCHES};
-use crate::pipeline::worker::LETTER_BYTES;
+use crate::pipeline::worker::letter_bytes;
 
 /// What an idle program needs: code, allocator, runtime, client threads, metrics. Measured 49 MB.
 const BASE_BYTES: u64 = 64 * 1024 * 1024;
 /// What an idle partition adds: its worker, queues and metrics.
 const PARTITION_BYTES: u64 = 256 * 1024;
-/// The client stops fetching a partition when this much is queued beyond its limit (`fetch.message.max.bytes`).
-const FETCH_BYTES: u64 = 1024 * 1024;
+/// An entry of the offset tracker, for every message between the watermark and the newest one.
+const OPEN_BYTES: u64 = 16;
+/// What a page of invalid records costs per byte: the answer while it grows, its records, and the messages they become.
+const PAGE_FACTOR: u64 = 4;
+/// What an invalid record that is remembered costs, in the set and in its order.
+const REMEMBERED_BYTES: u64 = 40;
+/// What a byte of MyAdmin's answer costs at most once it is parsed.
+const ANSWER_FACTOR: u64 = 8;
+/// What a byte of a sheet or of a CSV file costs: the file, what a workbook is unpacked to, and its rows.
+const FILE_FACTOR: u64 = 8;
+/// What a byte of a mail costs that is no attachment in Base64.
+const MAIL_FACTOR: u64 = 50;
 /// What a prefetched byte costs: the client keeps an entry of some 400 bytes per message beside the message, measured with
 /// messages of 180 bytes.
 const PREFETCH_FACTOR: u64 = 3;
@@ -80,27 +91,38 @@ impl Settings {
             pacing,
             feedback,
             gate,
+            validate,
             ..
         } = self;
         let permits = memory
             .total_bytes
             .min(partitions.saturating_mul(memory.partition_bytes));
         let prefetch_kib = u64::from(kafka.prefetch_kib_per_partition);
-        let prefetch = partitions
-            .saturating_mul(prefetch_kib * 1024 + FETCH_BYTES)
-            .saturating_mul(PREFETCH_FACTOR);
+        let (fetch, by_hand_kib) = (u64::from(kafka.fetch_bytes()), kafka.by_hand_kib());
+        let message = u64::from(validate.max_message_bytes);
+        // One message is fetched whole, however large; it has few entries.
+        let ahead = ((prefetch_kib * 1024 + fetch) * PREFETCH_FACTOR)
+            .max(prefetch_kib * 1024 * PREFETCH_FACTOR + message);
+        let prefetch = partitions.saturating_mul(ahead);
+        let window = partitions.saturating_mul(
+            memory
+                .window_messages
+                .next_power_of_two()
+                .saturating_mul(OPEN_BYTES),
+        );
         let requests = u64::from(pacing.concurrency_cap);
         // The request, and the part of it that is sent: a copy while it splits, the same bytes again in a retry.
         let bodies = requests.saturating_mul(2 * batch.max_bytes as u64);
-        let kept = partitions.saturating_mul(KEPT_BYTES);
-        // Ours and the client's copy.
-        let letters = partitions.saturating_mul(2 * LETTER_BYTES);
+        let kept_each = kept_bytes(memory.partition_bytes);
+        let kept = partitions.saturating_mul(kept_each);
+        // Ours and the client's copy; one letter may exceed the limit, by a message.
+        let letters_each = letter_bytes(memory.partition_bytes);
+        let letters = partitions.saturating_mul(2 * (letters_each + message));
         // One reader per partition while it releases, and its batches: waiting, being filled, being taken in.
         let held = match gate.mode {
             Mode::Off => 0,
             Mode::Registry => partitions.saturating_mul(
-                (BY_HAND_KIB * 1024 + FETCH_BYTES) * PREFETCH_FACTOR
-                    + (BATCHES as u64 + 2) * BATCH_BYTES,
+                (by_hand_kib * 1024 + fetch) * PREFETCH_FACTOR + (BATCHES as u64 + 2) * BATCH_BYTES,
             ),
         };
         let devices = match gate.mode {
@@ -110,6 +132,12 @@ impl Settings {
                 .saturating_mul(DEVICE_BYTES + HELD_NAME_BYTES),
         };
         let sources = partitions.saturating_mul(feedback.sources as u64 * SOURCE_BYTES);
+        let invalid = if feedback.enabled {
+            (feedback.page_bytes as u64).saturating_mul(PAGE_FACTOR)
+                + (feedback.remembered as u64).saturating_mul(REMEMBERED_BYTES)
+        } else {
+            0
+        };
         let base = BASE_BYTES + partitions.saturating_mul(PARTITION_BYTES);
         let term = |name, bytes, how| Term { name, bytes, how };
         let mut terms = vec![
@@ -125,8 +153,16 @@ impl Settings {
                 "prefetched by the client",
                 prefetch,
                 format!(
-                    "{partitions} partitions x (kafka.prefetch_kib_per_partition {prefetch_kib} x 1024 + a fetch of {FETCH_BYTES}) x {PREFETCH_FACTOR} \
-                     for its entries per message"
+                    "{partitions} partitions x (kafka.prefetch_kib_per_partition {prefetch_kib} x 1024 + a fetch of {fetch}) x {PREFETCH_FACTOR} \
+                     for its entries per message, or with one message of validate.max_message_bytes {message}"
+                ),
+            ),
+            term(
+                "offsets in the window",
+                window,
+                format!(
+                    "{partitions} partitions x memory.window_messages {} to the next power of two x {OPEN_BYTES}",
+                    memory.window_messages
                 ),
             ),
             term(
@@ -140,12 +176,14 @@ impl Settings {
             term(
                 "buffers kept",
                 kept,
-                format!("{partitions} partitions x {KEPT_BYTES}"),
+                format!("{partitions} partitions x {kept_each}, from memory.partition_bytes"),
             ),
             term(
                 "letters on their way",
                 letters,
-                format!("{partitions} partitions x {LETTER_BYTES} x 2 for the client's copy"),
+                format!(
+                    "{partitions} partitions x ({letters_each}, from memory.partition_bytes, + a message of {message}) x 2 for the client's copy"
+                ),
             ),
             term(
                 "held records being read",
@@ -153,7 +191,7 @@ impl Settings {
                 match gate.mode {
                     Mode::Off => "nothing is held: gate.mode is \"off\"".to_owned(),
                     Mode::Registry => format!(
-                        "{partitions} partitions x ((a prefetch of {BY_HAND_KIB} x 1024 + a fetch of {FETCH_BYTES}) x {PREFETCH_FACTOR} + {} batches \
+                        "{partitions} partitions x ((a prefetch of {by_hand_kib} x 1024 + a fetch of {fetch}) x {PREFETCH_FACTOR} + {} batches \
                          of {BATCH_BYTES})",
                         BATCHES + 2
                     ),
@@ -178,6 +216,15 @@ impl Settings {
                     feedback.sources
                 ),
             ),
+            term(
+                "invalid records",
+                invalid,
+                format!(
+                    "feedback.page_bytes {} x {PAGE_FACTOR} + feedback.remembered {} x {REMEMBERED_BYTES}",
+                    feedback.page_bytes, feedback.remembered
+                ),
+            ),
+            self.order_term(),
             term(
                 "the program itself",
                 base,
@@ -205,6 +252,33 @@ impl Settings {
             total_bytes,
             limit_bytes: memory.limit_bytes,
         }
+    }
+
+    /// What the order journey needs: an answer of MyAdmin, and the files it watches.
+    fn order_term(&self) -> Term {
+        let name = "orders";
+        if !self.orders.enabled {
+            let how = "no order is fulfilled: orders.enabled is false".to_owned();
+            return Term {
+                name,
+                bytes: 0,
+                how,
+            };
+        }
+        let answer = self.myadmin.answer_bytes as u64;
+        let (sheets, mail) = (&self.orders.terminations, &self.orders.mail);
+        let sheet = u64::from(sheets.wanted()) * sheets.max_bytes;
+        let inventory = !self.orders.inventory.file.as_os_str().is_empty();
+        let inventory = u64::from(inventory) * import::LARGEST;
+        let mails = u64::from(mail.wanted());
+        let mail = mails * (2 * mail.max_bytes + letter::PLAIN as u64 * MAIL_FACTOR);
+        let bytes = answer.saturating_mul(ANSWER_FACTOR)
+            + (sheet + inventory).saturating_mul(FILE_FACTOR)
+            + mail;
+        let how = format!(
+            "myadmin.answer_bytes {answer} x {ANSWER_FACTOR} + (a sheet of {sheet} + an inventory of {inventory}) x {FILE_FACTOR} + mail {mail}"
+        );
+        Term { name, bytes, how }
     }
 }
 

@@ -310,8 +310,8 @@ pub(super) fn too_much(places: Place, total: u64, limit: u64) -> Problem {
         place: places,
         key: "memory.limit_bytes".to_owned(),
         what: format!("the job may need {total} bytes and is given {limit}"),
-        remedy: "raise the limit, or lower memory.total_bytes, kafka.prefetch_kib_per_partition, batch.max_bytes \
-                 or pacing.concurrency_cap"
+        remedy: "give the job more memory, or lower memory.partitions (the partitions this instance may own), memory.devices, \
+                 memory.total_bytes, kafka.prefetch_kib_per_partition, batch.max_bytes or pacing.concurrency_cap"
             .to_owned(),
     }
 }

@@ -10,16 +10,15 @@ use reqwest::Url;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 
 use super::error::CallError;
-use super::wire::{self, Form, Page, Pair};
+use super::page::{self, Page};
+use super::wire::{self, Form, Pair};
 use super::{Config, Token};
 use crate::config::secret::Secret;
 use crate::http::retry::Failure;
-use crate::http::transport::{self, asked, failure, now_s, read};
+use crate::http::transport::{self, End, asked, failure, now_s, read_within as read};
 
 /// Most bytes read of the answer to a POST.
 const ANSWER_BYTES: usize = 64 * 1024;
-/// Most bytes read of a page of invalid records.
-const PAGE_BYTES: usize = 256 * 1024 * 1024;
 
 /// What the gateway answered to `POST /records`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,7 +109,7 @@ impl Client {
         })
     }
 
-    /// `GET /invalidrecords`: up to `count` records from `key` on (from the first if `None`).
+    /// `GET /invalidrecords`: up to `count` records from `key` on (from the first if `None`); at most `most` bytes are read.
     ///
     /// # Errors
     /// See [`CallError`].
@@ -118,7 +117,7 @@ impl Client {
         &self,
         token: &Token,
         key: Option<i64>,
-        count: u32,
+        (count, most): (u32, usize),
         timeout: Duration,
     ) -> Result<Page, CallError> {
         const ACT: &str = "GET /invalidrecords";
@@ -134,8 +133,8 @@ impl Client {
             .get(url)
             .header(AUTHORIZATION, bearer(token))
             .timeout(timeout);
-        let (status, body) = answered(ACT, call, PAGE_BYTES).await?;
-        wire::page(&body).map_err(|why| CallError::Unreadable {
+        let (status, body) = answered(ACT, call, most).await?;
+        page::read(&body).map_err(|why| CallError::Unreadable {
             act: ACT,
             status,
             why,
@@ -225,8 +224,10 @@ async fn answered(
     })?;
     let status = response.status().as_u16();
     let retry_after = asked(response.headers());
+    let accepted = (200..300).contains(&status);
+    let most = if accepted { most } else { ANSWER_BYTES };
     let (body, end) = read(response, most).await;
-    if !(200..300).contains(&status) {
+    if !accepted {
         return Err(CallError::Status {
             act,
             status,
@@ -236,7 +237,8 @@ async fn answered(
     }
     match end {
         Ok(()) => Ok((status, body)),
-        Err(why) => Err(CallError::Unreadable { act, status, why }),
+        Err(End::TooLarge) => Err(CallError::TooLarge { act, status, most }),
+        Err(End::Cut(why)) => Err(CallError::Unreadable { act, status, why }),
     }
 }
 

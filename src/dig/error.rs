@@ -29,6 +29,13 @@ pub enum CallError {
         status: u16,
         why: String,
     },
+    /// A success with more bytes than are read. Retryable for less.
+    #[error("{act}: HTTP {status} with an answer of more than {most} bytes")]
+    TooLarge {
+        act: &'static str,
+        status: u16,
+        most: usize,
+    },
 }
 
 impl CallError {
@@ -36,7 +43,7 @@ impl CallError {
     pub fn status(&self) -> Option<u16> {
         match self {
             Self::Status { status, .. } => Some(*status),
-            Self::Failed { .. } | Self::Unreadable { .. } => None,
+            Self::Failed { .. } | Self::Unreadable { .. } | Self::TooLarge { .. } => None,
         }
     }
 
@@ -45,7 +52,7 @@ impl CallError {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Status { retry_after, .. } => *retry_after,
-            Self::Failed { .. } | Self::Unreadable { .. } => None,
+            Self::Failed { .. } | Self::Unreadable { .. } | Self::TooLarge { .. } => None,
         }
     }
 
@@ -55,7 +62,7 @@ impl CallError {
         match self {
             Self::Failed { source, .. } => source.may_have_effects(),
             Self::Status { status, .. } => *status >= 500 || *status == 408,
-            Self::Unreadable { .. } => true,
+            Self::Unreadable { .. } | Self::TooLarge { .. } => true,
         }
     }
 }

@@ -5,6 +5,7 @@
 
 pub mod client;
 pub mod error;
+pub mod page;
 pub mod session;
 pub mod wire;
 

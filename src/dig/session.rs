@@ -366,7 +366,7 @@ impl Keeper {
             metrics::count_auth("authenticate", outcome(&error));
             let refused = match &error {
                 CallError::Status { status, .. } => !matches!(status, 408 | 429 | 500..=599),
-                CallError::Unreadable { .. } => true,
+                CallError::Unreadable { .. } | CallError::TooLarge { .. } => true,
                 CallError::Failed { .. } => false,
             };
             if refused {
@@ -467,7 +467,7 @@ impl Keeper {
 fn outcome(error: &CallError) -> &'static str {
     match error {
         CallError::Failed { source, .. } => source.name(),
-        CallError::Unreadable { .. } => "unreadable",
+        CallError::Unreadable { .. } | CallError::TooLarge { .. } => "unreadable",
         CallError::Status { status, .. } => match status {
             400 => "400",
             401 => "401",

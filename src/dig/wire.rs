@@ -26,35 +26,6 @@ pub struct Pair {
     pub disagrees: bool,
 }
 
-/// One page of `GET /invalidrecords`.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Page {
-    /// Where the next page begins; `None` at the end.
-    pub next_key: Option<i64>,
-    /// How many invalid records the gateway holds for this user.
-    pub total: Option<i64>,
-    pub records: Vec<Invalid>,
-}
-
-/// A record the gateway found invalid after it had accepted it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Invalid {
-    /// The record as the gateway returns it.
-    pub record: Value,
-    /// Free text.
-    pub cause: Option<String>,
-    /// When it was marked, as given.
-    pub marked: Option<String>,
-}
-
-impl Invalid {
-    /// The record's serial, if it has one.
-    #[must_use]
-    pub fn serial(&self) -> Option<&str> {
-        member(&self.record, "SerialNo")?.as_str()
-    }
-}
-
 /// A member by name, in any case; the exact name wins.
 #[must_use]
 pub fn member<'a>(value: &'a Value, name: &str) -> Option<&'a Value> {
@@ -186,41 +157,6 @@ fn jwt_life(token: &str, now_s: i64) -> Option<i64> {
     let claims: Value = serde_json::from_slice(&bytes).ok()?;
     let exp = whole(&claims, "exp")?;
     Some(exp.saturating_sub(whole(&claims, "iat").unwrap_or(now_s)))
-}
-
-/// A page of invalid records.
-///
-/// # Errors
-/// Why the body is not one.
-pub fn page(body: &[u8]) -> Result<Page, String> {
-    let value: Value =
-        serde_json::from_slice(body).map_err(|error| format!("not JSON: {error}"))?;
-    let answer = match member(&value, "Data") {
-        Some(answer) if answer.is_object() => answer,
-        // No page at all: nothing to report.
-        Some(Value::Null) => return Ok(Page::default()),
-        Some(Value::String(text)) if text.is_empty() => return Ok(Page::default()),
-        _ if member(&value, "InvalidRecords").is_some() => &value,
-        _ => return Err("no `Data`".to_owned()),
-    };
-    let records = match member(answer, "InvalidRecords") {
-        Some(Value::Array(records)) => records.iter().map(invalid).collect(),
-        None | Some(Value::Null) => Vec::new(),
-        Some(_) => return Err("`InvalidRecords` is not an array".to_owned()),
-    };
-    Ok(Page {
-        next_key: whole(answer, "NextResultKey"),
-        total: whole(answer, "TotalNumberOfInvalidRecords"),
-        records,
-    })
-}
-
-fn invalid(value: &Value) -> Invalid {
-    Invalid {
-        record: member(value, "BaseRecord").unwrap_or(value).clone(),
-        cause: text(value, "Cause").map(str::to_owned),
-        marked: text(value, "TimeStamp").map(str::to_owned),
-    }
 }
 
 /// The body of an authentication call: member names and their secret values.
@@ -374,24 +310,5 @@ mod tests {
         ] {
             assert_eq!(tracking_id(body), None);
         }
-    }
-
-    #[test]
-    fn pages_with_64_bit_keys_and_gaps() {
-        let body = json!({"Error": [], "Data": {"NextResultKey": 9_007_199_254_740_993_i64, "CurrentResultKey": 5,
-            "TotalNumberOfInvalidRecords": 16545, "InvalidRecords": [
-            {"BaseRecord": {"SerialNo": "A", "Type": "StatusRecord"}, "Cause": "no", "TimeStamp": "2021-02-10T02:00:00Z"},
-            {"baserecord": {"serialno": "B"}, "cause": null}]}});
-        let read = page(body.to_string().as_bytes()).unwrap();
-        assert_eq!(read.next_key, Some(9_007_199_254_740_993));
-        assert_eq!(
-            read.records.iter().map(Invalid::serial).collect::<Vec<_>>(),
-            [Some("A"), Some("B")]
-        );
-        assert_eq!(read.records[1].cause, None);
-        let last = page(br#"{"Data":{"NextResultKey":null,"InvalidRecords":null}}"#).unwrap();
-        assert_eq!(last, Page::default());
-        assert!(page(b"<html>").is_err());
-        assert!(page(br#"{"Error":["x"]}"#).is_err());
     }
 }

@@ -1,7 +1,7 @@
-//! What clients of both remote APIs need of `reqwest`: building one, and reading what comes back.
+//! The one place that builds HTTP clients, and what they need of `reqwest` to read what comes back.
 //!
-//! Connections are HTTP/1.1 with keep-alive. Redirects are not followed: a moved server is a wrong address. Nothing is
-//! retried in here, and the environment's proxy variables are not read.
+//! Connections are HTTP/1.1 with keep-alive, without `Referer`. Redirects are not followed: a moved server is a wrong address; only
+//! [`following_client`] does, for files that are shared by a link. Nothing is retried in here, and the environment's proxy variables are not read.
 
 use std::net::IpAddr;
 use std::path::Path;
@@ -30,6 +30,9 @@ pub struct Options<'a> {
     pub pool_size: usize,
 }
 
+/// Shared files are handed on once or twice.
+const REDIRECTS: usize = 5;
+
 /// The TLS provider of the process, once.
 fn install_tls() {
     static ONCE: Once = Once::new();
@@ -51,14 +54,11 @@ pub fn address(section: &str, key: &str, text: &str, allow_plain: bool) -> anyho
         url.username().is_empty() && url.password().is_none(),
         "[{section}] {key} holds credentials: use username and password_file"
     );
-    let local = match url.host_str() {
-        Some("localhost") => true,
-        Some(host) => host
-            .trim_matches(['[', ']'])
-            .parse()
-            .is_ok_and(|ip: IpAddr| ip.is_loopback()),
-        None => anyhow::bail!("[{section}] {key} = {text:?} names no host"),
-    };
+    anyhow::ensure!(
+        url.host_str().is_some(),
+        "[{section}] {key} = {text:?} names no host"
+    );
+    let local = is_local(&url);
     match url.scheme() {
         "https" => {}
         "http" if local || allow_plain => {}
@@ -70,11 +70,95 @@ pub fn address(section: &str, key: &str, text: &str, allow_plain: bool) -> anyho
     Ok(url)
 }
 
+/// An address that may hold a secret, from the setting `section.key`: `https`, or plain `http` to this machine. No error shows it.
+///
+/// # Errors
+/// It is no such address.
+pub fn secret_address(setting: &str, text: &str) -> anyhow::Result<Url> {
+    let url: Url = text
+        .parse()
+        .map_err(|_| anyhow::anyhow!("{setting}: is no address"))?;
+    match url.scheme() {
+        "https" => {}
+        "http" if is_local(&url) => {}
+        "http" => anyhow::bail!("{setting}: plain http is for this machine only; use https://"),
+        _ => anyhow::bail!("{setting}: must begin with https:// or http://"),
+    }
+    Ok(url)
+}
+
+/// Whether an address is one of this machine.
+fn is_local(url: &Url) -> bool {
+    match url.host_str() {
+        Some("localhost") => true,
+        Some(host) => host
+            .trim_matches(['[', ']'])
+            .parse()
+            .is_ok_and(|ip: IpAddr| ip.is_loopback()),
+        None => false,
+    }
+}
+
 /// A client that sends `headers` with every request.
 ///
 /// # Errors
 /// A CA file or proxy that cannot be used.
 pub fn client(options: Options<'_>, headers: HeaderMap) -> anyhow::Result<reqwest::Client> {
+    let section = options.section;
+    builder(options, headers)?
+        .build()
+        .with_context(|| format!("[{section}] cannot make an HTTP client"))
+}
+
+/// As [`client`], for a file whose address may hold a secret: a few redirects are followed, to the same server, or to another one over
+/// TLS that gets nothing of the address's query.
+///
+/// # Errors
+/// As [`client`].
+pub fn following_client(options: Options<'_>, from: &Url) -> anyhow::Result<reqwest::Client> {
+    let section = options.section;
+    let from = from.clone();
+    let policy = redirect::Policy::custom(move |attempt| {
+        if attempt.previous().len() > REDIRECTS {
+            return attempt.error("it redirects too often");
+        }
+        match may_lead(&from, attempt.url()) {
+            Ok(()) => attempt.follow(),
+            Err(why) => attempt.error(why),
+        }
+    });
+    builder(options, HeaderMap::new())?
+        .redirect(policy)
+        .build()
+        .with_context(|| format!("[{section}] cannot make an HTTP client"))
+}
+
+/// Whether a redirect may be followed.
+fn may_lead(from: &Url, to: &Url) -> Result<(), &'static str> {
+    let origin = |url: &Url| {
+        (
+            url.scheme().to_owned(),
+            url.host_str().map(str::to_owned),
+            url.port_or_known_default(),
+        )
+    };
+    if origin(from) == origin(to) {
+        return Ok(());
+    }
+    if to.scheme() != "https" {
+        return Err("it redirects to another server without TLS");
+    }
+    let shared = from.query_pairs().any(|(_, value)| {
+        let kept = |(_, other): (_, std::borrow::Cow<'_, str>)| other == value;
+        !value.is_empty() && (to.query_pairs().any(kept) || to.as_str().contains(&*value))
+    });
+    if shared || from.query().is_some() && from.query() == to.query() {
+        return Err("it redirects to another server with the query of the address");
+    }
+    Ok(())
+}
+
+fn builder(options: Options<'_>, headers: HeaderMap) -> anyhow::Result<reqwest::ClientBuilder> {
     install_tls();
     let section = options.section;
     let mut builder = reqwest::Client::builder()
@@ -116,22 +200,32 @@ pub fn client(options: Options<'_>, headers: HeaderMap) -> anyhow::Result<reqwes
         // Otherwise reqwest would read the environment.
         None => builder.no_proxy(),
     };
-    builder
-        .build()
-        .with_context(|| format!("[{section}] cannot make an HTTP client"))
+    Ok(builder)
 }
 
-/// What there is of a body, and why it is not all.
-pub async fn read(mut response: reqwest::Response, most: usize) -> (Vec<u8>, Result<(), String>) {
+/// Why a body was not read to its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum End {
+    /// It has more bytes than were allowed.
+    TooLarge,
+    /// The connection broke.
+    Cut(String),
+}
+
+/// What there is of a body, at most `most` bytes, and why it is not all.
+pub async fn read_within(
+    mut response: reqwest::Response,
+    most: usize,
+) -> (Vec<u8>, Result<(), End>) {
     let mut body = Vec::new();
     loop {
         match response.chunk().await {
             Ok(Some(chunk)) if body.len() + chunk.len() > most => {
-                return (body, Err(format!("more than {most} bytes")));
+                return (body, Err(End::TooLarge));
             }
             Ok(Some(chunk)) => body.extend_from_slice(&chunk),
             Ok(None) => return (body, Ok(())),
-            Err(error) => return (body, Err(chain(&error.without_url()))),
+            Err(error) => return (body, Err(End::Cut(chain(&error.without_url())))),
         }
     }
 }
@@ -178,6 +272,47 @@ pub fn now_s() -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_redirect_takes_no_secret_to_another_server() {
+        let from: Url = "https://sheets.example/get?key=S3CRET&x=1".parse().unwrap();
+        for to in [
+            "https://sheets.example/other?key=S3CRET",
+            "https://cdn.example/file",
+            "https://cdn.example/file?signature=abc",
+        ] {
+            assert_eq!(may_lead(&from, &to.parse().unwrap()), Ok(()), "{to}");
+        }
+        for to in [
+            "https://cdn.example/file?key=S3CRET",
+            "https://cdn.example/file?again=S3CRET",
+            "https://cdn.example/S3CRET",
+            "https://sheets.example:8443/get?key=S3CRET&x=1",
+            "http://sheets.example/get",
+            "http://127.0.0.1/get",
+        ] {
+            assert!(may_lead(&from, &to.parse().unwrap()).is_err(), "{to}");
+        }
+    }
+
+    #[test]
+    fn a_secret_address_is_never_shown() {
+        for text in [
+            "http://sheets.example/?key=S3CRET",
+            "ftp://127.0.0.1/?key=S3CRET",
+            "S3CRET",
+            "https:// S3CRET",
+        ] {
+            let error = secret_address("orders.terminations.url", text).unwrap_err();
+            let error = format!("{error:#}");
+            assert!(
+                !error.contains("S3CRET") && error.contains("orders.terminations.url"),
+                "{error}"
+            );
+        }
+        assert!(secret_address("s", "http://127.0.0.1:1/?key=S3CRET").is_ok());
+        assert!(secret_address("s", "https://sheets.example/?key=S3CRET").is_ok());
+    }
 
     #[test]
     fn plain_http_only_to_this_machine() {

@@ -1,7 +1,8 @@
 //! Every call we make to MyAdmin, typed: sessions, attempts and pages are dealt with here.
 //!
 //! Calls that change nothing are asked again within `read_attempts` and `patience_s`. A call that changes something is
-//! made once; only a rejected session (nothing was looked at) permits a second one, and never for provisioning (P1).
+//! made once; only a rejected session (nothing was looked at) permits a second one, and never for provisioning (P1), which has a
+//! way of its own: first a [`Permit`], then the call.
 //! Cancelled, a call that changes something may have had effects. No queue; cheap to clone.
 
 use std::sync::Arc;
@@ -37,6 +38,12 @@ pub(super) struct Inner {
     switched: [AtomicBool; Method::ALL.len()],
     /// Orders have no address of their own.
     pub no_single_order: AtomicBool,
+}
+
+/// The right to make one provisioning call at once: a session, and a place in the rate limits that is spent.
+pub struct Permit {
+    ticket: Arc<Ticket>,
+    version: Version,
 }
 
 /// One call of either surface.
@@ -106,8 +113,7 @@ impl Client {
             };
             if failed.session_rejected() {
                 self.inner.session.rejected(&ticket);
-                // P1: whoever provisions writes down every call it makes, so a second one is not ours to make.
-                if renewed || method == Method::Provision {
+                if renewed {
                     return Err(failed);
                 }
                 renewed = true;
@@ -198,17 +204,42 @@ impl Client {
         Ok(Report::new(&self.user().await?, needs))
     }
 
-    /// Makes one device. One call leaves this process at most, whatever becomes of it (P1): the caller has written down
-    /// that it will, and a failure that may have had effects is to be reconciled, never repeated.
+    /// Makes one device: [`Client::provision_permit`], then [`Client::provision_permitted`].
     ///
     /// # Errors
     /// See [`Error`]; [`Error::may_have_effects`] is true whenever the device may have been made.
     pub async fn provision(&self, device: &ProvisionCall) -> Result<Provisioning, Error> {
+        has_account(device)?;
+        let permit = self.provision_permit().await?;
+        self.provision_permitted(device, permit).await
+    }
+
+    /// Waits until a provisioning call may leave at once: logged in, past our rate limits and past the pause that a 429 asked for.
+    /// Whoever provisions writes its intent after this and before [`Client::provision_permitted`]: a process that is killed while it
+    /// waits here has sent nothing. Dropped, it has spent its place in the rate limits and nothing else.
+    ///
+    /// # Errors
+    /// See [`Error`]; none of them may have had effects.
+    pub async fn provision_permit(&self) -> Result<Permit, Error> {
         const METHOD: Method = Method::Provision;
-        if device.erp_no.trim().is_empty() {
-            let why = "no account to provision for: the device would land on our own (U12)";
-            return Err(failed(METHOD, Why::Unusable(why.to_owned())));
-        }
+        let ticket = self.inner.session.ticket(METHOD).await?;
+        let version = self.version(METHOD);
+        self.inner.exchange.permit(METHOD, version).await?;
+        Ok(Permit { ticket, version })
+    }
+
+    /// Makes one device, at once: it waits for nothing but the answer. One call leaves this process at most, whatever becomes of it
+    /// (P1): the caller has written down that it will, and a failure that may have had effects is to be reconciled, never repeated.
+    ///
+    /// # Errors
+    /// See [`Error`]; [`Error::may_have_effects`] is true whenever the device may have been made.
+    pub async fn provision_permitted(
+        &self,
+        device: &ProvisionCall,
+        permit: Permit,
+    ) -> Result<Provisioning, Error> {
+        const METHOD: Method = Method::Provision;
+        has_account(device)?;
         let mut params = Map::new();
         params.insert("productId".to_owned(), device.product_id.into());
         params.insert("erpNo".to_owned(), device.erp_no.trim().into());
@@ -223,8 +254,22 @@ impl Client {
                 params.insert(name.to_owned(), value.into());
             }
         }
-        let answer = self.rpc(METHOD, params).await?;
-        wire::provisioning(answer.result).map_err(|why| unreadable(METHOD, why))
+        let Permit { ticket, version } = permit;
+        let call = RpcCall {
+            method: METHOD,
+            version,
+            params,
+            pagination: None,
+        };
+        let exchange = &self.inner.exchange;
+        let answer = exchange.rpc_permitted(&call, Some(&ticket.keys)).await;
+        let outcome = answer.as_ref().err().map_or("ok", Error::outcome);
+        metrics::count_call(METHOD.name(), outcome);
+        if answer.as_ref().is_err_and(Error::session_rejected) {
+            // P1: whoever provisions writes down every call it makes, so a second one is not ours to make.
+            self.inner.session.rejected(&ticket);
+        }
+        wire::provisioning(answer?.result).map_err(|why| unreadable(METHOD, why))
     }
 
     /// The devices we produced and the database each is connected to.
@@ -336,6 +381,14 @@ impl Client {
     pub(super) fn rest_pager(&self, style: Style) -> Pager {
         Pager::by(style, self.config().page_size)
     }
+}
+
+fn has_account(device: &ProvisionCall) -> Result<(), Error> {
+    if device.erp_no.trim().is_empty() {
+        let why = "no account to provision for: the device would land on our own (U12)";
+        return Err(failed(Method::Provision, Why::Unusable(why.to_owned())));
+    }
+    Ok(())
 }
 
 fn contract_params(filter: &ContractFilter) -> Map<String, Value> {

@@ -18,11 +18,9 @@ use super::methods::{Method, Version};
 use super::paging::PageHeaders;
 use super::profile::Verb;
 use super::rpc::{self, Answer, Envelope, Keys};
-use crate::http::transport::{self, asked, failure, read};
+use crate::http::transport::{self, End, asked, failure, read_within};
 use crate::ops::metrics::myadmin as metrics;
 
-/// Most bytes read of an answer: a hundred thousand rows of contracts fit.
-const ANSWER_BYTES: usize = 256 * 1024 * 1024;
 /// Most bytes read of an error.
 const ERROR_BYTES: usize = 64 * 1024;
 
@@ -134,6 +132,27 @@ impl Exchange {
     /// # Errors
     /// See [`Error`].
     pub async fn rpc(&self, call: &RpcCall, keys: Option<&Keys>) -> Result<Answer, Error> {
+        self.permit(call.method, call.version).await?;
+        self.rpc_permitted(call, keys).await
+    }
+
+    /// Waits until a JSON-RPC call may leave.
+    ///
+    /// # Errors
+    /// Our limits leave no room soon enough; nothing was sent.
+    pub async fn permit(&self, method: Method, version: Version) -> Result<(), Error> {
+        self.limit(method, Surface::Rpc(version)).await
+    }
+
+    /// One JSON-RPC call that has its permit; it leaves at once.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn rpc_permitted(
+        &self,
+        call: &RpcCall,
+        keys: Option<&Keys>,
+    ) -> Result<Answer, Error> {
         let url = match call.version {
             Version::V2 => &self.v2,
             Version::V3 => &self.v3,
@@ -175,6 +194,7 @@ impl Exchange {
                 .header(CONTENT_TYPE, "application/json")
                 .body(body.clone());
         }
+        self.limit(call.method, Surface::Rest).await?;
         let (status, headers, body) = self.send(call.method, Surface::Rest, request).await?;
         // Some servers of this family answer an expired session with an envelope under 200.
         if body.0.first() == Some(&b'{')
@@ -197,17 +217,20 @@ impl Exchange {
         }
     }
 
-    /// Sends, behind the limits; a 429 becomes an error at once. The body comes with why it is not all.
+    /// Waits for room in our limits, up to `patience_s`.
+    async fn limit(&self, method: Method, surface: Surface) -> Result<(), Error> {
+        let patience = Duration::from_secs(self.config.patience_s);
+        let room = self.limits.take(method, surface, patience).await;
+        room.map_err(|wait| self.error(method, Why::Full { wait }))
+    }
+
+    /// Sends at once; a 429 becomes an error. The body comes with why it is not all.
     async fn send(
         &self,
         method: Method,
         surface: Surface,
         request: reqwest::RequestBuilder,
     ) -> Result<(u16, HeaderMap, (Vec<u8>, Result<(), String>)), Error> {
-        let patience = Duration::from_secs(self.config.patience_s);
-        if let Err(wait) = self.limits.take(method, surface, patience).await {
-            return Err(self.error(method, Why::Full { wait }));
-        }
         let began = Instant::now();
         let sent = request.timeout(self.config.timeout(method)).send().await;
         let response = match sent {
@@ -223,11 +246,16 @@ impl Exchange {
             return Err(self.error(method, Why::Throttled { retry_after }));
         }
         let most = if ok(status) {
-            ANSWER_BYTES
+            self.config.answer_bytes
         } else {
             ERROR_BYTES
         };
-        let body = read(response, most).await;
+        let (body, end) = read_within(response, most).await;
+        let end = end.map_err(|end| match end {
+            End::TooLarge => format!("more than {most} bytes; raise myadmin.answer_bytes"),
+            End::Cut(why) => why,
+        });
+        let body = (body, end);
         metrics::record_call(method.name(), began.elapsed());
         Ok((status, headers, body))
     }

@@ -30,7 +30,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::secret::Secret;
 use methods::Method;
 
-pub use client::Client;
+pub use client::{Client, Permit};
 pub use error::{Error, Kind, Refusal, Why};
 pub use roles::{Needs, Report};
 
@@ -62,6 +62,8 @@ pub struct Config {
     pub encoding: rpc::Encoding,
     /// Seconds to make a connection.
     pub connect_timeout_s: u64,
+    /// Bytes of an answer that are read at most: the largest page, parsed, costs eight times as much.
+    pub answer_bytes: usize,
     /// Seconds to wait for an answer.
     pub request_timeout_s: u64,
     /// Seconds to wait for the answer of a provisioning call.
@@ -129,6 +131,7 @@ impl Default for Config {
             user_agent: concat!("dig-ingest/", env!("CARGO_PKG_VERSION")).to_owned(),
             encoding: rpc::Encoding::Form,
             connect_timeout_s: 10,
+            answer_bytes: 32 * 1024 * 1024,
             request_timeout_s: 60,
             provision_timeout_s: 180,
             pool_idle_s: 30,
@@ -197,6 +200,11 @@ impl Config {
             self.limits_share > 0.0 && self.limits_share <= 1.0,
             "[myadmin] limits_share = {}: use a number above 0 and up to 1",
             self.limits_share
+        );
+        anyhow::ensure!(
+            self.answer_bytes >= 64 * 1024,
+            "[myadmin] answer_bytes = {}: use 65536 or more",
+            self.answer_bytes
         );
         anyhow::ensure!(
             self.ca_file.is_some() || !self.ca_file_only,

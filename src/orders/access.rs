@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 use super::Config;
+use super::settings::CheckContracts;
 use crate::http::retry::Backoff;
 use crate::myadmin::{self, Client, Needs, Report};
 use crate::ops::metrics::myadmin as metrics;
@@ -21,7 +22,7 @@ impl Config {
             provisioning: self.enabled && !self.products.is_empty(),
             reconciliation: self.enabled && self.provision.list_devices,
             readiness: self.enabled,
-            contracts: self.enabled && self.provision.check_contracts,
+            contracts: self.enabled && self.provision.check_contracts == CheckContracts::Always,
         }
     }
 }

@@ -2,8 +2,9 @@
 //!
 //! * An act whose row changed since the decision is dropped; the next round decides anew.
 //! * Every change is made under the lease's token; with a lost lease the round ends before its next act.
-//! * A crash between a call and its row is healed by the next round, because it decides by what is shown. The one call that cannot
-//!   be repeated is in `provision`.
+//! * Every act reads what it acts on in the transaction that records it: a unit goes no step while its order is not clear.
+//! * A crash between a call and its row is healed by the next round, because it decides by what is shown. Calls that change the
+//!   world are in `provision` and `report`.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,11 +13,12 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::Clock;
+use super::calls::Calls;
 use super::inventory::Spare;
 use super::journey::order::Order;
 use super::journey::unit::Unit;
 use super::journey::way::{Live, Ordered};
-use super::journey::{Actor, Code, Reason, Tags};
+use super::journey::{Actor, Reason, Tags};
 use super::market::Market;
 use super::reconcile::{Act, View, fulfil, seconds};
 use super::registrar::Registrar;
@@ -24,10 +26,8 @@ use super::settings::Config;
 use super::store::change::{Cause, Change};
 use super::store::intents::{IntentRow, Outcome};
 use super::store::lease::Token;
-use super::store::rows::{OrderRow, Shipment, UnitRow};
+use super::store::rows::{OrderRow, UnitRow};
 use super::store::{Error, Store};
-use crate::myadmin;
-use crate::myadmin::wire;
 use crate::ops::metrics::orders as metrics;
 
 /// Does acts. One at a time; owns how often what failed in a row.
@@ -39,6 +39,8 @@ pub struct Hand<M> {
     pub(super) token: Token,
     /// Asked before every provisioning call (P3).
     pub(super) registrar: Arc<Registrar>,
+    /// What the process finishes before it leaves.
+    pub(super) calls: Calls,
     failures: HashMap<String, u32>,
 }
 
@@ -51,7 +53,7 @@ pub enum Done {
     Same,
 }
 
-impl<M: Market> Hand<M> {
+impl<M: Market + Clone + 'static> Hand<M> {
     pub fn new(
         market: M,
         store: Store,
@@ -59,6 +61,7 @@ impl<M: Market> Hand<M> {
         clock: Clock,
         token: Token,
         registrar: Arc<Registrar>,
+        calls: Calls,
     ) -> Self {
         Self {
             market,
@@ -67,6 +70,7 @@ impl<M: Market> Hand<M> {
             clock,
             token,
             registrar,
+            calls,
             failures: HashMap::new(),
         }
     }
@@ -177,19 +181,19 @@ impl<M: Market> Hand<M> {
                 evidence,
             } => return self.adopt(&intent, &serial, &evidence).await,
             Act::Doubt { intent, evidence } => return self.doubt(&intent, &evidence).await,
-            Act::ReportUnit { row, line } => return self.report_unit(&row, &line, view).await,
+            Act::ReportUnit { row, line } => return self.report_unit(*row, *line, view).await,
             Act::ReportShipment {
                 row,
                 order,
                 shipment,
-            } => return self.report_shipment(&row, &order, &shipment, view).await,
+            } => return self.report_shipment(*row, *order, shipment, view).await,
             Act::Told { row } => {
                 let Unit::Live(Live::Shipped(unit)) = row.unit.clone() else {
                     return Ok(Done::Same);
                 };
                 let cause =
                     Cause::new("told", "MyAdmin shows it as it is").tried(row.attempts, None);
-                self.put(&row, Live::Reported(unit.report()), cause).await?;
+                return self.put(&row, Live::Reported(unit.report()), cause).await;
             }
             Act::Confirm { row, line } => {
                 let Unit::Live(Live::Reported(unit)) = row.unit.clone() else {
@@ -200,8 +204,8 @@ impl<M: Market> Hand<M> {
                 };
                 let cause =
                     Cause::new("confirm", "read back and compared").with(json!({ "line": line }));
-                self.put(&row, Live::Confirmed(unit.confirm(matches)), cause)
-                    .await?;
+                let confirmed = Live::Confirmed(unit.confirm(matches));
+                return self.put(&row, confirmed, cause).await;
             }
             Act::Differs { row, differences } => {
                 let Unit::Live(live @ Live::Reported(_)) = row.unit.clone() else {
@@ -214,7 +218,7 @@ impl<M: Market> Hand<M> {
                 let retry = self.later(&row.id);
                 let cause =
                     Cause::new("differs", differences.join("; ")).tried(row.attempts, Some(retry));
-                self.put(&row, shipped, cause).await?;
+                return self.put(&row, shipped, cause).await;
             }
             Act::Activate { row, database } => return self.activate(&row, database).await,
             Act::Leave { row } => {
@@ -222,28 +226,23 @@ impl<M: Market> Hand<M> {
                     return Ok(Done::Same);
                 };
                 let cause = Cause::new("leave", "it is in no database any more");
-                self.put(&row, Live::Confirmed(unit.leave()), cause).await?;
+                return self.put(&row, Live::Confirmed(unit.leave()), cause).await;
             }
-            Act::Alarm {
-                kind,
-                subject,
-                said,
-                evidence,
-            } => {
-                let mut change = self.change().await?;
-                change.alarm(kind, &subject, &said, Some(&evidence)).await?;
-                change.commit().await?;
-                metrics::count_alarm(kind);
-                tracing::warn!(kind, %subject, "{said}");
-            }
+            // Told at the end of the round, all at once.
+            Act::Alarm(_) => return Ok(Done::Same),
         }
         Ok(Done::Changed)
     }
 
-    async fn put(&self, row: &UnitRow, live: Live, cause: Cause) -> Result<(), Error> {
+    /// A step of a unit; none if its order is not clear by now.
+    async fn put(&self, row: &UnitRow, live: Live, cause: Cause) -> Result<Done, Error> {
         let mut change = self.change().await?;
+        if change.order(&row.order_id).await?.order.clear().is_none() {
+            return Ok(Done::Same);
+        }
         change.put_unit(row, Unit::Live(live), cause).await?;
-        change.commit().await
+        change.commit().await?;
+        Ok(Done::Changed)
     }
 
     async fn assign(&self, row: &UnitRow) -> Result<Done, Error> {
@@ -256,8 +255,7 @@ impl<M: Market> Hand<M> {
             return Ok(Done::Same);
         };
         let cause = Cause::new("assign", "it has all its line asks for");
-        self.put(row, Live::Assigned(assigned), cause).await?;
-        Ok(Done::Changed)
+        self.put(row, Live::Assigned(assigned), cause).await
     }
 
     /// A device of the shelf becomes the unit's; whoever was given it meanwhile keeps it.
@@ -313,27 +311,19 @@ impl<M: Market> Hand<M> {
         Ok(Done::Changed)
     }
 
-    pub(super) async fn park_order(
+    async fn park_order(
         &self,
         row: &OrderRow,
         reason: Reason,
         evidence: serde_json::Value,
     ) -> Result<Done, Error> {
-        let Order::Open(open) = row.order.clone() else {
-            return Ok(Done::Same);
-        };
         let mut change = self.change().await?;
-        let cause = Cause::new("park", reason.to_string()).with(evidence);
-        metrics::count_parked(reason.code.name());
-        tracing::warn!(order = %row.id, "parked for {reason}; {}", reason.code.remedy());
-        change
-            .put_order(row, &Order::Parked(open.park(reason)), cause)
-            .await?;
+        let done = park_order(&mut change, row, reason, evidence).await?;
         change.commit().await?;
-        Ok(Done::Changed)
+        Ok(done)
     }
 
-    pub(super) async fn park_unit(
+    async fn park_unit(
         &self,
         row: &UnitRow,
         reason: Reason,
@@ -345,107 +335,9 @@ impl<M: Market> Hand<M> {
         Ok(done)
     }
 
-    async fn report_unit(
-        &mut self,
-        row: &UnitRow,
-        line: &wire::LineUnit,
-        view: &mut View,
-    ) -> Result<Done, Error> {
-        let Unit::Live(Live::Shipped(unit)) = row.unit.clone() else {
-            return Ok(Done::Same);
-        };
-        let Ok(order) = row.order_id.parse::<i64>() else {
-            return Ok(Done::Same);
-        };
-        let kit = unit.kit();
-        let report = wire::UnitReport {
-            serial: kit.serial().map(ToString::to_string),
-            sim: kit.tags().sim.as_deref().map(str::to_owned),
-            imei: kit.tags().imei.as_deref().map(str::to_owned),
-        };
-        self.store_holds_the_lease().await?;
-        let told = self.market.report_unit(order, line, &report).await;
-        // Written or not: what was read before does not count any more.
-        view.wrote(&row.order_id);
-        match told {
-            Ok(()) => {
-                self.failures.remove(&row.id);
-                let cause = Cause::new("report", "told to MyAdmin")
-                    .with(
-                        json!({ "serial": report.serial, "sim": report.sim, "imei": report.imei }),
-                    )
-                    .tried(row.attempts + 1, None);
-                self.put(row, Live::Reported(unit.report()), cause).await?;
-                Ok(Done::Changed)
-            }
-            Err(error) if again(&error) => {
-                let at = self.later(&row.id);
-                tracing::warn!(unit = %row.id, %error, "not told; tried again later");
-                let mut change = self.change().await?;
-                let cause = Cause::new("put-off", error.to_string());
-                change.put_retry(row, row.attempts, Some(at), cause).await?;
-                change.commit().await?;
-                Ok(Done::Changed)
-            }
-            Err(error) => {
-                let reason = Reason::new(Code::ReportRefused, error.to_string());
-                self.park_unit(row, reason, json!({ "line": line })).await
-            }
-        }
-    }
-
-    async fn report_shipment(
-        &mut self,
-        row: &OrderRow,
-        order: &wire::Order,
-        shipment: &Shipment,
-        view: &mut View,
-    ) -> Result<Done, Error> {
-        let report = wire::ShipmentReport {
-            carrier: Some(shipment.carrier.clone()),
-            tracking: Some(shipment.tracking.clone()),
-            status: Some(shipment.status.clone()),
-        };
-        self.store_holds_the_lease().await?;
-        let told = self.market.report_shipment(order, &report).await;
-        view.wrote(&row.id);
-        let evidence = json!({ "shipment": shipment });
-        match told {
-            Ok(()) => {
-                let same = row.reported.as_ref() == Some(shipment);
-                let attempts = if same { row.attempts + 1 } else { 1 };
-                let at = self.later(&row.id);
-                self.failures.remove(&row.id);
-                let mut change = self.change().await?;
-                let cause = Cause::new("report", "shipment told to MyAdmin").with(evidence);
-                change
-                    .put_reported(row, Some(shipment), Some((attempts, at)), cause)
-                    .await?;
-                change.commit().await?;
-                Ok(Done::Changed)
-            }
-            Err(error) if again(&error) => {
-                let at = self.later(&row.id);
-                tracing::warn!(order = %row.id, %error, "shipment not told; tried again later");
-                let mut change = self.change().await?;
-                let cause = Cause::new("put-off", error.to_string());
-                let retry = Some((row.attempts, at));
-                change
-                    .put_reported(row, row.reported.as_ref(), retry, cause)
-                    .await?;
-                change.commit().await?;
-                Ok(Done::Changed)
-            }
-            Err(error) => {
-                let reason = Reason::new(Code::ReportRefused, error.to_string());
-                self.park_order(row, reason, evidence).await
-            }
-        }
-    }
-
-    /// Before a write to the marketplace: whoever lost the lease must not speak any more.
-    pub(super) async fn store_holds_the_lease(&self) -> Result<(), Error> {
-        self.change().await?.commit().await
+    /// It did not fail this time.
+    pub(super) fn forgive(&mut self, what: &str) {
+        self.failures.remove(what);
     }
 
     /// When something that failed is tried again: later each time it fails in a row.
@@ -481,9 +373,23 @@ pub(super) async fn park(
     Ok(Done::Changed)
 }
 
-/// Whether a report may be made again: last write wins (U7), so a lost answer is no reason not to.
-fn again(error: &myadmin::Error) -> bool {
-    error.retryable() || (error.may_have_effects() && error.kind().is_none())
+/// Parks an order that is under way; another stays as it is.
+pub(super) async fn park_order(
+    change: &mut Change,
+    row: &OrderRow,
+    reason: Reason,
+    evidence: serde_json::Value,
+) -> Result<Done, Error> {
+    let Order::Open(open) = row.order.clone() else {
+        return Ok(Done::Same);
+    };
+    let cause = Cause::new("park", reason.to_string()).with(evidence);
+    metrics::count_parked(reason.code.name());
+    tracing::warn!(order = %row.id, "parked for {reason}; {}", reason.code.remedy());
+    change
+        .put_order(row, &Order::Parked(open.park(reason)), cause)
+        .await?;
+    Ok(Done::Changed)
 }
 
 /// Whether an intent is still as it was decided upon.

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::import;
 use super::journey::{Needs, Tags};
 use super::lines::{self, BadLine, bad};
+use super::watched::{self, Unread};
 
 /// A file that changed less long ago may still be being written.
 const SETTLED: SignedDuration = SignedDuration::from_secs(5);
@@ -289,13 +290,19 @@ impl Inventory {
         if now.duration_since(modified).abs() < SETTLED {
             return Ok(());
         }
-        if look.0 > import::LARGEST {
-            let what = format!("{} bytes, at most {} are read", look.0, import::LARGEST);
-            return Err(std::io::Error::other(what));
-        }
-        let bytes = tokio::fs::read(&config.file).await?;
-        if bytes.len() as u64 == look.0 {
-            self.shelf = read(&bytes, config);
+        let config = config.clone();
+        let read = tokio::task::spawn_blocking(move || {
+            let bytes = watched::read_named(
+                &config.file,
+                import::LARGEST,
+                "remove lines of devices that were used",
+            )?;
+            // Else it is being written.
+            Ok((bytes.len() as u64 == look.0).then(|| read(&bytes, &config)))
+        });
+        let read: Result<_, Unread> = read.await.map_err(std::io::Error::other)?;
+        if let Some(shelf) = read.map_err(std::io::Error::other)? {
+            self.shelf = shelf;
             self.look = Some(look);
         }
         Ok(())

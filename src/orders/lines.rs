@@ -1,8 +1,16 @@
 //! The lines of a CSV file that people keep: a header that names columns, one thing per line, every bad line told at once.
 //!
-//! Columns are found by the header names of the settings, in any order; others are passed over. Pure; a file is read whole.
+//! Columns are found by the header names of the settings, in any order; others are passed over. Pure; one row is in memory at a time,
+//! and the number of lines is bounded.
 
 use serde::Serialize;
+
+use super::rows::{Row, Rows, TooWide};
+
+/// Lines of one file at most.
+pub const LINES: u64 = 200_000;
+/// Bad lines of one file that are told.
+pub const BAD: usize = 1_000;
 
 /// A line that cannot be done, and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -61,7 +69,8 @@ pub(super) fn check(
 }
 
 /// Hands over each line that is not empty, as its number and its fields by column; an empty field is none. One of the first two
-/// columns must be there. Gives the lines that could not be read or were not taken; the header is line 1.
+/// columns must be there. Gives the lines that could not be read or were not taken; the header is line 1. After [`LINES`] lines, or
+/// [`BAD`] bad ones, the rest is not read, and the last bad line says so.
 pub(super) fn read<const COLUMNS: usize>(
     bytes: &[u8],
     section: &str,
@@ -70,65 +79,75 @@ pub(super) fn read<const COLUMNS: usize>(
     mut take: impl FnMut(u64, [Option<&str>; COLUMNS]) -> Result<(), BadLine>,
 ) -> Vec<BadLine> {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    let mut reader = csv::ReaderBuilder::new()
-        .delimiter(delimiter.bytes().next().unwrap_or(b','))
-        .flexible(true)
-        .trim(csv::Trim::All)
-        .from_reader(bytes);
+    let mut rows = Rows::new(bytes, delimiter.bytes().next().unwrap_or(b','));
     let unreadable = "save the file as CSV in UTF-8";
-    let header = match reader.headers() {
-        Ok(header) => header.clone(),
-        Err(error) => return vec![bad(1, "", "", &format!("no header: {error}"), unreadable)],
+    let wide = |error: TooWide| bad(error.line, "", "", "is too wide", unreadable);
+    let header: Vec<String> = match rows.next() {
+        Ok(Some(row)) => match texts(&row) {
+            Some(titles) => titles.into_iter().map(str::to_owned).collect(),
+            None => return vec![bad(1, "", "", "no header: it is not UTF-8", unreadable)],
+        },
+        Ok(None) => Vec::new(),
+        Err(error) => return vec![wide(error)],
     };
     let columns = names.map(|name| header.iter().position(|title| same(title, name)));
     if columns.iter().take(2).all(Option::is_none) {
         let what = format!("the header has neither {:?} nor {:?}", names[0], names[1]);
-        let found = header.iter().collect::<Vec<_>>().join(",");
+        let found = header.join(",");
         let remedy = format!("add the column, or name yours in [orders.{section}]");
         return vec![bad(1, "header", &found, &what, &remedy)];
     }
     let mut wrong = Vec::new();
-    let mut record = csv::StringRecord::new();
+    let mut lines = 0;
     loop {
-        let line = reader.position().line();
-        match reader.read_record(&mut record) {
-            Ok(false) => return wrong,
-            Ok(true) => {
-                let line = record.position().map_or(line, |at| line_at(bytes, at));
-                if record.iter().all(str::is_empty) {
-                    continue;
-                }
-                if record.len() != header.len() {
-                    let what = format!("{} fields, the header has {}", record.len(), header.len());
-                    let remedy = "put fields that hold the delimiter in double quotes";
-                    wrong.push(bad(line, "", "", &what, remedy));
-                    continue;
-                }
-                let fields = columns.map(|column| {
-                    column
-                        .and_then(|column| record.get(column))
-                        .filter(|text| !text.is_empty())
-                });
-                wrong.extend(take(line, fields).err());
-            }
+        let row = match rows.next() {
+            Ok(None) => return wrong,
+            Ok(Some(row)) => row,
             Err(error) => {
-                wrong.push(bad(line, "", "", &error.to_string(), unreadable));
-                if error.is_io_error() {
-                    return wrong;
-                }
+                wrong.push(wide(error));
+                return wrong;
             }
+        };
+        let line = row.line;
+        let Some(texts) = texts(&row) else {
+            wrong.push(bad(line, "", "", "is not UTF-8", unreadable));
+            continue;
+        };
+        if texts.iter().all(|text| text.is_empty()) {
+            continue;
         }
+        lines += 1;
+        if lines > LINES || wrong.len() >= BAD {
+            let what = format!(
+                "nothing is read from here on: {lines} lines, {} of them bad",
+                wrong.len()
+            );
+            let remedy = format!("correct the lines above, and give at most {LINES} lines at once");
+            wrong.push(bad(line, "", "", &what, &remedy));
+            return wrong;
+        }
+        if texts.len() != header.len() {
+            let what = format!("{} fields, the header has {}", texts.len(), header.len());
+            let remedy = "put fields that hold the delimiter in double quotes";
+            wrong.push(bad(line, "", "", &what, remedy));
+            continue;
+        }
+        let fields = columns.map(|column| {
+            column
+                .and_then(|column| texts.get(column).copied())
+                .filter(|text| !text.is_empty())
+        });
+        wrong.extend(take(line, fields).err());
     }
+}
+
+/// The fields of a row without white space around them; none if one is not UTF-8.
+fn texts<'r>(row: &Row<'r>) -> Option<Vec<&'r str>> {
+    row.fields()
+        .map(|field| std::str::from_utf8(field).ok().map(str::trim))
+        .collect()
 }
 
 fn same(a: &str, b: &str) -> bool {
     a.trim().eq_ignore_ascii_case(b.trim())
-}
-
-/// The line of a record. The reader's own count is one behind where lines end in two characters.
-pub(super) fn line_at(bytes: &[u8], at: &csv::Position) -> u64 {
-    let from = usize::try_from(at.byte()).unwrap_or(usize::MAX);
-    let ends = bytes.get(from..).unwrap_or_default().iter();
-    let ends = ends.take_while(|byte| matches!(byte, b'\r' | b'\n'));
-    at.line() + ends.filter(|byte| **byte == b'\n').count() as u64
 }

@@ -9,20 +9,28 @@ use crate::myadmin::wire::{
     ContractFilter, DeviceContract, DeviceDatabase, LineUnit, Order, OrderFilter, PartnerDevice,
     ProvisionCall, Provisioning, ShipmentReport, UnitReport, Window,
 };
-use crate::myadmin::{Client, Error};
+use crate::myadmin::{Client, Error, Permit};
 
 /// What the journey asks of the marketplace. Errors say whether a call may be repeated and whether it may have had effects.
 pub trait Market: Send + Sync {
+    /// The right to make one provisioning call at once.
+    type Permit: Send + Sync;
+
     /// Orders of these days, headers only.
     fn orders(&self, window: Window) -> impl Future<Output = Result<Vec<Order>, Error>> + Send;
 
     /// The lines of an order, each one physical unit.
     fn order_units(&self, order: i64) -> impl Future<Output = Result<Vec<LineUnit>, Error>> + Send;
 
-    /// Makes one device. Never repeated blindly (P1).
+    /// Waits until a provisioning call may leave: session, rate limits, pauses. Nothing is sent but a login, and no error of it may
+    /// have had effects.
+    fn permit(&self) -> impl Future<Output = Result<Self::Permit, Error>> + Send;
+
+    /// Makes one device, at once. Never repeated blindly (P1).
     fn provision(
         &self,
         call: &ProvisionCall,
+        permit: Self::Permit,
     ) -> impl Future<Output = Result<Provisioning, Error>> + Send;
 
     /// All devices we produced that are active.
@@ -56,8 +64,10 @@ pub trait Market: Send + Sync {
     ) -> impl Future<Output = Result<(), Error>> + Send;
 }
 
-/// Each call is the client's own method of the same name.
+/// Each call is the client's own method of the same name, or one of the two halves of provisioning.
 impl Market for Client {
+    type Permit = Permit;
+
     async fn orders(&self, window: Window) -> Result<Vec<Order>, Error> {
         Client::orders(self, window, &OrderFilter::default()).await
     }
@@ -66,8 +76,12 @@ impl Market for Client {
         Client::order_units(self, order).await
     }
 
-    async fn provision(&self, call: &ProvisionCall) -> Result<Provisioning, Error> {
-        Client::provision(self, call).await
+    async fn permit(&self) -> Result<Permit, Error> {
+        Client::provision_permit(self).await
+    }
+
+    async fn provision(&self, call: &ProvisionCall, permit: Permit) -> Result<Provisioning, Error> {
+        Client::provision_permitted(self, call, permit).await
     }
 
     async fn partner_devices(&self) -> Result<Vec<PartnerDevice>, Error> {

@@ -10,10 +10,13 @@
 //! * One instance acts, by a lease in the store; every change it writes is fenced by the lease's token: [`lease`], [`store`].
 //!
 //! It knows neither Kafka nor the pipeline: they meet in `registry`. Its only queue is the outbox, a table without bound in the
-//! store. Cancelled, it ends before its next act; what it had begun is healed by the next start.
+//! store. Cancelled, it ends before its next act, and finishes the call it had begun: [`calls`].
 
 pub mod access;
+pub mod alarms;
+mod answer;
 pub mod apply;
+pub mod calls;
 pub mod desk;
 pub mod export;
 pub mod import;
@@ -30,12 +33,17 @@ pub mod provision;
 pub mod reconcile;
 mod recovered;
 pub mod recovery;
+pub mod refused;
 pub mod registrar;
+mod report;
 pub mod round;
+pub mod rows;
 pub mod settings;
 pub mod shown;
 pub mod store;
 pub mod terminations;
+pub mod wait;
+pub mod watched;
 pub mod web;
 pub mod worksheet;
 
@@ -45,6 +53,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::ops::metrics::orders as metrics;
+use calls::Calls;
 use lease::Lease;
 use market::Market;
 use registrar::{Pace, Registrar};
@@ -82,7 +91,7 @@ pub fn wall_clock() -> Clock {
 ///
 /// # Errors
 /// What only a person can mend: a store that holds what cannot be, an API that cannot listen.
-pub async fn run<M: Market + Clone>(
+pub async fn run<M: Market + Clone + 'static>(
     config: Arc<Config>,
     parts: Parts<M>,
     stop: CancellationToken,
@@ -97,18 +106,21 @@ pub async fn run<M: Market + Clone>(
         result
     };
     let journey = async {
-        let result = lead(Arc::clone(&config), &parts, ended.clone()).await;
+        let calls = Calls::default();
+        let result = lead(Arc::clone(&config), &parts, ended.clone(), &calls).await;
         ended.cancel();
+        finish(&calls, config.finish_s).await;
         result
     };
     let (desk, journey) = tokio::join!(Box::pin(desk), journey);
     journey.and(desk)
 }
 
-async fn lead<M: Market + Clone>(
+async fn lead<M: Market + Clone + 'static>(
     config: Arc<Config>,
     parts: &Parts<M>,
     stop: CancellationToken,
+    calls: &Calls,
 ) -> anyhow::Result<()> {
     let life = Duration::from_secs(config.lease_s);
     loop {
@@ -119,7 +131,7 @@ async fn lead<M: Market + Clone>(
         tracing::info!(token = lease.token().0, "the lease is ours");
         metrics::set_leading(true);
         let ended = tokio::select! {
-            ended = hold(&config, parts, &lease) => Some(ended),
+            ended = hold(&config, parts, &lease, calls) => Some(ended),
             () = stop.cancelled() => None,
         };
         metrics::set_leading(false);
@@ -139,8 +151,28 @@ async fn lead<M: Market + Clone>(
     }
 }
 
+/// Waits for the answer of a call that was begun; whoever has the lease by then, the answer is written.
+async fn finish(calls: &Calls, within_s: u64) {
+    if calls.ended(Duration::ZERO).await > 0 {
+        tracing::info!(
+            within_s,
+            "waiting for the answer of a call to MyAdmin before leaving"
+        );
+    }
+    if calls.ended(Duration::from_secs(within_s)).await > 0 {
+        tracing::warn!(
+            "a call to MyAdmin was not answered within orders.finish_s: what came of it is in doubt, and is cleared up by what is listed"
+        );
+    }
+}
+
 /// Everything that is done while the lease is held; ends with why it cannot go on.
-async fn hold<M: Market + Clone>(config: &Arc<Config>, parts: &Parts<M>, lease: &Lease) -> Error {
+async fn hold<M: Market + Clone + 'static>(
+    config: &Arc<Config>,
+    parts: &Parts<M>,
+    lease: &Lease,
+    calls: &Calls,
+) -> Error {
     let pace = Pace {
         keep: Duration::from_secs(u64::from(config.outbox_days) * 86_400),
         compare_every: Duration::from_secs(config.compare_every_s),
@@ -156,15 +188,16 @@ async fn hold<M: Market + Clone>(config: &Arc<Config>, parts: &Parts<M>, lease: 
     ));
     tokio::select! {
         error = lease.keep(clock) => error,
-        error = rounds(config, parts, lease, &registrar) => error,
+        error = rounds(config, parts, lease, calls, &registrar) => error,
         error = registrar.run() => error,
     }
 }
 
-async fn rounds<M: Market + Clone>(
+async fn rounds<M: Market + Clone + 'static>(
     config: &Arc<Config>,
     parts: &Parts<M>,
     lease: &Lease,
+    calls: &Calls,
     registrar: &Arc<Registrar>,
 ) -> Error {
     let mut reconciler = Reconciler::new(
@@ -173,6 +206,7 @@ async fn rounds<M: Market + Clone>(
         Arc::clone(config),
         Arc::clone(&parts.clock),
         lease.token(),
+        calls.clone(),
         Arc::clone(registrar),
     );
     let every = config

@@ -1,65 +1,141 @@
 //! Provisioning: the one call that cannot be repeated (P1).
 //!
-//! 1. The intent is committed, under the lease, before the call, and its generation is published. If either cannot be done, there
-//!    is no call (P3).
+//! 1. The intent is committed, under the lease, when the request is about to leave: past our rate limits and the pauses that MyAdmin
+//!    asked for; then its generation is published. If either cannot be done, there is no call (P3).
 //! 2. One call for one unit. At most one call per product is open, so that an orphan can be told whose it is.
-//! 3. The answer is committed before anything else is done. It is a fact: it is written whoever holds the lease by then.
+//! 3. The answer is committed before anything else is done. It is a fact: it is written whoever holds the lease by then. A process
+//!    that leaves waits for it ([`super::calls`]).
 //! 4. A call whose answer was lost stays open and is never repeated; `reconcile::doubt` concludes.
 //!
-//! A crash, or a dropped future, between any two of these leaves an open intent at worst.
+//! A crash between any two of these leaves an open intent at worst; a dropped future finishes its call.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::Clock;
+use super::answer::{Answered, give};
 use super::apply::{Done, Hand, park, unchanged};
+use super::calls::Tries;
 use super::journey::unit::Unit;
 use super::journey::way::Live;
 use super::journey::{Actor, Code, Reason, Serial};
 use super::market::Market;
-use super::store::Error;
-use super::store::change::{Cause, Change};
+use super::registrar::Registrar;
+use super::settings::Config;
+use super::store::change::Cause;
 use super::store::intents::{IntentRow, Outcome, Wish};
+use super::store::lease::Token;
 use super::store::rows::UnitRow;
+use super::store::{Error, Store};
 use crate::myadmin;
 use crate::myadmin::wire::{ProvisionCall, Provisioning};
 use crate::ops::metrics::orders as metrics;
 
-/// How often an answer is tried to be written while the store fails, and the first wait between.
-const TRIES: u32 = 6;
-const WAIT: Duration = Duration::from_millis(50);
+/// One provisioning call, with all it needs to be finished by itself.
+struct Provision<M: Market> {
+    market: M,
+    registrar: Arc<Registrar>,
+    permit: M::Permit,
+    store: Store,
+    config: Arc<Config>,
+    clock: Clock,
+    token: Token,
+    row: UnitRow,
+    wish: Wish,
+    call: ProvisionCall,
+    /// When it is tried again if nothing came of it.
+    retry_at: Timestamp,
+}
 
-impl<M: Market> Hand<M> {
+impl<M: Market + Clone + 'static> Hand<M> {
     pub(super) async fn provision(&mut self, row: &UnitRow, account: &str) -> Result<Done, Error> {
         let Some(product) = self.config.products.get(&row.line.product_code).cloned() else {
             return Ok(Done::Same);
         };
+        let retry_at = self.later(&row.id);
+        // Nothing is sent before this ends, and it may take minutes.
+        let permit = match self.market.permit().await {
+            Ok(permit) => permit,
+            Err(error) => return self.put_off(row, &error, retry_at).await,
+        };
+        let listed = self.store.marks().await?;
         let wish = Wish {
             unit_id: row.id.clone(),
             product_code: row.line.product_code.clone(),
             product_id: product.product_id,
             prefix: product.prefix.clone(),
             erp_no: account.to_owned(),
-            listed_at: self.store.marks().await?.get("devices-listed").copied(),
+            listed_at: listed.get(super::round::DEVICES).copied(),
         };
         if let Some(done) = self.recovered(row).await? {
             return Ok(done);
         }
-        let Some(intent) = self.intend(row, &wish).await? else {
+        let provision = Provision {
+            registrar: Arc::clone(&self.registrar),
+            market: self.market.clone(),
+            permit,
+            store: self.store.clone(),
+            config: Arc::clone(&self.config),
+            clock: Arc::clone(&self.clock),
+            token: self.token,
+            row: row.clone(),
+            wish,
+            call: ProvisionCall {
+                product_id: product.product_id,
+                erp_no: account.to_owned(),
+                hardware_id: product.hardware_id,
+                promo_code: product.promo_code,
+                sub_plan: product.sub_plan,
+            },
+            retry_at,
+        };
+        let within = Duration::from_secs(self.config.finish_s);
+        self.calls.begin(provision.made(within)).await
+    }
+
+    /// The call could not leave: no session, or no room in the rate limits. No intent was written.
+    async fn put_off(
+        &self,
+        row: &UnitRow,
+        error: &myadmin::Error,
+        retry_at: Timestamp,
+    ) -> Result<Done, Error> {
+        tracing::warn!(unit = %row.id, %error, "not provisioned yet; tried again later");
+        let mut change = self.change().await?;
+        let cause = Cause::new("put-off", error.to_string());
+        change
+            .put_retry(row, row.attempts + 1, Some(retry_at), cause)
+            .await?;
+        change.commit().await?;
+        Ok(Done::Changed)
+    }
+}
+
+impl<M: Market> Provision<M> {
+    /// Writes the intent, makes the call, writes the answer; a store that fails is tried again for as long as `within`.
+    async fn made(self, within: Duration) -> Result<Done, Error> {
+        let Some(intent) = self.intend().await? else {
             return Ok(Done::Same);
         };
         if let Err(error) = self.registrar.witness().await {
             let error = format!("{error:#}");
-            return self.unwitnessed(intent, row, &error).await;
+            return self.unwitnessed(intent, &error).await;
         }
-        let call = ProvisionCall {
-            product_id: product.product_id,
-            erp_no: account.to_owned(),
-            hardware_id: product.hardware_id,
-            promo_code: product.promo_code,
-            sub_plan: product.sub_plan,
-        };
-        let answer = self.market.provision(&call).await;
+        let Self {
+            market,
+            permit,
+            store,
+            config,
+            clock,
+            row,
+            call,
+            retry_at,
+            ..
+        } = self;
+        let answer = market.provision(&call, permit).await;
         metrics::count_provision(match &answer {
             Ok(Provisioning::Provisioned { .. }) => "provisioned",
             Ok(Provisioning::Declined { .. }) => "declined",
@@ -67,58 +143,61 @@ impl<M: Market> Hand<M> {
             Err(error) if error.may_have_effects() => "lost",
             Err(_) => "failed",
         });
-        let retry_at = self.later(&row.id);
-        let mut wait = WAIT;
-        for tried in 1.. {
-            match self.write_answer(intent, row, &answer, retry_at).await {
-                Ok(done) => return Ok(done),
-                // Also after a commit whose answer was lost: writing it twice changes nothing.
-                Err(error) if error.retryable() && tried < TRIES => {
-                    tracing::error!(unit = %row.id, ?answer, %error, "the answer of a provisioning call is not written yet");
-                    tokio::time::sleep(wait).await;
-                    wait *= 2;
-                }
+        let answered = Answered {
+            store,
+            config,
+            clock,
+            row,
+            intent,
+            answer,
+            retry_at,
+        };
+        let mut tries = Tries::new(within);
+        loop {
+            match answered.write().await {
+                Err(error) if tries.again(&error).await => {}
                 Err(error) => {
-                    tracing::error!(unit = %row.id, ?answer, %error, "the answer of a provisioning call could not be written; it is in doubt now");
+                    let (unit, answer) = (&answered.row.id, &answered.answer);
+                    tracing::error!(%unit, ?answer, %error, "the answer of a provisioning call could not be written; it is in doubt now");
                     return Err(error);
                 }
+                done => return done,
             }
         }
-        Ok(Done::Same)
     }
 
     /// The registry does not have the intent's generation: the call is not made.
-    async fn unwitnessed(
-        &mut self,
-        intent: i64,
-        row: &UnitRow,
-        error: &str,
-    ) -> Result<Done, Error> {
+    async fn unwitnessed(&self, intent: i64, error: &str) -> Result<Done, Error> {
+        let row = &self.row;
         tracing::warn!(unit = %row.id, %error, "the registry does not know of a provisioning call yet; it is not made");
-        let retry_at = self.later(&row.id);
-        let mut change = self.change().await?;
+        let now = (self.clock)();
+        // Under nobody's lease: that it was not made is a fact.
+        let mut change = self.store.change(Actor::Reconciler, None, now).await?;
         let evidence = json!({ "error": error, "intent": intent });
         let (open, none) = (Outcome::Open, Outcome::WithoutEffect);
         change
             .close_intent(intent, open, none, None, Some(&evidence))
             .await?;
         let unit = change.unit(&row.id).await?;
-        let why = format!("the registry could not be told of the call: {error}");
+        let cause = Cause::new(
+            "put-off",
+            format!("the registry could not be told of the call: {error}"),
+        );
         change
-            .put_retry(
-                &unit,
-                unit.attempts + 1,
-                Some(retry_at),
-                Cause::new("put-off", why),
-            )
+            .put_retry(&unit, unit.attempts + 1, Some(self.retry_at), cause)
             .await?;
         change.commit().await?;
         Ok(Done::Changed)
     }
 
     /// The intent, committed; none if it may not be called for now.
-    async fn intend(&self, row: &UnitRow, wish: &Wish) -> Result<Option<i64>, Error> {
-        let mut change = self.change().await?;
+    async fn intend(&self) -> Result<Option<i64>, Error> {
+        let (row, wish) = (&self.row, &self.wish);
+        let now = (self.clock)();
+        let mut change = self
+            .store
+            .change(Actor::Reconciler, Some(self.token), now)
+            .await?;
         let order = change.order(&row.order_id).await?;
         let unit = change.unit(&row.id).await?;
         let fits = order.order.clear().is_some()
@@ -143,117 +222,9 @@ impl<M: Market> Hand<M> {
         change.commit().await?;
         Ok(Some(id))
     }
+}
 
-    async fn write_answer(
-        &self,
-        id: i64,
-        called: &UnitRow,
-        answer: &Result<Provisioning, myadmin::Error>,
-        retry_at: jiff::Timestamp,
-    ) -> Result<Done, Error> {
-        let now = (self.clock)();
-        let mut change = self.store.change(Actor::Reconciler, None, now).await?;
-        let row = change.unit(&called.id).await?;
-        let Some(intent) = change
-            .intents_of(&row.id)
-            .await?
-            .into_iter()
-            .find(|intent| intent.id == id)
-        else {
-            return Ok(Done::Same);
-        };
-        let lost = matches!(answer, Err(error) if error.may_have_effects());
-        // Somebody concluded without us, or an earlier try was written after all.
-        if intent.outcome != Outcome::Open && (lost || intent.serial.is_some()) {
-            return Ok(Done::Same);
-        }
-        let from = intent.outcome;
-        match answer {
-            Ok(Provisioning::Provisioned { serial }) => {
-                let evidence = json!({ "serial": serial, "intent": id });
-                match claim(&mut change, serial).await? {
-                    Ok(serial) => {
-                        change
-                            .close_intent(
-                                id,
-                                from,
-                                Outcome::Answered,
-                                Some(&serial),
-                                Some(&evidence),
-                            )
-                            .await?;
-                        give(&mut change, &row, &serial, "MyAdmin gave it", evidence).await?;
-                    }
-                    Err(why) => {
-                        change
-                            .close_intent(id, from, Outcome::Unresolved, None, Some(&evidence))
-                            .await?;
-                        park(&mut change, &row, Reason::new(Code::Serial, why), evidence).await?;
-                    }
-                }
-            }
-            Ok(Provisioning::Declined { error }) => {
-                let evidence = json!({ "declined": error, "intent": id });
-                change
-                    .close_intent(id, from, Outcome::Refused, None, Some(&evidence))
-                    .await?;
-                if self.config.provision.retry_codes.contains(error) {
-                    let cause = Cause::new("put-off", format!("declined: {error}"));
-                    change
-                        .put_retry(&row, row.attempts + 1, Some(retry_at), cause)
-                        .await?;
-                } else {
-                    let reason =
-                        Reason::new(Code::Declined, format!("MyAdmin declined: {error:?}"));
-                    park(&mut change, &row, reason, evidence).await?;
-                }
-            }
-            Ok(Provisioning::Nothing) => {
-                let evidence = json!({ "declined": null, "intent": id });
-                change
-                    .close_intent(id, from, Outcome::Refused, None, Some(&evidence))
-                    .await?;
-                let text = "MyAdmin gave no result, which it gives when nothing was provisioned";
-                park(
-                    &mut change,
-                    &row,
-                    Reason::new(Code::Declined, text),
-                    evidence,
-                )
-                .await?;
-            }
-            Err(error) if !error.may_have_effects() => {
-                let evidence = json!({ "error": error.to_string(), "intent": id });
-                change
-                    .close_intent(id, from, Outcome::WithoutEffect, None, Some(&evidence))
-                    .await?;
-                if error.retryable() {
-                    let cause = Cause::new("put-off", error.to_string());
-                    change
-                        .put_retry(&row, row.attempts + 1, Some(retry_at), cause)
-                        .await?;
-                } else {
-                    let reason = Reason::new(Code::Declined, error.to_string());
-                    park(&mut change, &row, reason, evidence).await?;
-                }
-            }
-            Err(error) => {
-                let evidence = json!({ "error": error.to_string(), "intent": id });
-                let cause = Cause::new(
-                    "answer-lost",
-                    "it may have been provisioned; cleared up by what is listed",
-                )
-                .with(evidence);
-                tracing::warn!(unit = %row.id, %error, "the answer of a provisioning call was lost");
-                change
-                    .note(Some(&row.order_id), Some(&row.id), cause)
-                    .await?;
-            }
-        }
-        change.commit().await?;
-        Ok(Done::Changed)
-    }
-
+impl<M: Market + Clone + 'static> Hand<M> {
     pub(super) async fn adopt(
         &self,
         intent: &IntentRow,
@@ -320,69 +291,4 @@ impl<M: Market> Hand<M> {
         change.commit().await?;
         Ok(Done::Changed)
     }
-}
-
-/// The serial, if it can be one and nobody has it.
-async fn claim(change: &mut Change, text: &str) -> Result<Result<Serial, String>, Error> {
-    let serial = match Serial::parse(text) {
-        Ok(serial) => serial,
-        Err(error) => return Ok(Err(error.to_string())),
-    };
-    Ok(match change.unit_with(serial.as_str()).await? {
-        None => Ok(serial),
-        Some(other) => Err(format!(
-            "MyAdmin gave serial {serial}, which unit {} has",
-            other.id
-        )),
-    })
-}
-
-/// Gives a unit its serial, wherever a person has put it meanwhile.
-async fn give(
-    change: &mut Change,
-    row: &UnitRow,
-    serial: &Serial,
-    why: &str,
-    evidence: Value,
-) -> Result<(), Error> {
-    let unit = match row.unit.clone() {
-        Unit::Live(Live::Ordered(unit)) => {
-            Unit::Live(Live::Provisioned(unit.provision(serial.clone())))
-        }
-        Unit::Parked(parked) => match parked.before {
-            Live::Ordered(unit) => {
-                let live = Live::Provisioned(unit.provision(serial.clone()));
-                if parked.reason.code == Code::LostAnswer {
-                    Unit::Live(live)
-                } else {
-                    Unit::Parked(live.park(parked.reason))
-                }
-            }
-            other => Unit::Parked(other.park(parked.reason)),
-        },
-        Unit::Cancelled(mut cancelled) if cancelled.known.serial.is_none() => {
-            cancelled.known.serial = Some(serial.clone());
-            Unit::Cancelled(cancelled)
-        }
-        other => other,
-    };
-    if unit.serial().as_ref() != Some(serial) {
-        let said = format!(
-            "serial {serial} was made for unit {}, which has another one",
-            row.id
-        );
-        change
-            .alarm("orphan-serial", serial.as_str(), &said, Some(&evidence))
-            .await?;
-        return Ok(());
-    }
-    if let Unit::Cancelled(_) = unit {
-        let said = "its serial was made while its order was cancelled: have the serial terminated";
-        change
-            .alarm("cancelled-serial", &row.id, said, Some(&evidence))
-            .await?;
-    }
-    let cause = Cause::new("provision", why).with(evidence);
-    change.put_unit(row, unit, cause).await?;
-    Ok(())
 }

@@ -3,8 +3,10 @@
 //! A call that fails only leaves a gap in the view, from which nothing is concluded. Dropped at any await, a round leaves the
 //! store as its last committed change did, and the next round goes on from there.
 
+mod contracts;
 mod listed;
 mod stock;
+mod waits;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -12,9 +14,12 @@ use std::sync::Arc;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp};
+use serde_json::json;
 
 use super::Clock;
+use super::alarms::Due;
 use super::apply::{Done, Hand};
+use super::calls::Calls;
 use super::inventory::{Inventory, Shelf};
 use super::journey::kit::OwnerDatabase;
 use super::journey::order::Order;
@@ -23,7 +28,7 @@ use super::journey::way::Live;
 use super::journey::{Actor, Serial};
 use super::market::Market;
 use super::reconcile::view::{Listing, View};
-use super::reconcile::{self, Act, Held, doubt, intake, seconds};
+use super::reconcile::{self, Act, Held, intake, seconds};
 use super::registrar::Registrar;
 use super::settings::{Config, Standing};
 use super::store::change::Change;
@@ -33,7 +38,7 @@ use super::store::lease::Token;
 use super::store::read::Whole;
 use super::store::{Error, Store};
 use crate::myadmin;
-use crate::myadmin::wire::{ContractFilter, Window};
+use crate::myadmin::wire::Window;
 use crate::ops::metrics::orders as metrics;
 
 /// Marks in the store: when something was last done in full.
@@ -58,6 +63,10 @@ pub struct Reconciler<M> {
     last_read_back: Option<Timestamp>,
     inventory: Inventory,
     shelf: Shelf,
+    /// What this round saw listed and could not read.
+    odd: Vec<Due>,
+    /// Whether this round listed the devices.
+    looked_at_devices: bool,
 }
 
 /// What a round did.
@@ -69,13 +78,14 @@ pub struct Report {
     pub failures: usize,
 }
 
-impl<M: Market> Reconciler<M> {
+impl<M: Market + Clone + 'static> Reconciler<M> {
     pub fn new(
         market: M,
         store: Store,
         config: Arc<Config>,
         clock: Clock,
         token: Token,
+        calls: Calls,
         registrar: Arc<Registrar>,
     ) -> Self {
         Self {
@@ -85,6 +95,7 @@ impl<M: Market> Reconciler<M> {
                 Arc::clone(&config),
                 Arc::clone(&clock),
                 token,
+                calls,
                 Arc::clone(&registrar),
             ),
             store,
@@ -96,6 +107,8 @@ impl<M: Market> Reconciler<M> {
             last_read_back: None,
             inventory: Inventory::default(),
             shelf: Shelf::default(),
+            odd: Vec::new(),
+            looked_at_devices: false,
         }
     }
 
@@ -108,24 +121,27 @@ impl<M: Market> Reconciler<M> {
         let longest = seconds(self.config.backoff_max_s);
         let now = (self.clock)();
         self.store.straighten(self.hand.token, longest, now).await?;
+        self.odd.clear();
+        self.looked_at_devices = false;
         self.look_at_shelf().await;
         let mut held = self.held().await?;
         let mut view = self.look(&held, &mut report).await?;
         // The listing of devices is in the store now.
         held = self.held().await?;
         self.ask_contracts(&mut view, &held, &mut report).await;
-        let mut raised = self.store.raised().await?;
+        self.note_shown(&view, &held).await?;
+        let mut due = Vec::new();
         for _ in 0..PASSES {
             let now = (self.clock)();
-            let mut acts = reconcile::decide(&view, &held, &self.config, now);
-            acts.retain(|act| match act {
-                Act::Alarm { kind, subject, .. } => {
-                    raised.insert(((*kind).to_owned(), subject.clone()))
-                }
-                _ => true,
-            });
+            let acts = reconcile::decide(&view, &held, &self.config, now);
+            due.clear();
             let mut changed = 0;
             for act in acts {
+                // Found out anew by every pass; what the last one says counts.
+                if let Act::Alarm(alarm) = act {
+                    due.push(alarm);
+                    continue;
+                }
                 changed += usize::from(self.hand.act(act, &mut view).await? == Done::Changed);
             }
             report.acts += changed;
@@ -139,8 +155,23 @@ impl<M: Market> Reconciler<M> {
             }
         }
         self.tell_shelf(&held).await?;
+        due.append(&mut self.odd);
+        let unknown = self.unknown(&view);
+        self.tell_alarms(due, &held, &unknown).await?;
         self.show(&held);
         Ok(report)
+    }
+
+    /// Kinds of alarms that nothing can be said of after this round: what they are about was not looked at.
+    fn unknown(&self, view: &View) -> BTreeSet<&'static str> {
+        let mut unknown = BTreeSet::new();
+        if view.listing.is_none() {
+            unknown.insert("order-unreadable");
+        }
+        if !self.looked_at_devices {
+            unknown.insert("device-unreadable");
+        }
+        unknown
     }
 
     async fn held(&self) -> Result<Held, Error> {
@@ -229,10 +260,17 @@ impl<M: Market> Reconciler<M> {
             };
             match self.hand.market.order_units(number).await {
                 Ok(lines) => {
+                    if lines.is_empty() && !held.known.contains(&id) {
+                        self.odd.push(unreadable_order(&id, "it has no lines"));
+                    }
                     view.lines.insert(id, lines);
                 }
                 Err(error) => {
-                    complete &= held.known.contains(&id);
+                    if !held.known.contains(&id) {
+                        complete = false;
+                        let said = format!("its lines cannot be read: {error}");
+                        self.odd.push(unreadable_order(&id, &said));
+                    }
                     failed("order-units", &error, report);
                 }
             }
@@ -304,11 +342,17 @@ impl<M: Market> Reconciler<M> {
                 return self.tell_unlisted(&error).await;
             }
         };
+        self.looked_at_devices = true;
         let mut change = self.hand.change().await?;
         change.clear_alarm(listed::KIND, listed::SUBJECT).await?;
         for device in &devices {
             let Ok(serial) = Serial::parse(&device.serial) else {
-                tracing::warn!(serial = %device.serial, "MyAdmin lists a serial that cannot be one");
+                self.odd.push(Due {
+                    kind: "device-unreadable",
+                    subject: device.serial.chars().take(64).collect(),
+                    said: "MyAdmin lists a device whose serial cannot be one".to_owned(),
+                    evidence: json!({ "product_code": device.product_code, "database": device.database }),
+                });
                 continue;
             };
             let code = device.product_code.as_deref().unwrap_or_default();
@@ -319,43 +363,6 @@ impl<M: Market> Reconciler<M> {
         change.commit().await?;
         self.listed = true;
         Ok(())
-    }
-
-    /// What the contracts of the account called for show of the serials that may be a lost answer's.
-    async fn ask_contracts(&self, view: &mut View, held: &Held, report: &mut Report) {
-        if !self.config.provision.check_contracts {
-            return;
-        }
-        let now = (self.clock)();
-        let open = held.doubts.iter();
-        for intent in open.filter(|intent| intent.outcome == Outcome::Open) {
-            let serials = doubt::candidates(intent, held);
-            if serials.is_empty() || !doubt::is_due(intent, held, &self.config, now) {
-                continue;
-            }
-            let filter = ContractFilter {
-                for_account: intent.wish.erp_no.clone(),
-                window: Some(Window {
-                    from: days_before(today(intent.begun_at), 1),
-                    to: today(now).tomorrow().unwrap_or(Date::MAX),
-                }),
-                serials: serials.iter().map(ToString::to_string).collect(),
-                no_database_only: true,
-                ..ContractFilter::default()
-            };
-            match self.hand.market.contracts(&filter).await {
-                Ok(found) => {
-                    let shown = found
-                        .iter()
-                        .filter_map(|contract| contract.serial.as_deref());
-                    let shown = shown
-                        .filter_map(|serial| Serial::parse(serial).ok())
-                        .collect();
-                    view.contracts.insert(intent.id, shown);
-                }
-                Err(error) => failed("contracts", &error, report),
-            }
-        }
     }
 
     async fn ask_databases(
@@ -467,6 +474,16 @@ fn failed(call: &'static str, error: &myadmin::Error, report: &mut Report) {
     report.failures += 1;
     metrics::count_failure(call);
     tracing::warn!(call, %error, "the marketplace could not be asked; tried again later");
+}
+
+/// An order that is listed and cannot be taken in.
+fn unreadable_order(id: &str, why: &str) -> Due {
+    Due {
+        kind: "order-unreadable",
+        subject: id.to_owned(),
+        said: format!("MyAdmin lists it, and {why}: it is not taken in"),
+        evidence: serde_json::Value::Null,
+    }
 }
 
 fn due(last: Option<Timestamp>, wait_s: u64, now: Timestamp) -> bool {

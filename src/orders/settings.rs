@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::wait::bounds::Waits;
 use super::{import, inventory, mail, store, terminations, web};
 
 /// `[orders]`.
@@ -45,6 +46,8 @@ pub struct Config {
     pub backoff_max_s: u64,
     /// Seconds a silent instance keeps the lease.
     pub lease_s: u64,
+    /// Seconds a process that ends waits for the answer of a call to MyAdmin that it has begun.
+    pub finish_s: u64,
     /// Days that published changes are kept in the outbox.
     pub outbox_days: u32,
     /// Seconds between two comparisons of the store with the device registry's topic.
@@ -54,6 +57,7 @@ pub struct Config {
     pub approval: Approval,
     pub provision: Provision,
     pub fulfilment: Fulfilment,
+    pub waits: Waits,
     pub import: import::Config,
     pub inventory: inventory::Config,
     pub terminations: terminations::Config,
@@ -82,6 +86,7 @@ impl Default for Config {
             backoff_s: 30,
             backoff_max_s: 3600,
             lease_s: 30,
+            finish_s: 200,
             outbox_days: 30,
             compare_every_s: 300,
             status: Status::default(),
@@ -89,6 +94,7 @@ impl Default for Config {
             approval: Approval::default(),
             provision: Provision::default(),
             fulfilment: Fulfilment::default(),
+            waits: Waits::default(),
             import: import::Config::default(),
             inventory: inventory::Config::default(),
             terminations: terminations::Config::default(),
@@ -203,7 +209,7 @@ pub struct Provision {
     /// Whether the account may list the partner's devices. Without it no lost answer can be cleared up by itself.
     pub list_devices: bool,
     /// Whether a lost answer's serial is adopted only if the contracts of the account show it, in no database.
-    pub check_contracts: bool,
+    pub check_contracts: CheckContracts,
     /// Codes of a declined provisioning that are tried again (U13).
     pub retry_codes: Vec<String>,
 }
@@ -213,8 +219,54 @@ impl Default for Provision {
         Self {
             visible_after_s: 900,
             list_devices: true,
-            check_contracts: false,
+            check_contracts: CheckContracts::Auto,
             retry_codes: Vec::new(),
+        }
+    }
+}
+
+/// Whether contracts are asked before a lost answer's serial is adopted. Written as `"auto"`, `true` or `false`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Word", into = "Word")]
+pub enum CheckContracts {
+    /// If the account may list contracts.
+    Auto,
+    Always,
+    Never,
+}
+
+/// See [`CheckContracts`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(untagged)]
+enum Word {
+    Plain(bool),
+    Named(String),
+}
+
+impl TryFrom<Word> for CheckContracts {
+    type Error = String;
+
+    fn try_from(word: Word) -> Result<Self, String> {
+        match word {
+            Word::Plain(true) => Ok(Self::Always),
+            Word::Plain(false) => Ok(Self::Never),
+            Word::Named(name) => match name.as_str() {
+                "auto" => Ok(Self::Auto),
+                // A variable of the environment is a text.
+                "true" => Ok(Self::Always),
+                "false" => Ok(Self::Never),
+                _ => Err(format!("{name:?} is not one of \"auto\", true and false")),
+            },
+        }
+    }
+}
+
+impl From<CheckContracts> for Word {
+    fn from(check: CheckContracts) -> Self {
+        match check {
+            CheckContracts::Auto => Self::Named("auto".to_owned()),
+            CheckContracts::Always => Self::Plain(true),
+            CheckContracts::Never => Self::Plain(false),
         }
     }
 }
@@ -343,7 +395,8 @@ impl Config {
                 product.product_id
             ));
         }
-        if self.provision.check_contracts && !self.provision.list_devices {
+        if self.provision.check_contracts == CheckContracts::Always && !self.provision.list_devices
+        {
             return Err("provision.check_contracts: needs provision.list_devices, which finds what is checked".into());
         }
         if self.fulfilment.tries == 0 {

@@ -2,14 +2,20 @@
 //!
 //! Owns nothing. What is shown holds no secret: the store has none.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::Serialize;
 
 use super::journey::order::{Open, Order};
 use super::journey::unit::Unit;
 use super::journey::{Needs, Reason, Serial};
+use super::settings::Config;
+use super::store::intents::Outcome;
+use super::store::read::Whole;
 use super::store::rows::{Contact, OrderRow, UnitRow};
 use super::store::{Error, Refusal, Store};
+use super::wait::{self, Scene, Wait};
 
 /// An order without its units.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -20,6 +26,10 @@ pub struct OrderShown {
     pub reason: Option<String>,
     /// What a person can do about it.
     pub remedy: Option<String>,
+    /// What it waits for, since when, and what a person can do; none where that was not asked for, or it waits for nothing.
+    pub wait: Option<Wait>,
+    /// Its units by state, where that was asked for.
+    pub unit_states: BTreeMap<&'static str, usize>,
     /// MyAdmin's own word for it.
     pub status: String,
     pub account: String,
@@ -44,6 +54,8 @@ pub struct UnitShown {
     pub state: &'static str,
     pub reason: Option<String>,
     pub remedy: Option<String>,
+    /// As an order's.
+    pub wait: Option<Wait>,
     /// What its line asks for and it has not.
     pub lacking: Vec<&'static str>,
     pub needs: Needs,
@@ -92,6 +104,8 @@ impl From<&OrderRow> for OrderShown {
             state: row.order.state(),
             reason,
             remedy,
+            wait: None,
+            unit_states: BTreeMap::new(),
             status: head.status,
             account: head.account,
             reference: head.reference,
@@ -127,6 +141,7 @@ impl From<&UnitRow> for UnitShown {
             state: row.unit.state(),
             reason,
             remedy,
+            wait: None,
             lacking,
             needs,
             serial: known.serial.as_ref().map(ToString::to_string),
@@ -159,6 +174,108 @@ pub async fn whole(store: &Store, order: &OrderRow) -> Result<WholeShown, Error>
         order: OrderShown::from(order),
         units: units.iter().map(UnitShown::from).collect(),
     })
+}
+
+/// An order with its units, what each waits for, and its provisioning calls in doubt.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Explained {
+    #[serde(flatten)]
+    pub whole: WholeShown,
+    pub doubts: Vec<DoubtShown>,
+}
+
+/// A provisioning call of which nobody knows what came.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct DoubtShown {
+    pub call: i64,
+    pub unit: String,
+    pub since: String,
+    pub product_code: String,
+    pub account: String,
+    /// Listed serials that no unit has and that it may have made.
+    pub fitting: Vec<String>,
+    /// What is known, and what happens next.
+    pub said: String,
+    pub remedy: String,
+}
+
+/// As [`whole`], with what it waits for.
+///
+/// # Errors
+/// The store cannot be read.
+pub async fn explained(
+    store: &Store,
+    config: &Config,
+    order: &OrderRow,
+    now: Timestamp,
+) -> Result<Explained, Error> {
+    let facts = store.facts(now).await?;
+    let whole = Whole {
+        row: order.clone(),
+        units: store.units(&order.id).await?,
+    };
+    let scene = Scene::new(&whole, &facts, config);
+    let mut shown = WholeShown {
+        order: explain(&scene, &whole),
+        units: whole.units.iter().map(UnitShown::from).collect(),
+    };
+    for (row, unit) in whole.units.iter().zip(&mut shown.units) {
+        unit.wait = scene.unit(row);
+    }
+    let ours = facts.doubts.iter().filter(|call| {
+        call.outcome != Outcome::Abandoned
+            && whole.units.iter().any(|row| row.id == call.wish.unit_id)
+    });
+    let doubts = ours
+        .map(|call| {
+            let next = wait::call::outlook(call, &facts, config);
+            DoubtShown {
+                call: call.id,
+                unit: call.wish.unit_id.clone(),
+                since: call.begun_at.to_string(),
+                product_code: call.wish.product_code.clone(),
+                account: call.wish.erp_no.clone(),
+                fitting: next.fitting.iter().map(ToString::to_string).collect(),
+                said: next.said,
+                remedy: next.remedy,
+            }
+        })
+        .collect();
+    Ok(Explained {
+        whole: shown,
+        doubts,
+    })
+}
+
+fn explain(scene: &Scene<'_>, whole: &Whole) -> OrderShown {
+    let mut order = OrderShown::from(&whole.row);
+    order.wait = scene.order();
+    for row in &whole.units {
+        *order.unit_states.entry(row.unit.state()).or_default() += 1;
+    }
+    order
+}
+
+/// Orders without their units, with what they wait for.
+///
+/// # Errors
+/// The store cannot be read.
+pub async fn listed(
+    store: &Store,
+    config: &Config,
+    orders: &[OrderRow],
+    now: Timestamp,
+) -> Result<Vec<OrderShown>, Error> {
+    let facts = store.facts(now).await?;
+    let mut units = store.units_by_order().await?;
+    let explained = orders.iter().map(|row| {
+        let whole = Whole {
+            row: row.clone(),
+            units: units.remove(&row.id).unwrap_or_default(),
+        };
+        explain(&Scene::new(&whole, &facts, config), &whole)
+    });
+    Ok(explained.collect())
 }
 
 /// The order with an id, or of the one unit that goes by an id or a mark.

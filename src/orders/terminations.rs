@@ -13,6 +13,7 @@ pub mod judge;
 pub mod obey;
 pub mod sheet;
 pub mod watch;
+mod workbook;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use super::journey::Serial;
 use crate::config::secret::Secret;
+use crate::http::transport::secret_address;
 use crate::registry::Device;
 
 /// Asks the device registry which devices have one of these serials. Handed in: only the registry knows Kafka.
@@ -36,6 +38,12 @@ pub struct Config {
     pub folder: PathBuf,
     /// Where the sheet is fetched; it may hold a key, so it is never shown. Empty: nowhere.
     pub url: Secret,
+    /// PEM file of certificate authorities trusted besides the system's, for the URL.
+    pub ca_file: Option<PathBuf>,
+    /// Trust only the authorities in `ca_file`.
+    pub ca_file_only: bool,
+    /// Address of an HTTP proxy for the URL; may hold a password.
+    pub proxy: Option<Secret>,
     /// Seconds between two looks.
     pub every_s: u64,
     /// Header of the column with the serial numbers.
@@ -74,6 +82,9 @@ impl Default for Config {
         Self {
             folder: PathBuf::new(),
             url: Secret::default(),
+            ca_file: None,
+            ca_file_only: false,
+            proxy: None,
             every_s: 300,
             serial: "Serial Number".into(),
             date: "Termination Date".into(),
@@ -119,10 +130,15 @@ impl Config {
         if self.max_bytes == 0 {
             return Err("terminations.max_bytes: must be at least 1".into());
         }
-        let url = self.url.reveal();
-        if !url.is_empty() && !url.starts_with("https://") && !url.starts_with("http://") {
-            return Err("terminations.url: must begin with https:// or http://".into());
+        if self.ca_file.is_none() && self.ca_file_only {
+            return Err("terminations.ca_file_only: needs terminations.ca_file".into());
         }
-        Ok(())
+        let url = self.url.reveal();
+        if url.is_empty() {
+            return Ok(());
+        }
+        secret_address("terminations.url", url)
+            .map(drop)
+            .map_err(|error| error.to_string())
     }
 }

@@ -191,6 +191,7 @@ fn routes() -> Router<Desk> {
         .route("/api/units/{id}/retry", post(acts::retry_unit))
         .route("/api/alarms", get(acts::alarms))
         .route("/api/alarms/clear", post(acts::clear))
+        .route("/api/serials/unclaimed", get(acts::unclaimed))
         .route("/api/events", get(acts::events))
         .route("/api/import", post(acts::import))
         .route("/api/export/{paper}", get(acts::export))

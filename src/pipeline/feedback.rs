@@ -17,9 +17,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
+use super::sources::Origin;
 use super::upload::Gateway;
 use crate::dig::error::CallError;
-use crate::dig::wire::{Invalid, Page};
+use crate::dig::page::{Invalid, Page, RECORDS};
 use crate::http::retry::Backoff;
 use crate::ops::metrics::feedback as metrics;
 
@@ -33,6 +34,8 @@ pub struct Config {
     pub poll_ms: u64,
     /// Records per page, 1 to 50,000.
     pub page: u32,
+    /// Bytes of a page that are read at most; of a larger one fewer records are asked for.
+    pub page_bytes: usize,
     /// Seconds a page may take.
     pub timeout_s: u64,
     /// Items whose content is remembered, so that none is handed on twice; 8 to 40 bytes each.
@@ -49,6 +52,7 @@ impl Default for Config {
             enabled: true,
             poll_ms: 60_000,
             page: 1_000,
+            page_bytes: 4 * 1024 * 1024,
             timeout_s: 120,
             remembered: 100_000,
             sources: 200_000,
@@ -67,9 +71,14 @@ impl Config {
             self.poll_ms
         );
         anyhow::ensure!(
-            (1..=50_000).contains(&self.page),
+            (1..=RECORDS).contains(&(self.page as usize)),
             "[feedback] page = {}: use 1 to 50000",
             self.page
+        );
+        anyhow::ensure!(
+            self.page_bytes >= 64 * 1024,
+            "[feedback] page_bytes = {}: use 65536 or more",
+            self.page_bytes
         );
         anyhow::ensure!(
             self.timeout_s >= 1,
@@ -167,11 +176,24 @@ impl Cursor {
 /// The whole item's hash: serial, type and instants alone would merge two codes of one instant (dig-api.md 10.6).
 fn content(item: &Invalid) -> u64 {
     let mut hasher = foldhash::quality::FixedState::with_seed(0).build_hasher();
-    hasher.write(item.record.to_string().as_bytes());
+    hasher.write(item.record.as_bytes());
     hasher.write(item.cause.as_deref().unwrap_or("\0").as_bytes());
     hasher.write_u8(0);
     hasher.write(item.marked.as_deref().unwrap_or("\0").as_bytes());
     hasher.finish()
+}
+
+/// What the topic of invalid records gets: the record as the gateway returned it, its cause, and where it was read.
+#[must_use]
+pub fn message(item: &Invalid, source: Option<Origin>) -> String {
+    let part = |value: serde_json::Value| value.to_string();
+    format!(
+        "{{\"record\":{},\"cause\":{},\"marked\":{},\"source\":{}}}",
+        item.record,
+        part(item.cause.clone().into()),
+        part(item.marked.clone().into()),
+        part(serde_json::json!(source))
+    )
 }
 
 /// Gives causes a bounded number of metric labels. Cause texts are free (dig-api.md 10.9): words that hold a digit
@@ -247,6 +269,8 @@ where
         let mut cursor = Cursor::new(load().await?, config.remembered);
         let mut causes = Causes::new(config.causes);
         let poll = Duration::from_millis(config.poll_ms);
+        // Fewer than the settings say while pages are larger than may be read.
+        let mut count = config.page;
         loop {
             let mut wait = poll;
             loop {
@@ -254,12 +278,16 @@ where
                 let timeout = Duration::from_secs(config.timeout_s);
                 let page = match gateway
                     .client
-                    .invalid_records(&token, cursor.key(), config.page, timeout)
+                    .invalid_records(&token, cursor.key(), (count, config.page_bytes), timeout)
                     .await
                 {
                     Ok(page) => page,
                     Err(error) if matches!(error.status(), Some(401 | 403)) => {
                         gateway.session.rejected(&token);
+                        continue;
+                    }
+                    Err(CallError::TooLarge { .. }) if count > 1 => {
+                        count /= 2;
                         continue;
                     }
                     Err(error) => {
@@ -269,6 +297,7 @@ where
                     }
                 };
                 gateway.session.proven(&token);
+                count = count.saturating_mul(2).min(config.page);
                 if let Some(total) = page.total {
                     metrics::set_total(total);
                 }
@@ -312,7 +341,9 @@ where
 
 fn complain(error: &CallError, key: Option<i64>) {
     metrics::count_failure();
-    if error.status() == Some(400) {
+    if matches!(error, CallError::TooLarge { .. }) {
+        tracing::error!(error = %error, key, "one invalid record alone is larger than feedback.page_bytes; raise it");
+    } else if error.status() == Some(400) {
         tracing::error!(error = %error, key, "the gateway does not take the cursor of invalid records; it is kept");
     } else {
         tracing::warn!(error = %error, "invalid records cannot be read, trying again at the next poll");
@@ -327,7 +358,7 @@ mod tests {
 
     fn item(n: i64) -> Invalid {
         Invalid {
-            record: json!({"SerialNo": "A", "Code": n}),
+            record: json!({"SerialNo": "A", "Code": n}).to_string().into(),
             cause: Some("no".into()),
             marked: None,
         }
@@ -437,7 +468,7 @@ mod tests {
                 let numbers: Vec<i64> = records.iter().map(|(_, n)| *n).collect();
                 let fresh = cursor.judge(page(next, &numbers));
                 if failures.next().unwrap_or(false) { continue; }
-                handed.extend(fresh.items.iter().map(|i| i.record["Code"].as_i64().unwrap()));
+                handed.extend(fresh.items.iter().map(|i| serde_json::from_str::<serde_json::Value>(&i.record).unwrap()["Code"].as_i64().unwrap()));
                 let before = cursor.key();
                 cursor.confirm(&fresh);
                 prop_assert!(cursor.key() >= before);

@@ -8,6 +8,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::record::serial::{self, Serial};
 use crate::record::serial_hash;
 use crate::registry::{Known, Snapshot, State};
 
@@ -111,7 +112,9 @@ impl Gate {
         match self.config.mode {
             Mode::Off => (Decision::Send, None),
             Mode::Registry => {
-                let device = devices.with_serial(hash, serial);
+                let device = devices
+                    .with_serial(hash, serial)
+                    .or_else(|| in_normal_form(serial, devices));
                 (self.by_state(device), device)
             }
         }
@@ -166,6 +169,15 @@ impl Gate {
         };
         (decision, device)
     }
+}
+
+/// The device of a serial that was left as the record had it (`validate.normalise_serial = false`).
+fn in_normal_form<'d>(serial: &[u8], devices: &'d Snapshot) -> Option<Known<'d>> {
+    if serial::is_usual(serial) {
+        return None;
+    }
+    let normal = Serial::normal(std::str::from_utf8(serial).ok()?).ok()?;
+    devices.with_serial(serial_hash(normal.as_bytes()), normal.as_bytes())
 }
 
 #[cfg(test)]

@@ -119,7 +119,7 @@ const OWNED: &[(&str, &str)] = &[
 const METADATA_REFRESH: &str = "topic.metadata.refresh.interval.ms";
 
 /// KiB a reader by hand reads ahead; part of the memory formula.
-pub const BY_HAND_KIB: u64 = 1024;
+const BY_HAND_KIB: u64 = 1024;
 
 /// A pass-through property the pipeline cannot allow, or a setting that cannot be used.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -267,6 +267,9 @@ impl Config {
                 self.prefetch_kib_per_partition.to_string(),
             )
             .set("queued.min.messages", "1000000");
+        if self.properties.get("fetch.message.max.bytes").is_none() {
+            client.set("fetch.message.max.bytes", self.fetch_bytes().to_string());
+        }
         // A partition whose prefetch was full is asked again after this; the client's default of a second starves the job, as
         // its prefetch holds less than a second's records.
         if self.properties.get("fetch.queue.backoff.ms").is_none() {
@@ -276,6 +279,20 @@ impl Config {
             client.set("group.instance.id", &self.instance_id);
         }
         Ok(client)
+    }
+
+    /// KiB that a reader by hand reads ahead.
+    #[must_use]
+    pub fn by_hand_kib(&self) -> u64 {
+        BY_HAND_KIB.min(self.prefetch_kib_per_partition.into())
+    }
+
+    /// Bytes of one fetch of a partition: no more than is read ahead. A larger message is fetched all the same, alone.
+    #[must_use]
+    pub fn fetch_bytes(&self) -> u32 {
+        self.prefetch_kib_per_partition
+            .saturating_mul(1024)
+            .clamp(64 * 1024, 1024 * 1024)
     }
 
     /// Properties of the producer of letters: idempotent, and it never gives up on its own.
@@ -304,7 +321,8 @@ impl Config {
             .set("enable.auto.commit", "false")
             .set("auto.offset.reset", "earliest")
             .set("enable.partition.eof", "true")
-            .set("queued.max.messages.kbytes", BY_HAND_KIB.to_string());
+            .set("queued.max.messages.kbytes", self.by_hand_kib().to_string())
+            .set("fetch.message.max.bytes", self.fetch_bytes().to_string());
         Ok(client)
     }
 

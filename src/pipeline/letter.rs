@@ -48,8 +48,10 @@ pub struct Letter {
     pub value: Vec<u8>,
     pub reason: Reason,
     pub source: Source,
-    /// The message to settle a record of once the letter is confirmed.
+    /// The message to settle records of once the letter is confirmed.
     pub seq: MessageSeq,
+    /// How many records of that message the letter stands for; more than one only for rejects beyond a bound.
+    pub records: u32,
 }
 
 impl Letter {
@@ -76,6 +78,22 @@ pub mod header {
     pub const SOURCE_OFFSET: &str = "source-offset";
     pub const SOURCE_TIMESTAMP: &str = "source-timestamp-ms";
     pub const VERSION: &str = "version";
+
+    /// All of them.
+    pub const ALL: [&str; 12] = [
+        REASON,
+        DETAIL,
+        STAGE,
+        HTTP_STATUS,
+        SERVER_TEXT,
+        SERIAL,
+        ATTEMPTS,
+        SOURCE_TOPIC,
+        SOURCE_PARTITION,
+        SOURCE_OFFSET,
+        SOURCE_TIMESTAMP,
+        VERSION,
+    ];
 }
 
 /// The headers of a letter, in a fixed order; absent parts are left out.
@@ -118,7 +136,9 @@ pub fn headers(reason: &Reason, source: &Source) -> Vec<(&'static str, String)> 
 pub fn parse<'a>(
     headers: impl Iterator<Item = (&'a str, &'a [u8])>,
 ) -> Result<(Reason, Source), &'static str> {
+    // A message of others may have a hundred thousand headers: only ours are kept.
     let given: std::collections::HashMap<&str, String> = headers
+        .filter(|(name, _)| header::ALL.contains(name))
         .map(|(name, value)| (name, String::from_utf8_lossy(value).into_owned()))
         .collect();
     let text = |name: &'static str| given.get(name).cloned().ok_or(name);

@@ -20,7 +20,7 @@ use super::reader::Assignment;
 use super::sources::Sources;
 use super::upload::Uploader;
 use super::{Config, feedback, state};
-use crate::dig::wire::Invalid;
+use crate::dig::page::Invalid;
 use crate::ops::board::Board;
 use crate::ops::metrics::pipeline as metrics;
 use crate::ops::waits::Kind;
@@ -155,19 +155,10 @@ impl Owner {
                 (producer.clone(), topics.clone(), Arc::clone(&sources));
             async move {
                 for item in items.iter() {
-                    let serial = item.serial().unwrap_or_default().to_owned();
-                    let value = serde_json::json!({
-                        "record": item.record,
-                        "cause": item.cause,
-                        "marked": item.marked,
-                        "source": sources.find(&item.record),
-                    });
+                    let serial = item.serial().unwrap_or_default();
+                    let value = feedback::message(item, sources.find(item));
                     producer
-                        .write(
-                            &topics.invalid,
-                            serial.as_bytes(),
-                            value.to_string().as_bytes(),
-                        )
+                        .write(&topics.invalid, serial.as_bytes(), value.as_bytes())
                         .await?;
                 }
                 if let Some(key) = key {

@@ -11,20 +11,19 @@
 //! Dropping it abandons what is in hand; the offsets stay unsettled and the next owner reads them again.
 
 mod held;
-
-use std::time::Instant;
+mod intake;
 
 use super::gate::{Decision, Gate};
 use super::hold::Hold;
 use super::letter::{Destination, Letter, Reason, Source};
 use super::offsets::{BeforeFirst, MessageSeq, OffsetTracker};
-use super::permits::Permit;
 use super::queues::{Limits, SerialQueues, Ticket};
 use super::request::{Request, Verdicts};
-use crate::record::{Decoded, Outcome, Reject, Stage, Unknown};
-use crate::registry::{Known, Snapshot};
+use crate::record::{Reject, Stage};
+use crate::registry::Known;
 
 pub use held::HeldMessage;
+pub use intake::Rest;
 
 /// One message as it was read, with the number of outcomes it decoded to.
 #[derive(Debug, Clone, Copy)]
@@ -77,8 +76,10 @@ pub struct Partition {
     revoked: bool,
     /// Records of a device that may not send wait behind a batch in flight.
     closing: bool,
-    /// That batch may be completed.
+    /// That batch may be completed, or not everything unwanted is withdrawn: nothing is packed before that.
     recheck: bool,
+    /// Bytes of letters that may be made at once when records are withdrawn.
+    letter_room: u64,
 }
 
 impl Partition {
@@ -100,91 +101,15 @@ impl Partition {
             revoked: false,
             closing: false,
             recheck: false,
+            letter_room: u64::MAX,
         }
     }
 
-    /// Takes in a decoded chunk: what may be sent is queued, the rest comes back as letters to write.
-    ///
-    /// `reads` yields the chunk's messages in order; their `records` add up to `decoded.outcomes`.
-    pub fn admit<'a>(
-        &mut self,
-        reads: impl Iterator<Item = Read<'a>>,
-        decoded: &mut Decoded,
-        permit: Option<Permit>,
-        devices: &Snapshot,
-        now: Instant,
-    ) -> Vec<Letter> {
-        let mut letters = Vec::new();
-        let spare = self.queues.spare();
-        let bytes = std::mem::replace(&mut decoded.bytes, spare);
-        let chunk = self.queues.open_chunk(bytes, permit, now);
-        let mut outcomes = decoded.outcomes.drain(..);
-        for read in reads {
-            let seq = self
-                .tracker
-                .read_at(read.offset, read.records, read.timestamp_ms);
-            self.account.messages += 1;
-            self.account.read += u64::from(read.records);
-            if read.records == 0 {
-                self.account.empty += 1;
-            }
-            for outcome in outcomes.by_ref().take(read.records as usize) {
-                let (decision, draft) = match outcome {
-                    Outcome::Valid(record) => {
-                        let bytes = self.queues.chunk_bytes(chunk);
-                        let serial = record.serial(bytes);
-                        let (decision, device) = self.gate.decide(record.hash(), serial, devices);
-                        let behind =
-                            self.gate.holds() && self.queues.ends_live(record.hash(), serial);
-                        self.closing |= behind && decision != Decision::Send;
-                        let decision = match decision {
-                            Decision::Send if !behind && self.waits_behind(serial, device) => {
-                                Decision::Hold("device.releasing")
-                            }
-                            decision if behind || decision == Decision::Send => {
-                                self.queues.push(
-                                    chunk,
-                                    record.range(),
-                                    record.serial_range(),
-                                    record.hash(),
-                                    (seq, record.identity()),
-                                );
-                                continue;
-                            }
-                            decision => decision,
-                        };
-                        let draft = gated(decision, device, serial, record.bytes(bytes));
-                        (decision, draft)
-                    }
-                    Outcome::Unknown(unknown) => {
-                        let decision = self.gate.decide_unknown(&unknown.device_id, devices);
-                        let payload = read.payload.unwrap_or_default();
-                        (decision, unresolved(decision, &unknown, payload))
-                    }
-                    Outcome::Reject(reject) => {
-                        let decision = Decision::DeadLetter(reject.rule);
-                        (decision, rejected(&reject, &read))
-                    }
-                };
-                if decision == Decision::Discard {
-                    self.account.discarded += 1;
-                    self.tracker.settle(seq);
-                    continue;
-                }
-                let letter = draft.addressed(self.source(read.offset, read.timestamp_ms), seq);
-                if letter.destination == Destination::Held {
-                    self.note_coming(&letter);
-                }
-                letters.push(letter);
-            }
-        }
-        debug_assert!(
-            outcomes.next().is_none(),
-            "more outcomes than the messages have records"
-        );
-        self.queues.seal(chunk);
-        self.letters += letters.len() as u64;
-        letters
+    /// Keeps emptied buffers of at most so many bytes, for which it has no permit.
+    #[must_use]
+    pub fn keeping(mut self, bytes: u64) -> Self {
+        self.queues.keep_at_most(bytes);
+        self
     }
 
     fn source(&self, offset: i64, timestamp_ms: Option<i64>) -> Source {
@@ -280,6 +205,7 @@ impl Partition {
                             ..self.source(offset, None)
                         },
                         seq,
+                        records: 1,
                     });
                 }
             }
@@ -304,17 +230,20 @@ impl Partition {
             self.hold.arrived(name, offset);
         }
         if letter.seq.as_released().is_some() {
-            self.settle_released(letter.seq, |released| match letter.destination {
-                Destination::DeadLetter => &mut released.dead_lettered,
-                Destination::Held => &mut released.held_again,
-            });
+            for _ in 0..letter.records {
+                self.settle_released(letter.seq, |released| match letter.destination {
+                    Destination::DeadLetter => &mut released.dead_lettered,
+                    Destination::Held => &mut released.held_again,
+                });
+            }
             return;
         }
+        let records = u64::from(letter.records);
         match letter.destination {
-            Destination::DeadLetter => self.account.dead_lettered += 1,
-            Destination::Held => self.account.held += 1,
+            Destination::DeadLetter => self.account.dead_lettered += records,
+            Destination::Held => self.account.held += records,
         }
-        self.tracker.settle(letter.seq);
+        self.tracker.settle_many(letter.seq, letter.records);
     }
 
     fn offset(&self, seq: MessageSeq) -> Option<i64> {
@@ -377,7 +306,7 @@ struct Draft {
 }
 
 impl Draft {
-    fn addressed(self, source: Source, seq: MessageSeq) -> Letter {
+    fn addressed(self, source: Source, seq: MessageSeq, records: u32) -> Letter {
         Letter {
             destination: self.destination,
             key: self.key,
@@ -385,6 +314,7 @@ impl Draft {
             reason: self.reason,
             source,
             seq,
+            records,
         }
     }
 }
@@ -429,24 +359,6 @@ fn gated(decision: Decision, device: Option<Known<'_>>, serial: &[u8], record: &
         key: Some(key.to_vec()),
         value: record.to_vec(),
         reason: gate_reason(code, format!("serial {serial} may not send"), Some(serial)),
-    }
-}
-
-fn unresolved(decision: Decision, unknown: &Unknown, payload: &[u8]) -> Draft {
-    let (destination, code) = by_gate(decision);
-    let value = match destination {
-        Destination::DeadLetter => slice(payload, &unknown.original),
-        Destination::Held => unknown.native(payload).to_vec(),
-    };
-    Draft {
-        destination,
-        key: Some(unknown.device_id.clone().into_bytes()),
-        value,
-        reason: gate_reason(
-            code,
-            format!("device {} has no serial in the registry", unknown.device_id),
-            None,
-        ),
     }
 }
 

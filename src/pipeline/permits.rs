@@ -104,9 +104,32 @@ impl PartitionPermits {
     pub fn used(&self) -> u64 {
         self.used.load(Ordering::Acquire)
     }
+
+    /// The most one partition may hold.
+    #[must_use]
+    pub fn limit(&self) -> u64 {
+        self.limit
+    }
+
+    /// Whether more is held than is allowed, by this partition or by all together: a read brought more than its reserve.
+    #[must_use]
+    pub fn exceeded(&self) -> bool {
+        self.used() > self.limit || self.shared.used() > self.shared.total
+    }
 }
 
 impl Permit {
+    /// Takes `bytes` of it, at most all, as a permit of their own.
+    #[must_use]
+    pub fn split(&mut self, bytes: u64) -> Self {
+        let bytes = bytes.min(self.bytes);
+        self.bytes -= bytes;
+        Self {
+            owner: Arc::clone(&self.owner),
+            bytes,
+        }
+    }
+
     /// Corrects the reserve to what the read really brought.
     pub fn charge(&mut self, bytes: u64) {
         if bytes >= self.bytes {

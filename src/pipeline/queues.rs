@@ -11,6 +11,7 @@
 //! Pure: no clock, no I/O. It does not decide when to pack ([`super::dispatch`]) and knows nothing of offsets beyond a record's
 //! [`MessageSeq`]. Capacity: bounded by the memory permits. Dropping it drops what is queued; the records stay unsettled.
 
+mod spares;
 mod watch;
 mod withdraw;
 
@@ -25,22 +26,14 @@ use super::offsets::MessageSeq;
 use super::permits::Permit;
 use super::request::{Request, Span};
 
+use spares::Spares;
+pub use spares::kept_bytes;
 pub use watch::Watch;
-pub use withdraw::Withdrawn;
+pub use withdraw::{Left, Withdrawn};
 
 const NIL: u32 = u32::MAX;
 /// Serials of 12 characters are the rule, 50 the longest the adapter's schema takes (dig-api.md 12); longer ones go to the heap.
 const INLINE: usize = 50;
-/// Emptied chunk buffers kept for the next ones: fresh memory costs more than filling it.
-const SPARES: usize = 16;
-/// Larger ones are not kept, as no permit stands for them.
-const SPARE_BYTES: usize = 256 * 1024;
-/// Bodies kept, and the largest body of them.
-const SPARE_BODIES: usize = 2;
-const SPARE_BODY_BYTES: usize = 1024 * 1024;
-/// Bytes a partition keeps at most for which it has no permit.
-pub const KEPT_BYTES: u64 = (SPARES * SPARE_BYTES + SPARE_BODIES * SPARE_BODY_BYTES) as u64;
-
 #[derive(Debug, Clone, Copy)]
 struct Slot {
     chunk: u32,
@@ -132,8 +125,7 @@ pub struct Limits {
 pub struct SerialQueues {
     chunks: Vec<Option<Chunk>>,
     free_chunks: Vec<u32>,
-    spares: Vec<Vec<u8>>,
-    spare_bodies: Vec<Vec<u8>>,
+    spares: Spares,
     slots: Vec<Slot>,
     free_slots: u32,
     serials: Vec<Serial>,
@@ -158,9 +150,14 @@ impl SerialQueues {
         }
     }
 
+    /// Keeps emptied buffers of at most so many bytes.
+    pub fn keep_at_most(&mut self, bytes: u64) {
+        self.spares.keep_at_most(bytes);
+    }
+
     /// A buffer for the next chunk, recycled when there is one.
     pub fn spare(&mut self) -> Vec<u8> {
-        self.spares.pop().unwrap_or_default()
+        self.spares.chunk()
     }
 
     /// Takes over a chunk's bytes; its records follow by [`push`](Self::push), then [`seal`](Self::seal).
@@ -172,7 +169,8 @@ impl SerialQueues {
     ) -> ChunkId {
         let chunk = Some(Chunk {
             bytes,
-            live: 0,
+            // The one who fills it counts until the chunk is sealed.
+            live: 1,
             arrived,
             permit,
         });
@@ -189,8 +187,11 @@ impl SerialQueues {
         ChunkId(id)
     }
 
-    /// Frees the chunk at once if none of its records was pushed.
+    /// Nothing more is pushed: the chunk is freed with its last record, at once if there is none.
     pub fn seal(&mut self, id: ChunkId) {
+        if let Some(chunk) = self.chunks[id.0 as usize].as_mut() {
+            chunk.live -= 1;
+        }
         self.free_if_empty(id.0);
     }
 
@@ -333,7 +334,7 @@ impl SerialQueues {
     pub fn pack(&mut self, limits: Limits) -> Option<(Request, Ticket)> {
         let mut at = self.next_ready()?;
         let want = limits.records.min(self.ready_records);
-        let mut body = self.spare_bodies.pop().unwrap_or_default();
+        let mut body = self.spares.body();
         let room = self.ready_bytes as usize + want + 1;
         body.reserve(limits.bytes.min(room).max(2));
         let mut records: Vec<Span> = Vec::with_capacity(want);
@@ -453,11 +454,8 @@ impl SerialQueues {
 
     /// Takes a finished request's body back for a later one, when nobody else holds it.
     pub fn recycle(&mut self, body: Bytes) {
-        let small = body.len() <= SPARE_BODY_BYTES;
-        if small && self.spare_bodies.len() < SPARE_BODIES && body.is_unique() {
-            let mut body = Vec::from(body);
-            body.clear();
-            self.spare_bodies.push(body);
+        if body.is_unique() {
+            self.spares.keep_body(Vec::from(body));
         }
     }
 
@@ -476,19 +474,10 @@ impl SerialQueues {
     }
 }
 
-fn free_chunk(
-    chunks: &mut [Option<Chunk>],
-    free: &mut Vec<u32>,
-    spares: &mut Vec<Vec<u8>>,
-    id: u32,
-) {
+fn free_chunk(chunks: &mut [Option<Chunk>], free: &mut Vec<u32>, spares: &mut Spares, id: u32) {
     if let Some(chunk) = chunks[id as usize].take() {
         free.push(id);
-        if spares.len() < SPARES && chunk.bytes.capacity() <= SPARE_BYTES {
-            let mut bytes = chunk.bytes;
-            bytes.clear();
-            spares.push(bytes);
-        }
+        spares.keep_chunk(chunk.bytes);
         drop(chunk.permit);
     }
 }

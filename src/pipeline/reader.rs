@@ -30,6 +30,7 @@ use super::gate::Gate;
 use super::partition::Partition;
 use super::permits::{PartitionPermits, Permits};
 use super::progress::Progress;
+use super::queues::kept_bytes;
 use super::settings::{Input, MESSAGE_OVERHEAD, Memory};
 use super::worker::{self, Chunk, Command, Shared, Worker};
 use crate::ops::board;
@@ -243,7 +244,8 @@ impl Reader {
             let held = format!("{topic}{}", self.shared.topics.held_suffix);
             let worker = Worker::new(
                 self.shared.clone(),
-                Partition::new(topic, *number, self.gate.clone()),
+                Partition::new(topic, *number, self.gate.clone())
+                    .keeping(kept_bytes(self.memory.partition_bytes)),
                 ((self.decoders)(topic), (self.decoders)(&held)),
                 from,
                 commands,
@@ -473,7 +475,7 @@ impl Reader {
         let _ = partition.chunks.try_send(Chunk {
             messages,
             payload_bytes: bytes,
-            permit,
+            permit: Some(permit),
         });
         true
     }

@@ -134,7 +134,8 @@ pub struct Memory {
     pub partitions: u64,
     /// Devices the registry may come to have, and names of which records may be held; the memory formula counts them.
     pub devices: u64,
-    /// Bytes the job may need by its own formula; 0 for no limit. `check` prints the formula, `run` refuses to start above it.
+    /// Bytes the job may need by its own formula; sizes with default values are lowered to fit, and `run` refuses to start above it.
+    /// 0: the limit of the control group, if there is one. `check` prints the formula.
     pub limit_bytes: u64,
 }
 
@@ -159,11 +160,12 @@ pub const MESSAGE_OVERHEAD: u64 = 128;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Guard {
-    /// Share of records (0 to 1) that may become dead letters within the window; above it the job stops. 1 switches it off.
+    /// Share of messages (0 to 1) that may become dead letters within the window; above it the job stops. The worst device is left
+    /// out, and two others must have dead letters. 1 switches the guard off.
     pub share: f64,
     /// Seconds the share is measured over.
     pub window_s: u64,
-    /// Records the window must hold before the guard may act.
+    /// Messages the window must hold before the guard may act.
     pub min_records: u64,
 }
 

@@ -11,9 +11,8 @@
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use serde::Serialize;
-use serde_json::Value;
 
-use crate::dig::wire::member;
+use crate::dig::page::Invalid;
 use crate::record::{self, RecordType};
 
 /// Where a record was read.
@@ -112,12 +111,12 @@ impl Sources {
 
     /// Where this record, as the gateway returned it, was read; `None` when nobody here remembers.
     #[must_use]
-    pub fn find(&self, returned: &Value) -> Option<Origin> {
-        let text = |name| member(returned, name).and_then(Value::as_str);
-        let kind = text("Type")?;
+    pub fn find(&self, returned: &Invalid) -> Option<Origin> {
+        let [kind, time, serial] = returned.texts(["Type", "DateTime", "SerialNo"]);
+        let kind = kind?;
         let kind = *RecordType::ALL.iter().find(|known| known.name() == kind)?;
-        let micros = record::micros(text("DateTime")?)?;
-        let hash = record::serial_hash(text("SerialNo")?.as_bytes());
+        let micros = record::micros(&time?)?;
+        let hash = record::serial_hash(serial?.as_bytes());
         let identity = record::identity(hash, kind, micros);
         let memories: Vec<Arc<Memory>> = self
             .memories
@@ -135,6 +134,14 @@ mod tests {
     use super::*;
     use serde_json::json;
 
+    fn returned(record: serde_json::Value) -> Invalid {
+        Invalid {
+            record: record.to_string().into(),
+            cause: None,
+            marked: None,
+        }
+    }
+
     fn key(n: i64) -> u64 {
         record::identity(record::serial_hash(b"CX0000000001"), RecordType::Gps, n)
     }
@@ -145,7 +152,9 @@ mod tests {
         let memory = sources.open("telemetry", 4);
         let at = record::micros("2026-01-02T03:04:05.000006Z").expect("an instant");
         memory.remember([(key(at), 77)].into_iter());
-        let returned = json!({"serialNo": "CX0000000001", "Type": "GpsRecord", "DateTime": "2026-01-02T03:04:05.000006Z"});
+        let returned = returned(
+            json!({"serialNo": "CX0000000001", "Type": "GpsRecord", "DateTime": "2026-01-02T03:04:05.000006Z"}),
+        );
         let origin = Origin {
             topic: "telemetry".into(),
             partition: 4,
@@ -163,6 +172,6 @@ mod tests {
         memory.remember([(key(1), 1)].into_iter());
         assert!(memory.find(key(1)).is_some());
         drop(memory);
-        assert!(sources.find(&json!({"SerialNo": "CX0000000001", "Type": "GpsRecord", "DateTime": "1970-01-01T00:00:00.000001Z"})).is_none());
+        assert!(sources.find(&returned(json!({"SerialNo": "CX0000000001", "Type": "GpsRecord", "DateTime": "1970-01-01T00:00:00.000001Z"}))).is_none());
     }
 }

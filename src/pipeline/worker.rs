@@ -6,10 +6,11 @@
 //! * O2, O3, S1, S2 hold through [`Partition`]; the watermark is published only after the settling act.
 //! * S2 across restarts: a revoked worker starts nothing new; what is in flight may finish until the drain's deadline.
 //!
-//! Queues: chunks from the consumer thread, capacity [`CHUNKS`]; letters on their way, at most [`LETTERS`] and [`LETTER_BYTES`] before it stops taking
+//! Queues: chunks from the consumer thread, capacity [`CHUNKS`]; letters on their way, at most [`LETTERS`] and [`letter_bytes`] before it stops taking
 //! chunks. When the worker ends, whatever is in hand is dropped unsettled and read again by the partition's next owner.
 
 mod held;
+mod intake;
 mod letters;
 mod waits;
 
@@ -31,7 +32,7 @@ use super::guard::Guard;
 use super::hold::Released;
 use super::kafka;
 use super::letter::Letter;
-use super::partition::{Account, Partition, Read};
+use super::partition::{Account, Partition};
 use super::permits::{PartitionPermits, Permit};
 use super::producer::Producer;
 use super::progress::Progress;
@@ -54,7 +55,13 @@ pub const CHUNKS: usize = 2;
 /// Letters on their way before a worker stops taking chunks.
 pub const LETTERS: usize = 10_000;
 /// Their bytes, likewise: a flood of rejected messages must not fill the memory that permits bound (M1).
-pub const LETTER_BYTES: u64 = 1024 * 1024;
+const LETTER_BYTES: u64 = 1024 * 1024;
+/// Bytes of letters on their way before a worker whose partition may hold `partition_bytes` stops taking messages.
+#[must_use]
+pub fn letter_bytes(partition_bytes: u64) -> u64 {
+    (partition_bytes / 8).clamp(64 * 1024, LETTER_BYTES)
+}
+
 /// Pause before a letter that the broker refused is tried again.
 const LETTER_RETRY: Duration = Duration::from_millis(500);
 
@@ -63,7 +70,8 @@ pub struct Chunk {
     pub messages: Messages<super::consumer::Events>,
     /// Bytes of all payloads.
     pub payload_bytes: u64,
-    pub permit: Permit,
+    /// Goes over to what is decoded, part by part.
+    pub permit: Option<Permit>,
 }
 
 /// What the consumer thread wants of a worker.
@@ -110,9 +118,14 @@ pub struct Worker {
     partition: Partition,
     decoder: Decoder,
     decoded: Decoded,
-    /// Records of each message of the chunk in hand; `None` for a repeated one.
+    /// Records of each message of the part in hand; `None` for a repeated one.
     counts: Vec<Option<u32>>,
     chunks: mpsc::Receiver<Chunk>,
+    /// The chunk that is not taken in to its end.
+    intake: Option<intake::Intake>,
+    permits: Arc<PartitionPermits>,
+    /// Offset of the newest message the guard has counted as dead-lettered.
+    last_dead: Option<i64>,
     command: watch::Receiver<Command>,
     progress: Arc<Progress>,
     slot: board::Slot,
@@ -152,7 +165,14 @@ impl Worker {
         let session = Duration::from_millis(shared.kafka.session_timeout_ms.into());
         let lows = held::Lows::new(session, shared.topics.trim_held);
         let holds = partition.holds();
-        let side = held::Side::new(place, registry, held_decoder, permits, holds, lows);
+        let side = held::Side::new(
+            place,
+            registry,
+            held_decoder,
+            Arc::clone(&permits),
+            holds,
+            lows,
+        );
         let slot = shared
             .board
             .open(&progress.topic, progress.partition, Instant::now());
@@ -164,6 +184,9 @@ impl Worker {
             decoded: Decoded::default(),
             counts: Vec::new(),
             chunks,
+            intake: None,
+            permits,
+            last_dead: None,
             command,
             progress,
             slot,
@@ -222,11 +245,28 @@ impl Worker {
                 Command::Abandon => break,
             }
             let running = command == Command::Run;
+            let limits = self.limits();
+            let takes = running
+                && !dispatch::sated(self.partition.queues(), limits)
+                && self.side.ready
+                && !self.partition.hold().crowded()
+                && self.letters_fit();
+            if !revoked
+                && self.partition.withdraws()
+                && self.letters_fit()
+                && let Err(error) = self.withdraw()
+            {
+                self.fail(error);
+                break;
+            }
+            if takes && let Err(error) = self.take_in() {
+                self.fail(error);
+                break;
+            }
             self.hand_over_letters();
 
-            let limits = self.limits();
             let linger = Duration::from_millis(self.shared.batch.linger_ms);
-            let due = if revoked {
+            let due = if revoked || self.partition.withdraws() {
                 Due::Never
             } else {
                 dispatch::due(
@@ -243,12 +283,7 @@ impl Worker {
             }
             let wake = self.next_wake(due, command);
             let sated = dispatch::sated(self.partition.queues(), limits);
-            let accepting = running
-                && open
-                && !sated
-                && self.side.ready
-                && !self.partition.hold().crowded()
-                && self.letters_fit();
+            let accepting = takes && open && self.intake.is_none() && !sated && self.letters_fit();
             let (holds, waits) = (self.partition.holds(), self.partition.hold().waits());
 
             tokio::select! {
@@ -273,7 +308,7 @@ impl Worker {
                 chunk = self.chunks.recv(), if accepting => match chunk {
                     Some(chunk) => {
                         self.shared.reader.unpark();
-                        if let Err(error) = self.admit(chunk) {
+                        if let Err(error) = self.begin(chunk) {
                             self.fail(error);
                             break;
                         }
@@ -316,68 +351,6 @@ impl Worker {
         [linger, drain, outbox, alarm].into_iter().flatten().min()
     }
 
-    fn admit(&mut self, chunk: Chunk) -> anyhow::Result<()> {
-        let Chunk {
-            messages,
-            payload_bytes,
-            permit,
-        } = chunk;
-        let now = Instant::now();
-        let now_us = jiff::Timestamp::now().as_microsecond();
-        let devices = self.side.in_force(self.partition.holds());
-        self.counts.clear();
-        self.decoded.outcomes.clear();
-        self.decoded.notes.clear();
-        // Once, instead of growing by halves: a valid native record is as long as it came.
-        self.decoded.bytes.reserve(payload_bytes as usize);
-        let mut sieve = self.partition.sieve();
-        for message in messages.iter().flatten() {
-            if !sieve(message.offset())? {
-                self.counts.push(None);
-                continue;
-            }
-            let before = self.decoded.outcomes.len();
-            self.decoder
-                .decode(message.payload(), &*devices, now_us, &mut self.decoded);
-            let records = self.decoded.outcomes.len() - before;
-            self.counts.push(Some(records as u32));
-        }
-        let repeated = self.counts.iter().filter(|count| count.is_none()).count();
-        if repeated > 0 {
-            metrics::repeated(&self.progress.topic, repeated as u64);
-            tracing::info!(
-                topic = %self.progress.topic, partition = self.progress.partition, repeated,
-                "the client went back; what is in hand or settled already is not read again"
-            );
-        }
-        for error in messages.iter().filter_map(Result::err) {
-            metrics::message_error(&self.progress.topic);
-            tracing::error!(topic = %self.progress.topic, partition = self.progress.partition, %error, "the client gave an error in a message's place");
-        }
-        for &(rule, count) in &self.decoded.notes {
-            metrics::noted(rule, count);
-        }
-        let records = self.decoded.outcomes.len() as u64;
-        let reads =
-            messages
-                .iter()
-                .flatten()
-                .zip(&self.counts)
-                .filter_map(|(message, &records)| {
-                    Some(Read {
-                        offset: message.offset(),
-                        timestamp_ms: message.timestamp_ms(),
-                        key: message.key(),
-                        payload: message.payload(),
-                        records: records?,
-                    })
-                });
-        let letters = self
-            .partition
-            .admit(reads, &mut self.decoded, Some(permit), &devices, now);
-        self.post(letters, records)
-    }
-
     fn send(&mut self, slot: Slot) {
         let limits = self.limits();
         let linger = Duration::from_millis(self.shared.batch.linger_ms);
@@ -416,11 +389,12 @@ impl Worker {
         let Some(verdicts) = verdicts else { return };
         self.memory.remember(self.partition.origins(&ticket));
         let mut letters = self.partition.complete(&request, &ticket, &verdicts);
+        self.partition.set_letter_room(self.letter_room());
         if self.partition.withdraws() {
             letters.extend(self.partition.withdraw(&self.side.devices));
         }
         self.partition.recycle(request);
-        if let Err(error) = self.post(letters, 0) {
+        if let Err(error) = self.post(letters) {
             self.fail(error);
         }
     }

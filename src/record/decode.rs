@@ -6,7 +6,8 @@
 //! Unescaping happens in place but only inside strings with a backslash, and an object with a backslash is always written anew;
 //! texts for rejects are taken from the payload itself.
 //!
-//! Outcomes for a whole message: a tombstone and an empty array append nothing; a message that cannot be read appends one reject.
+//! Outcomes for a whole message: a tombstone and an empty array append nothing; a message that cannot be read appends one reject;
+//! the rejects of one message beyond a bound are one outcome ([`super::tally`]).
 //! Owns the parse buffers; steady state allocates nothing for accepted records.
 
 use std::sync::Arc;
@@ -19,6 +20,9 @@ use super::validate::Rules;
 use super::view::{Marks, Slot, Slots, Text, View};
 use super::work::{Message, Sink, Work, has_backslash};
 use super::{Decoded, SerialOf, members, refuse};
+
+/// Nodes of a parsed message whose buffers are kept for the next one: a message of a mebibyte can have half a million.
+pub(super) const NODES: usize = 64 * 1024;
 
 /// The shape of a topic's messages.
 #[derive(Debug, Clone)]
@@ -67,6 +71,7 @@ impl Decoder {
         out: &mut Decoded,
     ) {
         let Some(payload) = payload else { return };
+        out.tally.begin();
         match &self.shape {
             Shape::Native => self.checker.native(payload, devices, now, out),
             Shape::Mapped(mapping) => mapping.decode(payload, devices, now, &mut self.checker, out),
@@ -130,12 +135,18 @@ impl Checker {
             let mut sink = Sink {
                 outcomes: &mut out.outcomes,
                 notes: &mut out.notes,
+                tally: &mut out.tally,
             };
             kept = self.work.message(&message, &mut self.slots, &mut sink);
         } else {
-            out.outcomes.push(refuse::unreadable(&self.rules, payload));
+            let reject = refuse::unreadable(&self.rules, payload);
+            out.tally.reject(&mut out.outcomes, reject.rule, || reject);
         }
         self.tape = tape.reset();
+        if self.tape.0.capacity() > NODES {
+            self.tape = Tape(Vec::new());
+            self.buffers = Buffers::with_max_depth(4096, self.rules.max_depth());
+        }
         out.bytes
             .truncate(if kept { start + payload.len() } else { start });
         self.work.move_written(out);
@@ -181,6 +192,7 @@ impl Checker {
             let mut sink = Sink {
                 outcomes: &mut out.outcomes,
                 notes: &mut out.notes,
+                tally: &mut out.tally,
             };
             if self
                 .work

@@ -134,6 +134,7 @@ impl Checker {
         let mut sink = Sink {
             outcomes: &mut out.outcomes,
             notes: &mut out.notes,
+            tally: &mut out.tally,
         };
         self.work
             .conclude(&self.rules, checked, view, place, &mut sink);
@@ -149,12 +150,14 @@ impl Checker {
 
     /// Appends the reject of a message that the JSON parser refused: empty, not UTF-8, too deep, or no JSON.
     pub fn refuse_unreadable(&self, payload: &[u8], out: &mut Decoded) {
-        out.outcomes.push(refuse::unreadable(&self.rules, payload));
+        let reject = refuse::unreadable(&self.rules, payload);
+        out.reject(reject.rule, || reject);
     }
 
     /// Appends the reject of a message above [`Rules::max_message_bytes`].
     pub fn refuse_oversized(&self, payload: &[u8], out: &mut Decoded) {
-        out.outcomes.push(refuse::oversized(&self.rules, payload));
+        let reject = refuse::oversized(&self.rules, payload);
+        out.reject(reject.rule, || reject);
     }
 }
 
@@ -231,6 +234,7 @@ mod tests {
             Outcome::Unknown(unknown) => {
                 format!("unknown {} {:?}", unknown.device_id, unknown.original)
             }
+            Outcome::Excess(excess) => panic!("one record was drafted: {excess:?}"),
             Outcome::Reject(reject) => {
                 format!("{} {} = {}", reject.rule, reject.field, reject.value)
             }

@@ -231,7 +231,7 @@ impl Desk {
             if view.has(Member::DeviceId) {
                 self.normalised(RuleNo::DeviceIdDropped);
             }
-            if !text::is_usual_serial(serial.as_bytes()) {
+            if !super::serial::is_usual(serial.as_bytes()) {
                 self.serial(rules, serial)?;
             }
             return Ok(false);
@@ -246,7 +246,7 @@ impl Desk {
         let Some(serial) = devices.serial_of(device_id) else {
             return Ok(true);
         };
-        if text::is_usual_serial(serial.as_bytes()) {
+        if super::serial::is_usual(serial.as_bytes()) {
             self.serial.clear();
             self.serial.push_str(serial);
         } else {
@@ -260,7 +260,7 @@ impl Desk {
     #[cold]
     fn serial(&mut self, rules: &Rules, given: &str) -> Checked {
         if rules.config.normalise_serial {
-            text::normalise_serial(given, &mut self.serial);
+            super::serial::normalise(given, &mut self.serial);
         } else {
             self.serial.clear();
             self.serial.push_str(given.trim());
@@ -278,7 +278,7 @@ impl Desk {
         ) {
             return Err(broken(RuleNo::SerialLength, Member::SerialNo));
         }
-        if !text::is_usual_serial(self.serial.as_bytes()) {
+        if !super::serial::is_usual(self.serial.as_bytes()) {
             self.violate(
                 rules,
                 RuleNo::SerialShape,

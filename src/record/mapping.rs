@@ -60,10 +60,14 @@ pub const SHIPPED: [(&str, &str); 3] = [
 ];
 
 /// The rules mapping can break, with what each means; for `dig-ingest explain`.
-pub const RULES: [(&str, &str); 11] = [
+pub const RULES: [(&str, &str); 12] = [
     (
         "map.json",
         "The message is not JSON, or nested too deeply. A vendor message is a JSON object or an array of them.",
+    ),
+    (
+        "map.size",
+        "The records of the message would take more than 16 times `validate.max_message_bytes`.",
     ),
     (
         "map.shape",

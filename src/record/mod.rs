@@ -14,13 +14,17 @@ pub mod members;
 mod refuse;
 mod render;
 pub mod rules;
+pub mod serial;
 mod steps;
+pub mod tally;
 mod text;
 pub mod validate;
 mod view;
 mod work;
 
 use std::fmt;
+
+use tally::{Excess, Tally};
 
 /// The twelve record types of the gateway (OpenAPI v3.4.2, `components/schemas`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -220,9 +224,24 @@ pub enum Outcome {
     Valid(ValidRecord),
     Unknown(Box<Unknown>),
     Reject(Box<Reject>),
+    /// All rejects of a message beyond the first [`tally::EACH`].
+    Excess(Box<Excess>),
 }
 
-/// The decoded records of a run of messages: one byte buffer and one outcome per record, in order.
+impl Outcome {
+    /// How many records it stands for.
+    #[inline]
+    #[must_use]
+    pub fn records(&self) -> u32 {
+        match self {
+            Self::Valid(_) | Self::Unknown(_) | Self::Reject(_) => 1,
+            Self::Excess(excess) => excess.records,
+        }
+    }
+}
+
+/// The decoded records of a run of messages: one byte buffer and one outcome per record, in order; but one outcome for all
+/// rejects of a message beyond a bound.
 ///
 /// Reused from chunk to chunk, so that steady state allocates nothing per record.
 #[derive(Debug, Default)]
@@ -231,6 +250,7 @@ pub struct Decoded {
     pub outcomes: Vec<Outcome>,
     /// Warnings and normalisations since the last `clear`, by rule id: `(rule, count)`.
     pub notes: Vec<(&'static str, u64)>,
+    tally: Tally,
 }
 
 impl Decoded {
@@ -238,6 +258,33 @@ impl Decoded {
         self.bytes.clear();
         self.outcomes.clear();
         self.notes.clear();
+        self.tally.clear();
+    }
+
+    /// Forgets what was decoded and keeps the bytes: they were handed on.
+    pub fn clear_outcomes(&mut self) {
+        self.outcomes.clear();
+        self.notes.clear();
+        self.tally.clear();
+    }
+
+    /// Records since the last `clear`, however many outcomes they have.
+    #[inline]
+    #[must_use]
+    pub fn records(&self) -> u64 {
+        self.outcomes.len() as u64 + self.tally.without_own
+    }
+
+    /// Takes back what the message in hand has made since there were so many bytes and outcomes.
+    fn take_back(&mut self, (bytes, outcomes): (usize, usize)) {
+        self.bytes.truncate(bytes);
+        self.outcomes.truncate(outcomes);
+        self.tally.begin_again();
+    }
+
+    /// Adds a reject of the message in hand; `make` is called only if it is kept.
+    fn reject(&mut self, rule: &'static str, make: impl FnOnce() -> Reject) {
+        self.tally.reject(&mut self.outcomes, rule, make);
     }
 
     pub fn note(&mut self, rule: &'static str) {

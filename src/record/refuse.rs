@@ -10,7 +10,7 @@ use super::rules::{Form, RuleNo, fields};
 use super::text;
 use super::validate::Rules;
 use super::view::{Slot, Subject, View, Violation, shorten};
-use super::{Outcome, RecordType, Reject};
+use super::{RecordType, Reject};
 
 /// Where a record stands in its message.
 #[derive(Debug, Clone)]
@@ -28,7 +28,7 @@ pub(super) fn record(
     violation: Violation,
     view: View<'_, '_>,
     place: Place,
-) -> Outcome {
+) -> Reject {
     let (name, slot) = match violation.about {
         Subject::Record => (String::new(), None),
         Subject::Member(member) => (
@@ -38,7 +38,7 @@ pub(super) fn record(
         Subject::Repeated(member, slot) => (member.name().to_owned(), Some(slot)),
         Subject::Named(key, slot) => (view.shown(Slot { node: key, at: 0 }), Some(slot)),
     };
-    Outcome::Reject(Box::new(Reject {
+    Reject {
         rule: violation.rule.id(),
         field: path(place.index, &name),
         value: slot.map_or_else(String::new, |slot| view.shown(slot)),
@@ -46,13 +46,13 @@ pub(super) fn record(
         stage: violation.rule.rule().stage(),
         subject: subject(view),
         original: place.original,
-    }))
+    }
 }
 
 /// An element of an array that is no record at all.
 #[cold]
-pub(super) fn element(rules: &Rules, value: String, place: Place) -> Outcome {
-    Outcome::Reject(Box::new(Reject {
+pub(super) fn element(rules: &Rules, value: String, place: Place) -> Reject {
+    Reject {
         rule: RuleNo::RecordObject.id(),
         field: path(place.index, ""),
         value,
@@ -60,13 +60,13 @@ pub(super) fn element(rules: &Rules, value: String, place: Place) -> Outcome {
         stage: RuleNo::RecordObject.rule().stage(),
         subject: None,
         original: place.original,
-    }))
+    }
 }
 
 /// A message refused as a whole.
 #[cold]
-pub(super) fn message(rules: &Rules, rule: RuleNo, value: String, payload: &[u8]) -> Outcome {
-    Outcome::Reject(Box::new(Reject {
+pub(super) fn message(rules: &Rules, rule: RuleNo, value: String, payload: &[u8]) -> Reject {
+    Reject {
         rule: rule.id(),
         field: String::new(),
         value,
@@ -74,12 +74,12 @@ pub(super) fn message(rules: &Rules, rule: RuleNo, value: String, payload: &[u8]
         stage: rule.rule().stage(),
         subject: None,
         original: 0..payload.len(),
-    }))
+    }
 }
 
 /// A message the JSON parser refused: says why, judged on the bytes alone.
 #[cold]
-pub(super) fn unreadable(rules: &Rules, payload: &[u8]) -> Outcome {
+pub(super) fn unreadable(rules: &Rules, payload: &[u8]) -> Reject {
     let rule = match std::str::from_utf8(payload) {
         Err(_) => RuleNo::MessageUtf8,
         Ok(text) if text.trim_ascii().is_empty() => RuleNo::MessageEmpty,
@@ -91,7 +91,7 @@ pub(super) fn unreadable(rules: &Rules, payload: &[u8]) -> Outcome {
 
 /// A message above the limit.
 #[cold]
-pub(super) fn oversized(rules: &Rules, payload: &[u8]) -> Outcome {
+pub(super) fn oversized(rules: &Rules, payload: &[u8]) -> Reject {
     message(
         rules,
         RuleNo::MessageSize,
@@ -168,7 +168,7 @@ fn wanted(member: Member, view: View<'_, '_>) -> &'static str {
 fn subject(view: View<'_, '_>) -> Option<String> {
     if let Some(simd_json::Node::String(given)) = view.node(Member::SerialNo) {
         let mut serial = String::new();
-        text::normalise_serial(given, &mut serial);
+        super::serial::normalise(given, &mut serial);
         if !serial.is_empty() && serial.len() <= 200 && text::is_plain(&serial) {
             return Some(serial);
         }

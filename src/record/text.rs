@@ -1,36 +1,10 @@
-//! The forms of text members: serials, Base64, Bluetooth addresses, trouble codes, VINs.
+//! The forms of text members: Base64, Bluetooth addresses, trouble codes, VINs.
 //!
 //! Pure functions on text; no rule ids here.
 
 use std::borrow::Cow;
 
-/// Whether a serial needs no normalisation and has the usual shape, `^[A-Z0-9]{12}$`.
-#[inline]
-pub(super) fn is_usual_serial(serial: &[u8]) -> bool {
-    serial.len() == 12
-        && serial
-            .iter()
-            .fold(true, |ok, &byte| ok & is_upper_or_digit(byte))
-}
-
-#[inline]
-fn is_upper_or_digit(byte: u8) -> bool {
-    byte.wrapping_sub(b'A') < 26 || byte.wrapping_sub(b'0') < 10
-}
-
-/// Drops U+200B and hyphens, then trims white space, then upper-cases ASCII letters; into `out`.
-pub(super) fn normalise_serial(serial: &str, out: &mut String) {
-    out.clear();
-    out.extend(
-        serial
-            .chars()
-            .filter(|&c| c != '\u{200B}' && c != '-')
-            .map(|c| c.to_ascii_uppercase()),
-    );
-    out.truncate(out.trim_end().len());
-    let leading = out.len() - out.trim_start().len();
-    out.drain(..leading);
-}
+use super::serial::is_upper_or_digit;
 
 /// Whether every character can stand in a JSON string, a Kafka header and a log line as it is.
 pub(super) fn is_plain(text: &str) -> bool {
@@ -138,24 +112,6 @@ pub(super) fn has_check_digit(vin: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn serials() {
-        let mut out = String::new();
-        for (given, normal) in [
-            ("CX0B21338D8D", "CX0B21338D8D"),
-            (" c1-800-000-0001 ", "C18000000001"),
-            ("\u{200B}cx0b\u{200B}21338d8d", "CX0B21338D8D"),
-            ("\u{200B} g9 ", "G9"),
-            (" - ", ""),
-        ] {
-            normalise_serial(given, &mut out);
-            assert_eq!(out, normal, "{given:?}");
-        }
-        assert!(is_usual_serial(b"CX0B21338D8D"));
-        assert!(!is_usual_serial(b"cX0B21338D8D"));
-        assert!(!is_usual_serial(b"CX0B21338D8DA"));
-    }
 
     #[test]
     fn base64() {

@@ -11,14 +11,22 @@ use super::members::{self, Member};
 use super::refuse::{self, Place};
 use super::render::render;
 use super::rules::RuleNo;
+use super::tally::Tally;
 use super::validate::Rules;
 use super::view::{Slot, Slots, Text, View, Violation, scan};
-use super::{Decoded, Outcome, SerialOf, Unknown, ValidRecord, serial_hash};
+use super::{Decoded, Outcome, Reject, SerialOf, Unknown, ValidRecord, serial_hash};
 
 /// Where the outcomes of the message in hand go.
 pub(super) struct Sink<'o> {
     pub outcomes: &'o mut Vec<Outcome>,
     pub notes: &'o mut Vec<(&'static str, u64)>,
+    pub tally: &'o mut Tally,
+}
+
+impl Sink<'_> {
+    fn reject(&mut self, rule: &'static str, make: impl FnOnce() -> Reject) {
+        self.tally.reject(self.outcomes, rule, make);
+    }
 }
 
 /// A native message, parsed, and what its records are judged by.
@@ -76,12 +84,9 @@ impl Work {
             _ => {
                 let payload = message.text.payload;
                 let value = refuse::excerpt(payload);
-                sink.outcomes.push(refuse::message(
-                    message.rules,
-                    RuleNo::MessageScalar,
-                    value,
-                    payload,
-                ));
+                sink.reject(RuleNo::MessageScalar.id(), || {
+                    refuse::message(message.rules, RuleNo::MessageScalar, value, payload)
+                });
                 false
             }
         }
@@ -106,7 +111,10 @@ impl Work {
                 Some(Node::Object { .. }) => {
                     kept |= self.element(message, &mut element, slots, sink)
                 }
-                Some(_) => sink.outcomes.push(message.no_object(&mut element)),
+                Some(_) => {
+                    let reject = message.no_object(&mut element);
+                    sink.reject(reject.rule, || reject);
+                }
                 None => break,
             }
             // The comma or closing bracket.
@@ -205,7 +213,10 @@ impl Work {
         sink: &mut Sink<'_>,
     ) {
         let outcome = match checked {
-            Err(violation) => refuse::record(rules, violation, view, at),
+            Err(violation) => {
+                let rule = violation.rule.id();
+                return sink.reject(rule, || refuse::record(rules, violation, view, at));
+            }
             Ok(Passed {
                 unknown_device: true,
                 kind,
@@ -270,7 +281,7 @@ impl Work {
 impl<D> Message<'_, '_, D> {
     /// The reject of an element that is no object. Moves `element` behind it.
     #[cold]
-    fn no_object(&self, element: &mut Element) -> Outcome {
+    fn no_object(&self, element: &mut Element) -> Reject {
         let begin = self.text.position(element.at);
         let mut slots = [Slot::default(); members::COUNT];
         slots[0] = Slot {

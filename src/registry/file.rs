@@ -21,7 +21,7 @@ use crate::ops::metrics::registry as metrics;
 /// How often the file is looked at for a change.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// Reads all devices.
+/// Reads all devices, their serials in normal form.
 ///
 /// # Errors
 /// The line that is no device, with its number; the file itself.
@@ -36,6 +36,10 @@ pub fn read(path: &Path) -> anyhow::Result<Vec<Device>> {
         }
         let device: Device = serde_json::from_str(&line)
             .with_context(|| format!("{}:{}: this is no device", path.display(), index + 1))?;
+        let device = device
+            .normal()
+            .with_context(|| format!("{}:{}", path.display(), index + 1))?
+            .into_owned();
         devices.push(device);
     }
     Ok(devices)

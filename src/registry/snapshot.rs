@@ -4,6 +4,7 @@
 //! everything; changing a clone copies only the shards the change touches, so that a million devices are followed one by one
 //! without ever being held twice. Looking up allocates nothing.
 //!
+//! * Serials are kept in normal form, whoever wrote them.
 //! * A serial that two devices claim is disputed for both, until one of them gives it up (P1 would be broken).
 
 use std::sync::Arc;
@@ -106,9 +107,9 @@ impl Snapshot {
     /// Adds or replaces a device.
     ///
     /// # Errors
-    /// A text is empty or too long; nothing has changed then.
+    /// A text that no registry takes; nothing has changed then.
     pub fn set(&mut self, device: &Device) -> Result<(), Unfit> {
-        device.check()?;
+        let device = &*device.normal()?;
         let hash = serial_hash(device.device_id.as_bytes());
         let shard = shard_of(hash);
         let at = match self.shards[shard].find(hash, &device.device_id) {

@@ -63,9 +63,8 @@ impl Value {
             order: self.order,
             since: since.context("since is no instant")?,
         };
-        device.check()?;
         Ok(Entry {
-            device,
+            device: device.normal()?.into_owned(),
             unit: self.unit,
         })
     }

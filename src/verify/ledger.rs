@@ -7,11 +7,13 @@ use std::borrow::Cow;
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use serde::Deserialize;
 
 use super::judge::Judge;
+use crate::http::transport;
 use crate::record::RecordType;
 
 /// Where a ledger is.
@@ -73,11 +75,20 @@ fn follow_file(path: &Path, judge: &mut Judge) -> anyhow::Result<()> {
 }
 
 async fn follow_sim(url: &str, judge: &mut Judge) -> anyhow::Result<()> {
-    // A second installation is refused, which is as good.
-    let _ = rustls::crypto::ring::default_provider().install_default();
     let next = judge.lines() + 1;
     let address = format!("{}/control/ledger?from={next}", url.trim_end_matches('/'));
-    let client = reqwest::Client::builder().no_proxy().build()?;
+    let options = transport::Options {
+        section: "verify",
+        plain: url.starts_with("http://"),
+        ca_file: None,
+        ca_file_only: false,
+        proxy: None,
+        user_agent: concat!("dig-ingest/", env!("CARGO_PKG_VERSION")),
+        connect_timeout: Duration::from_secs(20),
+        pool_idle: Duration::from_secs(20),
+        pool_size: 1,
+    };
+    let client = transport::client(options, Default::default())?;
     let mut response = client.get(address).send().await?.error_for_status()?;
     let mut lines = Lines {
         number: next - 1,

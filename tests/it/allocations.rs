@@ -29,6 +29,14 @@ fn grow(bytes: i64) {
     });
 }
 
+/// The most bytes that `work` has at once beside those that were there before.
+pub fn most_bytes<T>(work: impl FnOnce() -> T) -> (T, i64) {
+    HIGHEST.with(|highest| highest.set(LIVE.with(Cell::get)));
+    let before = LIVE.with(Cell::get);
+    let done = work();
+    (done, HIGHEST.with(Cell::get) - before)
+}
+
 /// Counts what the calling thread allocates; the other tests of this binary do not see it.
 pub struct Counting;
 

@@ -388,14 +388,18 @@ async fn invalid_records_are_handed_on_once_each() {
             let key = load.lock().unwrap().1;
             async move { Ok(key) }
         };
-        let sink = move |items: Arc<[dig::wire::Invalid]>, key| {
+        let sink = move |items: Arc<[dig::page::Invalid]>, key| {
             let sink = Arc::clone(&sink);
             async move {
                 let mut kept = sink.lock().unwrap();
                 kept.2 += 1;
                 // The first page is not taken the first time.
                 anyhow::ensure!(kept.2 > 1, "the sink is not ready");
-                kept.0.extend(items.iter().map(|item| item.record.clone()));
+                kept.0.extend(
+                    items
+                        .iter()
+                        .map(|item| serde_json::from_str(&item.record).expect("JSON")),
+                );
                 kept.1 = key;
                 Ok(())
             }

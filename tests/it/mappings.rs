@@ -466,6 +466,7 @@ proptest! {
                     }
                     Outcome::Unknown(unknown) => prop_assert!(payload.get(unknown.original.clone()).is_some_and(|original| original.first() == Some(&b'\x7b'))),
                     Outcome::Reject(reject) => prop_assert!(payload.get(reject.original.clone()).is_some()),
+                    Outcome::Excess(excess) => prop_assert!(excess.records > 0 && !excess.examples.is_empty()),
                 }
             }
             let nothing_wanted = value.as_array().is_some_and(Vec::is_empty);

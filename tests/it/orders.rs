@@ -1,6 +1,7 @@
 //! Tests of the order journey: its store on both databases, and the reconciler against random worlds.
 
-mod desk;
+mod calls;
+pub mod desk;
 mod file;
 mod inventory;
 mod model;
@@ -8,6 +9,8 @@ mod postgres;
 mod proof;
 mod registry;
 mod run;
-mod sheets;
+pub mod sheets;
+mod site;
 mod store;
+mod waits;
 mod web;

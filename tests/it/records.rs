@@ -69,6 +69,7 @@ fn opinion(payload: &[u8], out: &Decoded) -> Opinion {
                 field: reject.field.clone(),
             }
         }
+        Outcome::Excess(excess) => panic!("the messages here have few records: {excess:?}"),
     });
     let verdicts = verdicts.collect();
     let notes: BTreeMap<String, u64> = out

@@ -55,7 +55,7 @@ pub fn read(path: &Path) -> anyhow::Result<Vec<Device>> {
         let state = state(cells[state_at]).map_err(|remedy| {
             anyhow::anyhow!("{}: state \"{}\": {remedy}", place(index), cells[state_at])
         })?;
-        devices.push(Device {
+        let device = Device {
             device_id: cells[id_at].into(),
             serial: Some(cells[serial_at])
                 .filter(|serial| !serial.is_empty())
@@ -63,7 +63,9 @@ pub fn read(path: &Path) -> anyhow::Result<Vec<Device>> {
             state,
             order: None,
             since: None,
-        });
+        };
+        let device = device.normal().with_context(|| place(index))?;
+        devices.push(device.into_owned());
     }
     Ok(devices)
 }

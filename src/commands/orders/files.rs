@@ -14,7 +14,7 @@ use crate::orders::journey::Actor;
 use crate::orders::paper::Paper;
 use crate::orders::store::Store;
 use crate::orders::store::rows::EventRow;
-use crate::orders::{export, import, inventory};
+use crate::orders::{export, import, inventory, watched};
 
 pub(super) async fn all_events(store: &Store, after: i64) -> anyhow::Result<Vec<EventRow>> {
     let (mut all, mut after) = (Vec::new(), after);
@@ -71,15 +71,8 @@ pub(super) async fn imported(
     report: Report,
 ) -> anyhow::Result<ExitCode> {
     let name = file.display();
-    let size = std::fs::metadata(file)
-        .with_context(|| format!("{name}: cannot be read"))?
-        .len();
-    anyhow::ensure!(
-        size <= import::LARGEST,
-        "{name}: {size} bytes, at most {} are read; import it in parts",
-        import::LARGEST
-    );
-    let bytes = std::fs::read(file).with_context(|| format!("{name}: cannot be read"))?;
+    let bytes = watched::read_named(file, import::LARGEST, "import it in parts")
+        .with_context(|| format!("{name}: cannot be read"))?;
     let wishes = import::read(&bytes, &settings.orders.import);
     let by = Actor::Import(name.to_string().into());
     let outcome = import::perform(store, wishes, partial, &by, now).await?;
@@ -120,7 +113,8 @@ pub(super) async fn shelf(
         !config.file.as_os_str().is_empty(),
         "orders.inventory.file is not set: name the file in the settings or with --set orders.inventory.file=FILE"
     );
-    let bytes = std::fs::read(&config.file)
+    let remedy = "remove lines of devices that were used";
+    let bytes = watched::read_named(&config.file, import::LARGEST, remedy)
         .with_context(|| format!("orders.inventory.file: {name} cannot be read"))?;
     let shelf = inventory::read(&bytes, config);
     let free = inventory::free(&shelf, &store.marks_in_use().await?);

@@ -1,10 +1,13 @@
 //! Orders, units, events and alarms as tables for people.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use crate::orders::shown::{OrderShown, UnitShown, WholeShown};
-use crate::orders::store::alarms::AlarmRow;
+use crate::orders::alarms::AlarmShown;
+use crate::orders::shown::{Explained, OrderShown, UnitShown};
 use crate::orders::store::rows::EventRow;
+use crate::orders::store::seen::SeenRow;
+use crate::orders::wait::Wait;
 
 /// Columns of equal width, two spaces apart; what would break the lines is taken out.
 fn aligned<const N: usize>(
@@ -53,12 +56,13 @@ pub(super) fn orders(orders: &[OrderShown]) -> String {
     let header = [
         "ORDER",
         "STATE",
+        "UNITS",
         "STATUS",
         "ACCOUNT",
         "REFERENCE",
         "PO",
-        "SINCE",
-        "REASON",
+        "TAKEN IN",
+        "WAITS FOR",
     ];
     aligned(
         header,
@@ -66,15 +70,32 @@ pub(super) fn orders(orders: &[OrderShown]) -> String {
             [
                 order.id.clone(),
                 order.state.to_owned(),
+                or_dash(Some(&states(order))),
                 or_dash(Some(&order.status)),
                 or_dash(Some(&order.account)),
                 or_dash(Some(&order.reference)),
                 or_dash(Some(&order.purchase_order)),
                 order.created_at.clone(),
-                order.reason.clone().unwrap_or_default(),
+                match &order.wait {
+                    Some(wait) => waits(wait),
+                    None => order.reason.clone().unwrap_or_default(),
+                },
             ]
         }),
     )
+}
+
+/// Units by state, such as `4 active, 2 parked`.
+fn states(order: &OrderShown) -> String {
+    let states = order.unit_states.iter();
+    let texts: Vec<String> = states
+        .map(|(state, units)| format!("{units} {state}"))
+        .collect();
+    texts.join(", ")
+}
+
+fn waits(wait: &Wait) -> String {
+    format!("{} (since {})", wait.said, wait.since)
 }
 
 pub(super) fn units(units: &[UnitShown]) -> String {
@@ -93,10 +114,10 @@ pub(super) fn units(units: &[UnitShown]) -> String {
     aligned(
         header,
         units.iter().map(|unit| {
-            let waits = match (&unit.reason, unit.lacking.is_empty()) {
-                (Some(reason), _) => reason.clone(),
-                (None, false) => unit.lacking.join(", "),
-                (None, true) => String::new(),
+            let waits = match (&unit.wait, &unit.reason) {
+                (Some(wait), _) => waits(wait),
+                (None, Some(reason)) => reason.clone(),
+                (None, None) => unit.lacking.join(", "),
             };
             [
                 unit.id.clone(),
@@ -114,8 +135,11 @@ pub(super) fn units(units: &[UnitShown]) -> String {
     )
 }
 
-pub(super) fn whole(whole: &WholeShown) -> String {
+pub(super) fn whole(explained: &Explained) -> String {
+    let whole = &explained.whole;
     let order = &whole.order;
+    let waits = order.wait.as_ref().map(waits).unwrap_or_default();
+    let next = order.wait.as_ref().map(|wait| wait.remedy.as_str());
     let contact = &order.contact;
     let place = format!("{} {}", contact.zip_code, contact.city);
     let ship_to = [&contact.name, &contact.street1, &contact.street2, &place]
@@ -129,7 +153,11 @@ pub(super) fn whole(whole: &WholeShown) -> String {
         ("order", order.id.as_str()),
         ("state", order.state),
         ("reason", order.reason.as_deref().unwrap_or_default()),
-        ("remedy", order.remedy.as_deref().unwrap_or_default()),
+        ("waits for", &waits),
+        (
+            "remedy",
+            next.or(order.remedy.as_deref()).unwrap_or_default(),
+        ),
         ("status in MyAdmin", &order.status),
         ("account", &order.account),
         ("reference", &order.reference),
@@ -144,12 +172,56 @@ pub(super) fn whole(whole: &WholeShown) -> String {
     }
     out.push('\n');
     out.push_str(&units(&whole.units));
+    // One of each kind: five hundred units that wait for their IMEI need one line.
+    let mut told = BTreeMap::new();
     for unit in &whole.units {
-        if let Some(remedy) = &unit.remedy {
-            let _ = writeln!(out, "{}: {remedy}", unit.id);
+        let waits = unit.wait.as_ref();
+        if let Some(remedy) = waits.map(|wait| &wait.remedy).or(unit.remedy.as_ref()) {
+            let kind = waits.map(|wait| (wait.what, wait.said.clone()));
+            let (_, _, more) = told.entry(kind).or_insert((&unit.id, remedy, -1));
+            *more += 1;
         }
     }
+    for (id, remedy, more) in told.into_values() {
+        let alike = match more {
+            0 => String::new(),
+            more => format!(" (and {more} more alike)"),
+        };
+        let _ = writeln!(out, "{id}{alike}: {}", plain(remedy));
+    }
+    for doubt in &explained.doubts {
+        let _ = writeln!(
+            out,
+            "in doubt since {}: unit {}, product {}, account {}, serials that fit: {}\n  {}\n  next: {}",
+            doubt.since,
+            doubt.unit,
+            plain(&doubt.product_code),
+            plain(&doubt.account),
+            or_dash(Some(&doubt.fitting.join(", "))),
+            plain(&doubt.said),
+            doubt.remedy,
+        );
+    }
     out
+}
+
+pub(super) fn unclaimed(serials: &[SeenRow]) -> String {
+    if serials.is_empty() {
+        return "every listed serial is a unit's\n".to_owned();
+    }
+    let header = ["SERIAL", "PRODUCT", "DATABASE", "FIRST SEEN", "LAST SEEN"];
+    aligned(
+        header,
+        serials.iter().map(|seen| {
+            [
+                seen.serial.to_string(),
+                or_dash(Some(&seen.product_code)),
+                or_dash(Some(&seen.owner_database)),
+                seen.first_seen.to_string(),
+                seen.last_seen.to_string(),
+            ]
+        }),
+    )
 }
 
 pub(super) fn events(events: &[EventRow]) -> String {
@@ -179,14 +251,17 @@ pub(super) fn events(events: &[EventRow]) -> String {
     )
 }
 
-pub(super) fn alarms(alarms: &[AlarmRow]) -> String {
+pub(super) fn alarms(alarms: &[AlarmShown]) -> String {
     if alarms.is_empty() {
         return "no alarm is standing\n".to_owned();
     }
-    let header = ["KIND", "SUBJECT", "SINCE", "LAST", "TIMES", "SAID"];
+    let header = [
+        "KIND", "SUBJECT", "SINCE", "LAST", "TIMES", "SAID", "REMEDY",
+    ];
     aligned(
         header,
-        alarms.iter().map(|alarm| {
+        alarms.iter().map(|shown| {
+            let alarm = &shown.row;
             [
                 alarm.kind.clone(),
                 alarm.subject.clone(),
@@ -194,6 +269,7 @@ pub(super) fn alarms(alarms: &[AlarmRow]) -> String {
                 alarm.last_at.to_string(),
                 alarm.times.to_string(),
                 alarm.said.clone(),
+                shown.remedy.clone(),
             ]
         }),
     )

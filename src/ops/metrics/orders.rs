@@ -66,3 +66,14 @@ pub fn count_differences(devices: usize) {
 pub fn set_leading(leading: bool) {
     gauge!("dig_ingest_orders_lease_held").set(if leading { 1.0 } else { 0.0 });
 }
+
+/// Units that wait, by what they wait for, and the age of the oldest such wait.
+pub fn set_waits(what: &'static str, units: usize, oldest_s: f64) {
+    gauge!("dig_ingest_orders_waiting_units", "for" => what).set(units as f64);
+    gauge!("dig_ingest_orders_waiting_oldest_seconds", "for" => what).set(oldest_s);
+}
+
+/// Alarms of orders that stand: nobody has seen to them yet.
+pub fn set_alarms(standing: usize) {
+    gauge!("dig_ingest_orders_alarms_standing").set(standing as f64);
+}

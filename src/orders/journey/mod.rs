@@ -18,58 +18,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// A Geotab serial number in one spelling: no dashes or spaces, upper case (myadmin-api.md 2.2: compare case-insensitively).
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Serial(Box<str>);
-
-/// A text that cannot be a serial number.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "{text:?} is not a serial number: letters and digits only, {} at most",
-    Serial::LONGEST
-)]
-pub struct NotASerial {
-    pub text: String,
-}
-
-impl Serial {
-    /// Characters; twelve are usual, and some room is left for what no source shows.
-    pub const LONGEST: usize = 32;
-
-    /// Reads a serial as people and sheets write it (`C1-800-000-0001`).
-    ///
-    /// # Errors
-    /// Nothing left, other characters than letters and digits, or too many.
-    pub fn parse(text: &str) -> Result<Self, NotASerial> {
-        let plain: String = text
-            .chars()
-            .filter(|c| !c.is_whitespace() && !matches!(c, '-' | '\u{200b}' | '\u{feff}'))
-            .map(|c| c.to_ascii_uppercase())
-            .collect();
-        let right = !plain.is_empty()
-            && plain.len() <= Self::LONGEST
-            && plain.chars().all(|c| c.is_ascii_alphanumeric());
-        if right {
-            Ok(Self(plain.into()))
-        } else {
-            Err(NotASerial {
-                text: text.chars().take(64).collect(),
-            })
-        }
-    }
-
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for Serial {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
+pub use crate::record::serial::{NotASerial, Serial};
 
 /// What a line asks for before it may ship (myadmin-api.md 3.2).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -320,7 +269,7 @@ mod tests {
             Serial::parse(" c1-800-000-0001 ").map(|s| s.to_string()),
             Ok("C18000000001".to_owned())
         );
-        for wrong in ["", " - ", "CX/000", "ÄX0000000001", &"A".repeat(33)] {
+        for wrong in ["", " - ", "CX/000", "ÄX0000000001", &"A".repeat(51)] {
             assert!(Serial::parse(wrong).is_err(), "{wrong}");
         }
     }

@@ -1,10 +1,13 @@
 //! Looking at the mail: a Maildir's `new` and `cur`, or a folder of `.eml` files, or both.
 //!
-//! Files are only read: nothing is moved, marked or removed. Alarms are raised once; one that a person cleared stays so, and one
+//! Files are only read: nothing is moved, marked or removed. What is wrong with one mail is that mail's alarm and hides no other one
+//! ([`watched`]). Alarms are raised once; one that a person cleared stays so, and one
 //! whose cause is gone is cleared.
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use jiff::{SignedDuration, Timestamp};
@@ -16,8 +19,10 @@ use crate::ops::metrics::orders as metrics;
 use crate::orders::Clock;
 use crate::orders::journey::Actor;
 use crate::orders::journey::order::Order as State;
+use crate::orders::refused::{Reasons, Refused};
 use crate::orders::store::read::Filter;
 use crate::orders::store::{Error, Store};
+use crate::orders::watched::{self, Listed};
 
 /// The name of the mark of the first look: what came before it may have had its mail elsewhere.
 const BEGUN: &str = "mail-begun";
@@ -28,9 +33,10 @@ pub struct Watcher {
     store: Store,
     config: Config,
     clock: Clock,
-    patterns: Patterns,
-    /// Files that were read, with what they are. A file of a Maildir never changes.
-    read: HashMap<PathBuf, Option<Letter>>,
+    patterns: Arc<Patterns>,
+    /// Files that were read, with what they are, or why they cannot be read. A file of a Maildir never changes.
+    read: HashMap<PathBuf, Result<Option<Letter>, String>>,
+    refused: Refused,
     /// Whether the alarm of the folder stands; unknown before the first look.
     told: Option<bool>,
 }
@@ -44,8 +50,9 @@ impl Watcher {
             store,
             config,
             clock,
-            patterns,
+            patterns: Arc::new(patterns),
             read: HashMap::new(),
+            refused: Refused::new(UNREADABLE, &["folder"]),
             told: None,
         })
     }
@@ -85,7 +92,7 @@ impl Watcher {
     async fn compare(&mut self) -> anyhow::Result<()> {
         let now = (self.clock)();
         self.take_in(now).await?;
-        let letters: Vec<Letter> = self.read.values().flatten().cloned().collect();
+        let letters: Vec<Letter> = self.read.values().flatten().flatten().cloned().collect();
         let from = match self.store.marks().await?.get(BEGUN) {
             Some(at) => *at,
             None => {
@@ -103,47 +110,71 @@ impl Watcher {
 
     /// Reads what is new and forgets what is gone or too old.
     async fn take_in(&mut self, now: Timestamp) -> anyhow::Result<()> {
-        let folder = &self.config.folder;
         let back = SignedDuration::from_hours(24 * i64::from(self.config.days));
         let since = now.saturating_sub(back).unwrap_or(Timestamp::MIN);
-        let files = list(folder)
-            .await
-            .with_context(|| format!("orders.mail.folder: {}", folder.display()))?;
+        let folder = self.config.folder.clone();
+        let listed = blocking(move || list(&folder)).await?.with_context(|| {
+            let folder = self.config.folder.display();
+            format!("orders.mail.folder: {folder}")
+        })?;
+        let mut refused = Reasons::new();
         self.read
-            .retain(|path, _| files.iter().any(|(kept, _, _)| kept == path));
-        for (path, length, modified) in files {
+            .retain(|path, _| listed.iter().any(|(kept, _)| kept == path));
+        for (path, look) in listed {
+            let modified = match look {
+                Ok(look) => Timestamp::try_from(look.modified).unwrap_or(Timestamp::MAX),
+                Err(unread) => {
+                    refused.insert(watched::shown(&path), unread.to_string());
+                    continue;
+                }
+            };
             if modified < since {
                 self.read.remove(&path);
                 continue;
             }
-            if self.read.contains_key(&path) {
-                continue;
-            }
-            let name = path
-                .file_name()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .into_owned();
-            if length > self.config.max_bytes {
-                tracing::warn!(
-                    name,
-                    length,
-                    "a mail is larger than orders.mail.max_bytes and is not read"
+            if !self.read.contains_key(&path) {
+                let (folder, file, most) = (
+                    self.config.folder.clone(),
+                    path.clone(),
+                    self.config.max_bytes,
                 );
-                self.read.insert(path, None);
-                continue;
+                let patterns = Arc::clone(&self.patterns);
+                let read = blocking(move || {
+                    let remedy = "raise orders.mail.max_bytes or remove the mail";
+                    let bytes = match watched::read(&folder, &file, most, remedy) {
+                        // A mail program may have moved it meanwhile: the next look finds it again.
+                        Err(unread) if unread.is_gone() => return None,
+                        read => read.map_err(|unread| unread.to_string()),
+                    };
+                    let fits = bytes.and_then(|bytes| letter::check_size(&bytes).map(|()| bytes));
+                    let name = watched::shown(&file);
+                    Some(fits.map(|bytes| letter::read(&bytes, &patterns, &name, modified)))
+                });
+                // A panic is this mail's alone.
+                let read = read
+                    .await
+                    .unwrap_or_else(|error| Some(Err(format!("{error:#}; remove the mail"))));
+                let Some(read) = read else { continue };
+                let read = read.map(|letter| letter.filter(|letter| letter.sent >= since));
+                self.read.insert(path.clone(), read);
             }
-            // A mail program may have moved it meanwhile: the next look finds it again.
-            let bytes = match tokio::fs::read(&path).await {
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
-                read => read.with_context(|| format!("{}: cannot be read", path.display()))?,
-            };
-            let letter = letter::read(&bytes, &self.patterns, &name, modified);
-            self.read
-                .insert(path, letter.filter(|letter| letter.sent >= since));
+            if let Some(Err(why)) = self.read.get(&path) {
+                refused.insert(watched::shown(&path), why.clone());
+            }
         }
+        let by = Actor::Reconciler;
+        self.refused.tell(&self.store, refused, &by, now).await?;
         Ok(())
     }
+}
+
+/// On a thread that may block.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> anyhow::Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .context("reading the mail failed")
 }
 
 async fn orders(store: &Store) -> Result<Vec<Order>, Error> {
@@ -195,29 +226,17 @@ async fn tell(store: &Store, findings: Vec<Finding>, now: Timestamp) -> Result<(
     change.commit().await
 }
 
-/// Mails of a folder: all files of a Maildir's `new` and `cur`, and `.eml` files beside them. With length and time.
-async fn list(folder: &Path) -> std::io::Result<Vec<(PathBuf, u64, Timestamp)>> {
+/// Mails of a folder: all files of a Maildir's `new` and `cur`, and `.eml` files beside them.
+fn list(folder: &Path) -> std::io::Result<Listed> {
     let mut found = Vec::new();
     for (below, all) in [("", false), ("new", true), ("cur", true)] {
-        let place = folder.join(below);
-        let mut entries = match tokio::fs::read_dir(&place).await {
-            Err(error) if all && error.kind() == std::io::ErrorKind::NotFound => continue,
-            entries => entries?,
-        };
-        while let Some(entry) = entries.next_entry().await? {
-            let name = entry.file_name();
+        let wanted = |name: &OsStr| {
             let name = name.to_string_lossy();
-            if name.starts_with('.') || !all && !name.to_ascii_lowercase().ends_with(".eml") {
-                continue;
-            }
-            let about = match entry.metadata().await {
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
-                about => about?,
-            };
-            if about.is_file() {
-                let modified = Timestamp::try_from(about.modified()?).unwrap_or(Timestamp::MAX);
-                found.push((entry.path(), about.len(), modified));
-            }
+            !name.starts_with('.') && (all || name.to_ascii_lowercase().ends_with(".eml"))
+        };
+        match watched::list(&folder.join(below), wanted) {
+            Err(error) if all && error.kind() == std::io::ErrorKind::NotFound => {}
+            listed => found.extend(listed?),
         }
     }
     Ok(found)

@@ -11,6 +11,9 @@ use super::Config;
 /// Bytes of text that are searched at most.
 const SEARCHED: usize = 1024 * 1024;
 
+/// Bytes of a mail that are no attachment in Base64, at most: headers, texts, boundaries.
+pub const PLAIN: usize = 2 * 1024 * 1024;
+
 /// What a mail is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
@@ -74,6 +77,30 @@ impl Patterns {
             po_number: number("po_number", &config.po_number)?,
         })
     }
+}
+
+/// Whether the parser may read a mail: it keeps up to some 50 bytes for every one that is no attachment in Base64.
+///
+/// # Errors
+/// Why not.
+pub fn check_size(bytes: &[u8]) -> Result<(), String> {
+    let is_encoded = |line: &&[u8]| {
+        let letters =
+            |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=');
+        (40..=100).contains(&line.len()) && line.iter().all(letters)
+    };
+    let lines = bytes.split(|byte| *byte == b'\n');
+    let lines = lines.map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+    let plain: usize = lines
+        .filter(|line| !is_encoded(line))
+        .map(|line| line.len() + 1)
+        .sum();
+    if plain > PLAIN {
+        return Err(format!(
+            "it has {plain} bytes beside attachments in Base64, at most {PLAIN} are read; remove the mail"
+        ));
+    }
+    Ok(())
 }
 
 /// Reads a mail; nothing if it is neither kind. `file` names it and `arrived` dates it if it does not do so itself.

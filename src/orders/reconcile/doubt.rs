@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{Act, Held, View, seconds};
 use crate::orders::journey::Serial;
-use crate::orders::settings::Config;
+use crate::orders::settings::{CheckContracts, Config};
 use crate::orders::store::intents::{IntentRow, Outcome, Wish};
 use crate::orders::store::seen::SeenRow;
 
@@ -49,7 +49,8 @@ pub fn decide(view: &View, held: &Held, config: &Config, now: Timestamp, acts: &
 }
 
 /// From when on a listing shows what a call made.
-fn clear_from(intent: &IntentRow, config: &Config) -> Timestamp {
+#[must_use]
+pub fn clear_from(intent: &IntentRow, config: &Config) -> Timestamp {
     let lag = seconds(config.provision.visible_after_s);
     let clear = intent.begun_at.saturating_add(lag);
     clear.unwrap_or(Timestamp::MAX)
@@ -65,14 +66,32 @@ pub fn is_due(intent: &IntentRow, held: &Held, config: &Config, now: Timestamp) 
 /// Serials that fit a call and are new since the listing before it.
 #[must_use]
 pub fn candidates(intent: &IntentRow, held: &Held) -> Vec<Serial> {
-    let Some(before) = intent.wish.listed_at else {
+    if intent.wish.listed_at.is_none() {
         return Vec::new();
-    };
-    let new = held
-        .unclaimed
-        .iter()
-        .filter(|seen| seen.first_seen > before && fits(&intent.wish, seen) == Fit::Right);
+    }
+    fitting(intent, &held.unclaimed)
+}
+
+/// Listed serials that no unit has and that a call may have made. With no listing before the call, any that fits.
+#[must_use]
+pub fn fitting(intent: &IntentRow, unclaimed: &[SeenRow]) -> Vec<Serial> {
+    let new = unclaimed.iter().filter(|seen| {
+        intent
+            .wish
+            .listed_at
+            .is_none_or(|before| seen.first_seen > before)
+            && fits(&intent.wish, seen) == Fit::Right
+    });
     new.map(|seen| seen.serial.clone()).collect()
+}
+
+/// Whether the account's contracts must show a serial before it is adopted.
+fn asks_contracts(config: &Config, view: &View) -> bool {
+    match config.provision.check_contracts {
+        CheckContracts::Always => true,
+        CheckContracts::Auto => config.provision.list_devices && !view.contracts_denied,
+        CheckContracts::Never => false,
+    }
 }
 
 fn conclude(
@@ -134,7 +153,7 @@ fn conclude(
     // Not answered yet: the next round asks again.
     let shown = match view.contracts.get(&intent.id) {
         Some(shown) => Some(shown),
-        None if config.provision.check_contracts && !right.is_empty() => return None,
+        None if asks_contracts(config, view) && !right.is_empty() => return None,
         None => None,
     };
     let serials: Vec<&str> = right.iter().map(|seen| seen.serial.as_str()).collect();
@@ -142,36 +161,43 @@ fn conclude(
         "new": serials,
         "unclear": unclear,
         "contracts_show": shown,
+        "contracts_denied": view.contracts_denied,
         "other_calls_in_doubt": rivals,
         "listed_before": before.to_string(),
         "listed_at": held.last_listed.map(|at| at.to_string()),
     });
-    match (&right[..], unclear.is_empty() && rivals.is_empty()) {
-        ([one], true) if shown.is_some_and(|shown| !shown.contains(&one.serial)) => doubt(
-            "the account's contracts do not show the new serial as in no database",
-            evidence,
-        ),
+    // Only what is of the account that was called for can be what the call made.
+    let own: Vec<&SeenRow> = right
+        .iter()
+        .copied()
+        .filter(|seen| shown.is_none_or(|shown| shown.contains(&seen.serial)))
+        .collect();
+    match (&own[..], unclear.is_empty() && rivals.is_empty()) {
         ([one], true) => Some(Act::Adopt {
             intent: Box::new(intent.clone()),
             serial: one.serial.clone(),
             evidence,
         }),
+        ([], true) if !right.is_empty() => doubt(
+            "the account's contracts do not show the new serial as in no database",
+            evidence,
+        ),
         ([], true) => doubt("no new serial appeared", evidence),
         _ => doubt("it is not clear which new serial is its own", evidence),
     }
 }
 
-/// Whether another call may have made what appeared since this one began.
+/// Whether another call may have made what appeared since the listing before this one. What an earlier call made was surely in that
+/// listing if it began long enough before: it is not new, and the earlier call, resolved or not, is no rival.
 fn rivals(other: &IntentRow, intent: &IntentRow, lag: jiff::SignedDuration) -> bool {
     let same = other.wish.product_code == intent.wish.product_code
         || (!other.wish.prefix.is_empty() && other.wish.prefix == intent.wish.prefix);
-    let recent = match other.outcome {
-        Outcome::Open | Outcome::Unresolved => true,
-        // A person said that nothing came of it; believed once it would have shown.
-        Outcome::Abandoned => {
-            other.begun_at.saturating_add(lag).unwrap_or(Timestamp::MAX) > intent.begun_at
-        }
+    let shows_by = other.begun_at.saturating_add(lag).unwrap_or(Timestamp::MAX);
+    let before = intent.wish.listed_at;
+    same && match other.outcome {
+        // Its answer may still be on its way.
+        Outcome::Open => true,
+        Outcome::Unresolved | Outcome::Abandoned => before.is_none_or(|before| shows_by > before),
         Outcome::Answered | Outcome::Refused | Outcome::WithoutEffect | Outcome::Adopted => false,
-    };
-    same && recent
+    }
 }

@@ -36,7 +36,9 @@ pub fn all_shipped(whole: &Whole) -> bool {
     })
 }
 
-fn beyond_shipping(live: &Live) -> bool {
+/// Whether a unit in this state has left the warehouse.
+#[must_use]
+pub fn beyond_shipping(live: &Live) -> bool {
     match live {
         Live::Ordered(_) | Live::Provisioned(_) | Live::Assigned(_) => false,
         Live::Shipped(_)
@@ -45,6 +47,17 @@ fn beyond_shipping(live: &Live) -> bool {
         | Live::InDatabase(_)
         | Live::Active(_) => true,
     }
+}
+
+/// Whether a unit left the warehouse and MyAdmin was not told of it, parked or not: its order is not fulfilled.
+#[must_use]
+pub fn is_untold(row: &UnitRow) -> bool {
+    let live = match &row.unit {
+        Unit::Live(live) => live,
+        Unit::Parked(parked) => &parked.before,
+        Unit::Cancelled(_) | Unit::Terminated(_) => return false,
+    };
+    matches!(live, Live::Shipped(_))
 }
 
 /// The shipment as it should be told: none before anything has shipped.
@@ -122,10 +135,9 @@ pub fn decide(view: &View, whole: &Whole, config: &Config, now: Timestamp, acts:
         return;
     }
     let by_us = config.fulfilment.mode == Mode::Api;
-    let mut untold = false;
+    let untold = whole.units.iter().any(is_untold);
     for unit in &whole.units {
         if let Unit::Live(Live::Shipped(shipped)) = &unit.unit {
-            untold = true;
             let Some(line) = view.line(&row.id, &unit.line.id) else {
                 continue;
             };
@@ -273,7 +285,9 @@ pub fn differs(row: &OrderRow, seen: &Head) -> &'static str {
     }
 }
 
-fn plain(text: &str) -> String {
+/// A number as it is compared: carriers print it with blanks and dashes.
+#[must_use]
+pub fn plain(text: &str) -> String {
     text.chars().filter(|c| c.is_ascii_alphanumeric()).collect()
 }
 

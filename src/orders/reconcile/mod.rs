@@ -12,6 +12,7 @@
 pub mod doubt;
 pub mod fulfil;
 pub mod intake;
+mod odds;
 pub mod orphans;
 pub mod stock;
 pub mod view;
@@ -22,6 +23,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
+use super::alarms::Due;
 use super::inventory::{Spare, Used};
 use super::journey::kit::OwnerDatabase;
 use super::journey::order::{Open, Order};
@@ -151,15 +153,19 @@ pub enum Act {
     Leave {
         row: Box<UnitRow>,
     },
-    Alarm {
-        kind: &'static str,
-        subject: String,
-        said: String,
-        evidence: Value,
-    },
+    /// Stands while its cause does.
+    Alarm(Due),
 }
 
 impl Act {
+    /// The order that it parks or cancels.
+    fn stops(&self) -> Option<String> {
+        match self {
+            Self::ParkOrder { row, .. } | Self::CancelOrder { row, .. } => Some(row.id.clone()),
+            _ => None,
+        }
+    }
+
     /// Label of metrics and logs.
     #[must_use]
     pub fn name(&self) -> &'static str {
@@ -182,7 +188,7 @@ impl Act {
             Self::Differs { .. } => "differs",
             Self::Activate { .. } => "activate",
             Self::Leave { .. } => "leave",
-            Self::Alarm { .. } => "alarm",
+            Self::Alarm(_) => "alarm",
         }
     }
 }
@@ -201,9 +207,13 @@ pub fn decide(view: &View, held: &Held, config: &Config, now: Timestamp) -> Vec<
         .map(|intent| intent.wish.product_code.clone())
         .chain(orphans::blocked(held, config))
         .collect();
+    let mut stopped: BTreeSet<String> = acts.iter().filter_map(Act::stops).collect();
     for whole in &held.orders {
+        let before = acts.len();
         order(view, whole, config, &mut acts);
-        if whole.row.order.clear().is_none() {
+        stopped.extend(acts[before..].iter().filter_map(Act::stops));
+        // An order that this pass stops is worked on no more in it.
+        if stopped.contains(&whole.row.id) || whole.row.order.clear().is_none() {
             continue;
         }
         for row in &whole.units {
@@ -249,8 +259,7 @@ pub fn decide(view: &View, held: &Held, config: &Config, now: Timestamp) -> Vec<
         fulfil::decide(view, whole, config, now, &mut acts);
     }
     stock::decide(held, config, &mut acts);
-    ended(held, &mut acts);
-    orphans::decide(held, config, &mut acts);
+    odds::decide(held, config, &mut acts);
     acts
 }
 
@@ -376,17 +385,7 @@ fn order(view: &View, whole: &Whole, config: &Config, acts: &mut Vec<Act>) {
                 ));
             }
         }
-        Standing::Pending | Standing::Done => {
-            if matches!(row.order, Order::Cancelled(_)) {
-                acts.push(Act::Alarm {
-                    kind: "cancelled-reappears",
-                    subject: row.id.clone(),
-                    said: format!("it was cancelled, and MyAdmin shows it as {}", head.status),
-                    evidence: evidence(),
-                });
-            }
-        }
-        Standing::Unknown => {}
+        Standing::Pending | Standing::Done | Standing::Unknown => {}
     }
 }
 
@@ -417,12 +416,6 @@ fn missing(whole: &Whole, config: &Config, acts: &mut Vec<Act>) {
                 row: Box::new(row.clone()),
                 missing,
             });
-            acts.push(Act::Alarm {
-                kind: "order-vanished",
-                subject: row.id.clone(),
-                said,
-                evidence,
-            });
         }
         OnVanished::Park if is_open => acts.push(Act::ParkOrder {
             row: Box::new(row.clone()),
@@ -435,32 +428,6 @@ fn missing(whole: &Whole, config: &Config, acts: &mut Vec<Act>) {
             why: said,
             evidence,
         }),
-    }
-}
-
-/// Devices with which MyAdmin's list is at odds: shown to a person, never acted on.
-fn ended(held: &Held, acts: &mut Vec<Act>) {
-    let mut tell = |kind, (unit, seen): &(String, SeenRow), said| {
-        acts.push(Act::Alarm {
-            kind,
-            subject: unit.clone(),
-            said,
-            evidence: json!({ "last_seen": seen.last_seen.to_string() }),
-        });
-    };
-    for found @ (_, seen) in &held.reappeared {
-        let said = format!(
-            "it is terminated, and serial {} is listed in database {:?}: it stays terminated until a person orders it anew",
-            seen.serial, seen.owner_database
-        );
-        tell("terminated-reappears", found, said);
-    }
-    for found @ (_, seen) in &held.left {
-        let said = format!(
-            "it is active, and serial {} is listed in no database: what it sends is refused there, and it goes on until it is terminated",
-            seen.serial
-        );
-        tell("left-database", found, said);
     }
 }
 

@@ -7,7 +7,8 @@ use std::collections::BTreeSet;
 
 use serde_json::json;
 
-use super::{Act, Held, doubt, seconds};
+use super::{Held, doubt, seconds};
+use crate::orders::alarms::Due;
 use crate::orders::recovery::products;
 use crate::orders::settings::Config;
 use crate::orders::store::identity::Origin;
@@ -54,17 +55,27 @@ pub fn blocked(held: &Held, config: &Config) -> BTreeSet<String> {
 }
 
 /// Tells of them.
-pub fn decide(held: &Held, config: &Config, acts: &mut Vec<Act>) {
+pub fn due(held: &Held, config: &Config, due: &mut Vec<Due>) {
     for seen in unexplained(held, config, false) {
-        acts.push(Act::Alarm {
+        let doubted = held.doubts.iter().find(|call| {
+            call.outcome == Outcome::Unresolved
+                && doubt::fitting(call, std::slice::from_ref(seen)) == [seen.serial.clone()]
+        });
+        let fits = doubted.map_or_else(String::new, |call| {
+            format!("; it fits the call in doubt for unit {}", call.wish.unit_id)
+        });
+        due.push(Due {
             kind: "orphan-serial",
             subject: seen.serial.to_string(),
             said: format!(
-                "serial {} (product {:?}) is listed and no unit has it: nothing of its product is provisioned until it is a unit's \
-                 (`dig-ingest orders assign UNIT --serial {}`) or is accepted (`dig-ingest orders recover --accept --by NAME`)",
-                seen.serial, seen.product_code, seen.serial
+                "serial {} (product {:?}) is listed and no unit has it: nothing of its product is provisioned meanwhile{fits}",
+                seen.serial, seen.product_code
             ),
-            evidence: json!({ "first_seen": seen.first_seen.to_string(), "database": seen.owner_database }),
+            evidence: json!({
+                "first_seen": seen.first_seen.to_string(),
+                "database": seen.owner_database,
+                "unit": doubted.map(|call| &call.wish.unit_id),
+            }),
         });
     }
     if held.origin != Origin::Made {
@@ -76,7 +87,7 @@ pub fn decide(held: &Held, config: &Config, acts: &mut Vec<Act>) {
             .map(|seen| seen.serial.as_str())
             .collect();
         if let [first, ..] = fleet[..] {
-            acts.push(Act::Alarm {
+            due.push(Due {
                 kind: "fleet-not-accepted",
                 subject: product.clone(),
                 said: format!(

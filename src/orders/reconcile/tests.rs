@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::orders::journey::way::Ordered;
 use crate::orders::journey::{Needs, Parcel, Tags};
-use crate::orders::settings::{Fulfilment, Mode, Packages, Partial, Product};
+use crate::orders::settings::{
+    CheckContracts, Fulfilment, Mode, Packages, Partial, Product, Provision,
+};
 use doubts::seen;
 use view::Listing;
 
@@ -31,6 +33,10 @@ fn config() -> Config {
         fulfilment: Fulfilment {
             mode: Mode::Api,
             ..Fulfilment::default()
+        },
+        provision: Provision {
+            check_contracts: CheckContracts::Never,
+            ..Provision::default()
         },
         ..Config::default()
     }
@@ -226,7 +232,7 @@ fn a_terminated_device_that_reappears_is_shown_to_a_person_and_stays_terminated(
     held.reappeared = vec![("77.1".into(), seen(1, 9000))];
     let acts = decide(&View::default(), &held, &config(), at(9001));
     assert!(
-        matches!(&acts[..], [Act::Alarm { kind: "terminated-reappears", subject, .. }] if subject == "77.1"),
+        matches!(&acts[..], [Act::Alarm(Due { kind: "terminated-reappears", subject, .. })] if subject == "77.1"),
         "{acts:?}"
     );
 }
@@ -408,7 +414,8 @@ fn a_confirmed_unit_becomes_active_only_by_an_owner_of_a_clear_order() {
         Ok(cancelled) | Err(cancelled) => Order::Cancelled(cancelled),
     };
     let all = held(gone, vec![unit_row(1, confirmed())]);
-    assert!(decide(&owned, &all, &config(), at(0)).is_empty());
+    // It is shown as fulfilled all the same: a person is told.
+    assert_eq!(names(&decide(&owned, &all, &config(), at(0))), ["alarm"]);
 }
 
 #[test]
@@ -448,7 +455,8 @@ fn an_order_that_sweeps_miss_is_checked_not_acted_upon() {
     let config = config();
     assert!(missed(0, false, &config).is_empty());
     assert_eq!(missed(0, true, &config), ["missing"]);
-    assert_eq!(missed(1, true, &config), ["missing", "alarm"]);
+    assert_eq!(missed(1, true, &config), ["missing"]);
+    assert_eq!(missed(2, false, &config), ["alarm"]);
     let cancel = Config {
         on_vanished: OnVanished::Cancel,
         ..config
@@ -481,4 +489,45 @@ fn a_line_that_changes_afterwards_parks_its_order() {
         );
     }
     assert!(Tags::default().lacking(row().line.needs).is_empty());
+}
+
+#[test]
+fn an_order_that_this_pass_stops_is_told_of_no_more() {
+    let units = || vec![unit_row(1, reported(1, "T1"))];
+    let lines = || vec![wire_line(1, Some(serial(1).to_string()))];
+    let acts = |status: &str, config: &Config| {
+        let view = view(vec![wire_order(status)], lines(), false);
+        let held = held(order_row("PendingFulfillment"), units());
+        names(&decide(&view, &held, config, at(0)))
+    };
+    let config = config();
+    assert_eq!(acts("PendingFulfillment", &config), ["report-shipment"]);
+    assert_eq!(acts("Cancelled", &config), ["head", "cancel-order"]);
+    assert_eq!(acts("Odd", &config), ["head", "park-order"]);
+    // A line that came later parks it, too.
+    let mut more = lines();
+    more.push(wire_line(2, None));
+    let view = view(vec![wire_order("PendingFulfillment")], more, false);
+    let held = held(order_row("PendingFulfillment"), units());
+    assert_eq!(names(&decide(&view, &held, &config, at(0))), ["park-order"]);
+}
+
+#[test]
+fn an_order_is_not_told_as_fulfilled_while_a_unit_of_it_is_parked_untold() {
+    let Unit::Live(live) = shipped(2, "T1") else {
+        panic!("it is live");
+    };
+    let parked = Unit::Parked(live.park(Reason::new(Code::ReportRefused, "400")));
+    let units = vec![unit_row(1, reported(1, "T1")), unit_row(2, parked)];
+    let lines = vec![
+        wire_line(1, Some(serial(1).to_string())),
+        wire_line(2, None),
+    ];
+    let view = view(vec![wire_order("PendingFulfillment")], lines, false);
+    for partial in [Partial::Wait, Partial::Report] {
+        let mut config = config();
+        config.fulfilment.partial = partial;
+        let held = held(order_row("PendingFulfillment"), units.clone());
+        assert!(decide(&view, &held, &config, at(0)).is_empty());
+    }
 }

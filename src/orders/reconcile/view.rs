@@ -30,6 +30,8 @@ pub struct View {
     pub owners: BTreeMap<Serial, OwnerDatabase>,
     /// By the number of a call in doubt: what the account's contracts show of the serials that may be its own.
     pub contracts: BTreeMap<i64, BTreeSet<Serial>>,
+    /// The account may not list contracts: a role is missing.
+    pub contracts_denied: bool,
     /// Orders that were written since they were read.
     pub written: BTreeSet<String>,
 }

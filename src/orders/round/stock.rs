@@ -15,7 +15,7 @@ const FILE: &str = "inventory-file";
 /// No device on the shelf fits.
 const SHORT: &str = "inventory-short";
 
-impl<M: Market> Reconciler<M> {
+impl<M: Market + Clone + 'static> Reconciler<M> {
     /// The devices on the shelf, and which marks are a unit's.
     pub(super) async fn shelf(&self, held: &mut Held) -> Result<(), Error> {
         if self.config.inventory.auto {

@@ -9,12 +9,13 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::change::{Cause, Change};
-use super::intents::Outcome;
+use super::intents::{IntentRow, Outcome};
 use super::rows::{OrderRow, UnitRow};
 use super::{Error, Refusal, Store};
 use crate::orders::journey::order::{Open, Order};
 use crate::orders::journey::unit::Unit;
 use crate::orders::journey::{Actor, Code, Reason};
+use crate::orders::reconcile::doubt;
 
 /// How often an act is begun anew when somebody else was faster.
 const TRIES: usize = 5;
@@ -151,8 +152,22 @@ impl Store {
     /// its parked units along, except those whose provisioning is in doubt: each of them must be named.
     ///
     /// # Errors
-    /// It is over.
+    /// It is over; or a listed serial that no unit has may be what a call in doubt made.
     pub async fn retry(&self, subject: &Subject, by: &Actor, now: Timestamp) -> Result<(), Error> {
+        self.retry_as(subject, false, by, now).await
+    }
+
+    /// As [`Store::retry`]; `anew` is the word that no listed serial is what a call in doubt made.
+    ///
+    /// # Errors
+    /// As [`Store::retry`].
+    pub async fn retry_as(
+        &self,
+        subject: &Subject,
+        anew: bool,
+        by: &Actor,
+        now: Timestamp,
+    ) -> Result<(), Error> {
         self.act(by, now, async |mut change: Change| {
             match subject {
                 Subject::Order(id) => {
@@ -176,13 +191,13 @@ impl Store {
                         let in_doubt = matches!(&unit.unit, Unit::Parked(parked) if parked.reason.code == Code::LostAnswer);
                         let waits = matches!(unit.unit, Unit::Parked(_)) || unit.retry_at.is_some();
                         if waits && !in_doubt {
-                            retry_unit(&mut change, &unit).await?;
+                            retry_unit(&mut change, &unit, anew).await?;
                         }
                     }
                 }
                 Subject::Unit(id) => {
                     let row = change.unit(id).await?;
-                    retry_unit(&mut change, &row).await?;
+                    retry_unit(&mut change, &row, anew).await?;
                 }
             }
             change.commit().await
@@ -224,6 +239,10 @@ impl Store {
     ) -> Result<bool, Error> {
         self.act(by, now, async |mut change: Change| {
             let cleared = change.clear_alarm(kind, subject).await?;
+            if cleared && kind == "orphan-serial" {
+                // Its product was not provisioned while it stood: that ends with a person's word.
+                change.accept_serial(subject).await?;
+            }
             change.commit().await?;
             Ok(cleared)
         })
@@ -232,10 +251,13 @@ impl Store {
 }
 
 /// Lets a unit go on. That it is retried is also a person's word that nothing came of a call whose answer was lost.
-async fn retry_unit(change: &mut Change, row: &UnitRow) -> Result<(), Error> {
+async fn retry_unit(change: &mut Change, row: &UnitRow, anew: bool) -> Result<(), Error> {
     let mut abandoned = false;
     for intent in change.intents_of(&row.id).await? {
         if intent.outcome == Outcome::Unresolved {
+            if !anew {
+                nothing_fits(change, row, &intent).await?;
+            }
             let evidence = json!({ "decided": "nothing came of it", "by": change.by() });
             change
                 .close_intent(
@@ -274,6 +296,36 @@ async fn retry_unit(change: &mut Change, row: &UnitRow) -> Result<(), Error> {
             "a unit that has ended stays so",
         )),
     }
+}
+
+/// Refuses to provision anew while a serial stands that the call in doubt may have made.
+async fn nothing_fits(change: &mut Change, row: &UnitRow, call: &IntentRow) -> Result<(), Error> {
+    let fitting = doubt::fitting(call, &change.unclaimed().await?);
+    let Some(serial) = fitting.first() else {
+        return Ok(());
+    };
+    let what = format!(
+        "serial {serial} is listed, no unit has it, and its call of {} may have made it",
+        call.begun_at
+    );
+    let anew = format!(
+        "`orders retry {} --anew` says that it is somebody else's",
+        row.id
+    );
+    let remedy = match row.unit {
+        Unit::Live(_) | Unit::Parked(_) => {
+            format!(
+                "`orders assign {} --serial {serial}` adopts it; {anew}",
+                row.id
+            )
+        }
+        Unit::Cancelled(_) | Unit::Terminated(_) => {
+            format!(
+                "have it terminated in MyAdmin if it is this unit's; {anew}, or that it is ended"
+            )
+        }
+    };
+    Err(refused_unit(row, &what, &remedy))
 }
 
 pub(super) fn refused_order(row: &OrderRow, what: &str, remedy: &str) -> Error {

@@ -1,5 +1,7 @@
 //! Alarms: what a person should know and no state shows. One per kind and subject; the same again only counts.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
@@ -22,6 +24,14 @@ pub struct AlarmRow {
     #[serde(serialize_with = "shown")]
     pub last_at: Timestamp,
     pub times: i64,
+}
+
+/// An alarm whose cause is not known to be gone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Raised {
+    pub said: String,
+    /// A person cleared it.
+    pub cleared: bool,
 }
 
 impl Change {
@@ -49,7 +59,9 @@ impl Change {
         sqlx::query(
             "INSERT INTO alarms (kind, subject, said, evidence, first_at, last_at, times) VALUES ($1, $2, $3, $4, $5, $5, 1) \
              ON CONFLICT (kind, subject) DO UPDATE SET said = excluded.said, evidence = excluded.evidence, \
-             last_at = excluded.last_at, times = alarms.times + 1, cleared_at = NULL",
+             first_at = CASE WHEN alarms.cleared_at IS NULL THEN alarms.first_at ELSE excluded.first_at END, \
+             times = CASE WHEN alarms.cleared_at IS NULL THEN alarms.times + 1 ELSE 1 END, \
+             last_at = excluded.last_at, cleared_at = NULL, ended = NULL",
         )
         .bind(kind.to_owned())
         .bind(subject.to_owned())
@@ -93,16 +105,51 @@ impl Change {
     }
 }
 
+impl Change {
+    /// Ends an alarm whose cause is gone: it is raised again when the cause returns, also if a person had cleared it.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    pub async fn end_alarm(&mut self, kind: &str, subject: &str) -> Result<(), Error> {
+        sqlx::query("UPDATE alarms SET ended = 1, cleared_at = COALESCE(cleared_at, $3) WHERE kind = $1 AND subject = $2")
+            .bind(kind.to_owned())
+            .bind(subject.to_owned())
+            .bind(micros(self.now()))
+            .execute(&mut *self.tx)
+            .await
+            .during("ending an alarm")?;
+        Ok(())
+    }
+}
+
 impl Store {
-    /// Kind and subject of every alarm ever raised, cleared ones too: what a person has seen is not raised again by itself. Those of
-    /// serials that stop their product stand for as long as they stop it.
+    /// Alarms whose cause is not known to be gone, by kind and subject.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn raised_alarms(&self) -> Result<BTreeMap<(String, String), Raised>, Error> {
+        let rows = sqlx::query("SELECT * FROM alarms WHERE ended IS NULL")
+            .fetch_all(&self.pool)
+            .await
+            .during("listing alarms")?;
+        rows.iter()
+            .map(|row| {
+                let reader = Reader::new(row, "an alarm");
+                let raised = Raised {
+                    said: reader.text("said")?,
+                    cleared: reader.maybe_time("cleared_at")?.is_some(),
+                };
+                Ok(((reader.text("kind")?, reader.text("subject")?), raised))
+            })
+            .collect()
+    }
+
+    /// Kind and subject of every alarm ever raised, cleared ones too: what a person has seen is not raised again by itself.
     ///
     /// # Errors
     /// The store cannot be read.
     pub async fn raised(&self) -> Result<std::collections::BTreeSet<(String, String)>, Error> {
-        let rows = sqlx::query(
-            "SELECT kind, subject FROM alarms WHERE cleared_at IS NULL OR kind NOT IN ('orphan-serial', 'fleet-not-accepted')",
-        )
+        let rows = sqlx::query("SELECT kind, subject FROM alarms WHERE ended IS NULL")
             .fetch_all(&self.pool)
             .await
             .during("listing alarms")?;

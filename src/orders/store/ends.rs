@@ -76,6 +76,7 @@ impl Store {
                     change
                         .put_unit(&row, Unit::Terminated(terminated), cause)
                         .await?;
+                    change.end_alarm("cancelled-serial", &row.id).await?;
                     change.commit().await?;
                     Ok(Termination::Done { unit: row.id })
                 }

@@ -25,6 +25,7 @@ pub mod recovery;
 pub mod rows;
 pub mod seen;
 pub mod sheets;
+pub mod shown;
 pub mod standing;
 mod transaction;
 mod units;
@@ -46,10 +47,11 @@ use tokio::sync::Notify;
 use crate::config::secret::Secret;
 
 /// The migrations, oldest first. One that was released never changes.
-const MIGRATIONS: [(i64, &str, &str); 3] = [
+const MIGRATIONS: [(i64, &str, &str); 4] = [
     (1, "journey", include_str!("migrations/0001_journey.sql")),
     (2, "sheets", include_str!("migrations/0002_sheets.sql")),
     (3, "identity", include_str!("migrations/0003_identity.sql")),
+    (4, "waits", include_str!("migrations/0004_waits.sql")),
 ];
 
 /// Settings (`[orders.store]`).

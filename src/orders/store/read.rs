@@ -12,7 +12,7 @@ use crate::orders::inventory::Used;
 /// Which orders are asked for; all conditions must hold.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Filter {
-    /// A state's name.
+    /// A state's name; `parked` also finds orders with a parked unit.
     pub state: Option<String>,
     /// Account, reference or purchase order number, exactly.
     pub named: Option<String>,
@@ -59,7 +59,9 @@ impl Store {
     pub async fn orders(&self, filter: &Filter) -> Result<Vec<OrderRow>, Error> {
         let rows = match &filter.state {
             Some(state) => {
-                let sql = "SELECT * FROM orders WHERE state = $1 ORDER BY created_at, id";
+                // A parked unit is a person's to see to, whatever its order is.
+                let sql = "SELECT * FROM orders o WHERE o.state = $1 OR ($1 = 'parked' AND EXISTS \
+                           (SELECT 1 FROM units u WHERE u.order_id = o.id AND u.state = 'parked')) ORDER BY o.created_at, o.id";
                 self.rows("listing orders", sql, Some(state)).await?
             }
             None => {
@@ -103,6 +105,23 @@ impl Store {
         let sql = "SELECT * FROM units WHERE order_id = $1 ORDER BY id";
         let rows = self.rows("listing units", sql, Some(order)).await?;
         rows.iter().map(UnitRow::read).collect()
+    }
+
+    /// All units, by order.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn units_by_order(&self) -> Result<HashMap<String, Vec<UnitRow>>, Error> {
+        let sql = "SELECT * FROM units ORDER BY id";
+        let mut by_order: HashMap<String, Vec<UnitRow>> = HashMap::new();
+        for row in &self.rows("listing units", sql, None).await? {
+            let unit = UnitRow::read(row)?;
+            by_order
+                .entry(unit.order_id.clone())
+                .or_default()
+                .push(unit);
+        }
+        Ok(by_order)
     }
 
     /// All units in a state.

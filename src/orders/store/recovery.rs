@@ -98,7 +98,7 @@ impl Change {
         Ok(())
     }
 
-    async fn accept_serial(&mut self, serial: &str) -> Result<(), Error> {
+    pub(super) async fn accept_serial(&mut self, serial: &str) -> Result<(), Error> {
         let by = self.by().name().to_owned();
         sqlx::query(
             "INSERT INTO accepted_serials (serial, accepted_by, accepted_at) VALUES ($1, $2, $3) ON CONFLICT (serial) DO NOTHING",

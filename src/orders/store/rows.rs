@@ -119,7 +119,7 @@ pub struct EventRow {
 }
 
 /// A time as RFC 3339 text.
-pub(super) fn shown<S: serde::Serializer>(
+pub(crate) fn shown<S: serde::Serializer>(
     at: &Timestamp,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {

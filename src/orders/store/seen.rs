@@ -3,20 +3,23 @@
 use std::collections::HashMap;
 
 use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
 
-use super::rows::Reader;
+use super::rows::{Reader, shown};
 use super::{During as _, Error, Store, micros};
 use crate::orders::journey::Serial;
 use crate::orders::store::change::Change;
 
 /// A serial of the partner's device list.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct SeenRow {
     pub serial: Serial,
     pub product_code: String,
     pub owner_database: String,
     /// When we first saw it, not when it was made.
+    #[serde(serialize_with = "shown")]
     pub first_seen: Timestamp,
+    #[serde(serialize_with = "shown")]
     pub last_seen: Timestamp,
 }
 
@@ -72,18 +75,33 @@ impl Change {
     }
 }
 
+/// Listed serials that no unit has.
+const UNCLAIMED: &str = "SELECT s.* FROM seen_serials s LEFT JOIN units u ON u.serial = s.serial WHERE u.id IS NULL ORDER BY s.serial";
+
+impl Change {
+    /// Listed serials that no unit has.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn unclaimed(&mut self) -> Result<Vec<SeenRow>, Error> {
+        let rows = sqlx::query(UNCLAIMED)
+            .fetch_all(&mut *self.tx)
+            .await
+            .during("listing unclaimed serials")?;
+        rows.iter().map(SeenRow::read).collect()
+    }
+}
+
 impl Store {
     /// Serials that no unit has, with when they were first seen.
     ///
     /// # Errors
     /// The store cannot be read.
     pub async fn unclaimed(&self) -> Result<Vec<SeenRow>, Error> {
-        let rows = sqlx::query(
-            "SELECT s.* FROM seen_serials s LEFT JOIN units u ON u.serial = s.serial WHERE u.id IS NULL ORDER BY s.serial",
-        )
-        .fetch_all(&self.pool)
-        .await
-        .during("listing unclaimed serials")?;
+        let rows = sqlx::query(UNCLAIMED)
+            .fetch_all(&self.pool)
+            .await
+            .during("listing unclaimed serials")?;
         rows.iter().map(SeenRow::read).collect()
     }
 

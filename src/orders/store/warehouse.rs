@@ -35,7 +35,7 @@ impl Store {
         .await
     }
 
-    /// Ships units of an order, or corrects how they were shipped: all that are assigned or beyond, or those named.
+    /// Ships units of an order: all that are assigned, or those named. Only a named unit that was shipped before is corrected.
     ///
     /// # Errors
     /// Nothing to ship; a named unit that cannot ship, and why.
@@ -78,6 +78,14 @@ impl Change {
         }
         if holds(&row, serial, tags) {
             return Ok(row);
+        }
+        let lacking = row.unit.known().tags.lacking(row.line.needs);
+        if serial.is_none() && *tags == Tags::default() && !lacking.is_empty() {
+            return Err(refused_unit(
+                &row,
+                &format!("nothing is given, and it lacks {}", lacking.join(" and ")),
+                "give it",
+            ));
         }
         unclaimed(self, &row, tags).await?;
         if let Some(serial) = serial {
@@ -171,6 +179,17 @@ impl Change {
             };
             if live.known().parcel.as_ref() == Some(parcel) {
                 shipped.push(unit);
+                continue;
+            }
+            // One parcel for all is the word for what leaves now, not for what left before.
+            if let Some(before) = live.known().parcel.filter(|_| !named) {
+                let what = format!(
+                    "it was shipped before with {} {}",
+                    before.carrier,
+                    before.tracking().join(", ")
+                );
+                let remedy = "name it to correct how it travels";
+                waiting.push(refused_unit(&unit, &what, remedy).to_string());
                 continue;
             }
             match live.ship(parcel.clone()) {

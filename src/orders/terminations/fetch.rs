@@ -1,38 +1,44 @@
-//! The sheet from a URL. The only file of the orders that knows `reqwest`. The URL may hold a key: no error shows it.
+//! The sheet from a URL. The URL may hold a key: no error shows it, and no other server gets it.
 
 use std::time::Duration;
 
-use anyhow::Context as _;
+use crate::http::transport::{self, End, failure, read_within};
 
-use crate::config::secret::Secret;
+use super::Config;
 
+/// The setting that every error names.
+pub(super) const SETTING: &str = "orders.terminations.url";
 /// A sheet is small; a place that takes longer is not answering.
 const TIMEOUT: Duration = Duration::from_secs(60);
-/// Shared sheets are handed on once or twice.
-const REDIRECTS: usize = 5;
+const CONNECT: Duration = Duration::from_secs(10);
 
 /// Fetches sheets.
 pub(super) struct Fetch {
     http: reqwest::Client,
-    url: Secret,
+    url: reqwest::Url,
     most: usize,
 }
 
 impl Fetch {
     /// # Errors
-    /// The TLS roots of this machine cannot be used.
-    pub(super) fn new(url: &Secret, most: u64) -> anyhow::Result<Self> {
-        // Already there if another part of the job was first.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let http = reqwest::Client::builder()
-            .timeout(TIMEOUT)
-            .redirect(reqwest::redirect::Policy::limited(REDIRECTS))
-            .build()
-            .context("orders.terminations.url: no HTTP client")?;
+    /// An address that may not be used, a CA file or proxy that cannot be, or the TLS roots of this machine.
+    pub(super) fn new(config: &Config) -> anyhow::Result<Self> {
+        let url = transport::secret_address(SETTING, config.url.reveal())?;
+        let options = transport::Options {
+            section: "orders.terminations",
+            plain: url.scheme() == "http",
+            ca_file: config.ca_file.as_deref(),
+            ca_file_only: config.ca_file_only,
+            proxy: config.proxy.as_ref(),
+            user_agent: concat!("dig-ingest/", env!("CARGO_PKG_VERSION")),
+            connect_timeout: CONNECT,
+            pool_idle: TIMEOUT,
+            pool_size: 1,
+        };
         Ok(Self {
-            http,
-            url: url.clone(),
-            most: usize::try_from(most).unwrap_or(usize::MAX),
+            http: transport::following_client(options, &url)?,
+            url,
+            most: usize::try_from(config.max_bytes).unwrap_or(usize::MAX),
         })
     }
 
@@ -41,19 +47,20 @@ impl Fetch {
     /// # Errors
     /// No answer, another status than 200, more bytes than a sheet may have.
     pub(super) async fn get(&self) -> anyhow::Result<Vec<u8>> {
-        let sent = self.http.get(self.url.reveal()).send().await;
-        let mut answer = sent.map_err(reqwest::Error::without_url)?;
+        let request = self.http.get(self.url.clone()).timeout(TIMEOUT);
+        let answer = request
+            .send()
+            .await
+            .map_err(|error| anyhow::anyhow!("{}", failure(error)))?;
         let status = answer.status();
-        anyhow::ensure!(status == 200, "the sheet's place answered {status}");
-        let mut bytes = Vec::new();
-        while let Some(part) = answer.chunk().await.map_err(reqwest::Error::without_url)? {
-            anyhow::ensure!(
-                bytes.len() + part.len() <= self.most,
+        anyhow::ensure!(status == 200, "the sheet's server answered {status}");
+        match read_within(answer, self.most).await {
+            (bytes, Ok(())) => Ok(bytes),
+            (_, Err(End::TooLarge)) => anyhow::bail!(
                 "the sheet has more than orders.terminations.max_bytes = {}",
                 self.most
-            );
-            bytes.extend_from_slice(&part);
+            ),
+            (_, Err(End::Cut(why))) => anyhow::bail!("the answer broke off: {why}"),
         }
-        Ok(bytes)
     }
 }

@@ -10,6 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::judge::{Deeds, Doubt, Known, Registry, judge};
+use super::sheet::NoSheet;
 use super::{Ask, Config, sheet};
 use crate::ops::metrics::orders as metrics;
 use crate::orders::journey::{Actor, Serial};
@@ -79,6 +80,19 @@ async fn registry(store: &Store, serials: Vec<Serial>, ask: &Ask) -> Result<Regi
     Ok(Registry::Said { devices, ended })
 }
 
+/// Reads a sheet on a thread that may block. Whatever reading it does, a panic included, is this sheet's trouble alone.
+async fn parsed(bytes: &[u8], config: &Config) -> Result<sheet::Sheet, NoSheet> {
+    let (bytes, config) = (bytes.to_vec(), config.clone());
+    let read = tokio::task::spawn_blocking(move || sheet::read(&bytes, &config));
+    read.await.unwrap_or_else(|error| {
+        tracing::error!(%error, "reading a sheet failed");
+        Err(NoSheet::new(
+            "reading it broke an invariant",
+            "open it in a spreadsheet and save it as CSV",
+        ))
+    })
+}
+
 /// Reads a sheet and obeys it, or says why not; gives when it is to be judged again though it is the same. One that was read before,
 /// and has nothing that waits, is left alone.
 ///
@@ -100,7 +114,7 @@ pub async fn obey(
     {
         return Ok(row.again_at);
     }
-    let sheet = sheet::read(bytes, config);
+    let sheet = parsed(bytes, config).await;
     let mut known = known(store, place, sheet.as_ref().ok(), ask).await?;
     if same {
         // It was not shortened since.

@@ -1,22 +1,24 @@
 //! A sheet as read: CSV or XLSX, told apart by their first bytes; columns found by their headers.
 //!
-//! Pure. Rows that cannot be read are told one by one; whether the rest counts is decided by [`super::judge`]. An XLSX file is
-//! unpacked in memory, as large as it says it is: the folder and the URL are trusted that far.
+//! Pure. Rows that cannot be read are told one by one, by line and column and never by their content, which may be that of any file
+//! that somebody put in place of a sheet; whether the rest counts is decided by [`super::judge`]. One row is in memory at a time
+//! ([`Rows`], [`workbook`]); of those that name a device the serial and the date are kept, of at most [`ROWS`] rows.
 
-use std::io::Cursor;
-
-use calamine::{Data, Reader as _, Xlsx};
 use jiff::Timestamp;
 use jiff::civil::{Date, DateTime};
 use jiff::fmt::strtime;
 use jiff::tz::TimeZone;
 
 use super::Config;
+use super::workbook::{self, CELL_CHARS, Limits};
 use crate::orders::journey::Serial;
-use crate::orders::lines::{BadLine, line_at};
+use crate::orders::lines::BadLine;
+use crate::orders::rows::{Rows, TooWide};
 
 /// Rows above the header at most: titles.
 const TITLES: usize = 20;
+/// Rows below the header at most.
+pub const ROWS: u64 = 200_000;
 /// Bad rows that are told one by one.
 const TOLD: usize = 20;
 
@@ -50,7 +52,7 @@ pub struct NoSheet {
 }
 
 impl NoSheet {
-    fn new(what: impl Into<String>, remedy: &'static str) -> Self {
+    pub(super) fn new(what: impl Into<String>, remedy: &'static str) -> Self {
         Self {
             blank: false,
             what: what.into(),
@@ -61,7 +63,7 @@ impl NoSheet {
 
 /// A cell, as far as it matters.
 #[derive(Debug, Clone, PartialEq)]
-enum Cell {
+pub(super) enum Cell {
     Text(String),
     Day(DateTime),
 }
@@ -80,9 +82,9 @@ impl Cell {
 }
 
 /// A line of the file with its number.
-struct Line {
-    number: u64,
-    cells: Vec<Cell>,
+pub(super) struct Line {
+    pub number: u64,
+    pub cells: Vec<Cell>,
 }
 
 /// Reads a sheet.
@@ -91,15 +93,18 @@ struct Line {
 /// It is empty, of another kind, or has not the columns.
 pub fn read(bytes: &[u8], config: &Config) -> Result<Sheet, NoSheet> {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    let exact = !bytes.starts_with(b"PK\x03\x04");
-    let lines = match bytes {
+    let mut reading = Reading::new(config, !bytes.starts_with(b"PK\x03\x04"));
+    match bytes {
         _ if bytes.iter().all(u8::is_ascii_whitespace) => {
             return Err(NoSheet {
                 blank: true,
                 ..NoSheet::new("the file is empty", "look where it comes from")
             });
         }
-        [b'P', b'K', 3, 4, ..] => workbook(bytes)?,
+        [b'P', b'K', 3, 4, ..] => {
+            let limits = Limits::of(config.max_bytes);
+            workbook::read(bytes, limits, |line| reading.take(line))?;
+        }
         [0xD0, 0xCF, 0x11, 0xE0, ..] => {
             return Err(NoSheet::new(
                 "it is a workbook of the old kind",
@@ -115,163 +120,167 @@ pub fn read(bytes: &[u8], config: &Config) -> Result<Sheet, NoSheet> {
                 "look whether the sheet is shared by its link",
             ));
         }
-        _ => text(bytes, config),
-    };
-    rows(&lines, config, exact)
-}
-
-fn text(bytes: &[u8], config: &Config) -> Vec<Line> {
-    let mut reader = csv::ReaderBuilder::new()
-        .delimiter(config.delimiter.bytes().next().unwrap_or(b','))
-        .flexible(true)
-        .has_headers(false)
-        .from_reader(bytes);
-    let (mut lines, mut record) = (Vec::new(), csv::ByteRecord::new());
-    // Reading from memory as bytes fails at nothing but the end.
-    while let Ok(true) = reader.read_byte_record(&mut record) {
-        lines.push(Line {
-            number: record.position().map_or(0, |at| line_at(bytes, at)),
-            cells: record
-                .iter()
-                .map(|field| Cell::Text(String::from_utf8_lossy(field).into_owned()))
-                .collect(),
-        });
+        _ => text(bytes, config, &mut reading)?,
     }
-    lines
+    reading.end()
 }
 
-fn workbook(bytes: &[u8]) -> Result<Vec<Line>, NoSheet> {
-    let broken = |error: calamine::XlsxError| {
-        NoSheet::new(
-            format!("the workbook cannot be read: {error}"),
-            "open it in a spreadsheet and save it again, as XLSX or CSV",
-        )
-    };
-    let mut book: Xlsx<_> = Xlsx::new(Cursor::new(bytes)).map_err(broken)?;
-    let Some(range) = book.worksheet_range_at(0) else {
-        let remedy = "save the sheet of terminations as the first one";
-        return Err(NoSheet::new("the workbook has no sheet", remedy));
-    };
-    let range = range.map_err(broken)?;
-    let first = range.start().map_or(0, |(row, _)| u64::from(row));
-    Ok((first + 1..)
-        .zip(range.rows())
-        .map(|(number, cells)| Line {
-            number,
-            cells: cells.iter().map(cell).collect(),
-        })
-        .collect())
+/// The rows of a file as they come, until the header is found and below it.
+struct Reading<'c> {
+    config: &'c Config,
+    /// Of a text every row must be as wide as the header: a narrower one was cut off.
+    exact: bool,
+    header: Option<Header>,
+    /// Rows looked at for the header.
+    titles: usize,
+    /// The first row of the file, for the person who is to name the columns.
+    first: String,
+    sheet: Sheet,
 }
 
-fn cell(data: &Data) -> Cell {
-    match data {
-        Data::String(text) | Data::DateTimeIso(text) | Data::DurationIso(text) => {
-            Cell::Text(text.clone())
-        }
-        Data::Int(number) => Cell::Text(number.to_string()),
-        Data::Float(number) => Cell::Text(number.to_string()),
-        Data::Bool(truth) => Cell::Text(truth.to_string()),
-        Data::Error(error) => Cell::Text(error.to_string()),
-        Data::Empty => Cell::Text(String::new()),
-        Data::DateTime(at) => {
-            let (year, month, day, hour, minute, second, _) = at.to_ymd_hms_milli();
-            let small = |number: u8| i8::try_from(number).unwrap_or(i8::MAX);
-            let day = i16::try_from(year).ok().and_then(|year| {
-                let [month, day, hour, minute, second] =
-                    [month, day, hour, minute, second].map(small);
-                DateTime::new(year, month, day, hour, minute, second, 0).ok()
-            });
-            day.map_or_else(|| Cell::Text(at.as_f64().to_string()), Cell::Day)
-        }
-    }
-}
-
-/// The rows below the header. Of a text every row must be as wide as the header: a narrower one was cut off.
-fn rows(lines: &[Line], config: &Config, exact: bool) -> Result<Sheet, NoSheet> {
-    let place = |line: &Line, name: &str| {
-        let is = |cell: &Cell| cell.text().eq_ignore_ascii_case(name.trim());
-        line.cells.iter().position(is)
-    };
-    let dated = !config.date.trim().is_empty();
-    let header = lines
-        .iter()
-        .take(TITLES)
-        .enumerate()
-        .find_map(|(at, line)| {
-            let serial = place(line, &config.serial)?;
-            let date = place(line, &config.date).filter(|_| dated);
-            (date.is_some() || !dated).then_some((at, serial, date))
-        });
-    let Some((at, serial, date)) = header else {
-        let first = lines.first().map_or(String::new(), |line| {
-            let cells: Vec<String> = line.cells.iter().map(Cell::text).collect();
-            cells.join(",").chars().take(200).collect()
-        });
-        let wanted = if dated {
-            format!("{:?} and {:?}", config.serial, config.date)
-        } else {
-            format!("{:?}", config.serial)
-        };
-        return Err(NoSheet::new(
-            format!("no line has the headers {wanted}; the first one is {first:?}"),
-            "name the columns in [orders.terminations]",
-        ));
-    };
-    let width = lines[at].cells.len();
-    let mut sheet = Sheet::default();
-    for line in &lines[at + 1..] {
-        if line.cells.iter().all(Cell::is_blank) {
-            continue;
-        }
-        sheet.rows += 1;
-        match row(line, width, serial, date, config, exact) {
-            Ok(row) => sheet.good.push(row),
-            Err(bad) if sheet.bad.len() < TOLD => sheet.bad.push(bad),
-            Err(_) => {}
-        }
-    }
-    Ok(sheet)
-}
-
-fn row(
-    line: &Line,
+/// Where the columns are.
+#[derive(Debug, Clone, Copy)]
+struct Header {
     width: usize,
     serial: usize,
     date: Option<usize>,
-    config: &Config,
-    exact: bool,
-) -> Result<Row, BadLine> {
-    let bad = |field: &str, value: &str, what: String, remedy: &str| BadLine {
+}
+
+impl<'c> Reading<'c> {
+    fn new(config: &'c Config, exact: bool) -> Self {
+        Self {
+            config,
+            exact,
+            header: None,
+            titles: 0,
+            first: String::new(),
+            sheet: Sheet::default(),
+        }
+    }
+
+    fn take(&mut self, line: Line) -> Result<(), NoSheet> {
+        let Some(header) = self.header else {
+            return self.look_for_header(&line);
+        };
+        if line.cells.iter().all(Cell::is_blank) {
+            return Ok(());
+        }
+        self.sheet.rows += 1;
+        if self.sheet.rows > ROWS {
+            return Err(NoSheet::new(
+                format!("the sheet has more than {ROWS} rows"),
+                "give a sheet of fewer rows: those of former sheets need not be on it",
+            ));
+        }
+        match row(&line, header, self.config, self.exact) {
+            Ok(row) => self.sheet.good.push(row),
+            Err(bad) if self.sheet.bad.len() < TOLD => self.sheet.bad.push(bad),
+            Err(_) => {}
+        }
+        Ok(())
+    }
+
+    fn look_for_header(&mut self, line: &Line) -> Result<(), NoSheet> {
+        let place = |name: &str| {
+            let is = |cell: &Cell| cell.text().eq_ignore_ascii_case(name.trim());
+            line.cells.iter().position(is)
+        };
+        let dated = !self.config.date.trim().is_empty();
+        let date = place(&self.config.date).filter(|_| dated);
+        if let Some(serial) = place(&self.config.serial)
+            && date.is_some() == dated
+        {
+            self.header = Some(Header {
+                width: line.cells.len(),
+                serial,
+                date,
+            });
+            return Ok(());
+        }
+        if self.titles == 0 {
+            let cells: Vec<String> = line.cells.iter().map(Cell::text).collect();
+            self.first = cells.join(",").chars().take(200).collect();
+        }
+        self.titles += 1;
+        if self.titles >= TITLES {
+            return Err(self.no_header());
+        }
+        Ok(())
+    }
+
+    fn no_header(&self) -> NoSheet {
+        let (config, first) = (self.config, &self.first);
+        let wanted = if config.date.trim().is_empty() {
+            format!("{:?}", config.serial)
+        } else {
+            format!("{:?} and {:?}", config.serial, config.date)
+        };
+        NoSheet::new(
+            format!("no line has the headers {wanted}; the first one is {first:?}"),
+            "name the columns in [orders.terminations]",
+        )
+    }
+
+    fn end(self) -> Result<Sheet, NoSheet> {
+        match self.header {
+            Some(_) => Ok(self.sheet),
+            None => Err(self.no_header()),
+        }
+    }
+}
+
+fn text(bytes: &[u8], config: &Config, reading: &mut Reading<'_>) -> Result<(), NoSheet> {
+    let delimiter = config.delimiter.bytes().next().unwrap_or(b',');
+    let mut rows = Rows::new(bytes, delimiter);
+    let wide = |error: TooWide| {
+        NoSheet::new(
+            error.to_string(),
+            "save the sheet as CSV with one device per line",
+        )
+    };
+    while let Some(row) = rows.next().map_err(wide)? {
+        let cell = |field: &[u8]| {
+            let text = String::from_utf8_lossy(field);
+            Cell::Text(text.chars().take(CELL_CHARS).collect())
+        };
+        reading.take(Line {
+            number: row.line,
+            cells: row.fields().map(cell).collect(),
+        })?;
+    }
+    Ok(())
+}
+
+fn row(line: &Line, header: Header, config: &Config, exact: bool) -> Result<Row, BadLine> {
+    let bad = |field: &str, what: String, remedy: &str| BadLine {
         line: line.number,
         field: field.to_owned(),
-        value: value.chars().take(100).collect(),
+        value: String::new(),
         what,
         remedy: remedy.to_owned(),
     };
-    if exact && line.cells.len() != width {
-        let what = format!("{} fields, the header has {width}", line.cells.len());
-        return Err(bad("", "", what, "the sheet may be cut off: get it again"));
+    if exact && line.cells.len() != header.width {
+        let (there, wanted) = (line.cells.len(), header.width);
+        let what = format!("{there} fields, the header has {wanted}");
+        return Err(bad("", what, "the sheet may be cut off: get it again"));
     }
-    let text = line.cells.get(serial).map_or(String::new(), Cell::text);
+    let text = line
+        .cells
+        .get(header.serial)
+        .map_or(String::new(), Cell::text);
     let serial = Serial::parse(&text).map_err(|error| {
-        bad(
-            &config.serial,
-            &text,
-            error.to_string(),
-            "correct the sheet",
-        )
+        let why = error.why.to_string();
+        bad(&config.serial, why, "correct the sheet")
     })?;
-    let since = match date {
+    let since = match header.date {
         None => None,
         Some(date) => {
             let cell = line.cells.get(date);
-            let shown = cell.map_or(String::new(), Cell::text);
             let since = cell.and_then(|cell| moment(cell, config));
             Some(since.ok_or_else(|| {
                 let remedy = "add its form to orders.terminations.date_formats";
                 bad(
                     &config.date,
-                    &shown,
                     "is no known form of a date".to_owned(),
                     remedy,
                 )

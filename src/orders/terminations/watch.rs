@@ -1,9 +1,11 @@
 //! Looking for sheets: a folder into which they are dropped, a URL where the newest one is, or both.
 //!
 //! A file counts once two looks find it unchanged: one that is still being written is not judged. The older files of a folder are
-//! read first. A place that cannot be read is told by an alarm and looked at again, for ever.
+//! read first. A place that cannot be read is told by an alarm and looked at again, for ever; so is a single file, which hides no other
+//! one ([`watched`]).
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -15,21 +17,18 @@ use super::{Ask, Config, obey};
 use crate::ops::metrics::orders as metrics;
 use crate::orders::Clock;
 use crate::orders::journey::Actor;
+use crate::orders::refused::{Reasons, Refused};
 use crate::orders::store::Store;
+use crate::orders::watched::{self, Look, Unread};
 
 const FOLDER: &str = "folder";
 const URL: &str = "url";
+/// The alarm's kind for places and files that cannot be read.
+const UNREADABLE: &str = "sheet-unreadable";
 /// Looks in vain before a person is told.
 const PATIENCE: u32 = 3;
 /// Files of these endings are sheets.
 const ENDINGS: [&str; 2] = ["csv", "xlsx"];
-
-/// A file as it was last looked at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Look {
-    length: u64,
-    modified: SystemTime,
-}
 
 #[derive(Debug)]
 struct Known {
@@ -50,6 +49,7 @@ pub struct Watcher {
     begun: Timestamp,
     stale: Option<bool>,
     places: HashMap<&'static str, Place>,
+    refused: Refused,
 }
 
 /// How reading a place goes.
@@ -68,7 +68,7 @@ impl Watcher {
         let fetch = if config.url.is_empty() {
             None
         } else {
-            Some(Fetch::new(&config.url, config.max_bytes)?)
+            Some(Fetch::new(&config)?)
         };
         Ok(Self {
             begun: clock(),
@@ -80,6 +80,7 @@ impl Watcher {
             files: HashMap::new(),
             stale: None,
             places: HashMap::new(),
+            refused: Refused::new(UNREADABLE, &[FOLDER, URL]),
         })
     }
 
@@ -96,58 +97,90 @@ impl Watcher {
     }
 
     async fn look_at_folder(&mut self) -> anyhow::Result<()> {
-        let folder = &self.config.folder;
-        let mut found = list(folder)
-            .await
-            .with_context(|| format!("orders.terminations.folder: {}", folder.display()))?;
+        let folder = self.config.folder.clone();
+        let listed = blocking(move || watched::list(&folder, is_sheet))
+            .await?
+            .with_context(|| {
+                let folder = self.config.folder.display();
+                format!("orders.terminations.folder: {folder}")
+            })?;
+        let (mut found, mut refused) = (Vec::new(), Reasons::new());
+        for (path, look) in listed {
+            match look {
+                Ok(look) => found.push((path, look)),
+                Err(unread) => {
+                    refused.insert(watched::shown(&path), unread.to_string());
+                }
+            }
+        }
         found.sort_by(|(a, one), (b, other)| (one.modified, a).cmp(&(other.modified, b)));
         self.files
             .retain(|path, _| found.iter().any(|(kept, _)| kept == path));
         self.tell_stale(found.last().map(|(_, look)| look.modified))
             .await?;
         for (path, look) in found {
-            let now = (self.clock)();
-            let due = match self.files.get(&path) {
-                Some(known) if known.look == look => {
-                    !known.judged || known.again_at.is_some_and(|at| at <= now)
-                }
-                _ => {
-                    let known = Known {
-                        look,
-                        judged: false,
-                        again_at: None,
-                    };
-                    self.files.insert(path, known);
-                    continue;
-                }
-            };
-            if !due {
-                continue;
-            }
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            anyhow::ensure!(
-                look.length <= self.config.max_bytes,
-                "{name}: {} bytes, more than orders.terminations.max_bytes = {}",
-                look.length,
-                self.config.max_bytes
-            );
-            let bytes = tokio::fs::read(&path)
-                .await
-                .with_context(|| format!("{}: cannot be read", path.display()))?;
-            let again_at = obey::obey(
-                (&self.store, &self.ask),
-                FOLDER,
-                &name,
-                &bytes,
-                &self.config,
-                now,
-            )
-            .await?;
-            if let Some(known) = self.files.get_mut(&path) {
-                (known.judged, known.again_at) = (true, again_at);
+            let name = watched::shown(&path);
+            if let Err(unread) = self.look_at_file(path, look).await? {
+                refused.insert(name, unread.to_string());
             }
         }
+        let (by, now) = (Actor::Sheet(FOLDER.into()), (self.clock)());
+        self.refused.tell(&self.store, refused, &by, now).await?;
         Ok(())
+    }
+
+    /// Judges a file if it is due. The outer error is the store's.
+    async fn look_at_file(
+        &mut self,
+        path: PathBuf,
+        look: Look,
+    ) -> anyhow::Result<Result<(), Unread>> {
+        let now = (self.clock)();
+        let due = match self.files.get(&path) {
+            Some(known) if known.look == look => {
+                !known.judged || known.again_at.is_some_and(|at| at <= now)
+            }
+            _ => {
+                let known = Known {
+                    look,
+                    judged: false,
+                    again_at: None,
+                };
+                self.files.insert(path, known);
+                return Ok(Ok(()));
+            }
+        };
+        if !due {
+            return Ok(Ok(()));
+        }
+        let (folder, file, most) = (
+            self.config.folder.clone(),
+            path.clone(),
+            self.config.max_bytes,
+        );
+        let read = blocking(move || {
+            let remedy = "raise orders.terminations.max_bytes or give a smaller file";
+            watched::read(&folder, &file, most, remedy)
+        });
+        let bytes = match read.await? {
+            Ok(bytes) => bytes,
+            // The next look does not find it any more.
+            Err(unread) if unread.is_gone() => return Ok(Ok(())),
+            Err(unread) => return Ok(Err(unread)),
+        };
+        let again_at = obey::obey(
+            (&self.store, &self.ask),
+            FOLDER,
+            &watched::shown(&path),
+            &bytes,
+            &self.config,
+            now,
+        )
+        .await?;
+        if let Some(known) = self.files.get_mut(&path) {
+            (known.judged, known.again_at) = (true, again_at);
+        }
+        Ok(Ok(()))
     }
 
     async fn look_at_url(&mut self) -> anyhow::Result<()> {
@@ -211,7 +244,7 @@ impl Watcher {
             return;
         }
         let said = said.unwrap_or_default();
-        match self.alarm("sheet-unreadable", name, &said, raise).await {
+        match self.alarm(UNREADABLE, name, &said, raise).await {
             Ok(()) => self.places.entry(name).or_default().told = Some(raise),
             Err(error) => tracing::warn!(%error, "an alarm could not be written"),
         }
@@ -244,24 +277,18 @@ impl Watcher {
     }
 }
 
-/// The sheets of a folder, not of those below it.
-async fn list(folder: &Path) -> std::io::Result<Vec<(PathBuf, Look)>> {
-    let mut entries = tokio::fs::read_dir(folder).await?;
-    let mut found = Vec::new();
-    while let Some(entry) = entries.next_entry().await? {
-        let path = entry.path();
-        let hidden = entry.file_name().to_string_lossy().starts_with(['.', '~']);
-        let ending = path.extension().map(|ending| ending.to_ascii_lowercase());
-        let sheet = ending.is_some_and(|ending| ENDINGS.iter().any(|known| ending == *known));
-        if hidden || !sheet {
-            continue;
-        }
-        let about = tokio::fs::metadata(&path).await?;
-        if about.is_file() {
-            let modified = about.modified()?;
-            let length = about.len();
-            found.push((path, Look { length, modified }));
-        }
-    }
-    Ok(found)
+/// Whether a file's name is that of a sheet.
+fn is_sheet(name: &OsStr) -> bool {
+    let hidden = name.to_string_lossy().starts_with(['.', '~']);
+    let ending = Path::new(name).extension().map(OsStr::to_ascii_lowercase);
+    !hidden && ending.is_some_and(|ending| ENDINGS.iter().any(|known| ending == *known))
+}
+
+/// On a thread that may block.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> anyhow::Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .context("reading the folder failed")
 }

@@ -9,13 +9,15 @@ use serde_json::json;
 use super::Desk;
 use super::fields::{Asked, Body, Fields, bytes};
 use super::problem::Problem;
+use crate::orders::alarms::AlarmShown;
 use crate::orders::import as imports;
 use crate::orders::journey::{Actor, Parcel, Serial, Tags};
 use crate::orders::paper::Paper;
-use crate::orders::shown::{self, OrderShown, UnitShown};
+use crate::orders::shown::{self, UnitShown};
 use crate::orders::store::acts::Subject;
 use crate::orders::store::read::Filter;
 use crate::orders::store::rows::OrderRow;
+use crate::orders::wait::For;
 
 /// Orders of one answer, unless asked otherwise, and at most.
 const PAGE: i64 = 100;
@@ -27,16 +29,32 @@ type Who = Extension<Actor>;
 const STATES: [&str; 5] = ["received", "approved", "parked", "cancelled", "closed"];
 
 pub(super) async fn list(State(desk): State<Desk>, asked: Asked) -> Answer {
-    let mut fields = Fields::query(asked, &["state", "named", "after", "limit"])?;
+    let mut fields = Fields::query(asked, &["state", "named", "waits_for", "after", "limit"])?;
     let state = fields.text("state")?;
     if let Some(other) = state.as_deref().filter(|state| !STATES.contains(state)) {
         let remedy = format!("give one of {}", STATES.join(", "));
         return Err(Problem::field("state", Some(other), "is no state", remedy));
     }
     let named = fields.text("named")?;
+    let waits_for = fields.text("waits_for")?;
+    let known = |what: &str| For::ALL.iter().any(|known| known.name() == what);
+    if let Some(other) = waits_for.as_deref().filter(|what| !known(what)) {
+        let remedy = format!("give one of {}", For::ALL.map(For::name).join(", "));
+        let what = "is nothing that is waited for";
+        return Err(Problem::field("waits_for", Some(other), what, remedy));
+    }
     let after = fields.text("after")?;
     let limit = fields.number("limit", PAGE, LARGEST_PAGE)?;
     let rows = desk.store.orders(&Filter { state, named }).await?;
+    let now = (desk.clock)();
+    let mut rows = shown::listed(&desk.store, &desk.config, &rows, now).await?;
+    if let Some(what) = waits_for {
+        rows.retain(|row| {
+            row.wait
+                .as_ref()
+                .is_some_and(|wait| wait.what.name() == what)
+        });
+    }
     let from = match &after {
         None => 0,
         Some(id) => {
@@ -51,8 +69,7 @@ pub(super) async fn list(State(desk): State<Desk>, asked: Asked) -> Answer {
     let page = &rows[from..rows.len().min(from + limit)];
     let more = from + page.len() < rows.len();
     let next = page.last().filter(|_| more).map(|row| &row.id);
-    let orders: Vec<OrderShown> = page.iter().map(OrderShown::from).collect();
-    Ok(Json(json!({ "orders": orders, "next": next })).into_response())
+    Ok(Json(json!({ "orders": page, "next": next })).into_response())
 }
 
 pub(super) async fn show(State(desk): State<Desk>, Path(name): Path<String>) -> Answer {
@@ -62,7 +79,8 @@ pub(super) async fn show(State(desk): State<Desk>, Path(name): Path<String>) -> 
 }
 
 async fn whole(desk: &Desk, order: &OrderRow) -> Answer {
-    let whole = shown::whole(&desk.store, order).await?;
+    let now = (desk.clock)();
+    let whole = shown::explained(&desk.store, &desk.config, order, now).await?;
     Ok(Json(whole).into_response())
 }
 
@@ -156,10 +174,11 @@ pub(super) async fn retry_unit(
     Path(id): Path<String>,
     body: Body,
 ) -> Answer {
-    Fields::body(body, &[])?;
+    let anew = Fields::body(body, &["anew"])?.choice("anew")?;
     let of = order_of(&desk, &id).await?;
     let subject = Subject::Unit(id);
-    desk.store.retry(&subject, &by, (desk.clock)()).await?;
+    let now = (desk.clock)();
+    desk.store.retry_as(&subject, anew, &by, now).await?;
     after(&desk, &of).await
 }
 
@@ -182,11 +201,15 @@ pub(super) async fn assign(
         imei: mark(&mut fields, "imei")?,
         device_id: mark(&mut fields, "device_id")?,
     };
-    if serial.is_none() && tags == Tags::default() {
+    order_of(&desk, &id).await?;
+    let complete = desk.store.unit(&id).await?.is_some_and(|row| {
+        let lacking = row.unit.known().tags.lacking(row.line.needs);
+        lacking.is_empty() && (row.unit.serial().is_some() || !row.line.needs.serial)
+    });
+    if serial.is_none() && tags == Tags::default() && !complete {
         let remedy = "give serial, sim, imei or device_id";
         return Err(Problem::field("imei", None, "nothing is assigned", remedy));
     }
-    order_of(&desk, &id).await?;
     let now = (desk.clock)();
     let row = desk
         .store
@@ -230,7 +253,14 @@ pub(super) async fn ship(
 
 pub(super) async fn alarms(State(desk): State<Desk>) -> Answer {
     let alarms = desk.store.alarms().await?;
+    let alarms: Vec<AlarmShown> = alarms.into_iter().map(AlarmShown::from).collect();
     Ok(Json(json!({ "alarms": alarms })).into_response())
+}
+
+/// Serials that MyAdmin lists and no unit has.
+pub(super) async fn unclaimed(State(desk): State<Desk>) -> Answer {
+    let serials = desk.store.unclaimed().await?;
+    Ok(Json(json!({ "serials": serials })).into_response())
 }
 
 pub(super) async fn clear(State(desk): State<Desk>, Extension(by): Who, body: Body) -> Answer {

@@ -143,6 +143,20 @@ impl Fields {
         }
     }
 
+    /// Yes or no from a body; no if it is not given.
+    pub(super) fn choice(&mut self, name: &str) -> Result<bool, Problem> {
+        match self.0.remove(name) {
+            None | Some(Value::Null) => Ok(false),
+            Some(Value::Bool(choice)) => Ok(choice),
+            Some(other) => Err(Problem::field(
+                name,
+                Some(&other.to_string()),
+                "is neither true nor false",
+                "give true or false, without quotes",
+            )),
+        }
+    }
+
     /// Yes or no from a query.
     pub(super) fn flag(&mut self, name: &str) -> Result<bool, Problem> {
         match self.text(name)?.as_deref() {

@@ -9,6 +9,7 @@
 
 use std::time::Instant;
 
+use super::intake::{many_rejected, unresolved};
 use super::{Draft, Partition, dead, gate_reason, gated, rejected};
 use crate::pipeline::gate::Decision;
 use crate::pipeline::hold::{Hold, Purpose, Standing, Stay};
@@ -16,6 +17,7 @@ use crate::pipeline::letter::{Destination, Letter, Reason, Source};
 use crate::pipeline::offsets::MessageSeq;
 use crate::pipeline::partition::Read;
 use crate::pipeline::permits::Permit;
+use crate::pipeline::queues::Left;
 use crate::record::decode::Decoder;
 use crate::record::{Decoded, Outcome};
 use crate::registry::Snapshot;
@@ -96,8 +98,7 @@ impl Partition {
         devices: &Snapshot,
         now: (Instant, i64),
     ) -> Vec<Letter> {
-        decoded.outcomes.clear();
-        decoded.notes.clear();
+        decoded.clear_outcomes();
         let expired = self.expired_ms(now.1 / 1_000);
         let mut taken = Vec::new();
         // Groups whose oldest record may stay: it and what follows stay held, what came before is taken up.
@@ -112,9 +113,9 @@ impl Partition {
             let records = match purpose {
                 Purpose::Release(Decision::Send) if self.expires(message, expired).is_ok() => None,
                 Purpose::Release(_) => {
-                    let before = decoded.outcomes.len();
+                    let before = decoded.records();
                     decoder.decode(Some(&message.value), devices, now.1, decoded);
-                    Some((decoded.outcomes.len() - before) as u32)
+                    Some((decoded.records() - before) as u32)
                 }
                 Purpose::Expire => match self.expires(message, expired) {
                     Ok(()) => None,
@@ -157,7 +158,6 @@ impl Partition {
             records,
         } in taken
         {
-            let own = outcomes.by_ref().take(records.unwrap_or(0) as usize);
             let size = message.bytes();
             let count = records.unwrap_or(1);
             let seq = self
@@ -165,10 +165,20 @@ impl Partition {
                 .fed(*group, &message.name, message.offset, size, count);
             if records.is_none() {
                 let draft = expired(message);
-                letters.push(draft.addressed(self.origin(message), seq));
+                letters.push(draft.addressed(self.origin(message), seq, 1));
                 continue;
             }
-            for outcome in own {
+            let mut left = count;
+            while let Some(outcome) = (left > 0).then(|| outcomes.next()).flatten() {
+                let records = outcome.records();
+                left -= records;
+                let read = Read {
+                    offset: message.offset,
+                    timestamp_ms: message.timestamp_ms,
+                    key: Some(&message.name),
+                    payload: Some(&message.value),
+                    records,
+                };
                 let (decision, draft) = match outcome {
                     Outcome::Valid(record) => {
                         let bytes = self.queues.chunk_bytes(chunk);
@@ -189,26 +199,23 @@ impl Partition {
                     }
                     Outcome::Unknown(unknown) => {
                         let decision = self.gate.decide_unknown(&unknown.device_id, devices);
-                        let draft = super::unresolved(decision, &unknown, &message.value);
+                        let draft = unresolved(decision, &unknown, &message.value);
                         (decision, draft)
                     }
                     Outcome::Reject(reject) => {
-                        let read = Read {
-                            offset: message.offset,
-                            timestamp_ms: message.timestamp_ms,
-                            key: Some(&message.name),
-                            payload: Some(&message.value),
-                            records: 1,
-                        };
                         let decision = Decision::DeadLetter(reject.rule);
                         (decision, rejected(&reject, &read))
+                    }
+                    Outcome::Excess(excess) => {
+                        let decision = Decision::DeadLetter(excess.main_rule());
+                        (decision, many_rejected(&excess, &read))
                     }
                 };
                 if decision == Decision::Discard {
                     self.settle_released(seq, |released| &mut released.discarded);
                     continue;
                 }
-                let letter = draft.addressed(self.origin(message), seq);
+                let letter = draft.addressed(self.origin(message), seq, records);
                 // Whose it is was learned otherwise since: it waits under its other name.
                 if letter.destination == Destination::Held {
                     self.note_coming(&letter);
@@ -303,13 +310,17 @@ impl Partition {
         self.recheck
     }
 
-    /// Takes back the queued records of devices that may not send (G1). One whose older records are in flight waits for their
+    /// How many bytes of letters [`review`](Self::review) and [`withdraw`](Self::withdraw) may make at once, about.
+    pub fn set_letter_room(&mut self, bytes: u64) {
+        self.letter_room = bytes;
+    }
+
+    /// Takes back the queued records of devices that may not send (G1), as far as there is room for their letters. One whose older records are in flight waits for their
     /// verdict: a held record must not overtake one that a crash would bring back (S1).
     pub fn withdraw(&mut self, devices: &Snapshot) -> Vec<Letter> {
         let gate = &self.gate;
-        let (withdrawn, later) = self
-            .queues
-            .withdraw(|hash, serial| gate.decide(hash, serial, devices).0 != Decision::Send);
+        let unwanted = |hash, serial: &[u8]| gate.decide(hash, serial, devices).0 != Decision::Send;
+        let (withdrawn, left) = self.queues.withdraw(unwanted, self.letter_room);
         let mut letters = Vec::new();
         for record in withdrawn {
             if let Some((group, _)) = record.seq.as_released() {
@@ -324,15 +335,20 @@ impl Partition {
             }
             let offset = self.tracker.offset(record.seq).unwrap_or(-1);
             let read_at = self.tracker.timestamp_ms(record.seq);
-            let letter = gated(decision, device, &record.serial, &record.bytes)
-                .addressed(self.source(offset, read_at), record.seq);
+            let letter = gated(decision, device, &record.serial, &record.bytes).addressed(
+                self.source(offset, read_at),
+                record.seq,
+                1,
+            );
             if letter.destination == Destination::Held {
                 self.note_coming(&letter);
             }
             letters.push(letter);
         }
         self.letters += letters.len() as u64;
-        (self.closing, self.recheck) = (later, false);
+        self.closing = left == Left::InFlight;
+        // Nothing is packed before the rest is withdrawn (G1).
+        self.recheck = left == Left::NoRoom;
         letters
     }
 

@@ -11,6 +11,19 @@ pub struct Withdrawn {
     pub bytes: Vec<u8>,
 }
 
+/// What a withdrawn record costs beside its bytes: the headers of its letter.
+const RECORD_BYTES: u64 = 1024;
+
+/// What was not withdrawn although it is unwanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Left {
+    Nothing,
+    /// Records behind a batch in flight.
+    InFlight,
+    /// There was no room for more.
+    NoRoom,
+}
+
 impl SerialQueues {
     /// Whether the newest record of a serial that is queued or in flight is one of the partition itself, not a released one.
     #[must_use]
@@ -28,13 +41,14 @@ impl SerialQueues {
         newest.is_some_and(|seq| seq.as_released().is_none())
     }
 
-    /// Takes back every queued record of the serials that `unwanted` names (hash and text), in their order. A serial with a batch
-    /// in flight is left for later, so that what becomes of its older records is known first; the second value says that there
-    /// is one.
+    /// Takes back the queued records of the serials that `unwanted` names (hash and text), in their order and each serial's at once,
+    /// until they have `most` bytes. What is left says why: a serial with a batch in flight waits for its end, so that what becomes
+    /// of its older records is known first.
     pub fn withdraw(
         &mut self,
         mut unwanted: impl FnMut(u64, &[u8]) -> bool,
-    ) -> (Vec<Withdrawn>, bool) {
+        most: u64,
+    ) -> (Vec<Withdrawn>, Left) {
         let mut later = false;
         let mut chosen: Vec<u32> = self.table.iter().copied().collect();
         chosen.retain(|&at| {
@@ -43,8 +57,12 @@ impl SerialQueues {
             later |= chosen && serial.in_flight;
             chosen && !serial.in_flight
         });
-        let mut out = Vec::new();
+        let mut out: Vec<Withdrawn> = Vec::new();
+        let mut taken = 0;
         for &at in &chosen {
+            if taken >= most {
+                return (out, Left::NoRoom);
+            }
             let serial = &mut self.serials[at as usize];
             let (hash, text) = (serial.hash, serial.text().to_vec());
             let mut head = std::mem::replace(&mut serial.head, NIL);
@@ -54,6 +72,7 @@ impl SerialQueues {
                 std::mem::take(&mut serial.bytes),
             );
             self.queued -= records as usize;
+            taken += bytes + u64::from(records) * RECORD_BYTES;
             while head != NIL {
                 let slot = self.slots[head as usize];
                 if let Some(chunk) = self.chunks[slot.chunk as usize].as_mut() {
@@ -87,6 +106,6 @@ impl SerialQueues {
             self.fresh.retain(|&other| other != at);
             self.returned.retain(|entry| entry.0.1 != at);
         }
-        (out, later)
+        (out, if later { Left::InFlight } else { Left::Nothing })
     }
 }

@@ -30,8 +30,8 @@ use crate::ops::metrics::held as metrics;
 use crate::ops::status::Waiting;
 use crate::ops::waits::{self, Kind, Wait};
 use crate::pipeline::dispatch;
+use crate::pipeline::guard::dead_messages;
 use crate::pipeline::hold::{Hold, Mark};
-use crate::pipeline::letter::Destination;
 use crate::pipeline::permits::PartitionPermits;
 use crate::pipeline::release::{Batch, Marks, Place, Reading};
 use crate::pipeline::settings::{MESSAGE_OVERHEAD, Topics};
@@ -283,11 +283,19 @@ impl Worker {
         self.side.reviewed = Instant::now();
         self.partition.set_committed(self.progress.committed());
         let now_ms = jiff::Timestamp::now().as_millisecond();
+        self.partition.set_letter_room(self.letter_room());
         let letters = self
             .partition
             .review(&Arc::clone(&self.side.devices), now_ms);
         self.show_held();
-        self.post(letters, 0)
+        self.post(letters)
+    }
+
+    /// Goes on with what there was no room for.
+    pub(super) fn withdraw(&mut self) -> anyhow::Result<()> {
+        self.partition.set_letter_room(self.letter_room());
+        let letters = self.partition.withdraw(&self.side.devices);
+        self.post(letters)
     }
 
     fn show_held(&self) {
@@ -381,14 +389,11 @@ impl Worker {
         }
         let taken_up = self.partition.hold().released().taken_up - before;
         // What the gate's policies put aside is no sign of a bad deploy.
-        let dead = letters
+        let refused = letters
             .iter()
-            .filter(|letter| {
-                letter.destination == Destination::DeadLetter
-                    && letter.reason.stage != Stage::Gate.name()
-            })
-            .count() as u64;
-        self.shared.guard.note(taken_up, dead, Instant::now())?;
+            .filter(|letter| letter.reason.stage != Stage::Gate.name());
+        let dead = dead_messages(refused, |_| None, &mut None);
+        self.shared.guard.note(taken_up, &dead, Instant::now())?;
         self.queue(letters);
         Ok(())
     }

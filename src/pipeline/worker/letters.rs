@@ -2,18 +2,16 @@
 
 use std::time::Instant;
 
-use super::{LETTER_BYTES, LETTERS, Worker};
+use super::{LETTERS, Worker, letter_bytes};
 use crate::ops::metrics::pipeline as metrics;
-use crate::pipeline::letter::{Destination, Letter};
+use crate::pipeline::guard::dead_messages;
+use crate::pipeline::letter::Letter;
 
 impl Worker {
-    /// Queues letters for the producer, unless the guard says that there are too many.
-    pub(super) fn post(&mut self, letters: Vec<Letter>, records: u64) -> anyhow::Result<()> {
-        let dead = letters
-            .iter()
-            .filter(|letter| letter.destination == Destination::DeadLetter)
-            .count() as u64;
-        self.shared.guard.note(records, dead, Instant::now())?;
+    /// Queues letters of messages that were read before, unless the guard says that there are too many.
+    pub(super) fn post(&mut self, letters: Vec<Letter>) -> anyhow::Result<()> {
+        let dead = dead_messages(letters.iter(), |_| None, &mut self.last_dead);
+        self.shared.guard.note(0, &dead, Instant::now())?;
         self.queue(letters);
         Ok(())
     }
@@ -26,9 +24,17 @@ impl Worker {
         self.outbox.extend(letters);
     }
 
+    /// Bytes of letters that may be caused now; at least one letter is.
+    pub(super) fn letter_room(&self) -> u64 {
+        letter_bytes(self.permits.limit())
+            .saturating_sub(self.letter_bytes)
+            .max(1)
+    }
+
     /// Whether more letters may be caused.
     pub(super) fn letters_fit(&self) -> bool {
-        self.outbox.len() + self.letters.len() < LETTERS && self.letter_bytes < LETTER_BYTES
+        self.outbox.len() + self.letters.len() < LETTERS
+            && self.letter_bytes < letter_bytes(self.permits.limit())
     }
 
     pub(super) fn hand_over_letters(&mut self) {

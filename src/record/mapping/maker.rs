@@ -11,7 +11,7 @@ use super::{Fault, Mapping};
 use crate::record::decode::Checker;
 use crate::record::draft::{self, Draft, Whose};
 use crate::record::members::Member;
-use crate::record::{Decoded, Outcome, Reject, SerialOf, Stage};
+use crate::record::{Decoded, Reject, SerialOf, Stage};
 
 /// What the records of one vendor message are made with and go into.
 pub(super) struct Call<'a, D: SerialOf> {
@@ -22,6 +22,23 @@ pub(super) struct Call<'a, D: SerialOf> {
     pub original: Range<usize>,
     pub checker: &'a mut Checker,
     pub out: &'a mut Decoded,
+    /// Bytes and outcomes there were before the payload.
+    pub before: (usize, usize),
+}
+
+/// Times `validate.max_message_bytes` that the records of one payload may take.
+const TIMES: usize = 16;
+/// What an outcome takes beside its record's bytes.
+const OUTCOME_BYTES: usize = 512;
+
+impl<D: SerialOf> Call<'_, D> {
+    /// Whether the payload has made more than it may.
+    pub fn is_full(&self) -> bool {
+        let (bytes, outcomes) = self.before;
+        let made =
+            self.out.bytes.len() - bytes + (self.out.outcomes.len() - outcomes) * OUTCOME_BYTES;
+        made > self.checker.rules().max_message_bytes() * TIMES
+    }
 }
 
 /// Makes the records of one vendor message; the device is looked up when the first record applies.
@@ -124,10 +141,10 @@ impl<'a, 'c: 'a, D: SerialOf> Maker<'a, 'c, D> {
             }
             // V2
             Err(fault) => {
+                let subject = serial.to_owned();
                 self.call
                     .out
-                    .outcomes
-                    .push(reject(fault, Some(serial.to_owned()), &original))
+                    .reject(fault.rule, || reject(fault, Some(subject), &original));
             }
         }
     }
@@ -136,11 +153,10 @@ impl<'a, 'c: 'a, D: SerialOf> Maker<'a, 'c, D> {
     pub fn fault<'n: 'a>(&mut self, here: &Here<'_, 'n>, fault: Fault) -> Result<(), Fault> {
         self.look_up(here)?;
         self.ended = true;
-        self.call.out.outcomes.push(reject(
-            fault,
-            self.subject.as_deref().map(str::to_owned),
-            &self.call.original,
-        ));
+        let (subject, original) = (self.subject.as_deref(), &self.call.original);
+        self.call.out.reject(fault.rule, || {
+            reject(fault, subject.map(str::to_owned), original)
+        });
         Ok(())
     }
 
@@ -200,14 +216,14 @@ impl<'a, 'c: 'a, D: SerialOf> Maker<'a, 'c, D> {
     }
 }
 
-pub(super) fn reject(fault: Fault, subject: Option<String>, original: &Range<usize>) -> Outcome {
+pub(super) fn reject(fault: Fault, subject: Option<String>, original: &Range<usize>) -> Reject {
     let Fault {
         rule,
         field,
         value,
         bound,
     } = fault;
-    Outcome::Reject(Box::new(Reject {
+    Reject {
         rule,
         field,
         value,
@@ -215,5 +231,5 @@ pub(super) fn reject(fault: Fault, subject: Option<String>, original: &Range<usi
         stage: Stage::Map,
         subject,
         original: original.clone(),
-    }))
+    }
 }

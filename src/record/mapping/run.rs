@@ -9,7 +9,7 @@ use super::path::{Slots, after};
 use super::plan::Case;
 use super::value::Scalar;
 use super::{Fault, Mapping, shorten};
-use crate::record::decode::Checker;
+use crate::record::decode::{Checker, NODES};
 use crate::record::{Decoded, SerialOf};
 
 /// Buffers of the evaluation, reused from message to message; one per decoder.
@@ -68,19 +68,34 @@ impl Mapping {
         )
         .is_ok()
         {
+            let before = (out.bytes.len(), out.outcomes.len());
             let mut call = Call {
                 devices,
                 now,
                 original: 0..payload.len(),
                 checker,
                 out,
+                before,
             };
             self.payload(&tape.0, payload, &mut scratch.slots, &mut call);
+            if call.is_full() {
+                call.out.take_back(before);
+                let fault = Fault {
+                    rule: "map.size",
+                    field: String::new(),
+                    value: format!("a message of {} bytes", payload.len()),
+                    bound: "fewer records of one message".to_owned(),
+                };
+                call.out
+                    .reject(fault.rule, || reject(fault, None, &(0..payload.len())));
+            }
         } else {
             checker.refuse_unreadable(payload, out);
         }
         scratch.nodes = tape.reset().0;
-        checker.scratch = Some(scratch);
+        if scratch.nodes.capacity() <= NODES {
+            checker.scratch = Some(scratch);
+        }
     }
 
     fn payload<D: SerialOf>(
@@ -98,6 +113,9 @@ impl Mapping {
         for index in 0..*len {
             call.original = spans.get(index).cloned().unwrap_or(0..payload.len());
             self.message(nodes, at, slots, call);
+            if call.is_full() {
+                return;
+            }
             at = after(nodes, at);
         }
     }
@@ -112,9 +130,9 @@ impl Mapping {
     ) {
         if let Err(fault) = self.evaluate(nodes, at, slots, call) {
             let subject = self.subject_text(nodes, &slots.message);
+            let original = &call.original;
             call.out
-                .outcomes
-                .push(reject(fault, subject, &call.original));
+                .reject(fault.rule, || reject(fault, subject, original));
         }
     }
 
@@ -187,6 +205,9 @@ impl Mapping {
                         }
                     }
                     Ok(()) => {}
+                }
+                if maker.call.is_full() {
+                    return Ok(());
                 }
                 at = after(nodes, at);
             }

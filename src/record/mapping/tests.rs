@@ -58,6 +58,7 @@ fn told(mapping: &str, message: &str) -> Vec<String> {
                 )
             }
             Outcome::Unknown(unknown) => format!("unknown {}", unknown.device_id),
+            Outcome::Excess(excess) => format!("{} rejects", excess.records),
             Outcome::Reject(reject) => {
                 format!("{} {} = {}", reject.rule, reject.field, reject.value)
             }

@@ -104,6 +104,16 @@ fn resident_memory_stays_under_the_formula_while_records_are_released() {
 #[test]
 fn a_job_that_would_not_fit_does_not_start() {
     let mut world = World::new(Broker::shared(), 1, &[]);
+    // Sizes that were set are not lowered to fit.
+    tight(&mut world);
+    for (key, value) in [
+        ("memory.window_messages", "100001"),
+        ("feedback.sources", "100001"),
+        ("feedback.remembered", "10001"),
+        ("feedback.page_bytes", "1000001"),
+    ] {
+        world.set(key, value);
+    }
     let most = formula(&mut world);
     world.set("memory.partitions", &PARTITIONS.to_string());
     world.set("memory.limit_bytes", &(most - 1).to_string());

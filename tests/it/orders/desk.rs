@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 /// A store in a file with one order of two units; the second order waits for a person.
-pub(super) async fn filled(folder: &Path) -> (PathBuf, Store) {
+pub(crate) async fn filled(folder: &Path) -> (PathBuf, Store) {
     let file = folder.join("orders.db");
     let config = store::Config {
         file: file.clone(),

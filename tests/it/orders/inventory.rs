@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dig_ingest::orders::Clock;
+use dig_ingest::orders::calls::Calls;
 use dig_ingest::orders::round::Reconciler;
 use dig_ingest::orders::store::{self, Store};
 use rand::SeedableRng as _;
@@ -58,6 +59,7 @@ async fn units_are_assigned_from_the_inventory_and_a_shortage_is_told() {
         Arc::new(config),
         clock,
         token,
+        Calls::default(),
         registrar,
     );
     let order = world.place("CTD-200", 2).to_string();

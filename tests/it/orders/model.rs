@@ -28,10 +28,11 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use dig_ingest::orders::Clock;
+use dig_ingest::orders::calls::Calls;
 use dig_ingest::orders::journey::unit::Unit;
 use dig_ingest::orders::registrar::Registrar;
 use dig_ingest::orders::round::Reconciler;
-use dig_ingest::orders::settings::{Config, Fulfilment, Mode, Partial, Product};
+use dig_ingest::orders::settings::{CheckContracts, Config, Fulfilment, Mode, Partial, Product};
 use dig_ingest::orders::store::identity::Proof;
 use dig_ingest::orders::store::intents::Outcome;
 use dig_ingest::orders::store::lease::Token;
@@ -113,6 +114,8 @@ struct Run {
     copies: Vec<std::path::PathBuf>,
     /// What became of the store and the topic.
     disasters: disasters::Count,
+    /// What an instance that leaves finishes.
+    calls: Calls,
     /// Holds the store's file.
     directory: tempfile::TempDir,
 }
@@ -152,7 +155,11 @@ pub fn config(dice: &mut StdRng) -> Config {
         ..Config::default()
     };
     config.approval.comments = dice.random_bool(0.3);
-    config.provision.check_contracts = dice.random_bool(0.3);
+    config.provision.check_contracts = [
+        CheckContracts::Auto,
+        CheckContracts::Always,
+        CheckContracts::Never,
+    ][dice.random_range(0..3)];
     config.check().unwrap();
     config
 }
@@ -198,6 +205,7 @@ impl Run {
             zombie: None,
             instances: 0,
             crashes: 0,
+            calls: Calls::default(),
             dice,
         }
     }
@@ -226,6 +234,7 @@ impl Run {
             Arc::clone(&self.config),
             Arc::clone(&self.clock),
             token,
+            self.calls.clone(),
             Arc::clone(&registrar),
         );
         let fresh = Instance {
@@ -240,6 +249,9 @@ impl Run {
             self.start().await;
         }
         let live = self.live.as_mut().expect("just started");
+        // Dropped, it is killed where it is, or it leaves and finishes its call.
+        let killed = self.dice.random_bool(0.7);
+        self.calls.kill(killed);
         match within(polls, live.reconciler.round()).await {
             Some(result) => {
                 result.unwrap_or_else(|error| panic!("seed {}: {error}", self.seed));
@@ -248,6 +260,8 @@ impl Run {
                 // Dropped in the middle: everything it remembered is gone.
                 self.live = None;
                 self.crashes += 1;
+                let left = self.calls.ended(Duration::from_secs(60)).await;
+                assert_eq!(left, 0, "seed {}: a call that never ends", self.seed);
             }
         }
     }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use dig_ingest::orders::calls::Calls;
 use dig_ingest::orders::journey::{Actor, Serial, Tags};
 use dig_ingest::orders::lease::Lease;
 use dig_ingest::orders::outbox::Entry;
@@ -81,6 +82,7 @@ impl Scene {
             Arc::clone(&self.config),
             clock,
             token,
+            Calls::default(),
             Arc::clone(&registrar),
         );
         Holding {

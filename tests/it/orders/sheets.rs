@@ -21,7 +21,7 @@ use super::desk::filled;
 use super::registry::{Shared, registrar};
 
 /// Units 7.1, 7.2, 8.1 and 8.2 with serials CX01 to CX04.
-async fn provisioned(folder: &Path) -> Store {
+pub(crate) async fn provisioned(folder: &Path) -> Store {
     let (_, store) = filled(folder).await;
     let by = Actor::Person("ann".into());
     for (unit, serial) in [
@@ -82,10 +82,10 @@ fn drop_file(folder: &Path, name: &str, content: impl AsRef<[u8]>, second: u64) 
 }
 
 /// Devices of a registry, or none when it does not answer.
-pub(super) type Devices = Mutex<Option<Vec<Device>>>;
+pub(crate) type Devices = Mutex<Option<Vec<Device>>>;
 
 /// Asks a registry that is here.
-pub(super) fn registry(devices: &Arc<Devices>) -> Ask {
+pub(crate) fn registry(devices: &Arc<Devices>) -> Ask {
     let devices = Arc::clone(devices);
     Arc::new(move |serials: Vec<Serial>| {
         let found = devices.lock().unwrap().as_ref().map(|devices| {

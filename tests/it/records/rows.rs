@@ -45,6 +45,7 @@ pub fn told(out: &Decoded) -> String {
         match outcome {
             Outcome::Reject(reject) => told.push(format!("!{}", reject.rule)),
             Outcome::Unknown(_) => told.push("unknown".to_owned()),
+            Outcome::Excess(excess) => told.push(format!("!!{}", excess.records)),
             Outcome::Valid(_) => {}
         }
     }

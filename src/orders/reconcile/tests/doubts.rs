@@ -78,7 +78,7 @@ fn what_is_not_clear_is_a_persons_to_decide() {
         let acts = decide(&View::default(), &held, &config(), at(1951));
         assert!(matches!(acts[0], Act::Doubt { .. }), "{what}: {acts:?}");
     }
-    // Another call of the product is in doubt: the serial may be its own.
+    // Another call of the product is in doubt, and what it made may have shown after this one began: the serial may be its own.
     let mut rivals = doubted(vec![seen(1, 1100)], 1950);
     rivals.doubts.push(IntentRow {
         id: 2,
@@ -87,6 +87,27 @@ fn what_is_not_clear_is_a_persons_to_decide() {
     });
     let acts = decide(&View::default(), &rivals, &config(), at(1951));
     assert!(matches!(acts[0], Act::Doubt { .. }), "{acts:?}");
+    // What an older one made was listed before this one began: one doubt that nobody resolves does not make the next one a person's.
+    for outcome in [Outcome::Unresolved, Outcome::Abandoned] {
+        rivals.doubts[1] = IntentRow {
+            id: 2,
+            outcome,
+            ..doubtful(50)
+        };
+        let acts = decide(&View::default(), &rivals, &config(), at(1951));
+        assert!(
+            matches!(acts[0], Act::Adopt { .. }),
+            "{outcome:?}: {acts:?}"
+        );
+    }
+    // An open one may still get its answer.
+    rivals.doubts[1].outcome = Outcome::Open;
+    rivals.doubts[1].wish.product_code = "CTD-200".into();
+    let acts = decide(&View::default(), &rivals, &config(), at(1951));
+    assert!(
+        acts.iter().all(|act| !matches!(act, Act::Adopt { .. })),
+        "{acts:?}"
+    );
     // Nothing was listed before the call: nothing is new.
     let mut blind = doubted(vec![seen(1, 1100)], 1950);
     blind.doubts[0].wish.listed_at = None;
@@ -97,7 +118,7 @@ fn what_is_not_clear_is_a_persons_to_decide() {
 #[test]
 fn the_contracts_of_the_account_confirm_a_serial_if_the_settings_ask_it() {
     let mut config = config();
-    config.provision.check_contracts = true;
+    config.provision.check_contracts = CheckContracts::Auto;
     let held = doubted(vec![seen(1, 1100)], 1950);
     let mut view = View::default();
     let acts = decide(&view, &held, &config, at(1951));
@@ -115,6 +136,24 @@ fn the_contracts_of_the_account_confirm_a_serial_if_the_settings_ask_it() {
         evidence["why"].as_str().unwrap().contains("contracts"),
         "{evidence}"
     );
+    // Two, of which one is of the account.
+    let two = doubted(vec![seen(1, 1100), seen(2, 1200)], 1950);
+    view.contracts.insert(1, [serial(2)].into());
+    let acts = decide(&view, &two, &config, at(1951));
+    assert!(
+        matches!(&acts[0], Act::Adopt { serial: own, .. } if *own == serial(2)),
+        "{acts:?}"
+    );
+    // The account may not ask for contracts: as without.
+    view.contracts.clear();
+    view.contracts_denied = true;
+    let acts = decide(&view, &held, &config, at(1951));
+    assert!(matches!(acts[0], Act::Adopt { .. }), "{acts:?}");
+    // Unless the settings insist.
+    config.provision.check_contracts = CheckContracts::Always;
+    let acts = decide(&view, &held, &config, at(1951));
+    assert!(acts.is_empty(), "{acts:?}");
+    config.provision.check_contracts = CheckContracts::Auto;
     // Nothing to be asked about: as without.
     let acts = decide(&View::default(), &doubted(vec![], 1950), &config, at(1951));
     assert!(matches!(acts[0], Act::Doubt { .. }), "{acts:?}");

@@ -5,7 +5,7 @@ use super::*;
 
 fn alarms(acts: &[Act]) -> Vec<(&'static str, &str)> {
     let alarms = acts.iter().filter_map(|act| match act {
-        Act::Alarm { kind, subject, .. } => Some((*kind, &**subject)),
+        Act::Alarm(due) => Some((due.kind, &*due.subject)),
         _ => None,
     });
     alarms.collect()

@@ -5,7 +5,7 @@ use super::*;
 fn alarms(acts: &[Act]) -> Vec<(&'static str, &str)> {
     acts.iter()
         .map(|act| match act {
-            Act::Alarm { kind, subject, .. } => (*kind, &**subject),
+            Act::Alarm(Due { kind, subject, .. }) => (*kind, &**subject),
             act => panic!("{act:?}"),
         })
         .collect()

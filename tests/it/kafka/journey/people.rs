@@ -313,7 +313,11 @@ async fn clear_up(world: &World<'_>, store: &Store, wholes: &[Whole]) {
                 Unit::Parked(parked) => parked,
                 // Of one that has ended, only a call in doubt is left to be settled.
                 Unit::Cancelled(_) => {
-                    told(store.retry(&subject, &ann(), Timestamp::now()).await);
+                    told(
+                        store
+                            .retry_as(&subject, true, &ann(), Timestamp::now())
+                            .await,
+                    );
                     continue;
                 }
                 Unit::Live(_) | Unit::Terminated(_) => continue,
@@ -333,7 +337,11 @@ async fn clear_up(world: &World<'_>, store: &Store, wholes: &[Whole]) {
                         .await,
                 );
             }
-            told(store.retry(&subject, &ann(), Timestamp::now()).await);
+            told(
+                store
+                    .retry_as(&subject, true, &ann(), Timestamp::now())
+                    .await,
+            );
         }
     }
 }

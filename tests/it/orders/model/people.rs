@@ -96,7 +96,7 @@ async fn retry(world: &World, store: &Store, wholes: &[Whole], whole: &Whole) {
             Unit::Parked(parked) => parked,
             // Of one that has ended, only a call in doubt is left to be settled.
             Unit::Cancelled(_) | Unit::Terminated(_) => {
-                told(store.retry(&subject, &ann(), world.now()).await);
+                told(store.retry_as(&subject, true, &ann(), world.now()).await);
                 continue;
             }
             Unit::Live(_) => continue,
@@ -111,7 +111,8 @@ async fn retry(world: &World, store: &Store, wholes: &[Whole], whole: &Whole) {
                     .await,
             );
         }
-        told(store.retry(&subject, &ann(), world.now()).await);
+        // Looked up: whatever still fits is somebody else's.
+        told(store.retry_as(&subject, true, &ann(), world.now()).await);
     }
 }
 

@@ -1,5 +1,7 @@
 //! The world: the simulator's plain market behind the journey's seam, with faults at every call.
 
+mod seam;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -7,23 +9,35 @@ use std::time::Duration;
 use dig_ingest::http::retry::Failure;
 use dig_ingest::myadmin::Error;
 use dig_ingest::myadmin::error::{Kind, Refusal, Why};
-use dig_ingest::myadmin::wire::{
-    Account, ContractFilter, DeviceContract, DeviceDatabase, LineUnit, Order, PartnerDevice,
-    ProvisionCall, Provisioning, ShipmentReport, UnitReport, Window,
-};
-use dig_ingest::orders::market::Market as Seam;
 use dig_ingest::sim::market::{
-    self, Cart, Config, Filter, INTEGRATOR, Market, Outcome, PARTNER, Refused, Settings, Stage,
+    self, Cart, Config, INTEGRATOR, Market, PARTNER, Refused, Settings, Stage,
 };
 use jiff::Timestamp;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
-use serde_json::json;
+use tokio::sync::watch;
 
 const PRODUCTS: [&str; 3] = ["CTD-100", "CTD-200", "CABLE-1"];
 
+/// Where a call can be held up by [`World::hold`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// Before a provisioning call may leave.
+    Permit,
+    /// A provisioning call has had its effect and is not answered.
+    Provision,
+    /// The same of a report of a unit.
+    Report,
+}
+
+/// The world; beside it where calls are held up, and where one is.
 #[derive(Clone)]
-pub struct World(Arc<Mutex<Inner>>);
+pub struct World(Arc<Mutex<Inner>>, Arc<Gate>);
+
+struct Gate {
+    held: watch::Sender<Option<Place>>,
+    reached: watch::Sender<Option<Place>>,
+}
 
 struct Inner {
     market: Market,
@@ -39,6 +53,14 @@ struct Inner {
     owned: BTreeSet<String>,
     /// Calls that change something.
     writes: u64,
+    /// What reports of units and of shipments are refused with.
+    refusing: [Option<u16>; 2],
+    /// Reports that came, refused or not.
+    reports: usize,
+    /// The account may not list contracts.
+    no_contracts: bool,
+    /// Orders have no lines, and a device is listed that cannot be one.
+    odd: bool,
 }
 
 /// An order as the judge sees it.
@@ -66,7 +88,7 @@ impl World {
             },
             ..Config::default()
         };
-        Self(Arc::new(Mutex::new(Inner {
+        let inner = Arc::new(Mutex::new(Inner {
             market: Market::new(&config, seed),
             now_us: 1_800_000_000_000_000,
             dice: StdRng::seed_from_u64(seed ^ 0x5eed),
@@ -76,7 +98,80 @@ impl World {
             reported: BTreeSet::new(),
             owned: BTreeSet::new(),
             writes: 0,
-        })))
+            refusing: [None; 2],
+            reports: 0,
+            no_contracts: false,
+            odd: false,
+        }));
+        let gate = Gate {
+            held: watch::Sender::new(None),
+            reached: watch::Sender::new(None),
+        };
+        Self(inner, Arc::new(gate))
+    }
+
+    /// Calls that come to this place wait there until another one is named.
+    pub fn hold(&self, place: Option<Place>) {
+        self.1.held.send_replace(place);
+    }
+
+    /// Waits until a call is held up.
+    pub async fn reached(&self, place: Place) {
+        let mut reached = self.1.reached.subscribe();
+        let here = reached.wait_for(|at| *at == Some(place));
+        here.await.expect("the world is there");
+    }
+
+    async fn pass_by(&self, place: Place) {
+        let mut held = self.1.held.subscribe();
+        if *held.borrow_and_update() == Some(place) {
+            self.1.reached.send_replace(Some(place));
+            let free = held.wait_for(|held| *held != Some(place));
+            free.await.expect("the world is there");
+            self.1.reached.send_replace(None);
+        }
+    }
+
+    /// From now on reports are refused with this status.
+    pub fn refuse_reports(&self, status: Option<u16>) {
+        self.inner().refusing = [status; 2];
+    }
+
+    /// The same of shipments alone.
+    pub fn refuse_shipments(&self, status: Option<u16>) {
+        self.inner().refusing[1] = status;
+    }
+
+    /// Reports that came, refused or not.
+    pub fn reports(&self) -> usize {
+        self.inner().reports
+    }
+
+    /// From now on the account may not list contracts.
+    pub fn deny_contracts(&self) {
+        self.inner().no_contracts = true;
+    }
+
+    /// From now on orders have no lines, and a device is listed that cannot be one.
+    pub fn list_oddly(&self, odd: bool) {
+        self.inner().odd = odd;
+    }
+
+    /// An order is cancelled in MyAdmin.
+    pub fn cancel(&self, order: &str) {
+        let mut inner = self.inner();
+        let now = inner.now_us;
+        inner.market.cancel(order.parse().unwrap(), now).unwrap();
+    }
+
+    /// Somebody else makes a device of a product, for an account that is none of ours.
+    pub fn make(&self, product: i64) -> String {
+        let mut inner = self.inner();
+        let now = inner.now_us;
+        let made = inner.market.make(product, INTEGRATOR, INTEGRATOR, now);
+        let made = made.unwrap();
+        inner.strangers.insert(made.clone());
+        made
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -330,6 +425,24 @@ impl World {
         })
     }
 
+    /// A report came: of a unit or of a shipment.
+    fn refused(&self, what: usize) -> Result<(), Error> {
+        let mut inner = self.inner();
+        inner.reports += 1;
+        let Some(status) = inner.refusing[what] else {
+            return Ok(());
+        };
+        Err(Error {
+            act: "report",
+            changes: true,
+            why: Why::Status {
+                status,
+                text: "simulated".into(),
+                retry_after: None,
+            },
+        })
+    }
+
     /// A call: its effect, unless the fault comes first; its answer, unless the fault comes after.
     async fn call<T>(
         &self,
@@ -364,191 +477,5 @@ impl Inner {
             .assign(serial, "customer_db", self.now_us)
             .unwrap();
         self.owned.insert(serial.to_owned());
-    }
-}
-
-fn order(order: &market::Order) -> Order {
-    let day = super::at(order.ordered_us).to_string();
-    let mut wire = Order {
-        id: order.id as i64,
-        order_header_id: Some(order.order_header_id as i64),
-        account: Some(Account {
-            account_id: order.account.clone(),
-            id: Some(order.account_id),
-        }),
-        order_date: Some(day),
-        shipment_status: order.status.clone(),
-        comment: order.comment.clone(),
-        purchase_order_number: Some(order.purchase_order_number.clone()),
-        shipment_reference: Some(order.shipment_reference.clone()),
-        validated: Some(order.validated),
-        ..Order::default()
-    };
-    if let (Some(carrier), Some(tracking)) = (&order.carrier, &order.tracking) {
-        wire.other.insert("carrier".into(), json!(carrier));
-        wire.other.insert("trackingNumber".into(), json!(tracking));
-    }
-    wire
-}
-
-fn line(order: u64, unit: &market::Unit) -> LineUnit {
-    LineUnit {
-        id: unit.id as i64,
-        shipping_header_partner_id: Some(order as i64),
-        product_code: unit.product_code.clone(),
-        requires_serial_number: Some(unit.requires_serial),
-        requires_sim_number: Some(unit.requires_sim),
-        requires_imei: Some(unit.requires_imei),
-        serial_number: unit.serial.clone(),
-        sim_number: unit.sim.clone(),
-        imei: unit.imei.clone(),
-        attribute: unit.attribute.clone(),
-        ..LineUnit::default()
-    }
-}
-
-impl Seam for World {
-    async fn orders(&self, window: Window) -> Result<Vec<Order>, Error> {
-        self.call("orders", false, |inner| {
-            let filter = Filter::default();
-            let shown = inner.market.orders(&filter, inner.now_us);
-            let inside = |order: &&&market::Order| {
-                let zone = jiff::tz::TimeZone::UTC;
-                let day = zone.to_datetime(super::at(order.ordered_us)).date();
-                window.from <= day && day <= window.to
-            };
-            Ok(shown.iter().filter(inside).map(|one| order(one)).collect())
-        })
-        .await
-    }
-
-    async fn order_units(&self, id: i64) -> Result<Vec<LineUnit>, Error> {
-        self.call("order units", false, |inner| {
-            let order = inner.market.shown(id as u64, inner.now_us)?;
-            Ok(order
-                .units
-                .iter()
-                .map(|unit| line(order.id, unit))
-                .collect())
-        })
-        .await
-    }
-
-    async fn provision(&self, call: &ProvisionCall) -> Result<Provisioning, Error> {
-        let error = |why| Error {
-            act: "provision",
-            changes: true,
-            why,
-        };
-        let fault = self.fault(true).await;
-        match fault {
-            Some(Fault::Before(why)) => return Err(error(why)),
-            Some(Fault::Declined) => {
-                return Ok(Provisioning::Declined {
-                    error: "SomeCode".into(),
-                });
-            }
-            Some(Fault::Nothing) => return Ok(Provisioning::Nothing),
-            Some(Fault::After(_)) | None => {}
-        }
-        let outcome = {
-            let mut inner = self.inner();
-            let now = inner.now_us;
-            let product = call.product_id;
-            inner
-                .market
-                .provision(product, Some(&call.erp_no), INTEGRATOR, now)
-        };
-        tokio::task::yield_now().await;
-        if let Some(Fault::After(why)) = fault {
-            return Err(error(why));
-        }
-        match outcome {
-            Outcome::Made(serial) => Ok(Provisioning::Provisioned { serial }),
-            other => panic!("nothing is scripted: {other:?}"),
-        }
-    }
-
-    async fn partner_devices(&self) -> Result<Vec<PartnerDevice>, Error> {
-        self.call("partner devices", false, |inner| {
-            let listed = inner.market.partner_devices(inner.now_us);
-            Ok(listed
-                .into_iter()
-                .map(|device| PartnerDevice {
-                    serial: device.serial,
-                    product_code: Some(device.product_code),
-                    database: device.database,
-                })
-                .collect())
-        })
-        .await
-    }
-
-    async fn contracts(&self, filter: &ContractFilter) -> Result<Vec<DeviceContract>, Error> {
-        self.call("contracts", false, |inner| {
-            let (now, devices) = (inner.now_us, inner.market.devices());
-            let shown = devices.iter().filter(|device| {
-                device.visible(now)
-                    && device.account == filter.for_account
-                    && filter.serials.contains(&device.serial)
-                    && !(filter.no_database_only && device.shown_owner(now).is_some())
-            });
-            let contract = |device: &market::Device| DeviceContract {
-                serial: Some(device.serial.clone()),
-                ..DeviceContract::default()
-            };
-            Ok(shown.map(contract).collect())
-        })
-        .await
-    }
-
-    async fn databases(&self, serials: &[String]) -> Result<Vec<DeviceDatabase>, Error> {
-        self.call("databases", false, |inner| {
-            let rows = inner.market.databases(serials, inner.now_us);
-            Ok(rows
-                .into_iter()
-                .map(|device| DeviceDatabase {
-                    serial: device.serial,
-                    owner: device.owner,
-                    shared: device.shared,
-                })
-                .collect())
-        })
-        .await
-    }
-
-    async fn report_unit(
-        &self,
-        order: i64,
-        unit: &LineUnit,
-        report: &UnitReport,
-    ) -> Result<(), Error> {
-        self.call("report unit", true, |inner| {
-            let given = market::UnitReport {
-                serial: report.serial.clone(),
-                sim: report.sim.clone(),
-                imei: report.imei.clone(),
-            };
-            inner
-                .market
-                .report_unit(order as u64, unit.id as u64, &given, inner.now_us)?;
-            inner.reported.extend(report.serial.clone());
-            Ok(())
-        })
-        .await
-    }
-
-    async fn report_shipment(&self, order: &Order, report: &ShipmentReport) -> Result<(), Error> {
-        self.call("report shipment", true, |inner| {
-            let shipment = market::Shipment {
-                carrier: report.carrier.clone(),
-                tracking: report.tracking.clone(),
-                status: report.status.clone(),
-            };
-            inner
-                .market
-                .report_shipment(order.id as u64, &shipment, inner.now_us)
-        })
-        .await
     }
 }

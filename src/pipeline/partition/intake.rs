@@ -1,0 +1,268 @@
+//! Taking in a decoded chunk: what may be sent is queued, the rest becomes letters.
+//!
+//! * M1: the letters made at once are bounded by the bytes the caller has room for, whatever a message holds; what is left of the
+//!   chunk waits in a [`Rest`] and is taken in when the broker has confirmed letters.
+//! * S1: nothing else of the partition may be taken in while a [`Rest`] waits.
+//!
+//! Pure. Dropping a [`Rest`] leaves its messages unsettled; the next owner of the partition reads them again.
+
+use std::time::Instant;
+
+use super::{Draft, Partition, Read, by_gate, dead, gate_reason, gated, rejected, slice};
+use crate::pipeline::gate::Decision;
+use crate::pipeline::letter::{Destination, Letter, Reason};
+use crate::pipeline::offsets::MessageSeq;
+use crate::pipeline::permits::Permit;
+use crate::pipeline::queues::ChunkId;
+use crate::record::tally::Excess;
+use crate::record::{Decoded, Outcome, Unknown};
+use crate::registry::Snapshot;
+
+/// What of a chunk has not been taken in yet.
+#[derive(Debug)]
+pub struct Rest {
+    /// Open until everything is taken in: its bytes are those of the outcomes.
+    chunk: ChunkId,
+    outcomes: std::vec::IntoIter<Outcome>,
+    at: At,
+}
+
+impl Rest {
+    /// How many of the chunk's reads are taken in whole; the caller gives those behind them.
+    #[must_use]
+    pub fn done(&self) -> usize {
+        self.at.done
+    }
+}
+
+/// How far a chunk is taken in.
+#[derive(Debug, Default)]
+struct At {
+    /// Reads taken in whole.
+    done: usize,
+    /// The message that is taken in by half, and how many of its records are left.
+    open: Option<(MessageSeq, u32)>,
+    /// The letters have no more room, and something is left.
+    paused: bool,
+}
+
+impl Partition {
+    /// Takes in a decoded chunk, whatever room its letters need.
+    ///
+    /// `reads` yields the chunk's messages in order; their `records` add up to those of `decoded.outcomes`.
+    pub fn admit<'a>(
+        &mut self,
+        reads: impl Iterator<Item = Read<'a>>,
+        decoded: &mut Decoded,
+        permit: Option<Permit>,
+        devices: &Snapshot,
+        now: Instant,
+    ) -> Vec<Letter> {
+        let (letters, rest) = self.admit_within(reads, decoded, permit, devices, (now, u64::MAX));
+        debug_assert!(rest.is_none(), "there was room for every letter");
+        letters
+    }
+
+    /// As [`admit`](Self::admit), with letters of about `room` bytes at most; one letter is always made.
+    pub fn admit_within<'a>(
+        &mut self,
+        reads: impl Iterator<Item = Read<'a>>,
+        decoded: &mut Decoded,
+        permit: Option<Permit>,
+        devices: &Snapshot,
+        (now, room): (Instant, u64),
+    ) -> (Vec<Letter>, Option<Rest>) {
+        let spare = self.queues.spare();
+        let bytes = std::mem::replace(&mut decoded.bytes, spare);
+        let chunk = self.queues.open_chunk(bytes, permit, now);
+        let mut outcomes = decoded.outcomes.drain(..);
+        let mut at = At::default();
+        let letters = self.take_in(chunk, reads, &mut outcomes, &mut at, devices, room);
+        if at.paused {
+            let outcomes = outcomes.collect::<Vec<_>>().into_iter();
+            let rest = Rest {
+                chunk,
+                outcomes,
+                at,
+            };
+            return (letters, Some(rest));
+        }
+        debug_assert!(
+            outcomes.next().is_none(),
+            "more outcomes than the messages have records"
+        );
+        self.queues.seal(chunk);
+        (letters, None)
+    }
+
+    /// Goes on with what was left. `reads` yields the chunk's messages behind the first [`Rest::done`].
+    pub fn admit_rest<'a>(
+        &mut self,
+        mut rest: Rest,
+        reads: impl Iterator<Item = Read<'a>>,
+        devices: &Snapshot,
+        room: u64,
+    ) -> (Vec<Letter>, Option<Rest>) {
+        rest.at.paused = false;
+        let letters = self.take_in(
+            rest.chunk,
+            reads,
+            &mut rest.outcomes,
+            &mut rest.at,
+            devices,
+            room,
+        );
+        if rest.at.paused {
+            return (letters, Some(rest));
+        }
+        self.queues.seal(rest.chunk);
+        (letters, None)
+    }
+
+    fn take_in<'a>(
+        &mut self,
+        chunk: ChunkId,
+        reads: impl Iterator<Item = Read<'a>>,
+        outcomes: &mut impl Iterator<Item = Outcome>,
+        at: &mut At,
+        devices: &Snapshot,
+        room: u64,
+    ) -> Vec<Letter> {
+        let mut letters = Vec::new();
+        let mut taken = 0;
+        for read in reads {
+            let (seq, mut left) = at.open.take().unwrap_or_else(|| {
+                self.account.messages += 1;
+                self.account.read += u64::from(read.records);
+                self.account.empty += u64::from(read.records == 0);
+                let seq = self
+                    .tracker
+                    .read_at(read.offset, read.records, read.timestamp_ms);
+                (seq, read.records)
+            });
+            while left > 0 {
+                if taken >= room {
+                    (at.open, at.paused) = (Some((seq, left)), true);
+                    self.letters += letters.len() as u64;
+                    return letters;
+                }
+                let Some(outcome) = outcomes.next() else {
+                    debug_assert!(false, "fewer outcomes than the message has records");
+                    break;
+                };
+                let records = outcome.records();
+                left -= records;
+                let Some((decision, draft)) = self.judge(chunk, outcome, &read, seq, devices)
+                else {
+                    continue;
+                };
+                if decision == Decision::Discard {
+                    self.account.discarded += 1;
+                    self.tracker.settle(seq);
+                    continue;
+                }
+                let source = self.source(read.offset, read.timestamp_ms);
+                let letter = draft.addressed(source, seq, records);
+                if letter.destination == Destination::Held {
+                    self.note_coming(&letter);
+                }
+                taken += letter.bytes();
+                letters.push(letter);
+            }
+            at.done += 1;
+        }
+        self.letters += letters.len() as u64;
+        letters
+    }
+
+    /// Queues a record that may be sent; of any other gives what becomes of it.
+    #[inline]
+    fn judge(
+        &mut self,
+        chunk: ChunkId,
+        outcome: Outcome,
+        read: &Read<'_>,
+        seq: MessageSeq,
+        devices: &Snapshot,
+    ) -> Option<(Decision, Draft)> {
+        Some(match outcome {
+            Outcome::Valid(record) => {
+                let bytes = self.queues.chunk_bytes(chunk);
+                let serial = record.serial(bytes);
+                let (decision, device) = self.gate.decide(record.hash(), serial, devices);
+                let behind = self.gate.holds() && self.queues.ends_live(record.hash(), serial);
+                self.closing |= behind && decision != Decision::Send;
+                let decision = match decision {
+                    Decision::Send if !behind && self.waits_behind(serial, device) => {
+                        Decision::Hold("device.releasing")
+                    }
+                    decision if behind || decision == Decision::Send => {
+                        self.queues.push(
+                            chunk,
+                            record.range(),
+                            record.serial_range(),
+                            record.hash(),
+                            (seq, record.identity()),
+                        );
+                        return None;
+                    }
+                    decision => decision,
+                };
+                let draft = gated(decision, device, serial, record.bytes(bytes));
+                (decision, draft)
+            }
+            Outcome::Unknown(unknown) => {
+                let decision = self.gate.decide_unknown(&unknown.device_id, devices);
+                let payload = read.payload.unwrap_or_default();
+                (decision, unresolved(decision, &unknown, payload))
+            }
+            Outcome::Reject(reject) => {
+                let decision = Decision::DeadLetter(reject.rule);
+                (decision, rejected(&reject, read))
+            }
+            Outcome::Excess(excess) => {
+                let decision = Decision::DeadLetter(excess.main_rule());
+                (decision, many_rejected(&excess, read))
+            }
+        })
+    }
+}
+
+pub(super) fn unresolved(decision: Decision, unknown: &Unknown, payload: &[u8]) -> Draft {
+    let (destination, code) = by_gate(decision);
+    let value = match destination {
+        Destination::DeadLetter => slice(payload, &unknown.original),
+        Destination::Held => unknown.native(payload).to_vec(),
+    };
+    Draft {
+        destination,
+        key: Some(unknown.device_id.clone().into_bytes()),
+        value,
+        reason: gate_reason(
+            code,
+            format!("device {} has no serial in the registry", unknown.device_id),
+            None,
+        ),
+    }
+}
+
+/// One letter for all rejects of a message beyond a bound: the whole message, how many records were rejected by which rules, and
+/// the first of them.
+pub(super) fn many_rejected(excess: &Excess, read: &Read<'_>) -> Draft {
+    let first = excess.examples.first();
+    dead(
+        read.key.map(<[u8]>::to_vec),
+        read.payload.unwrap_or_default().to_vec(),
+        Reason {
+            code: excess.main_rule().to_owned(),
+            detail: excess.detail(),
+            stage: first
+                .map_or("decode", |first| first.stage.name())
+                .to_owned(),
+            http_status: None,
+            server_text: None,
+            serial: None,
+            attempts: 0,
+        },
+    )
+}

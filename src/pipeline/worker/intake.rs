@@ -1,0 +1,182 @@
+//! A worker's chunk in hand: decoded in parts, and taken in as far as there is room for what comes of it.
+//!
+//! * M1: a part is decoded only when the memory for it is there, and letters are made only as far as [`letter_bytes`] allows, so that
+//!   neither a message that makes many records nor one that makes many letters fills the memory.
+//! * S1: while a chunk is in hand no other one is taken; its messages are taken in in their order.
+//!
+//! What is left of the chunk when the worker ends stays unsettled and is read again by the partition's next owner.
+
+use std::time::Instant;
+
+use super::{Chunk, Worker, letter_bytes};
+use crate::ops::metrics::pipeline as metrics;
+use crate::pipeline::guard::dead_messages;
+use crate::pipeline::partition::{Read, Rest};
+use crate::pipeline::permits::Permit;
+use crate::pipeline::settings::MESSAGE_OVERHEAD;
+use crate::registry::Snapshot;
+
+/// A chunk that is not taken in to its end.
+pub(super) struct Intake {
+    chunk: Chunk,
+    /// The messages of the part in hand are `messages[from..to]`, errors not counted; `Worker::counts` belongs to them.
+    from: usize,
+    to: usize,
+    /// No message lies behind the part in hand.
+    ended: bool,
+    /// What of the part in hand waits for room.
+    rest: Option<Rest>,
+}
+
+impl Worker {
+    /// Begins with a chunk and takes in what there is room for.
+    pub(super) fn begin(&mut self, chunk: Chunk) -> anyhow::Result<()> {
+        for error in chunk.messages.iter().filter_map(Result::err) {
+            metrics::message_error(&self.progress.topic);
+            tracing::error!(topic = %self.progress.topic, partition = self.progress.partition, %error, "the client gave an error in a message's place");
+        }
+        self.intake = Some(Intake {
+            chunk,
+            from: 0,
+            to: 0,
+            ended: false,
+            rest: None,
+        });
+        self.take_in()
+    }
+
+    /// Takes in what is left of the chunk in hand, as far as there is room.
+    pub(super) fn take_in(&mut self) -> anyhow::Result<()> {
+        while let Some(mut intake) = self.intake.take() {
+            let room = letter_bytes(self.permits.limit()).saturating_sub(self.letter_bytes);
+            let waits = intake.rest.is_none() && intake.to > 0 && self.waits_for_memory();
+            if room == 0 || waits {
+                self.intake = Some(intake);
+                return Ok(());
+            }
+            let now = Instant::now();
+            let devices = self.side.in_force(self.partition.holds());
+            let rest = intake.rest.take();
+            let (mut messages, mut permit) = (0, None);
+            if rest.is_none() {
+                let devices = &devices;
+                (messages, permit) = self.decode(&mut intake, devices)?;
+            }
+            let done = rest.as_ref().map_or(0, Rest::done);
+            let reads = intake
+                .chunk
+                .messages
+                .iter()
+                .flatten()
+                .skip(intake.from)
+                .zip(&self.counts)
+                .filter_map(|(message, &records)| {
+                    Some(Read {
+                        offset: message.offset(),
+                        timestamp_ms: message.timestamp_ms(),
+                        key: message.key(),
+                        payload: message.payload(),
+                        records: records?,
+                    })
+                })
+                .skip(done);
+            let (letters, rest) = match rest {
+                Some(rest) => self.partition.admit_rest(rest, reads, &devices, room),
+                None => self.partition.admit_within(
+                    reads,
+                    &mut self.decoded,
+                    permit,
+                    &devices,
+                    (now, room),
+                ),
+            };
+            intake.rest = rest;
+            {
+                let part = intake.chunk.messages.iter().flatten().skip(intake.from);
+                let mut keys = part.peekable();
+                let key = |offset| {
+                    while keys.next_if(|message| message.offset() < offset).is_some() {}
+                    keys.peek()?.key()
+                };
+                let dead = dead_messages(letters.iter(), key, &mut self.last_dead);
+                self.shared.guard.note(messages, &dead, now)?;
+            }
+            self.queue(letters);
+            if intake.rest.is_some() || !intake.ended {
+                self.intake = Some(intake);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether what was decoded before must be sent first: more memory is in use than is allowed, and something is in hand whose end
+    /// gives some back (M1).
+    fn waits_for_memory(&mut self) -> bool {
+        let in_hand = self.partition.queues().queued() > 0 || !self.requests.is_empty();
+        let waits = in_hand && self.permits.exceeded();
+        self.flush |= waits;
+        waits
+    }
+
+    /// Decodes the next part of a chunk: until its end, or until as much is decoded as one read may bring. Gives the number of
+    /// messages with records, and the permit for what was decoded.
+    fn decode(
+        &mut self,
+        intake: &mut Intake,
+        devices: &Snapshot,
+    ) -> anyhow::Result<(u64, Option<Permit>)> {
+        let now_us = jiff::Timestamp::now().as_microsecond();
+        let most = (self.permits.limit() / 4) as usize;
+        self.counts.clear();
+        self.decoded.clear_outcomes();
+        // Once, instead of growing by halves: a valid native record is as long as it came.
+        self.decoded
+            .bytes
+            .reserve((intake.chunk.payload_bytes as usize).min(most));
+        let mut sieve = self.partition.sieve();
+        let (mut messages, mut bytes) = (0, 0);
+        intake.from = intake.to;
+        intake.ended = true;
+        for message in intake.chunk.messages.iter().flatten().skip(intake.from) {
+            if self.decoded.bytes.len() >= most {
+                intake.ended = false;
+                break;
+            }
+            intake.to += 1;
+            bytes += message.payload().map_or(0, <[u8]>::len) as u64 + MESSAGE_OVERHEAD;
+            if !sieve(message.offset())? {
+                self.counts.push(None);
+                continue;
+            }
+            let before = self.decoded.records();
+            self.decoder
+                .decode(message.payload(), devices, now_us, &mut self.decoded);
+            let records = self.decoded.records() - before;
+            messages += u64::from(records > 0);
+            self.counts.push(Some(records as u32));
+        }
+        let repeated = self.counts.iter().filter(|count| count.is_none()).count();
+        if repeated > 0 {
+            metrics::repeated(&self.progress.topic, repeated as u64);
+            tracing::info!(
+                topic = %self.progress.topic, partition = self.progress.partition, repeated,
+                "the client went back; what is in hand or settled already is not read again"
+            );
+        }
+        for &(rule, count) in &self.decoded.notes {
+            metrics::noted(rule, count);
+        }
+        let mut permit = if intake.ended {
+            intake.chunk.permit.take()
+        } else {
+            intake.chunk.permit.as_mut().map(|all| all.split(bytes))
+        };
+        // Records of an array, and those a mapping makes, may need more than the message they come from.
+        let built =
+            self.decoded.bytes.len() as u64 + self.decoded.outcomes.len() as u64 * MESSAGE_OVERHEAD;
+        if let Some(permit) = permit.as_mut().filter(|permit| permit.bytes() < built) {
+            permit.charge(built);
+        }
+        Ok((messages, permit))
+    }
+}
