@@ -7,12 +7,15 @@
 //!
 //! It decides nothing; the gate does. It is where `pipeline` and the orders journey meet.
 
+pub mod entries;
 pub mod file;
 pub mod poll;
+pub mod mark;
 mod shard;
 mod snapshot;
 pub mod topic;
 mod trouble;
+pub mod writer;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -108,6 +111,11 @@ pub enum Unfit {
     #[error("{field} has {length} bytes; a registry takes 1 to {LONGEST}")]
     Length { field: &'static str, length: usize },
     #[error(
+        "device_id begins with {:?}, which is reserved; give the device another id",
+        mark::RESERVED
+    )]
+    Reserved,
+    #[error(
         "device_id {shown} holds a control character or one that changes the direction of text"
     )]
     Hidden { shown: String },
@@ -131,6 +139,9 @@ impl Device {
             if !(1..=LONGEST).contains(&length) {
                 return Err(Unfit::Length { field, length });
             }
+        }
+        if self.device_id.starts_with(mark::RESERVED) {
+            return Err(Unfit::Reserved);
         }
         if self.device_id.chars().any(is_hidden) {
             let shown = format!("{:?}", self.device_id);
@@ -217,6 +228,7 @@ mod tests {
             refused(&device("", None)),
             "device_id has 0 bytes; a registry takes 1 to 255"
         );
+        assert!(refused(&device(mark::KEY, None)).contains("reserved"));
         for serial in ["", "CX\u{0}1", "CX\u{202e}1"] {
             let error = refused(&device("a", Some(serial)));
             assert!(error.contains("is not a serial number"), "{error}");

@@ -12,14 +12,15 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Settings;
 use crate::ops::board::Board;
-use crate::ops::journey::{Figures, Lead, Slot, Waiting};
+use crate::ops::journey::{Figures, Lead, Proof, Slot, Waiting};
 use crate::orders::journey::Serial;
 use crate::orders::shown;
 use crate::orders::store::standing::Standing;
 use crate::orders::store::{self, Store};
 use crate::orders::wait::For;
-use crate::orders::{self, Parts, access, outbox, terminations, wall_clock};
-use crate::registry::topic::{self, Writer};
+use crate::orders::{self, Parts, access, outbox, registrar, terminations, wall_clock};
+use crate::registry::topic;
+use crate::registry::writer::{Message, Writer};
 
 /// Between two looks at the figures for the operations pages.
 const LOOK: Duration = Duration::from_secs(1);
@@ -42,7 +43,7 @@ pub async fn run(
     let config = Arc::new(settings.orders.clone());
     let slot = board.open_journey(Instant::now());
     let market = access::client(&settings.myadmin)?;
-    let publish = publisher(settings)?;
+    let open_registry = opener(settings)?;
     let begun = async {
         super::create_registry(settings).await?;
         open(&config.store, &slot).await
@@ -55,7 +56,7 @@ pub async fn run(
     let parts = Parts {
         market: market.clone(),
         store: store.clone(),
-        publish,
+        open: open_registry,
         ask: ask(settings)?,
         clock: wall_clock(),
         name: name.clone(),
@@ -97,24 +98,52 @@ fn name(client_id: &str) -> String {
     format!("{client_id}@{}:{}", host.trim(), std::process::id())
 }
 
-/// The writer of the registry. Before every write the lease is sure for a third of its life; what could not be written within a
-/// quarter is given up, as the client looks for that only once a second. So nothing is written by a holder that was replaced.
-fn publisher(settings: &Settings) -> anyhow::Result<outbox::Publish> {
+/// Takes the registry's topic over for a holder of the lease. Before every write the lease is sure for a third of its life; what could
+/// not be written within a quarter is given up. A holder that was replaced is fenced by the transactional id all the same.
+fn opener(settings: &Settings) -> anyhow::Result<registrar::Open> {
     let within = Duration::from_secs(settings.orders.lease_s) / 4;
-    let client = settings.kafka.producer()?;
-    let writer = Writer::within(&client, &settings.topics.devices, within)?;
-    Ok(Box::new(move |entries| {
-        let writer = writer.clone();
+    let (producer, plain) = (settings.kafka.producer()?, settings.kafka.plain()?);
+    let settings = Arc::new(settings.clone());
+    Ok(Arc::new(move || {
+        let (producer, plain, settings) = (producer.clone(), plain.clone(), Arc::clone(&settings));
         Box::pin(async move {
-            writer
-                .change(entries.iter().map(|entry| match entry {
-                    outbox::Entry::Put(device) => (&*device.device_id, Some(device)),
-                    outbox::Entry::Forget(id) => (&**id, None),
-                }))
-                .await?;
-            Ok(())
+            // It may have been deleted: then it is made again before it is written.
+            super::create_registry(&settings).await?;
+            let name = settings.topics.devices.clone();
+            let writer = Writer::for_orders(&producer, &name, within)?;
+            writer.take_over().await?;
+            Ok(registrar::Topic {
+                publish: publisher(writer),
+                read: Box::new(move || {
+                    let (client, name) = (plain.clone(), name.clone());
+                    Box::pin(async move {
+                        let entries = move || topic::entries(&client, &name, READ);
+                        let read = tokio::task::spawn_blocking(entries);
+                        read.await.context("reading the device registry failed")?
+                    })
+                }),
+            })
         })
     }))
+}
+
+fn message(entry: &outbox::Entry) -> Message<'_> {
+    match entry {
+        outbox::Entry::Put(device, unit) => Message::Device(device, unit.as_deref()),
+        outbox::Entry::Forget(id) => Message::Forget(id),
+        outbox::Entry::Mark(mark) => Message::Mark(mark),
+    }
+}
+
+fn publisher(writer: Writer) -> registrar::Publish {
+    Box::new(move |entries| {
+        let writer = writer.clone();
+        Box::pin(async move {
+            let messages: Vec<Message<'_>> = entries.iter().map(message).collect();
+            writer.change(messages).await?;
+            Ok(())
+        })
+    })
 }
 
 /// Asks the registry's topic, read to its end each time: termination sheets come once a day, and few of their serials are no unit's.
@@ -176,6 +205,7 @@ fn waiting((what, waits): (For, shown::Waits)) -> (String, Waiting) {
 fn figures(standing: Standing, name: &str, waits: &BTreeMap<String, Waiting>) -> Figures {
     let Standing {
         lease,
+        identity,
         orders,
         units,
         alarms,
@@ -197,6 +227,13 @@ fn figures(standing: Standing, name: &str, waits: &BTreeMap<String, Waiting>) ->
     };
     Figures {
         lead,
+        store: Proof {
+            store: identity.id,
+            generation: identity.generation,
+            proof: identity.proof.name(),
+            why: identity.why,
+            since: identity.proof_at.to_string(),
+        },
         parked: parked(&orders) + parked(&units),
         orders,
         units,

@@ -6,6 +6,7 @@
 mod broker;
 mod gateway;
 mod myadmin;
+mod store;
 
 use std::fmt::Write as _;
 use std::process::ExitCode;
@@ -114,6 +115,8 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     )];
     tried.extend(mappings(&settings));
     let mut partitions = args.partitions;
+    let reading = Duration::from_secs(args.timeout_s.max(1));
+    tried.extend(store::ask(&settings, args.connect.then_some(reading)).await);
     if args.connect {
         let timeout = Duration::from_secs(args.timeout_s.max(1));
         let asked = settings.clone();

@@ -130,7 +130,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     register(&settings, &plan).await?;
     let client = settings.kafka.plain()?;
     let mut letters = super::verify::letters_of(&settings)?;
-    let store = Store::open(&settings.orders.store).await?;
+    let store = Store::init(&settings.orders.store).await?;
     let script = Script::play(&gateway);
     let (board, stop) = (Board::new(Instant::now()), CancellationToken::new());
     let both = app::Chosen::of(&settings, None)?;
@@ -293,7 +293,7 @@ async fn world(args: &Args, plan: &Plan) -> anyhow::Result<sim::Handle> {
 /// The devices of the load have long been active.
 async fn register(settings: &Settings, plan: &Plan) -> anyhow::Result<()> {
     let writer =
-        registry::topic::Writer::new(&settings.kafka.producer()?, &settings.topics.devices)?;
+        registry::writer::Writer::new(&settings.kafka.producer()?, &settings.topics.devices)?;
     let devices: Vec<Device> = (0..plan.devices)
         .map(|index| plan.device(index))
         .map(|device| Device {

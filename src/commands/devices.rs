@@ -2,11 +2,12 @@
 
 mod fleet;
 mod held;
+mod ordered;
+mod place;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
 
 use anyhow::Context as _;
 use jiff::Timestamp;
@@ -14,12 +15,9 @@ use jiff::Timestamp;
 use super::Report;
 use crate::commands::console::{self, noteln, outln};
 use crate::config::{ConfigArgs, Settings};
-use crate::pipeline::producer;
 use crate::record::serial::Serial;
-use crate::registry::{Device, Snapshot, Source, State, file, topic};
-
-/// How long the topic may take to be read.
-const READ: Duration = Duration::from_secs(120);
+use crate::registry::{Device, Snapshot, State, file};
+use place::{Loaded, Place};
 
 /// Arguments of `dig-ingest devices`.
 #[derive(Debug, clap::Args)]
@@ -51,7 +49,7 @@ enum Act {
   dig-ingest devices import fleet.ndjson --replace --config job.toml")]
     Import {
         file: PathBuf,
-        /// Forget every device that the file does not name.
+        /// Forget every device that the file does not name; those of orders stay.
         #[arg(long)]
         replace: bool,
     },
@@ -101,92 +99,9 @@ fn state(text: &str) -> Result<State, String> {
         .ok_or_else(|| "use pending, active or terminated".to_owned())
 }
 
-/// Where the registry is.
-enum Place {
-    File(PathBuf),
-    Topic(Box<Settings>),
-}
-
-impl Place {
-    fn of(settings: Settings) -> anyhow::Result<Self> {
-        match settings.registry.place(true) {
-            Some(Source::File | Source::Auto) => {
-                let path = settings.registry.file;
-                anyhow::ensure!(
-                    !path.as_os_str().is_empty(),
-                    "registry.file is not set: name the registry's file in the settings or with --set registry.file=FILE"
-                );
-                Ok(Self::File(path))
-            }
-            Some(Source::Topic) | None => Ok(Self::Topic(Box::new(settings))),
-        }
-    }
-
-    fn name(&self) -> String {
-        match self {
-            Self::File(path) => path.display().to_string(),
-            Self::Topic(settings) => format!("topic {}", settings.topics.devices),
-        }
-    }
-
-    /// All devices; those of the topic by device id, those of a file in its order.
-    async fn load(&self) -> anyhow::Result<Vec<Device>> {
-        match self {
-            Self::File(path) if path.exists() => file::read(path),
-            Self::File(_) => Ok(Vec::new()),
-            Self::Topic(settings) => {
-                let (kafka, topics) = (&settings.kafka, &settings.topics);
-                if topics.create {
-                    let wanted = [(topics.devices.clone(), 1, producer::Keep::Newest)];
-                    producer::create_topics(kafka, topics, &wanted).await?;
-                }
-                let (client, name) = (kafka.plain()?, topics.devices.clone());
-                let read = tokio::task::spawn_blocking(move || topic::read(&client, &name, READ));
-                let snapshot = read.await.context("reading the topic failed")??;
-                let mut all: Vec<Device> = snapshot.iter().map(|known| known.to_device()).collect();
-                all.sort_by(|a, b| a.device_id.cmp(&b.device_id));
-                Ok(all)
-            }
-        }
-    }
-
-    /// Makes `before` into `after`.
-    async fn change(&self, before: &[Device], after: &[Device]) -> anyhow::Result<()> {
-        match self {
-            Self::File(path) => file::replace(path, after),
-            Self::Topic(settings) => {
-                let old: HashMap<&str, &Device> = before
-                    .iter()
-                    .map(|device| (&*device.device_id, device))
-                    .collect();
-                let new: HashMap<&str, &Device> = after
-                    .iter()
-                    .map(|device| (&*device.device_id, device))
-                    .collect();
-                let changed: Vec<Device> = after
-                    .iter()
-                    .filter(|device| old.get(&*device.device_id) != Some(device))
-                    .cloned()
-                    .collect();
-                let gone: Vec<&str> = before
-                    .iter()
-                    .map(|device| &*device.device_id)
-                    .filter(|id| !new.contains_key(id))
-                    .collect();
-                let writer =
-                    topic::Writer::new(&settings.kafka.producer()?, &settings.topics.devices)?;
-                // First those that go: one of them may give up a serial that a new one claims.
-                writer.forget(&gone).await?;
-                writer.write(&changed).await?;
-                Ok(())
-            }
-        }
-    }
-}
-
 /// All devices of the registry that the settings name.
 pub(super) async fn load(settings: Settings) -> anyhow::Result<Vec<Device>> {
-    Place::of(settings)?.load().await
+    Ok(Place::of(settings)?.load().await?.devices)
 }
 
 /// Runs the command.
@@ -199,6 +114,15 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         return held::run(&settings, name.as_deref(), args.report).await;
     }
     let place = Place::of(settings)?;
+    let writes = matches!(
+        args.act,
+        Act::Import { .. } | Act::Activate { .. } | Act::Terminate { .. }
+    );
+    let place = if writes {
+        place.take_over().await?
+    } else {
+        place
+    };
     let known = place.load().await?;
     match args.act {
         Act::Import { file, replace } => import(&place, known, &file, replace, args.report).await,
@@ -209,6 +133,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         Act::Held { .. } => Ok(ExitCode::SUCCESS),
         Act::List { state } => {
             let chosen = known
+                .devices
                 .iter()
                 .filter(|device| state.is_none_or(|state| device.state == state));
             let mut count = 0u64;
@@ -224,9 +149,9 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             }
             Ok(ExitCode::SUCCESS)
         }
-        Act::Show { name } => match find(&known, &name) {
+        Act::Show { name } => match find(&known.devices, &name) {
             Some(at) => {
-                outln!("{}", serde_json::to_string(&known[at])?);
+                outln!("{}", serde_json::to_string(&known.devices[at])?);
                 Ok(ExitCode::SUCCESS)
             }
             None => {
@@ -247,13 +172,14 @@ fn find(known: &[Device], name: &str) -> Option<usize> {
 
 async fn set(
     place: &Place,
-    known: Vec<Device>,
+    known: Loaded,
     names: &[String],
     state: State,
     report: Report,
 ) -> anyhow::Result<ExitCode> {
-    let mut all = known.clone();
+    let mut all = known.devices.clone();
     let mut changed = 0u64;
+    let mut ordered = Vec::new();
     for name in names {
         let at = find(&all, name).with_context(|| {
             format!(
@@ -262,6 +188,14 @@ async fn set(
             )
         })?;
         let device = &mut all[at];
+        if let Some(order) = known.order_of(device) {
+            anyhow::ensure!(
+                state == State::Terminated,
+                "{name} belongs to order {order}: only the order journey lets it send, when its fulfilment is confirmed, it is in a \
+                 database, and the order is not cancelled; `dig-ingest orders show {order}` says what it waits for; nothing was changed"
+            );
+            ordered.push(device.clone());
+        }
         anyhow::ensure!(
             state != State::Active || device.serial.is_some(),
             "{name} has no serial yet: import it with one before it is activated; nothing was changed"
@@ -273,7 +207,9 @@ async fn set(
         }
     }
     refuse_disputes(&all).context("nothing was changed")?;
-    place.change(&known, &all).await?;
+    // The store first: what it does not know it would write over.
+    ordered::terminate(place, &ordered).await?;
+    place.change(&known.devices, &all).await?;
     match report {
         Report::Json => outln!(
             "{}",
@@ -303,7 +239,7 @@ fn refuse_disputes(devices: &[Device]) -> anyhow::Result<()> {
 
 async fn import(
     place: &Place,
-    known: Vec<Device>,
+    known: Loaded,
     from: &Path,
     replace: bool,
     report: Report,
@@ -316,8 +252,14 @@ async fn import(
     } else {
         file::read(from)?
     };
-    let (before, imported) = (known.len(), new.len());
-    let mut all = if replace { Vec::new() } else { known.clone() };
+    ordered::refuse(&known, &new)
+        .with_context(|| format!("{}: nothing was imported", from.display()))?;
+    let (before, imported) = (known.devices.len(), new.len());
+    let mut all = known.devices.clone();
+    if replace {
+        // Those of orders are written by the journey, which would write them again.
+        all.retain(|device| known.order_of(device).is_some());
+    }
     let mut places: HashMap<Box<str>, usize> = all
         .iter()
         .enumerate()
@@ -333,7 +275,7 @@ async fn import(
         }
     }
     refuse_disputes(&all).with_context(|| format!("{}: nothing was imported", from.display()))?;
-    place.change(&known, &all).await?;
+    place.change(&known.devices, &all).await?;
     let after = all.len();
     match report {
         Report::Json => outln!(

@@ -3,6 +3,7 @@
 //! Every act is one change of the store, as the HTTP API's are; a running job sees it at its next round.
 
 mod files;
+mod keep;
 mod table;
 
 use std::path::PathBuf;
@@ -37,6 +38,7 @@ use crate::orders::{desk, import, wall_clock};
   dig-ingest orders ship 1042 --carrier Post --tracking T123 --by ann --config job.toml
   dig-ingest orders import assignments.csv --config job.toml
   dig-ingest orders export worksheet-page --to fulfil.html --config job.toml
+  dig-ingest orders backup /backup/orders.db --config job.toml
 
 The store is orders.store.url if one is set, else the file orders.store.file. A unit's id is its order's id, a dot and
 its line's id; `orders show` lists them.")]
@@ -186,6 +188,30 @@ tracking. [orders.import] gives them other names. The same file may be imported 
   dig-ingest orders inventory --config job.toml
   dig-ingest orders inventory --set orders.inventory.file=shelf.csv --report json --config job.toml")]
     Inventory,
+    /// Make an empty store where the settings say. Only for the first start: a store that was lost is restored from a copy.
+    #[command(after_help = "Examples:
+  dig-ingest orders init --config job.toml")]
+    Init,
+    /// Copy the store into a file while it is in use.
+    #[command(after_help = "Examples:
+  dig-ingest orders backup /backup/orders-2026-11-30.db --config job.toml
+
+To restore: stop every orders instance; move the store's file and its -wal and -shm away; put the copy in its place; start an
+instance; `dig-ingest orders recover`. Nothing is provisioned until what happened since the copy is accepted.")]
+    Backup {
+        /// A file that is not there yet.
+        file: PathBuf,
+    },
+    /// Compare the store with the device registry and with MyAdmin: why nothing is provisioned, what can be adopted, what a person
+    /// must accept. Changes nothing without --accept.
+    #[command(after_help = "Examples:
+  dig-ingest orders recover --config job.toml
+  dig-ingest orders recover --accept --by ann --config job.toml")]
+    Recover {
+        /// Adopt and accept what is shown.
+        #[arg(long)]
+        accept: bool,
+    },
     /// Serve the HTTP API, watch for termination sheets and compare the mail, as the settings say, until a signal ends it.
     #[command(after_help = "Examples:
   dig-ingest orders serve --set orders.web.enabled=true --set orders.web.token_file=tokens --config job.toml
@@ -226,7 +252,10 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         !serve || desk::wanted(&settings.orders),
         "nothing is switched on: set orders.web.enabled = true, orders.terminations.folder or url, or orders.mail.folder"
     );
-    let store = open(&settings).await?;
+    if matches!(args.act, Act::Init) {
+        return keep::init(&settings, args.report).await;
+    }
+    let store = Store::open(&settings.orders.store).await?;
     let result = if serve {
         serving(&store, settings).await
     } else {
@@ -234,19 +263,6 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     };
     store.close().await;
     result
-}
-
-/// The store that is there: a mistyped name must not make a new one.
-async fn open(settings: &Settings) -> anyhow::Result<Store> {
-    let config = &settings.orders.store;
-    let file = &config.file;
-    anyhow::ensure!(
-        !config.url.is_empty() || file.exists(),
-        "orders.store.file: {} is not there; name the job's store with --config or \
-         --set orders.store.file=FILE, or start `run` once with orders.enabled = true",
-        file.display()
-    );
-    Ok(Store::open(config).await?)
 }
 
 async fn serving(store: &Store, settings: Settings) -> anyhow::Result<ExitCode> {
@@ -381,9 +397,13 @@ async fn act(store: &Store, settings: &Settings, args: Args) -> anyhow::Result<E
         Act::Import { file, partial } => {
             return files::imported(store, settings, &file, partial, now, report).await;
         }
+        Act::Backup { file } => keep::backup(store, settings, &file, report).await?,
+        Act::Recover { accept } => {
+            return keep::recover(store, settings, accept.then_some(&by), report).await;
+        }
         Act::Inventory => return files::shelf(store, settings, report).await,
         // Told apart before: it has the process for itself.
-        Act::Serve => {}
+        Act::Serve | Act::Init => {}
         Act::Events { order, after } => {
             let events = match order {
                 Some(name) => {

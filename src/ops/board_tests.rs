@@ -100,6 +100,13 @@ fn readiness_follows_the_parts_that_run() {
         lead: journey::Lead::Waiting {
             holder: "another".to_owned(),
         },
+        store: journey::Proof {
+            store: "a".to_owned(),
+            generation: 1,
+            proof: "proven",
+            why: String::new(),
+            since: String::new(),
+        },
         orders: [].into(),
         units: [].into(),
         parked: 0,

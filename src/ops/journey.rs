@@ -25,11 +25,27 @@ pub enum Lead {
     Nobody,
 }
 
+/// The store, as it was last compared with the device registry and MyAdmin.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Proof {
+    pub store: String,
+    pub generation: i64,
+    /// `proven`; else nothing is provisioned: `unchecked`, `unproven`, `accepted`.
+    pub proof: &'static str,
+    /// Why it is not proven.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub why: String,
+    /// Since when, as RFC 3339.
+    pub since: String,
+}
+
 /// What the store holds, for people.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Figures {
     #[serde(flatten)]
     pub lead: Lead,
+    /// Nothing is provisioned unless the store is proven.
+    pub store: Proof,
     /// Orders by state.
     pub orders: BTreeMap<String, u64>,
     /// Units by state.

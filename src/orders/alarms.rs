@@ -23,8 +23,9 @@ pub struct Due {
 }
 
 /// Kinds that are found out by every round: those that are not due any more end.
-const FOUND_OUT: [&str; 8] = [
+const FOUND_OUT: [&str; 9] = [
     "orphan-serial",
+    "fleet-not-accepted",
     "terminated-reappears",
     "left-database",
     "order-vanished",
@@ -146,7 +147,15 @@ pub fn remedy(alarm: &AlarmRow) -> String {
                 "look in MyAdmin whose it is: `orders assign {} --serial {subject}` gives it to a unit, which ends the alarm",
                 given("unit").unwrap_or_else(|| "UNIT".to_owned())
             ),
-            format!("{clear} if it is nobody's of ours"),
+            format!("{clear} accepts that it is no unit's, so that its product is provisioned again"),
+        ),
+        "store-not-proven" | "fleet-not-accepted" => {
+            return "`orders recover` shows what is known; with --accept --by NAME it goes on, which ends the alarm".to_owned();
+        }
+        "registry-differs" => ("find out who else writes the topic of the registry, or deleted it".to_owned(), clear),
+        "devices-not-listed" => (
+            "have MyAdmin list the devices to this account, or set orders.provision.list_devices = false; it ends with the next list".to_owned(),
+            clear,
         ),
         "lost-answer" => (
             format!("look in MyAdmin whether a serial was made and have it terminated; `orders retry {subject}` says that nothing came of the call, which ends the alarm"),

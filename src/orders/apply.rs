@@ -21,6 +21,7 @@ use super::journey::way::{Live, Ordered};
 use super::journey::{Actor, Reason, Tags};
 use super::market::Market;
 use super::reconcile::{Act, View, fulfil, seconds};
+use super::registrar::Registrar;
 use super::settings::Config;
 use super::store::change::{Cause, Change};
 use super::store::intents::{IntentRow, Outcome};
@@ -36,6 +37,8 @@ pub struct Hand<M> {
     pub(super) config: Arc<Config>,
     pub(super) clock: Clock,
     pub(super) token: Token,
+    /// Asked before every provisioning call (P3).
+    pub(super) registrar: Arc<Registrar>,
     /// What the process finishes before it leaves.
     pub(super) calls: Calls,
     failures: HashMap<String, u32>,
@@ -57,6 +60,7 @@ impl<M: Market + Clone + 'static> Hand<M> {
         config: Arc<Config>,
         clock: Clock,
         token: Token,
+        registrar: Arc<Registrar>,
         calls: Calls,
     ) -> Self {
         Self {
@@ -65,6 +69,7 @@ impl<M: Market + Clone + 'static> Hand<M> {
             config,
             clock,
             token,
+            registrar,
             calls,
             failures: HashMap::new(),
         }

@@ -1,14 +1,19 @@
 //! Holding the lease: one instance acts, the others wait.
 //!
-//! While held it is renewed three times per life. Acts in the store are fenced by its token; writes to the topic, which cannot be,
-//! are begun only while our own clock is sure that nobody can have taken over.
+//! While held it is renewed three times per life. Acts in the store are fenced by its token, writes to the registry's topic by a
+//! transactional id that the next holder takes over; they are begun only while our own clock is sure that nobody can have done so.
+//!
+//! Who waits takes the lease when its time is over, or when nobody has renewed it for a whole life by the waiter's own monotonic
+//! clock: a holder whose wall clock was ahead, and who died, must not keep it until then.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::Clock;
-use super::store::lease::Token;
+use super::registrar::Permitted;
+use super::store::lease::{Holder, Token};
 use super::store::{Error, Store};
 
 /// A lease that was taken, and how long it is surely ours.
@@ -27,9 +32,14 @@ impl Lease {
     /// Never: a store that cannot be asked is asked again.
     pub async fn take(store: &Store, name: &str, life: Duration, clock: &Clock) -> Self {
         let mut told = false;
+        let mut seen: Option<(Holder, Instant)> = None;
         loop {
             let asked = Instant::now();
-            match store.take_lease(name, life, clock()).await {
+            let silent = seen
+                .as_ref()
+                .filter(|(_, since)| since.elapsed() > life)
+                .map(|(holder, _)| holder);
+            match store.take_lease_from(name, life, clock(), silent).await {
                 Ok(Some(token)) => {
                     return Self {
                         store: store.clone(),
@@ -45,8 +55,20 @@ impl Lease {
                 Ok(None) => {}
                 Err(error) => tracing::warn!(%error, "the lease cannot be asked for; tried again"),
             }
+            match store.lease_holder().await {
+                Ok(holder) if seen.as_ref().is_some_and(|(known, _)| *known == holder) => {}
+                Ok(holder) => seen = Some((holder, Instant::now())),
+                Err(error) => tracing::debug!(%error, "the lease's holder is not known"),
+            }
             tokio::time::sleep(life / 3).await;
         }
+    }
+
+    /// As [`Lease::is_sure`], to be handed on.
+    #[must_use]
+    pub fn sure(&self) -> Permitted {
+        let (until, life) = (self.sure_until.subscribe(), self.life);
+        Arc::new(move || Instant::now() + life / 3 < *until.borrow())
     }
 
     #[must_use]

@@ -6,6 +6,7 @@
 //!
 //! * P1: a unit never gets two serials: [`provision`].
 //! * P2: a device becomes active only when all its conditions hold: [`journey`].
+//! * P3: nothing is provisioned before store, registry and MyAdmin were compared: [`proof`], [`registrar`].
 //! * One instance acts, by a lease in the store; every change it writes is fenced by the lease's token: [`lease`], [`store`].
 //!
 //! It knows neither Kafka nor the pipeline: they meet in `registry`. Its only queue is the outbox, a table without bound in the
@@ -27,9 +28,13 @@ pub mod mail;
 pub mod market;
 pub mod outbox;
 pub mod paper;
+pub mod proof;
 pub mod provision;
 pub mod reconcile;
+mod recovered;
+pub mod recovery;
 pub mod refused;
+pub mod registrar;
 mod report;
 pub mod round;
 pub mod rows;
@@ -51,6 +56,7 @@ use crate::ops::metrics::orders as metrics;
 use calls::Calls;
 use lease::Lease;
 use market::Market;
+use registrar::{Pace, Registrar};
 use round::Reconciler;
 pub use settings::Config;
 use store::{Error, Store};
@@ -64,7 +70,7 @@ const STORE_PAUSE: Duration = Duration::from_secs(1);
 pub struct Parts<M> {
     pub market: M,
     pub store: Store,
-    pub publish: outbox::Publish,
+    pub open: registrar::Open,
     pub ask: terminations::Ask,
     pub clock: Clock,
     /// Shown to whoever waits for the lease.
@@ -167,16 +173,23 @@ async fn hold<M: Market + Clone + 'static>(
     lease: &Lease,
     calls: &Calls,
 ) -> Error {
-    let keep = Duration::from_secs(u64::from(config.outbox_days) * 86_400);
+    let pace = Pace {
+        keep: Duration::from_secs(u64::from(config.outbox_days) * 86_400),
+        compare_every: Duration::from_secs(config.compare_every_s),
+    };
     let clock = &parts.clock;
-    let now = || clock();
-    let permitted = || std::future::ready(lease.is_sure());
+    let registrar = Arc::new(Registrar::new(
+        parts.store.clone(),
+        Arc::clone(&parts.open),
+        lease.sure(),
+        pace,
+        Arc::clone(clock),
+        lease.token(),
+    ));
     tokio::select! {
         error = lease.keep(clock) => error,
-        error = rounds(config, parts, lease, calls) => error,
-        published = outbox::run(&parts.store, &parts.publish, keep, permitted, now) => {
-            published.err().unwrap_or(Error::LeaseLost)
-        }
+        error = rounds(config, parts, lease, calls, &registrar) => error,
+        error = registrar.run() => error,
     }
 }
 
@@ -185,6 +198,7 @@ async fn rounds<M: Market + Clone + 'static>(
     parts: &Parts<M>,
     lease: &Lease,
     calls: &Calls,
+    registrar: &Arc<Registrar>,
 ) -> Error {
     let mut reconciler = Reconciler::new(
         parts.market.clone(),
@@ -193,6 +207,7 @@ async fn rounds<M: Market + Clone + 'static>(
         Arc::clone(&parts.clock),
         lease.token(),
         calls.clone(),
+        Arc::clone(registrar),
     );
     let every = config
         .readiness_every_s

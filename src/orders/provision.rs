@@ -1,7 +1,7 @@
 //! Provisioning: the one call that cannot be repeated (P1).
 //!
 //! 1. The intent is committed, under the lease, when the request is about to leave: past our rate limits and the pauses that MyAdmin
-//!    asked for. If it cannot be committed, there is no call.
+//!    asked for; then its generation is published. If either cannot be done, there is no call (P3).
 //! 2. One call for one unit. At most one call per product is open, so that an orphan can be told whose it is.
 //! 3. The answer is committed before anything else is done. It is a fact: it is written whoever holds the lease by then. A process
 //!    that leaves waits for it ([`super::calls`]).
@@ -23,6 +23,7 @@ use super::journey::unit::Unit;
 use super::journey::way::Live;
 use super::journey::{Actor, Code, Reason, Serial};
 use super::market::Market;
+use super::registrar::Registrar;
 use super::settings::Config;
 use super::store::change::Cause;
 use super::store::intents::{IntentRow, Outcome, Wish};
@@ -36,6 +37,7 @@ use crate::ops::metrics::orders as metrics;
 /// One provisioning call, with all it needs to be finished by itself.
 struct Provision<M: Market> {
     market: M,
+    registrar: Arc<Registrar>,
     permit: M::Permit,
     store: Store,
     config: Arc<Config>,
@@ -68,7 +70,11 @@ impl<M: Market + Clone + 'static> Hand<M> {
             erp_no: account.to_owned(),
             listed_at: listed.get(super::round::DEVICES).copied(),
         };
+        if let Some(done) = self.recovered(row).await? {
+            return Ok(done);
+        }
         let provision = Provision {
+            registrar: Arc::clone(&self.registrar),
             market: self.market.clone(),
             permit,
             store: self.store.clone(),
@@ -114,6 +120,10 @@ impl<M: Market> Provision<M> {
         let Some(intent) = self.intend().await? else {
             return Ok(Done::Same);
         };
+        if let Err(error) = self.registrar.witness().await {
+            let error = format!("{error:#}");
+            return self.unwitnessed(intent, &error).await;
+        }
         let Self {
             market,
             permit,
@@ -154,6 +164,30 @@ impl<M: Market> Provision<M> {
                 done => return done,
             }
         }
+    }
+
+    /// The registry does not have the intent's generation: the call is not made.
+    async fn unwitnessed(&self, intent: i64, error: &str) -> Result<Done, Error> {
+        let row = &self.row;
+        tracing::warn!(unit = %row.id, %error, "the registry does not know of a provisioning call yet; it is not made");
+        let now = (self.clock)();
+        // Under nobody's lease: that it was not made is a fact.
+        let mut change = self.store.change(Actor::Reconciler, None, now).await?;
+        let evidence = json!({ "error": error, "intent": intent });
+        let (open, none) = (Outcome::Open, Outcome::WithoutEffect);
+        change
+            .close_intent(intent, open, none, None, Some(&evidence))
+            .await?;
+        let unit = change.unit(&row.id).await?;
+        let cause = Cause::new(
+            "put-off",
+            format!("the registry could not be told of the call: {error}"),
+        );
+        change
+            .put_retry(&unit, unit.attempts + 1, Some(self.retry_at), cause)
+            .await?;
+        change.commit().await?;
+        Ok(Done::Changed)
     }
 
     /// The intent, committed; none if it may not be called for now.

@@ -4,6 +4,7 @@
 //! store as its last committed change did, and the next round goes on from there.
 
 mod contracts;
+mod listed;
 mod stock;
 mod waits;
 
@@ -28,8 +29,10 @@ use super::journey::{Actor, Serial};
 use super::market::Market;
 use super::reconcile::view::{Listing, View};
 use super::reconcile::{self, Act, Held, intake, seconds};
+use super::registrar::Registrar;
 use super::settings::{Config, Standing};
 use super::store::change::Change;
+use super::store::identity::Proof;
 use super::store::intents::Outcome;
 use super::store::lease::Token;
 use super::store::read::Whole;
@@ -53,6 +56,9 @@ pub struct Reconciler<M> {
     store: Store,
     config: Arc<Config>,
     clock: Clock,
+    registrar: Arc<Registrar>,
+    /// Whether MyAdmin's devices were listed since the lease was taken (P3).
+    listed: bool,
     last_databases: Option<Timestamp>,
     last_read_back: Option<Timestamp>,
     inventory: Inventory,
@@ -80,6 +86,7 @@ impl<M: Market + Clone + 'static> Reconciler<M> {
         clock: Clock,
         token: Token,
         calls: Calls,
+        registrar: Arc<Registrar>,
     ) -> Self {
         Self {
             hand: Hand::new(
@@ -89,10 +96,13 @@ impl<M: Market + Clone + 'static> Reconciler<M> {
                 Arc::clone(&clock),
                 token,
                 calls,
+                Arc::clone(&registrar),
             ),
             store,
             config,
             clock,
+            registrar,
+            listed: false,
             last_databases: None,
             last_read_back: None,
             inventory: Inventory::default(),
@@ -108,6 +118,9 @@ impl<M: Market + Clone + 'static> Reconciler<M> {
     /// The store failed, or the lease is lost; what was committed until then stays.
     pub async fn round(&mut self) -> Result<Report, Error> {
         let mut report = Report::default();
+        let longest = seconds(self.config.backoff_max_s);
+        let now = (self.clock)();
+        self.store.straighten(self.hand.token, longest, now).await?;
         self.odd.clear();
         self.looked_at_devices = false;
         self.look_at_shelf().await;
@@ -168,7 +181,11 @@ impl<M: Market + Clone + 'static> Reconciler<M> {
             .saturating_sub(days)
             .unwrap_or(Timestamp::MIN);
         let reappear = seconds(self.config.reappear_after_h.saturating_mul(3600));
+        let listed = self.listed || !self.config.provision.list_devices;
         let mut held = Held {
+            may_provision: listed && self.registrar.standing() == Proof::Proven,
+            origin: self.store.identity().await?.origin,
+            accepted: self.store.accepted_serials().await?,
             orders: self.store.open_orders(since).await?,
             known: self.store.order_ids().await?,
             doubts: self.store.intents_in_doubt().await?,
@@ -315,18 +332,19 @@ impl<M: Market + Clone + 'static> Reconciler<M> {
                 .unwrap_or(Timestamp::MAX);
             intent.outcome == Outcome::Open && now >= clear && last.is_none_or(|at| at < clear)
         });
-        if !doubt && !due(last, config.devices_every_s, now) {
+        if self.listed && !doubt && !due(last, config.devices_every_s, now) {
             return Ok(());
         }
         let devices = match self.hand.market.partner_devices().await {
             Ok(devices) => devices,
             Err(error) => {
                 failed("partner-devices", &error, report);
-                return Ok(());
+                return self.tell_unlisted(&error).await;
             }
         };
         self.looked_at_devices = true;
         let mut change = self.hand.change().await?;
+        change.clear_alarm(listed::KIND, listed::SUBJECT).await?;
         for device in &devices {
             let Ok(serial) = Serial::parse(&device.serial) else {
                 self.odd.push(Due {
@@ -342,7 +360,9 @@ impl<M: Market + Clone + 'static> Reconciler<M> {
             change.see_serial(&serial, code, database, now).await?;
         }
         mark_devices(&mut change, marks, now).await?;
-        change.commit().await
+        change.commit().await?;
+        self.listed = true;
+        Ok(())
     }
 
     async fn ask_databases(
@@ -467,9 +487,12 @@ fn unreadable_order(id: &str, why: &str) -> Due {
 }
 
 fn due(last: Option<Timestamp>, wait_s: u64, now: Timestamp) -> bool {
+    // A time that is still to come was stored by a clock that was ahead: it says nothing.
     last.is_none_or(|last| {
-        last.saturating_add(seconds(wait_s))
-            .is_ok_and(|next| next <= now)
+        last > now
+            || last
+                .saturating_add(seconds(wait_s))
+                .is_ok_and(|next| next <= now)
     })
 }
 

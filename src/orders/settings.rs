@@ -50,6 +50,8 @@ pub struct Config {
     pub finish_s: u64,
     /// Days that published changes are kept in the outbox.
     pub outbox_days: u32,
+    /// Seconds between two comparisons of the store with the device registry's topic.
+    pub compare_every_s: u64,
     pub status: Status,
     pub products: BTreeMap<String, Product>,
     pub approval: Approval,
@@ -86,6 +88,7 @@ impl Default for Config {
             lease_s: 30,
             finish_s: 200,
             outbox_days: 30,
+            compare_every_s: 300,
             status: Status::default(),
             products: BTreeMap::new(),
             approval: Approval::default(),
@@ -350,6 +353,7 @@ impl Config {
             ("sweep_every_h", self.sweep_every_h),
             ("backoff_s", self.backoff_s),
             ("lease_s", self.lease_s),
+            ("compare_every_s", self.compare_every_s),
             ("serials_per_call", self.serials_per_call as u64),
             ("sweep_days", self.sweep_days.into()),
             ("vanished_after", self.vanished_after.into()),

@@ -1,10 +1,11 @@
 //! The registry topic: compacted, one message per device, its key the device id; a tombstone makes a device unknown again.
 //!
-//! Owns a reader thread for the life of the job, and the [`Writer`] through which `orders` and `dig-ingest devices` change it.
+//! Owns a reader thread for the life of the job; [`super::writer`] changes the topic.
 //!
 //! * [`follow`] gives its first snapshot only when the topic was read to its end; then every change is published at once.
 //! * What cannot be read changes nothing: the device stays what it was, with an alarm (G1).
-//! * A change is written when every replica has it, and changes of one writer keep their order.
+//! * Only what was committed is read: the messages of a replaced writer are aborted, and never seen (G2).
+//! * The end of a partition is told by the client, not by offsets of messages: transactions end with control records.
 //!
 //! The client's settings are handed in; nothing here knows where they come from. No queue but the client's own.
 
@@ -14,15 +15,16 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::KafkaError;
 use rdkafka::message::BorrowedMessage;
-use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::{ClientConfig, Message as _, Offset, TopicPartitionList};
 use serde::Deserialize;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::entries::{Entries, Entry};
+use super::mark::{self, Mark};
 use super::trouble::Trouble;
 use super::{Device, Feed, Snapshot, State, poll};
 use crate::ops::board::Board;
@@ -39,8 +41,6 @@ const LOOK: Duration = Duration::from_secs(5);
 const IDLE: Duration = Duration::from_millis(100);
 /// Changes of one published snapshot: each may copy a shard, and the old ones live until their readers let go of them.
 const TOGETHER: usize = 512;
-/// How long one change may wait for the broker before the writer gives up.
-const WRITE: Duration = Duration::from_secs(30);
 
 /// A message's value; members this version does not know are passed over.
 #[derive(Deserialize)]
@@ -50,17 +50,22 @@ struct Value {
     state: State,
     order: Option<Box<str>>,
     since: Option<String>,
+    unit: Option<Box<str>>,
 }
 
 impl Value {
-    fn into_device(self) -> anyhow::Result<Device> {
+    fn into_entry(self) -> anyhow::Result<Entry> {
         let since = self.since.map(|since| since.parse()).transpose();
-        Ok(Device {
+        let device = Device {
             device_id: self.device_id,
             serial: self.serial,
             state: self.state,
             order: self.order,
             since: since.context("since is no instant")?,
+        };
+        Ok(Entry {
+            device: device.normal()?.into_owned(),
+            unit: self.unit,
         })
     }
 }
@@ -74,6 +79,7 @@ fn reader(client: &ClientConfig, topic: &str) -> anyhow::Result<(BaseConsumer, H
         .set("enable.auto.commit", "false")
         .set("auto.offset.reset", "earliest")
         .set("enable.partition.eof", "true")
+        .set("isolation.level", "read_committed")
         .set("queued.max.messages.kbytes", "4096");
     let consumer: BaseConsumer = client
         .create()
@@ -110,24 +116,52 @@ fn reader(client: &ClientConfig, topic: &str) -> anyhow::Result<(BaseConsumer, H
     Ok((consumer, partitions))
 }
 
-/// Applies one message; whether it changed anything.
-fn apply(snapshot: &mut Snapshot, message: &BorrowedMessage<'_>) -> bool {
+/// What a message says.
+enum Told<'m> {
+    Device(Entry),
+    /// The device is unknown again.
+    Gone(&'m str),
+    Mark(Mark),
+    /// A reserved key of a later version.
+    Reserved,
+}
+
+fn told<'m>(message: &'m BorrowedMessage<'_>) -> Result<Told<'m>, String> {
     let Some(key) = message.key().and_then(|key| std::str::from_utf8(key).ok()) else {
-        return unreadable(message, "its key is no device id");
+        return Err("its key is no device id".to_owned());
     };
     let Some(payload) = message.payload() else {
-        return snapshot.remove(key);
+        return Ok(Told::Gone(key));
     };
-    let device = serde_json::from_slice::<Value>(payload)
+    if key == mark::KEY {
+        return serde_json::from_slice(payload)
+            .map(Told::Mark)
+            .map_err(|error| error.to_string());
+    }
+    if key.starts_with(mark::RESERVED) {
+        return Ok(Told::Reserved);
+    }
+    let entry = serde_json::from_slice::<Value>(payload)
         .map_err(anyhow::Error::from)
-        .and_then(Value::into_device);
-    match device {
-        Ok(device) if *device.device_id == *key => match snapshot.set(&device) {
+        .and_then(Value::into_entry)
+        .map_err(|error| format!("{error:#}"))?;
+    if *entry.device.device_id == *key {
+        Ok(Told::Device(entry))
+    } else {
+        Err("its key is not its device_id".to_owned())
+    }
+}
+
+/// Applies one message; whether it changed anything.
+fn apply(snapshot: &mut Snapshot, message: &BorrowedMessage<'_>) -> bool {
+    match told(message) {
+        Ok(Told::Device(entry)) => match snapshot.set(&entry.device) {
             Ok(()) => true,
             Err(unfit) => unreadable(message, &unfit.to_string()),
         },
-        Ok(_) => unreadable(message, "its key is not its device_id"),
-        Err(error) => unreadable(message, &format!("{error:#}")),
+        Ok(Told::Gone(key)) => snapshot.remove(key),
+        Ok(Told::Mark(_) | Told::Reserved) => false,
+        Err(why) => unreadable(message, &why),
     }
 }
 
@@ -148,9 +182,56 @@ fn unreadable(message: &BorrowedMessage<'_>, why: &str) -> bool {
 /// # Errors
 /// The broker does not answer, or the end is not reached within `bound`.
 pub fn read(client: &ClientConfig, topic: &str, bound: Duration) -> anyhow::Result<Snapshot> {
+    let mut snapshot = Snapshot::default();
+    to_the_end(client, topic, bound, |message| {
+        apply(&mut snapshot, message);
+    })?;
+    snapshot.shrink();
+    Ok(snapshot)
+}
+
+/// As [`read`], with the units and the orders store's mark.
+///
+/// # Errors
+/// As [`read`].
+pub fn entries(client: &ClientConfig, topic: &str, bound: Duration) -> anyhow::Result<Entries> {
+    let mut entries = Entries::default();
+    let mut bad_mark = None;
+    to_the_end(client, topic, bound, |message| match told(message) {
+        Ok(Told::Device(entry)) => {
+            let id = entry.device.device_id.clone();
+            entries.devices.insert(id, entry);
+        }
+        Ok(Told::Gone(mark::KEY)) => entries.mark = None,
+        Ok(Told::Gone(id)) => {
+            entries.devices.remove(id);
+        }
+        Ok(Told::Mark(mark)) => {
+            entries.mark = Some(mark);
+            bad_mark = None;
+        }
+        Ok(Told::Reserved) => {}
+        Err(why) if message.key() == Some(mark::KEY.as_bytes()) => bad_mark = Some(why),
+        Err(why) => {
+            unreadable(message, &why);
+        }
+    })?;
+    // Without the mark nobody can tell whether the store is the one that published last.
+    match bad_mark {
+        Some(why) => anyhow::bail!("{topic}: the mark of the orders store cannot be read: {why}"),
+        None => Ok(entries),
+    }
+}
+
+/// Hands over every message up to the end.
+fn to_the_end(
+    client: &ClientConfig,
+    topic: &str,
+    bound: Duration,
+    mut take: impl FnMut(&BorrowedMessage<'_>),
+) -> anyhow::Result<()> {
     let (consumer, mut unread) = reader(client, topic)?;
     let deadline = Instant::now() + bound;
-    let mut snapshot = Snapshot::default();
     while !unread.is_empty() {
         anyhow::ensure!(
             Instant::now() < deadline,
@@ -159,17 +240,14 @@ pub fn read(client: &ClientConfig, topic: &str, bound: Duration) -> anyhow::Resu
         );
         match poll::next(&consumer, IDLE) {
             None => {}
-            Some(Ok(message)) => {
-                apply(&mut snapshot, &message);
-            }
+            Some(Ok(message)) => take(&message),
             Some(Err(KafkaError::PartitionEOF(partition))) => {
                 unread.remove(&partition);
             }
             Some(Err(error)) => tracing::warn!(%error, "reading the device registry"),
         }
     }
-    snapshot.shrink();
-    Ok(snapshot)
+    Ok(())
 }
 
 /// Reads the topic to its end, then follows it until `stop`.
@@ -292,154 +370,4 @@ fn publish(snapshot: &Snapshot, to: &watch::Sender<Option<Arc<Snapshot>>>) {
         );
     }
     to.send_replace(Some(Arc::new(snapshot.clone())));
-}
-
-/// Why a change was not confirmed. It may have been written all the same; writing it again is harmless, in the same order.
-#[derive(Debug, thiserror::Error)]
-#[error("the device registry {topic} did not confirm {device_id}: {error}")]
-pub struct WriteError {
-    pub topic: String,
-    pub device_id: String,
-    pub error: KafkaError,
-}
-
-impl WriteError {
-    /// A later attempt may succeed.
-    #[must_use]
-    pub fn retryable(&self) -> bool {
-        !matches!(
-            self.error.rdkafka_error_code(),
-            Some(
-                RDKafkaErrorCode::MessageSizeTooLarge
-                    | RDKafkaErrorCode::TopicAuthorizationFailed
-                    | RDKafkaErrorCode::InvalidRecord
-            )
-        )
-    }
-
-    /// The change may be in the topic although it was not confirmed.
-    #[must_use]
-    pub fn may_have_effects(&self) -> bool {
-        matches!(
-            self.error.rdkafka_error_code(),
-            Some(RDKafkaErrorCode::MessageTimedOut | RDKafkaErrorCode::RequestTimedOut)
-        )
-    }
-}
-
-/// Changes the registry. Clones share one connection, and with it one order.
-#[derive(Clone)]
-pub struct Writer {
-    producer: FutureProducer,
-    topic: Arc<str>,
-}
-
-impl Writer {
-    /// `client`: the properties of an idempotent producer.
-    ///
-    /// # Errors
-    /// Properties that the client refuses.
-    pub fn new(client: &ClientConfig, topic: &str) -> anyhow::Result<Self> {
-        Self::within(client, topic, WRITE)
-    }
-
-    /// A writer that gives up what the broker has not confirmed within a bound: afterwards the client sends it no more.
-    ///
-    /// # Errors
-    /// As [`new`](Self::new).
-    pub fn within(client: &ClientConfig, topic: &str, bound: Duration) -> anyhow::Result<Self> {
-        let mut client = client.clone();
-        client
-            .set("message.timeout.ms", bound.as_millis().max(1).to_string())
-            .set("linger.ms", "5");
-        Ok(Self {
-            producer: client
-                .create()
-                .context("cannot open the writer of the device registry")?,
-            topic: topic.into(),
-        })
-    }
-
-    /// Writes devices in their order and waits until the broker has all of them.
-    ///
-    /// # Errors
-    /// The first that was not confirmed; those behind it may have been written.
-    pub async fn write(&self, devices: &[Device]) -> Result<(), WriteError> {
-        let changes = devices
-            .iter()
-            .map(|device| (&*device.device_id, Some(device)));
-        self.change(changes).await
-    }
-
-    /// Writes devices, and makes those unknown again that come without one, in their order; waits until the broker has all of it.
-    ///
-    /// # Errors
-    /// As [`write`](Self::write).
-    pub async fn change<'a>(
-        &self,
-        changes: impl Iterator<Item = (&'a str, Option<&'a Device>)>,
-    ) -> Result<(), WriteError> {
-        let value = |device| serde_json::to_vec(device).expect("a device is plain JSON");
-        self.send(changes.map(|(id, device)| (id, device.map(value))))
-            .await
-    }
-
-    /// Makes devices unknown again, and waits until the broker has it.
-    ///
-    /// # Errors
-    /// As [`write`](Self::write).
-    pub async fn forget(&self, device_ids: &[&str]) -> Result<(), WriteError> {
-        self.send(device_ids.iter().map(|id| (*id, None))).await
-    }
-
-    async fn send(
-        &self,
-        changes: impl Iterator<Item = (&str, Option<Vec<u8>>)>,
-    ) -> Result<(), WriteError> {
-        let failed = |device_id: &str, error| WriteError {
-            topic: self.topic.to_string(),
-            device_id: device_id.to_owned(),
-            error,
-        };
-        let mut waiting = std::collections::VecDeque::new();
-        for (device_id, value) in changes {
-            loop {
-                let mut record: FutureRecord<'_, str, [u8]> =
-                    FutureRecord::to(&self.topic).key(device_id);
-                record.payload = value.as_deref();
-                match self.producer.send_result(record) {
-                    Ok(delivery) => {
-                        waiting.push_back((device_id.to_owned(), delivery));
-                        break;
-                    }
-                    Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => {
-                        // Whoever fills the queue alone waits for its oldest; otherwise others will make room.
-                        match waiting.pop_front() {
-                            Some((id, delivery)) => confirmed(delivery)
-                                .await
-                                .map_err(|error| failed(&id, error))?,
-                            None => tokio::time::sleep(IDLE).await,
-                        }
-                    }
-                    Err((error, _)) => return Err(failed(device_id, error)),
-                }
-            }
-        }
-        for (device_id, delivery) in waiting {
-            confirmed(delivery)
-                .await
-                .map_err(|error| failed(&device_id, error))?;
-        }
-        Ok(())
-    }
-}
-
-async fn confirmed(
-    delivery: rdkafka::producer::future_producer::DeliveryFuture,
-) -> Result<(), KafkaError> {
-    match delivery.await {
-        Ok(Ok(_)) => Ok(()),
-        Ok(Err((error, _))) => Err(error),
-        Err(_) => Err(KafkaError::Canceled),
-    }
 }

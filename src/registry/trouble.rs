@@ -6,7 +6,7 @@
 //!
 //! While it waits, the last snapshot stays in force (G1).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -24,6 +24,8 @@ pub struct Trouble {
     wait: Option<Wait>,
     /// Per partition: its end as last asked, and since when something of it is unread.
     ends: HashMap<i32, (i64, Option<Instant>)>,
+    /// Partitions of which something was read since the ends were last asked: what the end grew by meanwhile may be read already.
+    moved: HashSet<i32>,
 }
 
 impl Trouble {
@@ -33,6 +35,7 @@ impl Trouble {
             place,
             wait: None,
             ends: HashMap::new(),
+            moved: HashSet::new(),
         }
     }
 
@@ -61,6 +64,7 @@ impl Trouble {
 
     /// A message of a partition was read, or its end reached.
     pub fn moved(&mut self, partition: i32) {
+        self.moved.insert(partition);
         if let Some((_, behind)) = self.ends.get_mut(&partition) {
             *behind = None;
         }
@@ -73,9 +77,11 @@ impl Trouble {
             Err(error) => return self.begin(&error),
         };
         for (partition, end) in ends {
+            let moved = self.moved.remove(&partition);
             let known = self.ends.entry(partition).or_insert((end, None));
             if known.0 != end {
-                *known = (end, known.1.or(Some(now)));
+                let unread = (!moved).then(|| known.1.unwrap_or(now));
+                *known = (end, unread);
             }
         }
         let behind = self.ends.iter().find(|(_, (_, since))| {
@@ -116,6 +122,19 @@ mod tests {
         trouble.moved(0);
         trouble.asked(Ok(vec![(0, 8)]), start + BEHIND * 5);
         assert!(waits().is_empty());
+    }
+
+    /// The usual case: a message is read before the end is asked, and nothing comes behind it.
+    #[test]
+    fn what_was_read_before_the_end_was_asked_is_not_behind() {
+        let start = Instant::now();
+        let board = Board::new(start);
+        let mut trouble = Trouble::new(Arc::clone(&board), "dig.devices".to_owned());
+        trouble.asked(Ok(vec![(0, 5)]), start);
+        trouble.moved(0);
+        trouble.asked(Ok(vec![(0, 7)]), start + BEHIND);
+        trouble.asked(Ok(vec![(0, 7)]), start + BEHIND * 5);
+        assert!(board.snapshot().waits.is_empty());
     }
 
     #[test]

@@ -8,5 +8,6 @@ pub mod held;
 mod journey;
 mod letters;
 mod memory;
+mod registry;
 mod security;
 mod takeover;

@@ -58,7 +58,7 @@ fn held_records_are_released_when_their_device_becomes_active() {
     };
     let devices = registry::file::read(&fleet).expect("the load wrote its devices");
     let topic = format!("{}.devices", world.topic);
-    let writer = registry::topic::Writer::new(&kafka.producer().expect("settings"), &topic);
+    let writer = registry::writer::Writer::new(&kafka.producer().expect("settings"), &topic);
     let from = Instant::now();
     block_on(writer.expect("a writer").write(&devices)).expect("written");
     let written = from.elapsed();

@@ -6,6 +6,8 @@ mod file;
 mod inventory;
 mod model;
 mod postgres;
+mod proof;
+mod registry;
 mod run;
 pub mod sheets;
 mod site;

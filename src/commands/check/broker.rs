@@ -7,6 +7,7 @@ use super::Tried;
 use crate::config::Settings;
 use crate::pipeline::asker::{Asker, Cluster, Trouble};
 use crate::pipeline::gate::Mode;
+use crate::registry::Source;
 
 /// Asks the broker; gives the results and how many input partitions there are, if it answered.
 pub(super) fn ask(settings: &Settings, timeout: Duration) -> (Vec<Tried>, Option<u64>) {
@@ -101,6 +102,10 @@ fn judge(settings: &Settings, there: &BTreeMap<String, usize>, tried: &mut Vec<T
                 remedy,
             ));
         }
+    }
+    let registry = settings.registry.place(gate.mode == Mode::Registry);
+    if settings.orders.enabled || registry == Some(Source::Topic) {
+        tried.push(written(&topics.devices, None, there, topics.create));
     }
     for name in [&topics.dead_letter, &topics.invalid, &topics.state] {
         tried.push(written(name, None, there, topics.create));

@@ -52,6 +52,16 @@ pub fn count_published(devices: usize) {
     counter!("dig_ingest_orders_published_total").increment(devices as u64);
 }
 
+/// 1 while this instance holds the lease and its store is proven: only then anything is provisioned.
+pub fn set_proven(proven: bool) {
+    gauge!("dig_ingest_orders_store_proven").set(if proven { 1.0 } else { 0.0 });
+}
+
+/// Devices of the registry that were not as the store has them, and were written again.
+pub fn count_differences(devices: usize) {
+    counter!("dig_ingest_orders_registry_differences_total").increment(devices as u64);
+}
+
 /// 1 while this instance holds the lease.
 pub fn set_leading(leading: bool) {
     gauge!("dig_ingest_orders_lease_held").set(if leading { 1.0 } else { 0.0 });

@@ -13,10 +13,11 @@ pub mod doubt;
 pub mod fulfil;
 pub mod intake;
 mod odds;
+pub mod orphans;
 pub mod stock;
 pub mod view;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -30,6 +31,7 @@ use super::journey::unit::Unit;
 use super::journey::way::Live;
 use super::journey::{Code, Reason, Serial};
 use super::settings::{Config, OnCancelled, OnVanished, Standing};
+use super::store::identity::Origin;
 use super::store::intents::{IntentRow, Outcome};
 use super::store::read::Whole;
 use super::store::rows::{Head, Line, OrderRow, Shipment, UnitRow};
@@ -38,8 +40,13 @@ use crate::myadmin::wire;
 pub use view::View;
 
 /// What the store holds that matters for a decision.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Held {
+    /// Whether the store is proven and MyAdmin's devices were listed under this lease (P3).
+    pub may_provision: bool,
+    pub origin: Origin,
+    /// Serials that a person said are no unit's.
+    pub accepted: HashSet<Serial>,
     /// Orders that are not closed, with all their units.
     pub orders: Vec<Whole>,
     /// Ids of all orders, closed ones too.
@@ -198,6 +205,7 @@ pub fn decide(view: &View, held: &Held, config: &Config, now: Timestamp) -> Vec<
         .iter()
         .filter(|intent| intent.outcome == Outcome::Open)
         .map(|intent| intent.wish.product_code.clone())
+        .chain(orphans::blocked(held, config))
         .collect();
     let mut stopped: BTreeSet<String> = acts.iter().filter_map(Act::stops).collect();
     for whole in &held.orders {
@@ -420,6 +428,27 @@ fn missing(whole: &Whole, config: &Config, acts: &mut Vec<Act>) {
             why: said,
             evidence,
         }),
+    }
+}
+
+impl Default for Held {
+    /// Nothing, of a store that may provision.
+    fn default() -> Self {
+        Self {
+            may_provision: true,
+            origin: Origin::Made,
+            accepted: HashSet::new(),
+            orders: Vec::new(),
+            known: BTreeSet::new(),
+            doubts: Vec::new(),
+            unclaimed: Vec::new(),
+            reappeared: Vec::new(),
+            left: Vec::new(),
+            spares: Arc::default(),
+            used: Used::new(),
+            first_listed: None,
+            last_listed: None,
+        }
     }
 }
 

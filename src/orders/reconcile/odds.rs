@@ -1,10 +1,10 @@
-//! What is at odds and only a person can judge: serials nobody can explain, orders that came back or went away. Pure.
+//! What is at odds and only a person can judge: serials nobody can explain ([`orphans`]), orders that came back or went away. Pure.
 //!
 //! It is found out from what is stored, so each of these alarms ends by itself when its cause does.
 
 use serde_json::json;
 
-use super::{Act, Held, doubt, seconds};
+use super::{Act, Held, orphans};
 use crate::orders::alarms::Due;
 use crate::orders::journey::order::Order;
 use crate::orders::settings::{Config, OnVanished, Standing};
@@ -22,7 +22,7 @@ pub(super) fn decide(held: &Held, config: &Config, acts: &mut Vec<Act>) {
     }
     lost_answers(held, &mut due);
     ended(held, &mut due);
-    orphans(held, config, &mut due);
+    orphans::due(held, config, &mut due);
     acts.extend(due.into_iter().map(Act::Alarm));
 }
 
@@ -105,42 +105,5 @@ fn ended(held: &Held, due: &mut Vec<Due>) {
             seen.serial
         );
         tell("left-database", found, said);
-    }
-}
-
-/// Serials that no unit has. The fleet of before our first listing is not asked about.
-fn orphans(held: &Held, config: &Config, due: &mut Vec<Due>) {
-    let Some(first) = held.first_listed else {
-        return;
-    };
-    let lag = seconds(config.provision.visible_after_s);
-    for seen in &held.unclaimed {
-        let explained = held.doubts.iter().any(|intent| {
-            intent.outcome == Outcome::Open && doubt::fits(&intent.wish, seen) != doubt::Fit::Other
-        });
-        let old = seen.first_seen <= first.saturating_add(lag).unwrap_or(jiff::Timestamp::MAX);
-        if explained || old {
-            continue;
-        }
-        let doubted = held.doubts.iter().find(|call| {
-            call.outcome == Outcome::Unresolved
-                && doubt::fitting(call, std::slice::from_ref(seen)) == [seen.serial.clone()]
-        });
-        let fits = doubted.map_or_else(String::new, |call| {
-            format!("; it fits the call in doubt for unit {}", call.wish.unit_id)
-        });
-        due.push(Due {
-            kind: "orphan-serial",
-            subject: seen.serial.to_string(),
-            said: format!(
-                "serial {} (product {:?}) is listed and no unit has it{fits}",
-                seen.serial, seen.product_code
-            ),
-            evidence: json!({
-                "first_seen": seen.first_seen.to_string(),
-                "database": seen.owner_database,
-                "unit": doubted.map(|call| &call.wish.unit_id),
-            }),
-        });
     }
 }

@@ -1,4 +1,5 @@
 mod doubts;
+mod orphans;
 mod shown;
 mod stock;
 
@@ -223,19 +224,6 @@ fn only_known_products_of_allowed_accounts_are_provisioned_one_at_a_time() {
     let held = held(order_row("PendingFulfillment"), vec![cable]);
     let acts = decide(&View::default(), &held, &config(), at(0));
     assert_eq!(names(&acts), ["assign"]);
-}
-
-#[test]
-fn a_serial_nobody_can_explain_is_shown_to_a_person() {
-    let mut held = held(order_row("PendingFulfillment"), Vec::new());
-    held.first_listed = Some(at(0));
-    held.unclaimed = vec![seen(1, 0), seen(2, 5000)];
-    let acts = decide(&View::default(), &held, &config(), at(6000));
-    // The one of the first listing was there before us.
-    let [Act::Alarm(Due { kind, subject, .. })] = &acts[..] else {
-        panic!("{acts:?}");
-    };
-    assert_eq!((*kind, &**subject), ("orphan-serial", "CX0000000002"));
 }
 
 #[test]

@@ -239,6 +239,10 @@ impl Store {
     ) -> Result<bool, Error> {
         self.act(by, now, async |mut change: Change| {
             let cleared = change.clear_alarm(kind, subject).await?;
+            if cleared && kind == "orphan-serial" {
+                // Its product was not provisioned while it stood: that ends with a person's word.
+                change.accept_serial(subject).await?;
+            }
             change.commit().await?;
             Ok(cleared)
         })

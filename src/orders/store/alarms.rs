@@ -74,6 +74,20 @@ impl Change {
         Ok(!standing)
     }
 
+    /// Clears all alarms of a kind.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    pub async fn clear_alarms(&mut self, kind: &str) -> Result<(), Error> {
+        sqlx::query("UPDATE alarms SET cleared_at = $2 WHERE kind = $1 AND cleared_at IS NULL")
+            .bind(kind.to_owned())
+            .bind(micros(self.now()))
+            .execute(&mut *self.tx)
+            .await
+            .during("clearing alarms")?;
+        Ok(())
+    }
+
     /// Clears an alarm; nothing if it is not standing.
     ///
     /// # Errors

@@ -1,13 +1,12 @@
 //! One change of the store: a transaction that writes rows, their events and what the registry must learn, or nothing.
 
-use std::future::Future;
-
 use jiff::Timestamp;
 use serde_json::Value;
-use sqlx::{Any, Row as _, Transaction};
+use sqlx::Row as _;
 
 use super::lease::Token;
 use super::rows::{OrderRow, UnitRow};
+use super::transaction::Transaction;
 use super::{During as _, Error, Refusal, Store, micros};
 use crate::orders::journey::{Actor, Reason};
 
@@ -50,7 +49,7 @@ impl Cause {
 
 /// A transaction. Dropped without [`Change::commit`], nothing of it is written.
 pub struct Change {
-    pub(super) tx: Transaction<'static, Any>,
+    pub(super) tx: Transaction,
     store: Store,
     by: Actor,
     pub(super) now: Timestamp,
@@ -78,18 +77,7 @@ impl Store {
         lease: Option<Token>,
         now: Timestamp,
     ) -> Result<Change, Error> {
-        // SQLite: the write lock at once, or two readers that both want to write would refuse each other.
-        let begin = if self.postgres {
-            "BEGIN"
-        } else {
-            "BEGIN IMMEDIATE"
-        };
-        let pool = self.pool.clone();
-        let mut tx = whole(
-            "beginning a change",
-            async move { pool.begin_with(begin).await },
-        )
-        .await?;
+        let mut tx = Transaction::begin(&self.pool, self.postgres).await?;
         if let Some(token) = lease {
             let held =
                 sqlx::query("UPDATE lease SET token = token WHERE name = 'orders' AND token = $1")
@@ -135,7 +123,7 @@ impl Change {
             published,
             ..
         } = self;
-        whole("committing a change", tx.commit()).await?;
+        tx.commit().await?;
         if published {
             store.outbox.notify_one();
         }
@@ -285,21 +273,6 @@ impl std::fmt::Debug for Change {
             .field("by", &self.by)
             .field("now", &self.now)
             .finish_non_exhaustive()
-    }
-}
-
-/// Ends what it has begun even if its caller is dropped: a connection whose `BEGIN` or `COMMIT` nobody waited for would go back to
-/// the pool in a transaction that the pool does not know of.
-async fn whole<T: Send + 'static>(
-    act: &'static str,
-    statement: impl Future<Output = Result<T, sqlx::Error>> + Send + 'static,
-) -> Result<T, Error> {
-    match tokio::spawn(statement).await {
-        Ok(result) => result.during(act),
-        Err(_) => Err(Error::Database {
-            act,
-            source: sqlx::Error::WorkerCrashed,
-        }),
     }
 }
 

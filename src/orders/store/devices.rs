@@ -1,12 +1,13 @@
 //! The device registry as it is to be: written with every change of a unit, carried to the topic by the outbox.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use sqlx::any::AnyRow;
 
 use super::change::Change;
 use super::rows::Reader;
 use super::{During as _, Error, Store, micros};
+use crate::orders::journey::Serial;
 use crate::orders::journey::registration::Registration;
 use crate::registry::State;
 
@@ -21,6 +22,38 @@ impl Store {
             .await
             .during("listing devices")?;
         rows.iter().map(Registration::read).collect()
+    }
+
+    /// All devices, each with the unit it is.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn registered(&self) -> Result<Vec<(Registration, Option<Box<str>>)>, Error> {
+        let rows = sqlx::query("SELECT * FROM devices ORDER BY device_id")
+            .fetch_all(&self.pool)
+            .await
+            .during("listing devices")?;
+        rows.iter()
+            .map(|row| {
+                let unit = Reader::new(row, "a device").maybe_text("unit_id")?;
+                Ok((Registration::read(row)?, unit.map(Into::into)))
+            })
+            .collect()
+    }
+
+    /// Serials of all units.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn serials(&self) -> Result<HashSet<Serial>, Error> {
+        let rows = sqlx::query("SELECT serial FROM units WHERE serial IS NOT NULL")
+            .fetch_all(&self.pool)
+            .await
+            .during("listing serials")?;
+        let serials = rows
+            .iter()
+            .map(|row| Reader::new(row, "a unit").serial("serial"));
+        serials.filter_map(Result::transpose).collect()
     }
 
     /// Ids of the devices no unit is that were terminated here, and whether the topic has that.
@@ -83,6 +116,18 @@ impl Change {
             return Ok(());
         }
         let claimed = self.devices("device_id", &wanted.device_id).await?;
+        if wanted.state == State::Pending
+            && let Some((_, known)) = claimed.first()
+            && known.serial == wanted.serial
+            && self.is_adopted(&wanted.device_id).await?
+        {
+            // The registry was ahead of us when the store was recovered: its word stays until the unit has caught up.
+            return self.own_device(unit, &wanted).await;
+        }
+        if let Some(serial) = wanted.serial.clone() {
+            self.forget_adopted(unit, &serial, &wanted.device_id)
+                .await?;
+        }
         if let Some((owner, _)) = claimed.first()
             && owner.as_deref().is_some_and(|owner| owner != unit)
         {
@@ -93,10 +138,64 @@ impl Change {
         }
         for (_, left) in before {
             if left.device_id != wanted.device_id {
-                self.forget_device(left.device_id).await?;
+                self.forget_device(unit, left.device_id).await?;
             }
         }
         self.put_device(Some(unit), &wanted).await
+    }
+
+    /// A device that was recovered without its unit is this one now, by another id.
+    async fn forget_adopted(
+        &mut self,
+        unit: &str,
+        serial: &Serial,
+        but: &str,
+    ) -> Result<(), Error> {
+        let rows = sqlx::query(
+            "SELECT device_id FROM devices WHERE serial = $1 AND adopted = 1 AND unit_id IS NULL AND device_id <> $2",
+        )
+        .bind(serial.to_string())
+        .bind(but.to_owned())
+        .fetch_all(&mut *self.tx)
+        .await
+        .during("reading a device")?;
+        for row in &rows {
+            let id = Reader::new(row, "a device").text("device_id")?;
+            self.forget_device(unit, id.into()).await?;
+        }
+        Ok(())
+    }
+
+    async fn is_adopted(&mut self, device_id: &str) -> Result<bool, Error> {
+        let row = sqlx::query("SELECT adopted FROM devices WHERE device_id = $1")
+            .bind(device_id.to_owned())
+            .fetch_optional(&mut *self.tx)
+            .await
+            .during("reading a device")?;
+        row.map(|row| Reader::new(&row, "a device").number("adopted"))
+            .transpose()
+            .map(|adopted| adopted == Some(1))
+    }
+
+    /// The device belongs to a unit from now on; what the registry says of it stays.
+    async fn own_device(&mut self, unit: &str, device: &Registration) -> Result<(), Error> {
+        sqlx::query("UPDATE devices SET unit_id = $2, order_id = $3 WHERE device_id = $1")
+            .bind(device.device_id.to_string())
+            .bind(unit.to_owned())
+            .bind(device.order.as_deref().map(str::to_owned))
+            .execute(&mut *self.tx)
+            .await
+            .during("writing a device")?;
+        Ok(())
+    }
+
+    /// Writes a device as the registry has it, without an outbox row: the topic says so already.
+    pub(super) async fn adopt_device(
+        &mut self,
+        unit: Option<&str>,
+        device: &Registration,
+    ) -> Result<(), Error> {
+        self.write_device(unit, device, true).await
     }
 
     /// Writes that a device no unit is has ended, with its outbox row.
@@ -133,10 +232,21 @@ impl Change {
     }
 
     async fn put_device(&mut self, unit: Option<&str>, device: &Registration) -> Result<(), Error> {
+        self.write_device(unit, device, false).await?;
+        self.post(unit, device).await
+    }
+
+    async fn write_device(
+        &mut self,
+        unit: Option<&str>,
+        device: &Registration,
+        adopted: bool,
+    ) -> Result<(), Error> {
         sqlx::query(
-            "INSERT INTO devices (device_id, unit_id, serial, state, order_id, since) VALUES ($1, $2, $3, $4, $5, $6) \
+            "INSERT INTO devices (device_id, unit_id, serial, state, order_id, since, adopted) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7) \
              ON CONFLICT (device_id) DO UPDATE SET unit_id = excluded.unit_id, serial = excluded.serial, \
-             state = excluded.state, order_id = excluded.order_id, since = excluded.since",
+             state = excluded.state, order_id = excluded.order_id, since = excluded.since, adopted = excluded.adopted",
         )
         .bind(device.device_id.to_string())
         .bind(unit.map(str::to_owned))
@@ -144,27 +254,29 @@ impl Change {
         .bind(device.state.name())
         .bind(device.order.as_deref().map(str::to_owned))
         .bind(device.since.map(micros))
+        .bind(i64::from(adopted))
         .execute(&mut *self.tx)
         .await
         .during("writing a device")?;
-        self.post(device).await
+        Ok(())
     }
 
     /// No unit goes by this id any more.
-    async fn forget_device(&mut self, device_id: Box<str>) -> Result<(), Error> {
+    async fn forget_device(&mut self, unit: &str, device_id: Box<str>) -> Result<(), Error> {
         sqlx::query("DELETE FROM devices WHERE device_id = $1")
             .bind(device_id.to_string())
             .execute(&mut *self.tx)
             .await
             .during("forgetting a device")?;
         let gone = Registration::left_behind(device_id, self.now);
-        self.post(&gone).await
+        self.post(Some(unit), &gone).await
     }
 
-    async fn post(&mut self, device: &Registration) -> Result<(), Error> {
+    async fn post(&mut self, unit: Option<&str>, device: &Registration) -> Result<(), Error> {
         let seq = self.number("outbox").await?;
         sqlx::query(
-            "INSERT INTO outbox (seq, device_id, serial, state, order_id, since, made_at) VALUES ($1, $2, $3, $4, $5, $6, $7)",
+            "INSERT INTO outbox (seq, device_id, serial, state, order_id, since, made_at, unit_id) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
         )
         .bind(seq)
         .bind(device.device_id.to_string())
@@ -173,6 +285,7 @@ impl Change {
         .bind(device.order.as_deref().map(str::to_owned))
         .bind(device.since.map(micros))
         .bind(micros(self.now))
+        .bind(unit.map(str::to_owned))
         .execute(&mut *self.tx)
         .await
         .during("filling the outbox")?;

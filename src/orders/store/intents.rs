@@ -87,11 +87,13 @@ pub struct IntentRow {
 }
 
 impl Change {
-    /// Writes an intent; the call may be made once this is committed.
+    /// Writes an intent with a generation of its own; the call may be made once this is committed and the generation is published
+    /// (P3).
     ///
     /// # Errors
     /// The store cannot be written.
     pub async fn begin_intent(&mut self, wish: &Wish) -> Result<i64, Error> {
+        self.issue_generation().await?;
         let id = self.number("intent").await?;
         sqlx::query(
             "INSERT INTO intents (id, unit_id, product_code, product_id, prefix, erp_no, state, begun_at, listed_at) \

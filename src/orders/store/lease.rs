@@ -33,13 +33,31 @@ impl Store {
         life: Duration,
         now: Timestamp,
     ) -> Result<Option<Token>, Error> {
+        self.take_lease_from(holder, life, now, None).await
+    }
+
+    /// As [`Store::take_lease`], or if it still is as `silent` says, who was watched not renewing it for a whole life.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    pub async fn take_lease_from(
+        &self,
+        holder: &str,
+        life: Duration,
+        now: Timestamp,
+        silent: Option<&Holder>,
+    ) -> Result<Option<Token>, Error> {
+        let (token, until) =
+            silent.map_or((-1, 0), |silent| (silent.token.0, micros(silent.until)));
         let row = sqlx::query(
             "UPDATE lease SET holder = $1, token = token + 1, expires_at = $2 \
-             WHERE name = 'orders' AND expires_at <= $3 RETURNING token",
+             WHERE name = 'orders' AND (expires_at <= $3 OR (token = $4 AND expires_at = $5)) RETURNING token",
         )
         .bind(holder.to_owned())
         .bind(micros(end(now, life)))
         .bind(micros(now))
+        .bind(token)
+        .bind(until)
         .fetch_optional(&self.pool)
         .await
         .during("taking the lease")?;

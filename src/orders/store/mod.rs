@@ -10,23 +10,29 @@
 
 pub mod acts;
 pub mod alarms;
+pub mod backup;
 pub mod change;
+mod clock;
 pub mod devices;
 pub mod ends;
+pub mod identity;
 pub mod intents;
 pub mod lease;
 mod orders;
 pub mod outbox;
 pub mod read;
+pub mod recovery;
 pub mod rows;
 pub mod seen;
 pub mod sheets;
 pub mod shown;
 pub mod standing;
+mod transaction;
 mod units;
 mod warehouse;
 
 use std::borrow::Cow;
+use std::io::Read as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,9 +48,10 @@ use crate::config::private;
 use crate::config::secret::Secret;
 
 /// The migrations, oldest first. One that was released never changes.
-const MIGRATIONS: [(i64, &str, &str); 3] = [
+const MIGRATIONS: [(i64, &str, &str); 4] = [
     (1, "journey", include_str!("migrations/0001_journey.sql")),
     (2, "sheets", include_str!("migrations/0002_sheets.sql")),
+    (3, "identity", include_str!("migrations/0003_identity.sql")),
     (4, "waits", include_str!("migrations/0004_waits.sql")),
 ];
 
@@ -52,7 +59,7 @@ const MIGRATIONS: [(i64, &str, &str); 3] = [
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// The SQLite file; made if it is missing. Does not count when `url` is set.
+    /// The SQLite file; made by `orders init`. Does not count when `url` is set.
     pub file: PathBuf,
     /// `postgres://user:password@host/database`; empty for the file.
     pub url: Secret,
@@ -90,8 +97,18 @@ pub enum Error {
     #[error("another orders instance has taken over the lease")]
     LeaseLost,
     /// What is stored cannot be; nothing was written.
-    #[error("orders store: {subject}: {why}; restore the store from a backup")]
+    #[error(
+        "orders store: {subject}: {why}; stop the orders instances, put a copy made by `dig-ingest orders backup` in its place, \
+         start them, and see with `dig-ingest orders recover` what happened since the copy"
+    )]
     Corrupt { subject: String, why: String },
+    /// There is none where the settings say.
+    #[error(
+        "orders store: {0} is not there; name the store of the job with orders.store.file or orders.store.url. Only if there never \
+         was one, make it with `dig-ingest orders init`. If it was lost, put a copy made by `dig-ingest orders backup` in its place; \
+         `dig-ingest orders recover` then shows what happened since the copy"
+    )]
+    Missing(String),
     /// The act does not fit; nothing was written.
     #[error(transparent)]
     Refused(#[from] Refusal),
@@ -126,7 +143,7 @@ impl Error {
     pub fn retryable(&self) -> bool {
         match self {
             Self::Database { .. } | Self::Changed(_) => true,
-            Self::LeaseLost | Self::Corrupt { .. } | Self::Refused(_) => false,
+            Self::LeaseLost | Self::Corrupt { .. } | Self::Missing(_) | Self::Refused(_) => false,
         }
     }
 
@@ -151,7 +168,11 @@ impl Error {
     pub fn may_have_effects(&self) -> bool {
         match self {
             Self::Database { .. } => true,
-            Self::Changed(_) | Self::LeaseLost | Self::Corrupt { .. } | Self::Refused(_) => false,
+            Self::Changed(_)
+            | Self::LeaseLost
+            | Self::Corrupt { .. }
+            | Self::Missing(_)
+            | Self::Refused(_) => false,
         }
     }
 
@@ -170,8 +191,25 @@ pub(super) trait During<T> {
 
 impl<T> During<T> for Result<T, sqlx::Error> {
     fn during(self, act: &'static str) -> Result<T, Error> {
-        self.map_err(|source| Error::Database { act, source })
+        self.map_err(|source| match damage(&source) {
+            Some(said) => Error::corrupt(act, said),
+            None => Error::Database { act, source },
+        })
     }
+}
+
+/// What the database says when its own files are damaged.
+fn damage(error: &sqlx::Error) -> Option<String> {
+    let sqlx::Error::Database(said) = error else {
+        return None;
+    };
+    let code = said.code()?;
+    // SQLite: corrupt (11), not a database (26), with their extended codes. PostgreSQL: class XX001, XX002.
+    let damaged = match code.parse::<u32>() {
+        Ok(number) => matches!(number & 0xff, 11 | 26) && number < 10_000,
+        Err(_) => matches!(&*code, "XX001" | "XX002"),
+    };
+    damaged.then(|| said.message().to_owned())
 }
 
 /// The store. Clones share the connections.
@@ -186,13 +224,63 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens the store, checks it and brings it to this version's form.
+    /// Opens the store that is there, checks it and brings it to this version's form.
     ///
     /// # Errors
-    /// It cannot be reached, is damaged, or was written by a later version.
+    /// There is none, it cannot be reached, is damaged, or was written by a later version.
     pub async fn open(config: &Config) -> Result<Self, Error> {
+        let name = shown(config);
+        if config.url.is_empty() && !config.file.exists() {
+            return Err(Error::Missing(name));
+        }
+        let store = Self::connect(config, "rw").await?;
+        store.check().await?;
+        if !store.has_tables().await? {
+            store.pool.close().await;
+            return Err(Error::Missing(name));
+        }
+        store.migrate().await?;
+        store.identify(Timestamp::now()).await?;
+        Ok(store)
+    }
+
+    /// Makes a store where there is none and opens it; one that is there is opened as it is.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub async fn init(config: &Config) -> Result<Self, Error> {
+        let store = Self::connect(config, "rwc").await?;
+        store.check().await?;
+        store.migrate().await?;
+        store.identify(Timestamp::now()).await?;
+        Ok(store)
+    }
+
+    /// Opens the store that is there as it is: nothing is changed, not even its form. Only for questions.
+    ///
+    /// # Errors
+    /// There is none, it cannot be reached, or is damaged.
+    pub async fn look(config: &Config) -> Result<Self, Error> {
+        let name = shown(config);
+        if config.url.is_empty() && !config.file.exists() {
+            return Err(Error::Missing(name));
+        }
+        let store = Self::connect(config, "rw").await?;
+        store.check().await?;
+        if store.has_table("counters").await? {
+            Ok(store)
+        } else {
+            store.pool.close().await;
+            Err(Error::Missing(name))
+        }
+    }
+
+    async fn connect(config: &Config, mode: &str) -> Result<Self, Error> {
+        if config.url.is_empty() && !is_sqlite(&config.file) {
+            return Err(Error::corrupt(shown(config), "it is no SQLite file"));
+        }
         sqlx::any::install_default_drivers();
-        let (url, postgres) = address(config);
+        let (url, postgres) = address(config, mode);
         if config.url.is_empty() {
             // Customers' names and phones: the driver would make it readable by everybody, and its journal takes over the mode.
             private::prepare(&config.file)
@@ -209,10 +297,15 @@ impl Store {
                     if postgres {
                         return Ok(());
                     }
+                    // A rollback journal: SQLite before 3.51.3 can damage a file in write-ahead mode when several connections write
+                    // it. It cannot be changed while another process has the file open in that mode; then the next start does it.
+                    let mode = sqlx::query("PRAGMA journal_mode = TRUNCATE");
+                    if let Err(error) = mode.execute(&mut *connection).await {
+                        tracing::debug!(%error, "the journal mode is what it was");
+                    }
                     // FULL: a commit that was answered survives a power cut (P1 rests on it).
                     for pragma in [
                         format!("PRAGMA busy_timeout = {busy}"),
-                        "PRAGMA journal_mode = WAL".to_owned(),
                         "PRAGMA synchronous = FULL".to_owned(),
                         "PRAGMA foreign_keys = ON".to_owned(),
                     ] {
@@ -224,15 +317,39 @@ impl Store {
             .connect_with(options)
             .await
             .during("opening")?;
-        let store = Self {
+        Ok(Self {
             pool,
             postgres,
             outbox: Arc::default(),
             hint: Arc::default(),
+        })
+    }
+
+    /// Whether a store was ever made here.
+    async fn has_tables(&self) -> Result<bool, Error> {
+        self.has_table("counters").await
+    }
+
+    /// Whether it was opened by a version that gives stores an identity.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn has_identity(&self) -> Result<bool, Error> {
+        self.has_table("identity").await
+    }
+
+    async fn has_table(&self, name: &'static str) -> Result<bool, Error> {
+        let sql = if self.postgres {
+            "SELECT COUNT(*) AS n FROM information_schema.tables WHERE table_name = $1 AND table_schema = current_schema()"
+        } else {
+            "SELECT COUNT(*) AS n FROM sqlite_master WHERE type = 'table' AND name = $1"
         };
-        store.check().await?;
-        store.migrate().await?;
-        Ok(store)
+        let row = sqlx::query(sql)
+            .bind(name)
+            .fetch_one(&self.pool)
+            .await
+            .during("looking for the store")?;
+        Ok(row.try_get::<i64, _>("n").during("looking for the store")? > 0)
     }
 
     /// A store in memory, gone with its last clone: for tests and trials.
@@ -240,7 +357,7 @@ impl Store {
     /// # Errors
     /// As [`Store::open`].
     pub async fn in_memory() -> Result<Self, Error> {
-        Self::open(&Config {
+        Self::init(&Config {
             url: Secret::new("sqlite::memory:"),
             connections: 1,
             ..Config::default()
@@ -310,22 +427,29 @@ impl Store {
 
     /// Closes the connections; what is under way ends first. The file then holds everything by itself.
     pub async fn close(&self) {
-        if !self.postgres
-            && let Err(error) = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)")
-                .execute(&self.pool)
-                .await
-        {
-            tracing::debug!(%error, "the log was not taken into the file; the next start does it");
-        }
         self.pool.close().await;
     }
 }
 
-fn address(config: &Config) -> (String, bool) {
+/// Whether a file is one, or could become one.
+fn is_sqlite(file: &std::path::Path) -> bool {
+    const HEAD: &[u8] = b"SQLite format 3\0";
+    let mut head = Vec::new();
+    match std::fs::File::open(file) {
+        Ok(file) => {
+            let read = file.take(HEAD.len() as u64).read_to_end(&mut head);
+            read.is_err() || head.is_empty() || head == HEAD
+        }
+        // Whatever is wrong, opening it tells.
+        Err(_) => true,
+    }
+}
+
+fn address(config: &Config, mode: &str) -> (String, bool) {
     let url = config.url.reveal();
     if url.is_empty() {
         return (
-            format!("sqlite://{}?mode=rwc", config.file.display()),
+            format!("sqlite://{}?mode={mode}", config.file.display()),
             false,
         );
     }
@@ -333,6 +457,15 @@ fn address(config: &Config) -> (String, bool) {
         url.to_owned(),
         url.starts_with("postgres:") || url.starts_with("postgresql:"),
     )
+}
+
+/// The store's place for people, without its password.
+fn shown(config: &Config) -> String {
+    if config.url.is_empty() {
+        config.file.display().to_string()
+    } else {
+        backup::without_password(config.url.reveal())
+    }
 }
 
 fn micros(at: Timestamp) -> i64 {

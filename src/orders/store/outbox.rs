@@ -1,5 +1,7 @@
 //! The outbox: changes of the device registry that the topic has not confirmed yet, in order.
 
+use std::collections::HashSet;
+
 use jiff::Timestamp;
 
 use super::rows::Reader;
@@ -11,6 +13,8 @@ use crate::orders::journey::registration::Registration;
 pub struct Letter {
     pub seq: i64,
     pub device: Registration,
+    /// The unit that the device is.
+    pub unit: Option<Box<str>>,
 }
 
 impl Store {
@@ -27,11 +31,27 @@ impl Store {
                 .during("reading the outbox")?;
         rows.iter()
             .map(|row| {
+                let reader = Reader::new(row, "the outbox");
                 Ok(Letter {
-                    seq: Reader::new(row, "the outbox").number("seq")?,
+                    seq: reader.number("seq")?,
                     device: Registration::read(row)?,
+                    unit: reader.maybe_text("unit_id")?.map(Into::into),
                 })
             })
+            .collect()
+    }
+
+    /// Ids of all devices with a change that is not published yet.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn unpublished_ids(&self) -> Result<HashSet<String>, Error> {
+        let rows = sqlx::query("SELECT DISTINCT device_id FROM outbox WHERE published_at IS NULL")
+            .fetch_all(&self.pool)
+            .await
+            .during("reading the outbox")?;
+        rows.iter()
+            .map(|row| Reader::new(row, "the outbox").text("device_id"))
             .collect()
     }
 

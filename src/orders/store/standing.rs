@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
+use super::identity::Identity;
 use super::lease::Holder;
 use super::read::ON_ITS_WAY;
 use super::rows::Reader;
@@ -13,6 +14,7 @@ use super::{During as _, Error, Store};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Standing {
     pub lease: Holder,
+    pub identity: Identity,
     /// Orders by state.
     pub orders: BTreeMap<String, u64>,
     /// Units by state.
@@ -49,6 +51,7 @@ impl Store {
             .during("looking for the oldest order")?;
         Ok(Standing {
             lease: self.lease_holder().await?,
+            identity: self.identity().await?,
             orders: self
                 .by_state("SELECT state, COUNT(*) AS n FROM orders GROUP BY state")
                 .await?,

@@ -116,6 +116,17 @@ impl Change {
             )
             .into());
         }
+        if let (None, Some(serial)) = (row.unit.serial(), &known.serial)
+            && let Some(other) = self.reserved_for(serial).await?
+            && other != row.id
+        {
+            return Err(Refusal::new(
+                format!("unit {}", row.id),
+                format!("serial {serial} is of unit {other} by the device registry"),
+                "look in MyAdmin which of them has it",
+            )
+            .into());
+        }
         let flat = FlatUnit::from(&unit);
         let (code, text) = columns(flat.reason.as_ref());
         let written = sqlx::query(

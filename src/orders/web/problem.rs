@@ -140,7 +140,7 @@ impl From<Error> for Problem {
                     "look whether it was done, then repeat it; the log tells the cause",
                 )
             }
-            Error::LeaseLost | Error::Corrupt { .. } => {
+            Error::LeaseLost | Error::Corrupt { .. } | Error::Missing(_) => {
                 tracing::error!(%error, "a request to the orders API met a broken store");
                 Self::new(
                     StatusCode::INTERNAL_SERVER_ERROR,

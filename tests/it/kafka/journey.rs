@@ -87,7 +87,7 @@ impl<'b> Journey<'b> {
             .build()
             .expect("a runtime for the store");
         let store = runtime
-            .block_on(Store::open(&Config {
+            .block_on(Store::init(&Config {
                 file: world.path("orders.db"),
                 ..Config::default()
             }))

@@ -12,10 +12,10 @@ use crate::support::wait_for;
 use crate::support::world::World;
 
 const PARTITIONS: i32 = 4;
-const IMEI: &str = "356938035643809";
+pub const IMEI: &str = "356938035643809";
 
 /// The one unit of an order, once it has come to a state.
-fn unit(address: &str, order: u64, state: &str) -> Value {
+pub fn unit(address: &str, order: u64, state: &str) -> Value {
     wait_for(&format!("the unit is {state}"), || {
         let orders = desk(address, "GET /api/orders?limit=10", &Value::Null);
         let id = Value::from(order.to_string());
@@ -28,7 +28,7 @@ fn unit(address: &str, order: u64, state: &str) -> Value {
 }
 
 /// What `/status` says of the orders, once it says who has the lease.
-fn led(instance: &mut Running, lease: &str) -> Value {
+pub fn led(instance: &mut Running, lease: &str) -> Value {
     wait_for(&format!("the lease is {lease}"), || {
         let (_, status) = instance.told("/status");
         let figures = status["orders"]["figures"].clone();
@@ -46,7 +46,7 @@ fn registered(world: &mut World<'_>, device: &str) -> Value {
     device
 }
 
-fn share(world: &World<'_>, serial: &str) {
+pub fn share(world: &World<'_>, serial: &str) {
     world
         .gateway
         .market(|market, now| market.assign(serial, "customer", now))
@@ -103,13 +103,15 @@ fn a_killed_instance_is_taken_over_and_the_device_is_active_in_the_topic() {
 fn one_process_does_both_and_a_pipeline_alone_needs_no_store() {
     let mut world = open(Broker::shared(), PARTITIONS);
     let fleet = world.path("fleet.ndjson");
-    let mut alone = world.start_only(Some("pipeline"), &[]);
+    let nowhere = world.path("nowhere.db");
+    let file = format!("{:?}", nowhere.display().to_string());
+    let mut alone = world.start_only(Some("pipeline"), &[("orders.store.file", &file)]);
     wait_for("the pipeline is ready without orders", || {
         let (status, told) = alone.told("/readyz");
         (status == 200).then_some(told)
     });
     assert!(alone.told("/status").1["orders"].is_null());
-    assert!(!world.path("orders.db").exists());
+    assert!(!nowhere.exists());
     alone.signal("TERM");
     alone.succeeded();
 

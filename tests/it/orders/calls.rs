@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use dig_ingest::orders::journey::{Actor, Tags};
-use dig_ingest::orders::outbox::Publish;
 use dig_ingest::orders::settings::Mode;
 use dig_ingest::orders::store::acts::Subject;
 use dig_ingest::orders::store::intents::Outcome;
@@ -13,15 +12,15 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::model::world::Place;
+use super::registry;
 use super::site::{Site, ann, serial};
 
 /// The whole journey on a site's store and world, by the wall clock.
 fn job(site: &Site, name: &str) -> (CancellationToken, JoinHandle<anyhow::Result<()>>) {
-    let publish: Publish = Box::new(|_| Box::pin(std::future::ready(Ok(()))));
     let parts = Parts {
         market: site.world.clone(),
         store: site.store.clone(),
-        publish,
+        open: registry::open(&site.topic),
         ask: super::sheets::registry(&Arc::default()),
         clock: wall_clock(),
         name: name.into(),

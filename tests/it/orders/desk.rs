@@ -19,7 +19,7 @@ pub(crate) async fn filled(folder: &Path) -> (PathBuf, Store) {
         file: file.clone(),
         ..store::Config::default()
     };
-    let store = Store::open(&config).await.unwrap();
+    let store = Store::init(&config).await.unwrap();
     let now = Timestamp::now();
     let mut change = store.change(Actor::Reconciler, None, now).await.unwrap();
     for (id, asks) in [("7", vec![]), ("8", vec!["a comment".into()])] {
@@ -280,7 +280,7 @@ fn a_store_that_is_not_there_is_not_made() {
     let file = folder.path().join("none.db");
     let said = refused(&file, &["list"]);
     assert!(
-        said.contains("orders.store.file") && said.contains("--set"),
+        said.contains("orders.store.file") && said.contains("orders init"),
         "{said}"
     );
     assert!(!file.exists());

@@ -16,7 +16,7 @@ fn a_damaged_file_is_named_and_refused() {
         .build()
         .unwrap();
     runtime.block_on(async {
-        let store = Store::open(&config).await.unwrap();
+        let store = Store::init(&config).await.unwrap();
         take_in(&store, "77", 200).await;
         store.close().await;
         let mut bytes = std::fs::read(&config.file).unwrap();
@@ -25,7 +25,21 @@ fn a_damaged_file_is_named_and_refused() {
         }
         std::fs::write(&config.file, bytes).unwrap();
         let error = Store::open(&config).await.unwrap_err();
-        assert!(error.to_string().starts_with("orders store: "), "{error}");
+        let error = error.to_string();
+        assert!(error.starts_with("orders store: "), "{error}");
+        for remedy in ["orders backup", "orders recover"] {
+            assert!(error.contains(remedy), "{error}");
+        }
+        // So does a file that is none at all.
+        std::fs::write(
+            &config.file,
+            "not a database, but long enough to be taken for one".repeat(100),
+        )
+        .unwrap();
+        let error = Store::open(&config).await.unwrap_err().to_string();
+        for remedy in ["orders backup", "orders recover"] {
+            assert!(error.contains(remedy), "{error}");
+        }
     });
 }
 
@@ -41,7 +55,7 @@ fn what_was_committed_is_there_after_a_restart() {
         .build()
         .unwrap();
     runtime.block_on(async {
-        let store = Store::open(&config).await.unwrap();
+        let store = Store::init(&config).await.unwrap();
         take_in(&store, "77", 2).await;
         provision(&store, "77.1", &serial(1)).await;
         store.close().await;

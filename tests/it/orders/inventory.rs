@@ -11,6 +11,7 @@ use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 
 use super::model::{self, world::World};
+use super::registry::{Shared, registrar};
 
 async fn states(store: &Store, order: &str) -> Vec<(String, Option<String>)> {
     let units = store.units(order).await.unwrap();
@@ -37,20 +38,29 @@ async fn units_are_assigned_from_the_inventory_and_a_shortage_is_told() {
         file: folder.path().join("orders.db"),
         ..store::Config::default()
     };
-    let store = Store::open(&place).await.unwrap();
+    let store = Store::init(&place).await.unwrap();
     let clock: Clock = {
         let world = world.clone();
         Arc::new(move || world.now())
     };
     let lease = store.take_lease("one", Duration::from_secs(3_600), world.now());
     let token = lease.await.unwrap().expect("nobody has it");
+    let registrar = Arc::new(registrar(
+        &store,
+        &Shared::default(),
+        Arc::clone(&clock),
+        token,
+    ));
+    registrar.compare().await.unwrap();
+    let market = world.clone();
     let mut reconciler = Reconciler::new(
-        world.clone(),
+        market,
         store.clone(),
         Arc::new(config),
         clock,
         token,
         Calls::default(),
+        registrar,
     );
     let order = world.place("CTD-200", 2).to_string();
     let kinds = async |store: &Store| {

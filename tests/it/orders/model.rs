@@ -9,33 +9,40 @@
 //! * G1: the topic follows the store, and calls nothing active again that it called terminated.
 //! * At the end store = topic = world, and nothing is left behind.
 //!
+//! Meanwhile the store is lost or put back from an older copy, the topic is lost or written by hand, and replaced holders of the lease
+//! still write: P3 and G2.
+//!
 //! `DIG_MODEL_SEED=n` runs one seed; `DIG_MODEL_S=n` looks for n seconds instead of the short while of every day.
 
+mod disasters;
+mod ending;
 pub mod people;
 pub mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use dig_ingest::orders::Clock;
 use dig_ingest::orders::calls::Calls;
 use dig_ingest::orders::journey::unit::Unit;
-use dig_ingest::orders::outbox::{Entry, Publish, publish_all};
+use dig_ingest::orders::registrar::Registrar;
 use dig_ingest::orders::round::Reconciler;
 use dig_ingest::orders::settings::{CheckContracts, Config, Fulfilment, Mode, Partial, Product};
+use dig_ingest::orders::store::identity::Proof;
 use dig_ingest::orders::store::intents::Outcome;
 use dig_ingest::orders::store::lease::Token;
 use dig_ingest::orders::store::{Error, Store};
-use dig_ingest::registry::{Device, State};
+use dig_ingest::registry::State;
 use jiff::Timestamp;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 
+use super::registry::{Fate, Shared, registrar};
 use world::World;
 
 /// What every day's run may take, and how many seeds it runs at least.
@@ -80,29 +87,10 @@ async fn within<F: Future>(polls: Option<usize>, inner: F) -> Option<F::Output> 
     }
 }
 
-/// The topic as its readers see it.
-#[derive(Default)]
-struct Topic {
-    devices: BTreeMap<String, Device>,
-    /// Serials that were called terminated.
-    terminated: BTreeSet<String>,
-}
-
-impl Topic {
-    fn write(&mut self, entry: Entry) {
-        match entry {
-            Entry::Put(device) => {
-                let serial = device.serial.as_deref().unwrap_or_default().to_owned();
-                if device.state == State::Terminated {
-                    self.terminated.insert(serial);
-                }
-                self.devices.insert(device.device_id.to_string(), device);
-            }
-            Entry::Forget(id) => {
-                self.devices.remove(&*id);
-            }
-        }
-    }
+/// An instance: who writes the topic and who decides.
+struct Instance {
+    registrar: Arc<Registrar>,
+    reconciler: Reconciler<World>,
 }
 
 struct Run {
@@ -110,13 +98,22 @@ struct Run {
     dice: StdRng,
     world: World,
     store: Store,
+    place: dig_ingest::orders::store::Config,
     config: Arc<Config>,
-    topic: Arc<Mutex<Topic>>,
+    topic: Shared,
+    /// Serials that the topic has called terminated.
+    terminated: BTreeSet<String>,
+    /// Serials that a unit was ever seen with, in any store and in the topic.
+    serials: BTreeMap<String, BTreeSet<String>>,
     clock: Clock,
-    live: Option<Reconciler<World>>,
-    zombie: Option<Reconciler<World>>,
+    live: Option<Instance>,
+    zombie: Option<Instance>,
     instances: u64,
     crashes: u64,
+    /// Copies of the store, with the number of the copy that is next.
+    copies: Vec<std::path::PathBuf>,
+    /// What became of the store and the topic.
+    disasters: disasters::Count,
     /// What an instance that leaves finishes.
     calls: Calls,
     /// Holds the store's file.
@@ -195,9 +192,14 @@ impl Run {
             seed,
             config: Arc::new(config),
             world,
-            store: Store::open(&store).await.unwrap(),
+            store: Store::init(&store).await.unwrap(),
+            place: store,
             directory,
-            topic: Arc::default(),
+            topic: Shared::default(),
+            terminated: BTreeSet::new(),
+            serials: BTreeMap::new(),
+            copies: Vec::new(),
+            disasters: disasters::Count::default(),
             clock,
             live: None,
             zombie: None,
@@ -220,14 +222,25 @@ impl Run {
             .await
             .unwrap()
             .expect("the lease of the one before is over");
-        let fresh = Reconciler::new(
+        let registrar = Arc::new(registrar(
+            &self.store,
+            &self.topic,
+            Arc::clone(&self.clock),
+            token,
+        ));
+        let reconciler = Reconciler::new(
             self.world.clone(),
             self.store.clone(),
             Arc::clone(&self.config),
             Arc::clone(&self.clock),
             token,
             self.calls.clone(),
+            Arc::clone(&registrar),
         );
+        let fresh = Instance {
+            registrar,
+            reconciler,
+        };
         self.zombie = self.live.replace(fresh).or(self.zombie.take());
     }
 
@@ -239,7 +252,7 @@ impl Run {
         // Dropped, it is killed where it is, or it leaves and finishes its call.
         let killed = self.dice.random_bool(0.7);
         self.calls.kill(killed);
-        match within(polls, live.round()).await {
+        match within(polls, live.reconciler.round()).await {
             Some(result) => {
                 result.unwrap_or_else(|error| panic!("seed {}: {error}", self.seed));
             }
@@ -259,7 +272,20 @@ impl Run {
             return;
         };
         let writes = self.world.writes();
-        match zombie.round().await {
+        let before = self.topic.lock().unwrap().entries.clone();
+        // It may take the topic over once more, and still writes nothing.
+        if self.dice.random_bool(0.5) {
+            let _ = zombie.registrar.compare().await;
+        }
+        let _ = zombie.registrar.publish().await;
+        let _ = zombie.registrar.witness().await;
+        assert_eq!(
+            self.topic.lock().unwrap().entries,
+            before,
+            "seed {}: published without a lease",
+            self.seed
+        );
+        match zombie.reconciler.round().await {
             Ok(report) => assert_eq!(report.acts, 0, "seed {}: acts without a lease", self.seed),
             Err(error) => assert!(
                 matches!(error, Error::LeaseLost),
@@ -276,31 +302,27 @@ impl Run {
     }
 
     async fn publish(&mut self, polls: Option<usize>) {
-        let fails = self.world.faulty() && self.dice.random_bool(0.3);
-        let torn = self.dice.random_range(0..4);
-        let topic = Arc::clone(&self.topic);
-        let publish: Publish = Box::new(move |entries| {
-            let topic = Arc::clone(&topic);
-            Box::pin(async move {
-                for (n, entry) in entries.into_iter().enumerate() {
-                    anyhow::ensure!(!fails || n < torn, "the broker went away");
-                    tokio::task::yield_now().await;
-                    topic.lock().unwrap().write(entry);
-                }
-                Ok(())
-            })
-        });
-        let keep = Duration::from_secs(3600);
-        let world = self.world.clone();
-        let _ = within(
-            polls,
-            publish_all(&self.store, &publish, keep, || world.now()),
-        )
+        if self.world.faulty() && self.dice.random_bool(0.3) {
+            let fate = [Fate::Aborted, Fate::AnswerLost][self.dice.random_range(0..2)];
+            self.topic.lock().unwrap().fates = vec![fate];
+        }
+        let Some(live) = &self.live else { return };
+        let registrar = Arc::clone(&live.registrar);
+        let compares = self.dice.random_bool(0.3) || registrar.standing() != Proof::Proven;
+        let _ = within(polls, async {
+            if compares {
+                registrar.compare().await?;
+            }
+            while registrar.publish().await? > 0 {}
+            anyhow::Ok(())
+        })
         .await;
+        self.topic.lock().unwrap().fates.clear();
     }
 
     async fn step(&mut self) {
         self.world.turn(&mut self.dice);
+        self.disaster().await;
         if self.dice.random_bool(0.6) {
             people::act(&self.world, &self.store, &self.config, &mut self.dice).await;
         }
@@ -322,7 +344,7 @@ impl Run {
     }
 
     /// What must hold at every moment.
-    async fn invariants(&self) {
+    async fn invariants(&mut self) {
         let seed = self.seed;
         let intents = self.store.intents().await.unwrap();
         let wholes = self.store.open_orders(Timestamp::MIN).await.unwrap();
@@ -344,10 +366,32 @@ impl Run {
             .count();
         // What came of a call a person judged wrongly stands for itself in the alarms; here nobody does.
         let unclaimed: Vec<_> = unclaimed.collect();
+        // Of a store that was lost or put back, recovery tells: here every unit's serials are compared over all its stores.
         assert!(
-            unclaimed.len() <= doubts + self.world.strangers(),
+            self.disasters.of_store() > 0 || unclaimed.len() <= doubts + self.world.strangers(),
             "seed {seed}: {unclaimed:?} explained by {doubts} doubts"
         );
+        for row in &units {
+            if let Some(serial) = row.unit.serial() {
+                let seen = self.serials.entry(row.id.clone()).or_default();
+                seen.insert(serial.to_string());
+            }
+        }
+        for entry in self.topic.lock().unwrap().entries.devices.values() {
+            if let (Some(unit), Some(serial)) = (&entry.unit, &entry.device.serial) {
+                let seen = self.serials.entry(unit.to_string()).or_default();
+                seen.insert(serial.to_string());
+            }
+        }
+        for (unit, serials) in &self.serials {
+            if let Some(first) = serials.first() {
+                self.world.label(unit, first);
+            }
+            assert!(
+                serials.len() <= 1,
+                "seed {seed}: unit {unit} got several serials: {serials:?}"
+            );
+        }
         for row in &units {
             let given = intents
                 .iter()
@@ -405,11 +449,15 @@ impl Run {
         }
         // G1.
         let topic = self.topic.lock().unwrap();
-        for device in topic.devices.values() {
+        for entry in topic.entries.devices.values() {
+            let device = &entry.device;
             let serial = device.serial.as_deref().unwrap_or_default();
+            if device.state == State::Terminated {
+                self.terminated.insert(serial.to_owned());
+            }
             if device.state == State::Active {
                 assert!(
-                    !topic.terminated.contains(serial),
+                    !self.terminated.contains(serial),
                     "seed {seed}: {serial} is active again"
                 );
                 assert!(
@@ -419,89 +467,9 @@ impl Run {
             }
         }
     }
-
-    /// The faults end: so does every journey.
-    async fn calm_down(&mut self) {
-        self.world.calm();
-        for n in 0..CALM {
-            people::settle(&self.world, &self.store, &self.config, &mut self.dice).await;
-            self.round(None).await;
-            self.publish(None).await;
-            self.world.pass(400);
-            if n > 8 && self.is_over().await {
-                break;
-            }
-        }
-        self.invariants().await;
-        let open = self.left_behind().await;
-        assert!(
-            open.is_empty(),
-            "seed {}: left behind: {open:#?}\n{:?} {:?}\n{}\n{:#?}",
-            self.seed,
-            self.config.fulfilment.mode,
-            self.config.fulfilment.partial,
-            self.world.told(),
-            self.store.alarms().await.unwrap()
-        );
-        let stored: BTreeMap<String, Device> = self
-            .store
-            .devices()
-            .await
-            .unwrap()
-            .iter()
-            .map(|device| match Entry::from(device) {
-                Entry::Put(device) => (device.device_id.to_string(), device),
-                Entry::Forget(id) => panic!("seed {}: {id} is kept without a serial", self.seed),
-            })
-            .collect();
-        assert_eq!(
-            stored,
-            self.topic.lock().unwrap().devices,
-            "seed {}: store and topic differ",
-            self.seed
-        );
-        assert_eq!(self.store.unpublished_count().await.unwrap(), 0);
-    }
-
-    async fn is_over(&self) -> bool {
-        self.left_behind().await.is_empty()
-    }
-
-    /// What has not come to the end that the world asks for.
-    async fn left_behind(&self) -> Vec<String> {
-        let mut left = Vec::new();
-        for order in self.world.approved_orders() {
-            let Some(row) = self.store.order(&order.id).await.unwrap() else {
-                left.push(format!("order {} was never taken in", order.id));
-                continue;
-            };
-            let units = self.store.units(&order.id).await.unwrap();
-            if order.cancelled {
-                if !row.order.is_over() {
-                    left.push(format!("order {} is cancelled: {:?}", order.id, row.order));
-                }
-            } else if row.order.clear().is_none() {
-                left.push(format!("order {}: {:?}", order.id, row.order));
-            }
-            for unit in units {
-                if !unit.unit.is_settled() {
-                    left.push(format!(
-                        "unit {}: {:?}, retry at {:?}",
-                        unit.id, unit.unit, unit.retry_at
-                    ));
-                }
-            }
-        }
-        for intent in self.store.intents().await.unwrap() {
-            if matches!(intent.outcome, Outcome::Open | Outcome::Unresolved) {
-                left.push(format!("{intent:?}"));
-            }
-        }
-        left
-    }
 }
 
-fn one(seed: u64) -> (u64, usize) {
+fn one(seed: u64) -> (u64, usize, disasters::Count) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -522,7 +490,7 @@ fn one(seed: u64) -> (u64, usize) {
             .count();
         run.store.close().await;
         run.directory.close().unwrap();
-        (run.crashes, active)
+        (run.crashes, active, run.disasters)
     })
 }
 
@@ -547,17 +515,22 @@ fn what_must_hold_holds_in_random_worlds() {
     let next = AtomicU64::new(0);
     let bound = long.unwrap_or(EVERY_DAY);
     let look = || {
-        let mut sums = [0; 3];
+        let mut sums = [0; 7];
         loop {
             let n = next.fetch_add(1, Ordering::Relaxed);
             if n >= AT_LEAST && from.elapsed() >= bound {
                 return sums;
             }
-            let (crashed, activated) = one(first + n);
-            sums = [sums[0] + 1, sums[1] + crashed, sums[2] + activated as u64];
+            let (crashed, activated, disasters) = one(first + n);
+            let more = [1, crashed, activated as u64]
+                .into_iter()
+                .chain(disasters.all());
+            sums.iter_mut()
+                .zip(more)
+                .for_each(|(sum, more)| *sum += more);
         }
     };
-    let sums: Vec<[u64; 3]> = std::thread::scope(|scope| {
+    let sums: Vec<[u64; 7]> = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(look)).collect();
         threads
             .into_iter()
@@ -568,12 +541,14 @@ fn what_must_hold_holds_in_random_worlds() {
             })
             .collect()
     });
-    let [seeds, crashes, active] = [0, 1, 2].map(|n| sums.iter().map(|sum| sum[n]).sum::<u64>());
+    let [seeds, crashes, active, disasters @ ..] =
+        [0, 1, 2, 3, 4, 5, 6].map(|n| sums.iter().map(|sum| sum[n]).sum::<u64>());
     println!(
-        "{seeds} worlds from seed {first}: {crashes} crashes, {active} devices active at the end"
+        "{seeds} worlds from seed {first}: {crashes} crashes, {active} devices active at the end; store lost, put back, topic lost, \
+         written by hand: {disasters:?}"
     );
     assert!(
-        crashes > seeds && active > seeds / 2,
+        crashes > seeds && active > seeds / 2 && disasters.iter().all(|count| *count > 0),
         "the worlds were too dull to prove anything"
     );
 }

@@ -5,7 +5,11 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use dig_ingest::config::secret::Secret;
-use dig_ingest::orders::store::{Config, Store};
+use dig_ingest::orders::journey::Actor;
+use dig_ingest::orders::journey::unit::Unit;
+use dig_ingest::orders::store::change::Cause;
+use dig_ingest::orders::store::rows::Line;
+use dig_ingest::orders::store::{Config, Error, Store};
 
 use crate::support::root;
 
@@ -59,4 +63,62 @@ async fn a_database_that_is_away_is_told_from_one_that_refuses() {
     let nobody = Store::open(&at(format!("postgres://somebody@127.0.0.1:{port}/journey"))).await;
     let error = nobody.expect_err("nobody listens there");
     assert!(error.is_away(), "{error}");
+}
+
+/// A constraint that shows only at the end makes `COMMIT` fail; with one connection the next change meets what is left.
+#[tokio::test]
+async fn a_commit_that_failed_leaves_no_connection_in_a_transaction() {
+    let config = Config {
+        connections: 1,
+        ..fresh()
+    };
+    let store = Store::init(&config).await.unwrap();
+    let other = sqlx::PgPool::connect(config.url.reveal()).await.unwrap();
+    sqlx::query(
+        "ALTER TABLE units ALTER CONSTRAINT units_order_id_fkey DEFERRABLE INITIALLY DEFERRED",
+    )
+    .execute(&other)
+    .await
+    .unwrap();
+    let now = jiff::Timestamp::now();
+    for _ in 0..3 {
+        let mut change = store.change(Actor::Reconciler, None, now).await.unwrap();
+        let line = Line {
+            id: "1".into(),
+            ..Line::default()
+        };
+        let cause = Cause::new("take-in", "of no order");
+        change
+            .add_unit("9", &line, &Unit::ordered(), cause)
+            .await
+            .unwrap();
+        change.commit().await.expect_err("there is no order 9");
+        let mut change = store.change(Actor::Reconciler, None, now).await.unwrap();
+        let cause = Cause::new("test", "still works");
+        change.note(None, None, cause).await.unwrap();
+        change.commit().await.unwrap();
+    }
+    assert!(store.units("9").await.unwrap().is_empty());
+    other.close().await;
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_database_without_a_store_is_told_from_one_with_it_and_names_its_own_backup() {
+    let config = fresh();
+    let missing = Store::open(&config).await.expect_err("nobody made one");
+    assert!(matches!(missing, Error::Missing(_)), "{missing}");
+    assert!(missing.to_string().contains("orders init"), "{missing}");
+    let store = Store::init(&config).await.unwrap();
+    let refused = store
+        .backup(&config, std::path::Path::new("copy.dump"))
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(
+        refused.contains("pg_dump --format=custom --file=copy.dump"),
+        "{refused}"
+    );
+    store.close().await;
+    Store::open(&config).await.unwrap().close().await;
 }

@@ -1,8 +1,8 @@
 //! The whole journey as it runs: two instances on one store, one acts; what one began the other ends; the topic follows at once.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
-use dig_ingest::orders::outbox::{Entry, Publish};
+use dig_ingest::orders::outbox::Entry;
 use dig_ingest::orders::settings::Config;
 use dig_ingest::orders::store::{self, Store};
 use dig_ingest::orders::{Parts, run, wall_clock};
@@ -13,18 +13,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::model::people;
 use super::model::world::World;
+use super::registry::{self, Shared};
 use crate::support::wait_for;
 
-fn parts(world: &World, store: &Store, name: &str, topic: &Arc<Mutex<Vec<Entry>>>) -> Parts<World> {
-    let topic = Arc::clone(topic);
-    let publish: Publish = Box::new(move |entries| {
-        topic.lock().unwrap().extend(entries);
-        Box::pin(std::future::ready(Ok(())))
-    });
+fn parts(world: &World, store: &Store, name: &str, topic: &Shared) -> Parts<World> {
     Parts {
         market: world.clone(),
         store: store.clone(),
-        publish,
+        open: registry::open(topic),
         ask: super::sheets::registry(&Arc::default()),
         clock: wall_clock(),
         name: name.into(),
@@ -54,8 +50,8 @@ fn one_instance_acts_and_the_other_goes_on_when_it_stops() {
         file: directory.path().join("orders.db"),
         ..store::Config::default()
     };
-    let store = runtime.block_on(Store::open(&opened)).unwrap();
-    let topic = Arc::new(Mutex::new(Vec::new()));
+    let store = runtime.block_on(Store::init(&opened)).unwrap();
+    let topic = Shared::default();
     let start = |name: &str| {
         let stop = CancellationToken::new();
         let task = runtime.spawn(run(
@@ -97,8 +93,12 @@ fn one_instance_acts_and_the_other_goes_on_when_it_stops() {
     });
     wait_for("the topic follows", || {
         let topic = topic.lock().unwrap();
-        let last = topic.last().cloned();
-        matches!(last, Some(Entry::Put(device)) if device.state == State::Active).then_some(())
+        let last = topic.log.last().cloned();
+        let active = matches!(last, Some(Entry::Put(device, _)) if device.state == State::Active);
+        drop(topic);
+        // Marked as published behind the commit.
+        let waiting = runtime.block_on(store.unpublished_count()).unwrap();
+        (active && waiting == 0).then_some(())
     });
     stop_second.cancel();
     runtime.block_on(second).unwrap().unwrap();

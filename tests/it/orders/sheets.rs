@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use dig_ingest::config::secret::Secret;
 use dig_ingest::orders::journey::{Actor, Serial, Tags};
 use dig_ingest::orders::mail::{self, folder};
-use dig_ingest::orders::outbox::{self, Entry};
+use dig_ingest::orders::outbox::Entry;
 use dig_ingest::orders::store::Store;
 use dig_ingest::orders::terminations::{Ask, Config, Confirm, watch::Watcher};
 use dig_ingest::orders::{Clock, wall_clock};
@@ -18,6 +18,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use super::desk::filled;
+use super::registry::{Shared, registrar};
 
 /// Units 7.1, 7.2, 8.1 and 8.2 with serials CX01 to CX04.
 pub(crate) async fn provisioned(folder: &Path) -> Store {
@@ -290,18 +291,14 @@ async fn a_device_registered_by_hand_is_terminated_once_and_stays_as_a_person_wa
     let clock: Clock = Arc::new(move || *shared.lock().unwrap());
     let devices: Arc<Devices> = Arc::default();
     let mut watch = Watcher::new(store.clone(), registry(&devices), config, clock).unwrap();
+    let topic = Shared::default();
+    let life = Duration::from_secs(3600);
+    let token = store.take_lease("here", life, Timestamp::now()).await;
+    let token = token.unwrap().expect("nobody has it");
+    let registrar = registrar(&store, &topic, wall_clock(), token);
     let publish = async || {
-        let topic = Arc::new(Mutex::new(Vec::new()));
-        let written = Arc::clone(&topic);
-        let publish: outbox::Publish = Box::new(move |entries| {
-            written.lock().unwrap().extend(entries);
-            Box::pin(std::future::ready(Ok(())))
-        });
-        let keep = Duration::from_secs(3600);
-        outbox::publish_all(&store, &publish, keep, Timestamp::now)
-            .await
-            .unwrap();
-        std::mem::take(&mut *topic.lock().unwrap())
+        super::registry::publish(&registrar).await.unwrap();
+        topic.lock().unwrap().taken()
     };
     publish().await;
 
@@ -324,11 +321,14 @@ async fn a_device_registered_by_hand_is_terminated_once_and_stays_as_a_person_wa
     *now.lock().unwrap() += jiff::SignedDuration::from_mins(2);
     let ended = *now.lock().unwrap();
     watch.look().await;
-    let terminated = Entry::Put(Device {
-        state: State::Terminated,
-        since: Some(Timestamp::from_microsecond(ended.as_microsecond()).unwrap()),
-        ..truck.clone()
-    });
+    let terminated = Entry::Put(
+        Device {
+            state: State::Terminated,
+            since: Some(Timestamp::from_microsecond(ended.as_microsecond()).unwrap()),
+            ..truck.clone()
+        },
+        None,
+    );
     // Before the topic has it the registry still calls it active: a second sheet changes nothing.
     drop_file(&place, "2.csv", sheet(&["CX01", "CX09", "CX02"]), 2);
     watch.look().await;
@@ -365,7 +365,7 @@ async fn a_device_registered_by_hand_is_terminated_once_and_stays_as_a_person_wa
     watch.look().await;
     assert_eq!(alarms(&store).await, told("sheet-returned", "CX09"));
     let written = publish().await;
-    let names_truck = |entry: &Entry| matches!(entry, Entry::Put(device) if *device.device_id == *truck.device_id);
+    let names_truck = |entry: &Entry| matches!(entry, Entry::Put(device, _) if *device.device_id == *truck.device_id);
     assert!(!written.iter().any(names_truck), "{written:?}");
     store.close().await;
 }

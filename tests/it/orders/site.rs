@@ -19,6 +19,7 @@ use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 
 use super::model::{self, world::World};
+use super::registry::{Shared, registrar};
 
 /// Longer than any holder of these tests is silent.
 const LEASE: Duration = Duration::from_secs(10_000_000);
@@ -29,6 +30,8 @@ pub struct Site {
     pub config: Arc<Config>,
     pub calls: Calls,
     pub reconciler: Reconciler<World>,
+    /// The registry's topic.
+    pub topic: Shared,
     clock: Clock,
     folder: tempfile::TempDir,
 }
@@ -61,7 +64,7 @@ impl Site {
             file: folder.path().join("orders.db"),
             ..store::Config::default()
         };
-        let store = Store::open(&place).await.unwrap();
+        let store = Store::init(&place).await.unwrap();
         let clock: Clock = {
             let world = world.clone();
             Arc::new(move || world.now())
@@ -69,6 +72,9 @@ impl Site {
         let calls = Calls::default();
         let lease = store.take_lease("one", LEASE, world.now());
         let token = lease.await.unwrap().expect("nobody has it");
+        let topic = Shared::default();
+        let registrar = Arc::new(registrar(&store, &topic, Arc::clone(&clock), token));
+        registrar.compare().await.unwrap();
         let reconciler = Reconciler::new(
             world.clone(),
             store.clone(),
@@ -76,8 +82,10 @@ impl Site {
             Arc::clone(&clock),
             token,
             calls.clone(),
+            registrar,
         );
         Self {
+            topic,
             world,
             store,
             config,

@@ -62,7 +62,7 @@ fn run<F: AsyncFnOnce(Store)>(config: Config, case: F) {
         .build()
         .unwrap();
     runtime.block_on(async {
-        let store = Store::open(&config).await.unwrap();
+        let store = Store::init(&config).await.unwrap();
         case(store.clone()).await;
         store.close().await;
     });

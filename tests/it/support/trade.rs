@@ -1,5 +1,6 @@
 //! Orders in a scenario: a simulated marketplace beside the gateway, and the people of both sides of it.
 
+use dig_ingest::orders::store::{self, Store};
 use dig_ingest::sim::market::{self, Cart};
 use dig_ingest::sim::{self, Settings};
 use serde_json::Value;
@@ -39,6 +40,7 @@ pub fn open(broker: &Broker, partitions: i32) -> World<'_> {
     let password = world.file("myadmin-password", market::PASSWORD);
     let tokens = world.file("tokens", &format!("ann {TOKEN}\n"));
     let store = world.path("orders.db");
+    made(&store);
     let devices = format!("{}.devices", world.topic);
     if broker.is_mock() {
         broker.topic(&devices, 1, &[]);
@@ -97,6 +99,18 @@ pub fn open(broker: &Broker, partitions: i32) -> World<'_> {
         world.set(key, &value);
     }
     world
+}
+
+/// Makes an empty orders store, as `orders init` does.
+fn made(file: &std::path::Path) {
+    let config = store::Config {
+        file: file.to_owned(),
+        ..store::Config::default()
+    };
+    super::broker::block_on(async {
+        let store = Store::init(&config).await.expect("a store");
+        store.close().await;
+    });
 }
 
 /// A customer orders, and the Partner approves. The order's id.

@@ -159,9 +159,9 @@ impl Journey<'_> {
             .expect("the store");
         let stored: BTreeMap<String, Device> = devices
             .iter()
-            .filter_map(|device| match Entry::from(device) {
-                Entry::Put(device) => Some((device.device_id.to_string(), device)),
-                Entry::Forget(_) => None,
+            .filter_map(|device| match Entry::of(device, None) {
+                Entry::Put(device, _) => Some((device.device_id.to_string(), device)),
+                Entry::Forget(_) | Entry::Mark(_) => None,
             })
             .collect();
         let mut client = ClientConfig::new();

@@ -132,6 +132,7 @@ async fn orphan(world: &World, store: &Store, wholes: &[Whole], row: &UnitRow) -
         return None;
     }
     let ours = world.ours_of(&row.line.product_code);
+    let ours = world.labelled_or_free(&row.id, ours);
     let orphan = ours.into_iter().find(|serial| !claimed.contains(serial))?;
     Serial::parse(&orphan).ok()
 }

@@ -2,7 +2,7 @@
 
 mod seam;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -47,6 +47,8 @@ struct Inner {
     rate: f64,
     /// Serials somebody else made with the same account.
     strangers: BTreeSet<String>,
+    /// The serial that each unit was first seen with: what its label says, whatever becomes of the store.
+    labels: BTreeMap<String, String>,
     reported: BTreeSet<String>,
     owned: BTreeSet<String>,
     /// Calls that change something.
@@ -92,6 +94,7 @@ impl World {
             dice: StdRng::seed_from_u64(seed ^ 0x5eed),
             rate: [0.0, 0.05, 0.15, 0.4][dice.random_range(0..4)],
             strangers: BTreeSet::new(),
+            labels: BTreeMap::new(),
             reported: BTreeSet::new(),
             owned: BTreeSet::new(),
             writes: 0,
@@ -225,6 +228,44 @@ impl World {
                 device.product_code == product && !inner.strangers.contains(&device.serial)
             })
             .map(|device| device.serial.clone())
+            .collect()
+    }
+
+    /// A unit has its serial, and with it a label.
+    pub fn label(&self, unit: &str, serial: &str) {
+        let labels = &mut self.inner().labels;
+        labels.entry(unit.to_owned()).or_insert(serial.to_owned());
+    }
+
+    /// Serials that may be a unit's, as a person finds them who looks at the labels: its own, else those without one.
+    pub fn labelled_or_free(&self, unit: &str, serials: Vec<String>) -> Vec<String> {
+        let inner = self.inner();
+        match inner.labels.get(unit) {
+            Some(own) => vec![own.clone()],
+            None => {
+                let taken: BTreeSet<&String> = inner.labels.values().collect();
+                let free = serials.into_iter();
+                free.filter(|serial| !taken.contains(serial)).collect()
+            }
+        }
+    }
+
+    /// Somebody makes a device with the same account.
+    pub fn stranger(&self) -> String {
+        let mut inner = self.inner();
+        let now = inner.now_us;
+        let made = inner.market.make(10032, PARTNER, INTEGRATOR, now).unwrap();
+        inner.strangers.insert(made.clone());
+        made
+    }
+
+    /// Serials that MyAdmin lists, with their product codes.
+    pub fn listed(&self) -> Vec<(String, String)> {
+        let inner = self.inner();
+        let listed = inner.market.partner_devices(inner.now_us);
+        listed
+            .into_iter()
+            .map(|device| (device.serial, device.product_code))
             .collect()
     }
 

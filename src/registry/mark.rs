@@ -1,0 +1,28 @@
+//! The mark of the orders store in the registry's topic: which store wrote last, and how far that store was.
+//!
+//! Written under one reserved key in the same transaction as the devices. A store compares the mark with its own numbers before
+//! it provisions (P3): a store that was lost, exchanged or restored from an older copy does not know the nonce of the mark.
+//!
+//! * No device has a reserved key as its id: [`super::Device::check`] refuses it.
+//! * A key that only a later version knows is passed over by every reader.
+
+use serde::{Deserialize, Serialize};
+
+/// Every key that begins so is reserved.
+pub const RESERVED: &str = "__dig-ingest.";
+/// The key of the mark.
+pub const KEY: &str = "__dig-ingest.orders-store";
+
+/// See the module's documentation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    /// The identity of the store: a UUID that is made once.
+    pub store: Box<str>,
+    /// Grows with every provisioning intent and with every publication.
+    pub generation: i64,
+    /// Random text of this generation: two copies of one store that both went on give the same number, and different nonces.
+    pub nonce: Box<str>,
+    /// Units of which the topic may lack a serial: their provisioning call is open, or its answer is not published yet.
+    #[serde(default)]
+    pub open: Vec<Box<str>>,
+}
