@@ -9,8 +9,8 @@
 
 pub mod entries;
 pub mod file;
-pub mod poll;
 pub mod mark;
+pub mod poll;
 mod shard;
 mod snapshot;
 pub mod topic;
