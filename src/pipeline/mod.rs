@@ -23,6 +23,7 @@ pub mod held_topic;
 pub mod hold;
 pub mod kafka;
 pub mod letter;
+pub mod log_watch;
 pub mod offsets;
 pub mod owner;
 pub mod partition;
@@ -170,6 +171,7 @@ async fn once(
     }
     let producer = producer::Producer::new(&config.kafka, &config.topics)?;
     let (door, events) = consumer::Events::channel();
+    let logs = log_watch::LogWatch::start(&config.kafka, door.answers())?;
     let mut client = config.kafka.consumer()?;
     // A pattern over input topics must not take in what the job itself writes.
     client.set("topic.blacklist", config.topics.written());
@@ -241,6 +243,7 @@ async fn once(
                 consumer,
                 events,
                 shared,
+                logs,
                 gate: gate::Gate::new(config.gate),
                 decoders,
                 permits,

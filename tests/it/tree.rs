@@ -71,6 +71,7 @@ const OWNED: [(&str, &[&str]); 7] = [
         "rdkafka",
         &[
             "pipeline/",
+            "log_life/",
             "registry.rs",
             "registry/",
             "load/produce.rs",

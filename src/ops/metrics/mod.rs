@@ -7,6 +7,7 @@ mod exposition;
 pub mod feedback;
 pub mod health;
 pub mod held;
+pub mod log_life;
 pub mod myadmin;
 pub mod orders;
 pub mod pipeline;

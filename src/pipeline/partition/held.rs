@@ -9,7 +9,11 @@
 
 use std::time::Instant;
 
+<<<<<<< HEAD
 use super::intake::{many_rejected, unresolved};
+=======
+use super::log::may_come_back;
+>>>>>>> 1178830 (An offset is bound to the life of its log: topics recreated, tails lost, commits above the end, marks and registry of another log)
 use super::{Draft, Partition, dead, gate_reason, gated, rejected};
 use crate::pipeline::gate::Decision;
 use crate::pipeline::hold::{Hold, Purpose, Standing, Stay};
@@ -254,7 +258,7 @@ impl Partition {
         }
         match &message.letter {
             Some((_, source))
-                if source.offset >= self.committed
+                if may_come_back(source.offset, self.committed, self.end())
                     && (&source.topic, source.partition) == (&self.topic, self.number) =>
             {
                 Err(Stay::Uncommitted(source.offset))
@@ -288,6 +292,8 @@ impl Partition {
         let letters = self.withdraw(devices);
         let expired = self.expired_ms(now_ms);
         let gate = &self.gate;
+        let (committed, end) = (self.committed, self.end());
+        let comes_back = |offset| may_come_back(offset, committed, end);
         self.hold.review(
             |name| {
                 let name = String::from_utf8_lossy(name);
@@ -298,7 +304,7 @@ impl Partition {
                 }
             },
             expired,
-            self.committed,
+            comes_back,
         );
         letters
     }

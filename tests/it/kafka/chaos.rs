@@ -24,6 +24,41 @@ fn start(world: &mut World<'_>, place: usize) -> Running {
     }
 }
 
+/// What happens to the topic's log between two loads (E1), once everything of it has arrived: nothing, or it is deleted and created
+/// again, or it loses its tail because its broker is restored from an older image of its disk.
+struct Logs {
+    /// Records that had arrived when the present log began: its offsets count from there.
+    before: u64,
+    /// Records that may arrive again because of it.
+    again: u64,
+}
+
+impl Logs {
+    fn change(&mut self, world: &mut World<'_>, random: &mut StdRng) {
+        let event = random.random_range(0..3);
+        if event == 0 {
+            return;
+        }
+        world.drained();
+        let broker = world.broker;
+        if event == 1 {
+            eprintln!("the topic is recreated");
+            broker.delete_topic(&world.topic);
+            broker.topic(&world.topic, PARTITIONS, &[]);
+            self.before = world.accepted();
+        } else {
+            eprintln!("the log loses its tail");
+            let image = broker.take_image();
+            world.produced(2_000, &[]);
+            world.drained();
+            broker.restore(&image);
+            self.before += 2_000;
+        }
+        // The whole log may be read again, and of a new one what was read in its middle before the change was noticed.
+        self.again += world.accepted() + RECORDS;
+    }
+}
+
 /// What the environment says, or else what every day's run has.
 pub(super) fn number(name: &str, default: u64) -> u64 {
     env::var(name).map_or(default, |text| {
@@ -38,8 +73,14 @@ fn killed_instances_lose_and_reorder_nothing() {
     let seed = number("DIG_CHAOS_SEED", 1);
     eprintln!("kills {kills}, seed {seed}");
     let mut random = StdRng::seed_from_u64(seed);
+    // One of its own: its disk is put back.
+    let broker = Broker::start(&[]);
+    let mut logs = Logs {
+        before: 0,
+        again: 0,
+    };
     let mut world = World::new(
-        Broker::shared(),
+        &broker,
         PARTITIONS,
         &[
             ("memory.window_messages", "3000"),
@@ -55,6 +96,7 @@ fn killed_instances_lose_and_reorder_nothing() {
     for kill in 0..kills {
         if !load.alive() {
             load.succeeded();
+            logs.change(&mut world, &mut random);
             load = world.load(RECORDS, &["--rate", "4000"]);
         }
         // A quarter of the kills hit an instance that has just started.
@@ -79,10 +121,13 @@ fn killed_instances_lose_and_reorder_nothing() {
             .sum();
         world.instances[place].kill();
         // What had arrived and was not committed may arrive again; so may what was on its way.
-        bound += world.arrived().saturating_sub(committed as u64);
+        bound += world
+            .arrived()
+            .saturating_sub(logs.before + committed as u64);
         world.instances[place] = start(&mut world, place);
     }
     load.succeeded();
+    bound += logs.again;
     let ending = world.finish(bound);
     eprintln!(
         "{kills} kills: {} duplicates, at most {bound} allowed",
