@@ -48,6 +48,16 @@ pub enum Answer {
     Topics(anyhow::Result<HashMap<String, Topic>>),
 }
 
+impl Answer {
+    fn failed(&self) -> bool {
+        match self {
+            Self::Start { found, .. } => found.is_err(),
+            Self::Proof { found, .. } => found.is_err(),
+            Self::Topics(found) => found.is_err(),
+        }
+    }
+}
+
 /// The way to the thread.
 pub struct LogWatch {
     questions: mpsc::Sender<Vec<Question>>,
@@ -97,6 +107,10 @@ fn run(client: &ClientConfig, asked: &mpsc::Receiver<Vec<Question>>, answers: &A
                 questions.into_iter().map(fail).collect()
             }
         };
+        if answered.iter().any(Answer::failed) {
+            // A client that knows a log that is gone may never read the one in its place.
+            asker = None;
+        }
         if !answers.give(answered) {
             return;
         }

@@ -116,10 +116,13 @@ pub async fn run(config: Config, parts: Parts, stop: CancellationToken) -> anyho
             Err(error) if !stop.is_cancelled() => error,
             ended => return ended,
         };
-        let fenced = error
-            .downcast_ref::<fatal::Fatal>()
-            .is_some_and(fatal::Fatal::is_fenced);
-        if !fenced {
+        let fatal = error.downcast_ref::<fatal::Fatal>();
+        if fatal.is_some_and(fatal::Fatal::is_stale) {
+            metrics::client_replaced();
+            tracing::warn!(error = format!("{error:#}"), "the consumer is replaced");
+            continue;
+        }
+        if !fatal.is_some_and(fatal::Fatal::is_fenced) {
             return Err(error);
         }
         metrics::client_replaced();

@@ -26,6 +26,7 @@ use rdkafka::{Message as _, Offset, TopicPartitionList};
 use tokio::sync::{mpsc, watch};
 
 use super::consumer::{Event, Events};
+use super::fatal::Fatal;
 use super::feed::Feed;
 use super::gate::Gate;
 use super::log_watch::LogWatch;
@@ -498,9 +499,17 @@ impl Reader {
         };
         let mut messages = feed.buffer();
         if feed.read(most as usize, &mut messages) == 0 {
+            if partition.log.nothing_came() {
+                let progress = &partition.progress;
+                let (topic, partition) = (progress.topic.clone(), progress.partition);
+                self.fail(Fatal::Stale { topic, partition }.into());
+            }
             return false;
         }
         let mut end = messages.take_end();
+        if end.is_some() {
+            partition.log.reached_end();
+        }
         let survey = messages.survey(partition.read_to, partition.log.epoch());
         if let Some(at) = survey.back {
             // What comes from there on is read again from where the log is shown to go on.

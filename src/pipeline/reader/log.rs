@@ -32,6 +32,8 @@ const LOOK: Duration = Duration::from_secs(5);
 const AGAIN: Duration = Duration::from_millis(500);
 /// How long the client may take to move to an offset.
 const SEEK: Duration = Duration::from_millis(500);
+/// How long the first messages of a new life may take before the client is believed to be unable to read it.
+const SILENT: Duration = Duration::from_secs(5);
 /// Questions after which a log that ends before what was read of it is believed to have lost its tail: a broker that came back a
 /// moment ago may not have found out yet how far its log goes.
 const DOUBTS: u32 = 3;
@@ -75,6 +77,8 @@ pub(super) struct Log {
     /// A message that came past the feed before the partition was checked.
     missed: Option<i64>,
     lower: Lower,
+    /// Since when nothing came of a life that has messages.
+    silent: Option<Instant>,
 }
 
 /// Whether the committed offset has to go down.
@@ -141,6 +145,7 @@ impl Log {
             epochs: Epochs::default(),
             missed: None,
             lower: Lower::No,
+            silent: None,
         }
     }
 
@@ -177,8 +182,19 @@ impl Log {
         self.epochs.newest()
     }
 
+    /// Nothing came; whether the client will never read this life.
+    pub fn nothing_came(&self) -> bool {
+        self.silent.is_some_and(|since| since.elapsed() >= SILENT)
+    }
+
+    /// The client came to the end of the partition: it can read the log.
+    pub fn reached_end(&mut self) {
+        self.silent = None;
+    }
+
     /// Notes what was read: once for each chunk, not for each message.
     pub fn read(&mut self, messages: &Messages<Events>) {
+        self.silent = None;
         let newest = self.epochs.newest();
         if let Some(first) = messages.iter().flatten().next() {
             self.epochs.note(first.offset(), first.epoch());

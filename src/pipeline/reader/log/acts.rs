@@ -36,6 +36,8 @@ impl Reader {
             {
                 if self.moved(key, to) {
                     partition.log.stand = Stand::Checked;
+                    // What is waited for begins now.
+                    partition.log.silent = partition.log.silent.map(|_| now);
                 } else {
                     partition.log.ask_at = now + AGAIN;
                 }
@@ -229,12 +231,13 @@ impl Reader {
         self.shared.board.log_changed(&key.0, key.1, change, from);
         let log = &mut partition.log;
         log.life = (log.life.0 + 1, from);
-        log.topic_id = facts.topic_id;
+        log.topic_id = facts.topic_id.clone();
         // What lies below is shown to be the same.
         let kept = if change == Change::TailLost { from } else { 0 };
         log.points.forget_from(kept);
         log.epochs.clear();
         log.lower = Lower::Due;
+        log.silent = (facts.end > from).then(Instant::now);
         (log.doubted, log.short) = (false, 0);
         log.missed = None;
         log.stop(Stand::Moving(from));
