@@ -22,6 +22,8 @@ use super::{Facts, Point, Points, TopicId};
 
 /// How long one call may take.
 pub const CALL: Duration = Duration::from_secs(10);
+/// Milliseconds a cluster's controller is waited for.
+const CONTROLLER_MS: i32 = 500;
 /// How long one poll for a message waits.
 const POLL: Duration = Duration::from_millis(50);
 
@@ -150,6 +152,17 @@ pub fn topics<C: ClientContext>(
     if names.is_empty() {
         return Ok(found);
     }
+    // Topic ids come from an admin request, and that goes to the controller; a cluster without one (a broker for trying things out)
+    // would let it time out.
+    let metadata = client
+        .fetch_metadata(names.first().copied(), bound)
+        .context("cannot ask for topics")?;
+    drop(metadata);
+    // SAFETY: the client is alive.
+    let controller = unsafe { ffi::rd_kafka_controllerid(client.native_ptr(), CONTROLLER_MS) };
+    if controller < 0 {
+        return without_ids(client, names, bound);
+    }
     let mut pointers: Vec<_> = texts.iter().map(|text| text.as_ptr()).collect();
     let bound_ms = i32::try_from(bound.as_millis()).unwrap_or(i32::MAX);
     let native = client.native_ptr();
@@ -183,6 +196,23 @@ pub fn topics<C: ClientContext>(
         read?;
     }
     Ok(found)
+}
+
+/// Which of the topics there are.
+fn without_ids<C: ClientContext>(
+    client: &Client<C>,
+    names: &[&str],
+    bound: Duration,
+) -> anyhow::Result<HashMap<String, Topic>> {
+    let metadata = client
+        .fetch_metadata(None, bound)
+        .context("cannot ask for topics")?;
+    let there = |name: &str| metadata.topics().iter().any(|topic| topic.name() == name);
+    let known = |name: &&str| match there(name) {
+        true => ((*name).to_owned(), Topic::There(None)),
+        false => ((*name).to_owned(), Topic::Missing),
+    };
+    Ok(names.iter().map(known).collect())
 }
 
 /// # Safety

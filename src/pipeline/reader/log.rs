@@ -115,6 +115,8 @@ impl Position {
 pub(super) struct Topics {
     ask_at: Instant,
     asked: bool,
+    /// The topics that were read, by partition: one that was away may come back as another.
+    seen: HashMap<Key, TopicId>,
 }
 
 impl Topics {
@@ -122,6 +124,7 @@ impl Topics {
         Self {
             ask_at: now + LOOK,
             asked: false,
+            seen: HashMap::new(),
         }
     }
 }

@@ -136,27 +136,52 @@ impl Reader {
                 Answer::Start { key, token, found } => {
                     if let Some((partition, found)) = due(assigned, &key, token, found) {
                         let (facts, committed) = found;
-                        self.start(&key, partition, facts, committed.as_ref());
+                        let (id, from) = (facts.topic_id.clone(), facts.low);
+                        let begun = self.start(&key, partition, facts, committed.as_ref());
+                        let before = id.and_then(|id| {
+                            let before = topics.seen.insert(key.clone(), id.clone());
+                            before.filter(|before| *before != id)
+                        });
+                        // It was given away while the topic was gone, and nothing is committed in the new one.
+                        if before.is_some() && !begun {
+                            self.say(&key, Change::Recreated, from);
+                        }
                     }
                 }
                 Answer::Proof { key, token, found } => {
                     if let Some((partition, found)) = due(assigned, &key, token, found) {
                         let (facts, point) = found;
                         self.prove(&key, partition, facts, point.as_ref());
+                        if let Some(id) = partition.log.topic_id.clone() {
+                            topics.seen.insert(key, id);
+                        }
                     }
                 }
             }
         }
     }
 
-    /// Checks where the committed offset belongs.
+    fn say(&self, key: &Key, change: Change, from: i64) {
+        metrics::changed(&key.0, change);
+        tracing::error!(
+            topic = key.0,
+            partition = key.1,
+            from,
+            change = change.name(),
+            "{}",
+            change.meaning()
+        );
+        self.shared.board.log_changed(&key.0, key.1, change, from);
+    }
+
+    /// Checks where the committed offset belongs; whether another life of the log has begun.
     fn start(
         &self,
         key: &Key,
         partition: &mut Assigned,
         facts: Facts,
         committed: Option<&Committed>,
-    ) {
+    ) -> bool {
         let log = &mut partition.log;
         log.topic_id.clone_from(&facts.topic_id);
         let verdict = committed.map_or(Verdict::Same, |committed| {
@@ -168,10 +193,12 @@ impl Reader {
                     log.epochs.note(committed.offset - 1, committed.epoch);
                 }
                 log.stand = log.missed.take().map_or(Stand::Checked, Stand::Moving);
+                false
             }
             Verdict::New { from, change } => {
                 let before = committed.map(|committed| committed.offset);
                 self.begin_life(key, partition, facts, from, change, before);
+                true
             }
         }
     }
