@@ -11,23 +11,13 @@
 //! Dropping it abandons what is in hand; the offsets stay unsettled and the next owner reads them again.
 
 mod held;
-<<<<<<< HEAD
 mod intake;
-=======
 mod log;
-
-use std::time::Instant;
->>>>>>> 1178830 (An offset is bound to the life of its log: topics recreated, tails lost, commits above the end, marks and registry of another log)
 
 use super::gate::{Decision, Gate};
 use super::hold::Hold;
 use super::letter::{Destination, Letter, Reason, Source};
-<<<<<<< HEAD
-use super::offsets::{BeforeFirst, MessageSeq, OffsetTracker};
-=======
 use super::offsets::{MessageSeq, OffsetTracker};
-use super::permits::Permit;
->>>>>>> 1178830 (An offset is bound to the life of its log: topics recreated, tails lost, commits above the end, marks and registry of another log)
 use super::queues::{Limits, SerialQueues, Ticket};
 use super::request::{Request, Verdicts};
 use crate::record::{Reject, Stage};

@@ -255,73 +255,11 @@ impl Reader {
         metrics::rebalanced("assign");
         for key in keys {
             let (topic, number) = key;
-<<<<<<< HEAD
-            match feeds.entry(key.clone()) {
-                Entry::Occupied(feed) => {
-                    // Whatever a former assignment left behind would put this one's first offset too far ahead (O1).
-                    let mut stale = feed.get().buffer();
-                    while feed.get().read(self.memory.chunk_messages, &mut stale) > 0 {
-                        stale.clear();
-                    }
-                }
-                Entry::Vacant(place) => {
-                    let Some(feed) = Feed::open(&self.consumer, topic, *number) else {
-                        self.fail(anyhow::anyhow!(
-                            "cannot open the queue of partition {number} of {topic}"
-                        ));
-                        continue;
-                    };
-                    place.insert(feed);
-                }
-            }
-            let (chunks, from) = mpsc::channel(worker::CHUNKS);
-            let (command, commands) = watch::channel(Command::Run);
-            let (done, ended) = std_mpsc::sync_channel(1);
-            let progress = Progress::new(topic, *number);
-            let permits = self.permits.partition(self.memory.partition_bytes);
-            // A held topic has no mapping: its records are in the gateway's shape.
-            let held = format!("{topic}{}", self.shared.topics.held_suffix);
-            let worker = Worker::new(
-                self.shared.clone(),
-                Partition::new(topic, *number, self.gate.clone())
-                    .keeping(kept_bytes(self.memory.partition_bytes)),
-                ((self.decoders)(topic), (self.decoders)(&held)),
-                from,
-                commands,
-                Arc::clone(&progress),
-                Arc::clone(&permits),
-            );
-            let shown = worker.shown();
-            let (fatal, what) = (self.shared.fatal.clone(), format!("{topic} {number}"));
-            let task = self.runtime.spawn(worker.run());
-            self.runtime.spawn(async move {
-                if let Err(error) = task.await {
-                    let _ = fatal.try_send(anyhow::anyhow!(
-                        "the worker of {what} broke an invariant: {error}"
-                    ));
-                }
-                let _ = done.try_send(());
-            });
-            let state = Assigned {
-                chunks,
-                command,
-                progress,
-                done: ended,
-                permits,
-                stored: -1,
-                committed: -1,
-                began: i64::MAX,
-                read_to: -1,
-                passed: -1,
-                shown,
-                message_bytes: FIRST_GUESS,
-=======
             let Some(feed) = Feed::open(&self.consumer, topic, *number) else {
                 self.fail(anyhow::anyhow!(
                     "cannot open the queue of partition {number} of {topic}"
                 ));
                 continue;
->>>>>>> 1178830 (An offset is bound to the life of its log: topics recreated, tails lost, commits above the end, marks and registry of another log)
             };
             // Whatever a former assignment left behind would put this one's first offset too far ahead (O1).
             let mut stale = feed.buffer();
@@ -362,7 +300,8 @@ impl Reader {
         let held = format!("{topic}{}", self.shared.topics.held_suffix);
         let worker = Worker::new(
             self.shared.clone(),
-            Partition::new(topic, *number, self.gate.clone()),
+            Partition::new(topic, *number, self.gate.clone())
+                .keeping(kept_bytes(self.memory.partition_bytes)),
             ((self.decoders)(topic), (self.decoders)(&held)),
             from,
             commands,
@@ -537,13 +476,9 @@ impl Reader {
         let _ = partition.chunks.try_send(Chunk {
             messages,
             payload_bytes: bytes,
-<<<<<<< HEAD
             permit: Some(permit),
-=======
-            permit,
             life: partition.log.begun(),
             end,
->>>>>>> 1178830 (An offset is bound to the life of its log: topics recreated, tails lost, commits above the end, marks and registry of another log)
         });
         true
     }

@@ -22,7 +22,6 @@ use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use rdkafka::types::RDKafkaErrorCode;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -71,16 +70,12 @@ pub struct Chunk {
     pub messages: Messages<super::consumer::Events>,
     /// Bytes of all payloads.
     pub payload_bytes: u64,
-<<<<<<< HEAD
     /// Goes over to what is decoded, part by part.
     pub permit: Option<Permit>,
-=======
-    pub permit: Permit,
     /// The life of the log these messages belong to, and where it begins.
     pub life: (u32, i64),
     /// The end of the partition, when nothing more was there behind these messages.
     pub end: Option<i64>,
->>>>>>> 1178830 (An offset is bound to the life of its log: topics recreated, tails lost, commits above the end, marks and registry of another log)
 }
 
 /// What the consumer thread wants of a worker.
@@ -127,15 +122,10 @@ pub struct Worker {
     partition: Partition,
     decoder: Decoder,
     decoded: Decoded,
-<<<<<<< HEAD
-    /// Records of each message of the part in hand; `None` for a repeated one.
-    counts: Vec<Option<u32>>,
-=======
-    /// Records of each message of the chunk in hand.
+    /// Records of each message of the part in hand.
     counts: Vec<u32>,
     /// The life of the log that is being read.
     life: u32,
->>>>>>> 1178830 (An offset is bound to the life of its log: topics recreated, tails lost, commits above the end, marks and registry of another log)
     chunks: mpsc::Receiver<Chunk>,
     /// The chunk that is not taken in to its end.
     intake: Option<intake::Intake>,
@@ -368,65 +358,6 @@ impl Worker {
         [linger, drain, outbox, alarm].into_iter().flatten().min()
     }
 
-<<<<<<< HEAD
-=======
-    fn admit(&mut self, chunk: Chunk) -> anyhow::Result<()> {
-        let Chunk {
-            messages,
-            payload_bytes,
-            permit,
-            life: (life, from),
-            end,
-        } = chunk;
-        if life != self.life {
-            self.life = life;
-            self.partition.begin_life(from);
-        }
-        let now = Instant::now();
-        let now_us = jiff::Timestamp::now().as_microsecond();
-        let devices = self.side.in_force(self.partition.holds());
-        self.counts.clear();
-        self.decoded.outcomes.clear();
-        self.decoded.notes.clear();
-        // Once, instead of growing by halves: a valid native record is as long as it came.
-        self.decoded.bytes.reserve(payload_bytes as usize);
-        for message in messages.iter().flatten() {
-            let before = self.decoded.outcomes.len();
-            self.decoder
-                .decode(message.payload(), &*devices, now_us, &mut self.decoded);
-            let records = self.decoded.outcomes.len() - before;
-            self.counts.push(records as u32);
-        }
-        let wrong = messages.iter().filter_map(Result::err);
-        for error in wrong.filter(|error| *error != RDKafkaErrorCode::PartitionEOF) {
-            metrics::message_error(&self.progress.topic);
-            tracing::error!(topic = %self.progress.topic, partition = self.progress.partition, %error, "the client gave an error in a message's place");
-        }
-        for &(rule, count) in &self.decoded.notes {
-            metrics::noted(rule, count);
-        }
-        let records = self.decoded.outcomes.len() as u64;
-        let reads = messages
-            .iter()
-            .flatten()
-            .zip(&self.counts)
-            .map(|(message, &records)| Read {
-                offset: message.offset(),
-                timestamp_ms: message.timestamp_ms(),
-                key: message.key(),
-                payload: message.payload(),
-                records,
-            });
-        let letters = self
-            .partition
-            .admit(reads, &mut self.decoded, Some(permit), &devices, now);
-        if let Some(end) = end {
-            self.partition.ends_at(end);
-        }
-        self.post(letters, records)
-    }
-
->>>>>>> 1178830 (An offset is bound to the life of its log: topics recreated, tails lost, commits above the end, marks and registry of another log)
     fn send(&mut self, slot: Slot) {
         let limits = self.limits();
         let linger = Duration::from_millis(self.shared.batch.linger_ms);

@@ -9,11 +9,8 @@
 
 use std::time::Instant;
 
-<<<<<<< HEAD
 use super::intake::{many_rejected, unresolved};
-=======
 use super::log::may_come_back;
->>>>>>> 1178830 (An offset is bound to the life of its log: topics recreated, tails lost, commits above the end, marks and registry of another log)
 use super::{Draft, Partition, dead, gate_reason, gated, rejected};
 use crate::pipeline::gate::Decision;
 use crate::pipeline::hold::{Hold, Purpose, Standing, Stay};

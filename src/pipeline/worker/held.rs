@@ -31,13 +31,8 @@ use crate::ops::metrics::held as metrics;
 use crate::ops::status::Waiting;
 use crate::ops::waits::{self, Kind, Wait};
 use crate::pipeline::dispatch;
-<<<<<<< HEAD
 use crate::pipeline::guard::dead_messages;
-use crate::pipeline::hold::{Hold, Mark};
-=======
 use crate::pipeline::hold::Mark;
-use crate::pipeline::letter::Destination;
->>>>>>> 1178830 (An offset is bound to the life of its log: topics recreated, tails lost, commits above the end, marks and registry of another log)
 use crate::pipeline::permits::PartitionPermits;
 use crate::pipeline::release::{self, Batch, Place, Reading, Rebuilt};
 use crate::pipeline::settings::{MESSAGE_OVERHEAD, Topics};

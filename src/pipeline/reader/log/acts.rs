@@ -102,7 +102,7 @@ impl Reader {
         let chunk = Chunk {
             messages: Messages::none(&self.consumer),
             payload_bytes: 0,
-            permit,
+            permit: Some(permit),
             life: log.life,
             end: None,
         };
