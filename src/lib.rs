@@ -8,6 +8,7 @@ pub mod config;
 pub mod dig;
 pub mod http;
 pub mod load;
+pub mod log_life;
 pub mod myadmin;
 pub mod ops;
 pub mod orders;

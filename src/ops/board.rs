@@ -12,11 +12,14 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use super::journey;
-use super::status::{Membership, Partition, Pause, Position, Snapshot, Totals, Waiting};
+use super::status::{LogChange, Membership, Partition, Pause, Position, Snapshot, Totals, Waiting};
 use super::waits::{Kind, Wait, Waits};
+use crate::log_life::Change;
 
 /// No watermark, no poll: a value that offsets and ages never take.
 const UNSET: u64 = u64::MAX;
+/// Changes of logs that `/status` shows.
+const LOG_CHANGES: usize = 32;
 
 /// The job's board.
 #[derive(Debug)]
@@ -34,6 +37,7 @@ pub struct Board {
     // A lock: written with each of the client's statistics, seconds apart; held for an assignment.
     membership: Mutex<Option<Membership>>,
     slots: watch::Sender<Vec<Arc<Numbers>>>,
+    log_changes: watch::Sender<Vec<LogChange>>,
     journey: OnceLock<journey::Shared>,
     waits: Waits,
 }
@@ -94,6 +98,7 @@ impl Board {
             memory_full: AtomicBool::new(false),
             membership: Mutex::default(),
             slots: watch::Sender::new(Vec::new()),
+            log_changes: watch::Sender::new(Vec::new()),
             journey: OnceLock::new(),
             waits: Waits::default(),
         })
@@ -178,6 +183,22 @@ impl Board {
         self.polled.store(millis(self.origin, now), Relaxed);
     }
 
+    /// A log was found to be in another life than what was remembered of it, and is read again from `from`.
+    pub fn log_changed(&self, topic: &str, partition: i32, change: Change, from: i64) {
+        let change = LogChange {
+            topic: topic.to_owned(),
+            partition,
+            change: change.name(),
+            meaning: change.meaning(),
+            from,
+            at: jiff::Timestamp::now().to_string(),
+        };
+        self.log_changes.send_modify(|changes| {
+            changes.insert(0, change);
+            changes.truncate(LOG_CHANGES);
+        });
+    }
+
     /// Opens a slot for a partition that was assigned.
     pub fn open(self: &Arc<Self>, topic: &str, partition: i32, now: Instant) -> Slot {
         let numbers = Arc::new(Numbers {
@@ -258,6 +279,7 @@ impl Board {
             memory_full: self.memory_full.load(Relaxed),
             partitions,
             waits: self.waits.all(),
+            log_changes: self.log_changes.borrow().clone(),
         }
     }
 }

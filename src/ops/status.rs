@@ -146,6 +146,19 @@ pub struct Membership {
     pub since: Instant,
 }
 
+/// A log that was found to be in another life than what was remembered of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LogChange {
+    pub topic: String,
+    pub partition: i32,
+    /// `recreated`, `tail_lost` or `commit_above_end`.
+    pub change: &'static str,
+    pub meaning: &'static str,
+    /// From where on it is read again.
+    pub from: i64,
+    pub at: String,
+}
+
 /// The whole job as it stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
@@ -174,4 +187,6 @@ pub struct Snapshot {
     pub partitions: Vec<Partition>,
     /// What was published as waiting.
     pub waits: Vec<Published>,
+    /// The newest changes of logs.
+    pub log_changes: Vec<LogChange>,
 }

@@ -159,6 +159,7 @@ async fn job(State(pages): State<Pages>) -> Response {
         "waits": health.waits,
         "group": snapshot.membership,
         "partitions": partitions,
+        "log_changes": snapshot.log_changes,
         "orders": orders,
     });
     Json(body).into_response()

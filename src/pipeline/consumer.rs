@@ -11,16 +11,18 @@ use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::statistics::Statistics;
 use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
-use rdkafka::{ClientContext, Offset, TopicPartitionList};
+use rdkafka::{ClientContext, TopicPartitionList};
 
+use super::log_watch::Answer;
+use crate::log_life::broker::{Committed, Key, committed_in};
 use crate::ops::metrics::pipeline as metrics;
 
-/// Everything the client does to us.
+/// Everything the client does to us, and what is found out about the logs it reads.
 #[derive(Debug)]
 pub enum Event {
     Assigned(Vec<(String, i32)>),
     Revoked(Vec<(String, i32)>),
-    Committed(Vec<(String, i32, i64)>),
+    Committed(Vec<(Key, Committed)>),
     CommitFailed(String),
     /// All that is stored was committed before.
     NothingToCommit,
@@ -37,6 +39,21 @@ pub enum Event {
         error: KafkaError,
         reason: String,
     },
+    /// The client moved to another offset by its reset rule.
+    OffsetReset,
+    /// What the broker says of the life of logs.
+    Log(Vec<Answer>),
+}
+
+/// How others than the client bring events in.
+#[derive(Clone)]
+pub struct Answers(std_mpsc::Sender<Event>);
+
+impl Answers {
+    /// Whether somebody is left to hear it.
+    pub fn give(&self, answers: Vec<Answer>) -> bool {
+        self.0.send(Event::Log(answers)).is_ok()
+    }
 }
 
 /// The door through which the client's callbacks come in.
@@ -60,6 +77,12 @@ impl Events {
         )
     }
 
+    /// Where answers about the life of logs go.
+    #[must_use]
+    pub fn answers(&self) -> Answers {
+        Answers(self.to.clone())
+    }
+
     fn tell(&self, event: Event) {
         // The receiver goes away only when the thread ends; late events concern nobody.
         let _ = self.to.send(event);
@@ -78,8 +101,15 @@ fn named(list: &TopicPartitionList) -> Vec<(String, i32)> {
         .collect()
 }
 
+/// What a line of the client's log was about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Told {
+    OffsetReset,
+    Other,
+}
+
 /// One line of the client's own log. An offset reset may mean lost records, so it is an alarm.
-pub fn log_client(level: RDKafkaLogLevel, facility: &str, message: &str) {
+pub fn log_client(level: RDKafkaLogLevel, facility: &str, message: &str) -> Told {
     if message.contains("offset reset") {
         metrics::offset_reset();
         tracing::warn!(
@@ -87,7 +117,7 @@ pub fn log_client(level: RDKafkaLogLevel, facility: &str, message: &str) {
             message,
             "the client moved to another offset by its reset rule"
         );
-        return;
+        return Told::OffsetReset;
     }
     match level {
         RDKafkaLogLevel::Emerg
@@ -103,13 +133,16 @@ pub fn log_client(level: RDKafkaLogLevel, facility: &str, message: &str) {
             tracing::debug!(facility, message, "kafka client")
         }
     }
+    Told::Other
 }
 
 impl ClientContext for Events {
     const ENABLE_REFRESH_OAUTH_TOKEN: bool = false;
 
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        log_client(level, facility, message);
+        if log_client(level, facility, message) == Told::OffsetReset {
+            self.tell(Event::OffsetReset);
+        }
     }
 
     fn stats(&self, statistics: Statistics) {
@@ -176,18 +209,7 @@ impl ConsumerContext for Events {
 
     fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
         match result {
-            Ok(()) => {
-                let elements = offsets.elements();
-                let offsets = elements
-                    .iter()
-                    .filter_map(|element| match element.offset() {
-                        Offset::Offset(offset) if element.error().is_ok() => {
-                            Some((element.topic().to_owned(), element.partition(), offset))
-                        }
-                        _ => None,
-                    });
-                self.tell(Event::Committed(offsets.collect()));
-            }
+            Ok(()) => self.tell(Event::Committed(committed_in(offsets))),
             Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::NoOffset)) => {
                 self.tell(Event::NothingToCommit);
             }

@@ -2,6 +2,7 @@
 //!
 //! * A consumer that was fenced by another member with its `kafka.instance_id` is replaced, once nobody else holds the name
 //!   ([`super::rejoin`]).
+//! * A consumer that cannot read a log that took the place of another one is replaced at once.
 //! * Every other one ends the process with an error; a supervisor starts it again, and what was in hand is read again.
 //!
 //! Whether a retry may help is answered by [`Fatal::is_fenced`]. None of these errors has effects of its own: what was not confirmed
@@ -21,6 +22,12 @@ pub enum Fatal {
         code: RDKafkaErrorCode,
         reason: String,
     },
+    /// librdkafka keeps a partition's leader epoch while the partition is assigned, and takes the metadata of a new topic, whose
+    /// epochs begin at 0 again, for outdated: it reads nothing of it, for ever.
+    #[error(
+        "the consumer reads nothing of {topic} {partition} although messages are there: it knows a leader epoch of the log that is gone"
+    )]
+    Stale { topic: String, partition: i32 },
     #[error("the producer of letters cannot go on ({code:?}): {reason}; {}", remedy(*code))]
     Producer {
         code: RDKafkaErrorCode,
@@ -42,6 +49,12 @@ impl Fatal {
     #[must_use]
     pub fn of_producer((code, reason): (RDKafkaErrorCode, String)) -> Self {
         Self::Producer { code, reason }
+    }
+
+    /// The consumer is replaced at once.
+    #[must_use]
+    pub fn is_stale(&self) -> bool {
+        matches!(self, Self::Stale { .. })
     }
 
     /// The consumer may be replaced once nobody else holds its name; all others end the process.

@@ -1,10 +1,11 @@
 //! A partition's feed: messages straight from librdkafka's partition queue, many per call.
 //!
-//! Owns the only unsafe code here, and so also the commit that tells its end ([`commit_stored`]). The safe `BaseConsumer::poll` allocates twice per message and hands out one at a time;
+//! Owns this part's calls into librdkafka, and so also the commits that tell their end ([`commit_stored`], [`commit_at`]). The safe `BaseConsumer::poll` allocates twice per message and hands out one at a time;
 //! `rd_kafka_consume_batch_queue` costs a fraction of it, and the difference is larger than everything else the pipeline does.
 //!
-//! * A feed is opened once per partition and kept for the life of the consumer: closing an old queue silences the new one of the
-//!   same partition, and splitting again is not needed (librdkafka marks the queue as forwarded by the application for good).
+//! * A feed is opened at every assignment. A queue lives as long as librdkafka's own object of the partition, and that one goes when
+//!   the topic is away while nothing of it is assigned; a queue opened before then would stay silent for ever, and the messages
+//!   would come past it. Opening the same queue again is harmless: the old handle only gives its reference back.
 //! * Every [`Message`] and [`Feed`] keeps the consumer alive, so none can outlive the client whose memory it points into.
 //!
 //! It does not block: an empty queue gives an empty read.
@@ -13,14 +14,18 @@ use std::ffi::CString;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
+use rdkafka::TopicPartitionList;
 use rdkafka::bindings::{
     rd_kafka_commit_queue, rd_kafka_consume_batch_queue, rd_kafka_message_destroy,
-    rd_kafka_message_t, rd_kafka_message_timestamp, rd_kafka_queue_destroy, rd_kafka_queue_forward,
-    rd_kafka_queue_get_consumer, rd_kafka_queue_get_partition, rd_kafka_queue_t,
+    rd_kafka_message_leader_epoch, rd_kafka_message_t, rd_kafka_message_timestamp,
+    rd_kafka_queue_destroy, rd_kafka_queue_forward, rd_kafka_queue_get_consumer,
+    rd_kafka_queue_get_partition, rd_kafka_queue_t, rd_kafka_topic_partition_list_t,
 };
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{IsError, KafkaError, KafkaResult};
 use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
+
+use crate::log_life::Point;
 
 /// Asks the client to commit what is stored, now; the end comes as a commit event of the consumer, always, also when there is
 /// nothing to commit. (The safe call commits as well, but of its end it tells nobody.) Does not wait.
@@ -28,16 +33,34 @@ use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 /// # Errors
 /// The client is not in a group.
 pub fn commit_stored<C: ConsumerContext>(consumer: &BaseConsumer<C>) -> KafkaResult<()> {
+    commit(consumer, std::ptr::null())
+}
+
+/// Asks the client to commit these offsets, also where they are lower than what it has committed before: of what is stored it
+/// commits only what is higher. Ends as [`commit_stored`]. Does not wait.
+///
+/// # Errors
+/// The client is not in a group.
+pub fn commit_at<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    offsets: &TopicPartitionList,
+) -> KafkaResult<()> {
+    commit(consumer, offsets.ptr())
+}
+
+fn commit<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    offsets: *const rd_kafka_topic_partition_list_t,
+) -> KafkaResult<()> {
     let client = consumer.client().native_ptr();
-    // SAFETY: the client is alive; no list means "what is stored"; the queue is ours until destroyed below, and the client keeps a
-    // reference of its own for the event; without a callback the event goes to that queue.
+    // SAFETY: the client is alive; the list is null ("what is stored") or alive, and copied by the call; the queue is ours until
+    // destroyed below, and the client keeps a reference of its own for the event; without a callback the event goes to that queue.
     let error = unsafe {
         let queue = rd_kafka_queue_get_consumer(client);
         if queue.is_null() {
             RDKafkaRespErr::RD_KAFKA_RESP_ERR__UNKNOWN_GROUP
         } else {
-            let error =
-                rd_kafka_commit_queue(client, std::ptr::null(), queue, None, std::ptr::null_mut());
+            let error = rd_kafka_commit_queue(client, offsets, queue, None, std::ptr::null_mut());
             rd_kafka_queue_destroy(queue);
             error
         }
@@ -59,7 +82,7 @@ pub struct Feed<C: ConsumerContext + 'static> {
 unsafe impl<C: ConsumerContext + 'static> Send for Feed<C> {}
 
 impl<C: ConsumerContext + 'static> Feed<C> {
-    /// Splits the partition's messages off into their own queue, from now on and for good.
+    /// Splits the partition's messages off into their own queue, for as long as the client knows the partition.
     ///
     /// Returns `None` for a topic name that librdkafka cannot take.
     pub fn open(consumer: &Arc<BaseConsumer<C>>, topic: &str, partition: i32) -> Option<Self> {
@@ -105,10 +128,7 @@ impl<C: ConsumerContext + 'static> Feed<C> {
 
     /// An empty buffer for [`read`](Self::read).
     pub fn buffer(&self) -> Messages<C> {
-        Messages {
-            raw: Vec::new(),
-            consumer: Arc::clone(&self.consumer),
-        }
+        Messages::none(&self.consumer)
     }
 }
 
@@ -131,6 +151,15 @@ pub struct Messages<C: ConsumerContext + 'static> {
 unsafe impl<C: ConsumerContext + 'static> Send for Messages<C> {}
 
 impl<C: ConsumerContext + 'static> Messages<C> {
+    /// No messages.
+    #[must_use]
+    pub fn none(consumer: &Arc<BaseConsumer<C>>) -> Self {
+        Self {
+            raw: Vec::new(),
+            consumer: Arc::clone(consumer),
+        }
+    }
+
     /// The messages in order; an error that librdkafka put in a message's place comes as such.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = Result<Message<'_>, RDKafkaErrorCode>> {
         self.raw.iter().map(|&raw| {
@@ -155,21 +184,66 @@ impl<C: ConsumerContext + 'static> Messages<C> {
         self.raw.is_empty()
     }
 
-    /// Offsets of the first and the last message, when there is one.
-    #[must_use]
-    pub fn span(&self) -> Option<(i64, i64)> {
-        let first = self.iter().flatten().next()?.offset();
-        let last = self.iter().flatten().next_back()?.offset();
-        Some((first, last))
+    /// Takes the sign of the partition's end off the end; its offset, if it was there: nothing more was in the partition then. (One
+    /// that messages followed stays in its place and says nothing.)
+    pub fn take_end(&mut self) -> Option<i64> {
+        let mut end = None;
+        while let Some(&message) = self.raw.last() {
+            // SAFETY: as in `iter`.
+            let raw = unsafe { &*message };
+            if raw.err != RDKafkaRespErr::RD_KAFKA_RESP_ERR__PARTITION_EOF {
+                break;
+            }
+            end = end.or(Some(raw.offset));
+            self.cut(self.raw.len() - 1);
+        }
+        end
     }
 
-    /// Bytes of all payloads.
+    /// One pass over the messages: what the consumer thread wants to know of them.
     #[must_use]
-    pub fn payload_bytes(&self) -> u64 {
-        self.iter()
+    pub fn survey(&self, read_to: i64, epoch: i32) -> Survey {
+        let mut survey = Survey {
+            first: None,
+            read_to,
+            bytes: 0,
+            back: None,
+        };
+        let ends = |message: Option<Message<'_>>| message.map(|message| message.epoch());
+        let epochs = (
+            ends(self.iter().flatten().next()),
+            ends(self.iter().flatten().next_back()),
+        );
+        // Asked message by message only where it changes.
+        let changes = [epochs.0, epochs.1]
+            .into_iter()
             .flatten()
-            .map(|message| message.raw.len as u64)
-            .sum()
+            .any(|found| found != epoch);
+        let mut newest = epoch;
+        for (at, message) in self.iter().enumerate() {
+            let Ok(message) = message else { continue };
+            let written = if changes { message.epoch() } else { epoch };
+            if message.offset() < survey.read_to || (written >= 0 && written < newest) {
+                survey.back = Some(at);
+                break;
+            }
+            newest = newest.max(written);
+            survey.first.get_or_insert(message.offset());
+            survey.read_to = message.offset() + 1;
+            survey.bytes += message.raw.len as u64;
+        }
+        survey
+    }
+
+    /// Gives back the messages from this place on; how many.
+    pub fn cut(&mut self, at: usize) -> usize {
+        let at = at.min(self.raw.len());
+        let cut = self.raw.len() - at;
+        for raw in self.raw.drain(at..) {
+            // SAFETY: owned by this value, destroyed once.
+            unsafe { rd_kafka_message_destroy(raw) };
+        }
+        cut
     }
 
     /// Gives every message's memory back.
@@ -187,6 +261,19 @@ impl<C: ConsumerContext + 'static> Drop for Messages<C> {
     }
 }
 
+/// What one pass over messages found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Survey {
+    /// The first offset, of those that go on in order.
+    pub first: Option<i64>,
+    /// Behind the last of them.
+    pub read_to: i64,
+    /// Bytes of their payloads.
+    pub bytes: u64,
+    /// The place of the first message that does not go on: its offset was read before, or its leader epoch is older than one before.
+    pub back: Option<usize>,
+}
+
 /// One message, borrowed.
 #[derive(Clone, Copy)]
 pub struct Message<'a> {
@@ -197,6 +284,25 @@ impl<'a> Message<'a> {
     #[must_use]
     pub fn offset(&self) -> i64 {
         self.raw.offset
+    }
+
+    /// The leader epoch it was written under; -1 where the broker gives none.
+    #[must_use]
+    pub fn epoch(&self) -> i32 {
+        // SAFETY: the message is alive for 'a.
+        unsafe { rd_kafka_message_leader_epoch(self.raw) }
+    }
+
+    /// Its fingerprint.
+    #[must_use]
+    pub fn point(&self) -> Point {
+        Point::new(
+            self.offset(),
+            self.epoch(),
+            self.timestamp_ms(),
+            self.key(),
+            self.payload(),
+        )
     }
 
     /// `None` for a tombstone.

@@ -207,12 +207,12 @@ impl Hold {
     }
 
     /// Stops what may not go on and begins what may. `judge` is the gate's word on a name; records from before `expired_ms`
-    /// (milliseconds since the epoch) are held too long, once a commit covers them (`committed`).
+    /// (milliseconds since the epoch) are held too long, once a crash would not bring them back (`comes_back`, of a source's offset).
     pub fn review(
         &mut self,
         judge: impl Fn(&[u8]) -> Standing,
         expired_ms: Option<i64>,
-        committed: i64,
+        comes_back: impl Fn(i64) -> bool,
     ) {
         self.waiting = false;
         let groups: Vec<u32> = self.groups.keys().copied().collect();
@@ -234,7 +234,7 @@ impl Hold {
         for (name, held) in &self.names {
             let standing = judge(name);
             let too_long = held.since_ms.zip(expired_ms).is_some_and(|(s, e)| s < e)
-                && held.uncommitted.is_none_or(|offset| offset < committed);
+                && !held.uncommitted.is_some_and(&comes_back);
             let purpose = match standing.decision {
                 Decision::Hold(_) if too_long => Purpose::Expire,
                 Decision::Hold(_) => continue,

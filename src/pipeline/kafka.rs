@@ -95,7 +95,7 @@ const OWNED: &[(&str, &str)] = &[
     ("auto.offset.reset", "anything but earliest skips records"),
     (
         "enable.partition.eof",
-        "the job does not ask where a partition ends",
+        "the watermark follows the end of a partition past control records",
     ),
     ("session.timeout.ms", "set kafka.session_timeout_ms"),
     ("statistics.interval.ms", "set kafka.statistics_interval_ms"),
@@ -253,6 +253,7 @@ impl Config {
                 self.commit_interval_ms.to_string(),
             )
             .set("auto.offset.reset", "earliest")
+            .set("enable.partition.eof", "true")
             .set("session.timeout.ms", self.session_timeout_ms.to_string())
             .set(
                 "heartbeat.interval.ms",

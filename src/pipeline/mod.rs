@@ -23,6 +23,7 @@ pub mod held_topic;
 pub mod hold;
 pub mod kafka;
 pub mod letter;
+pub mod log_watch;
 pub mod offsets;
 pub mod owner;
 pub mod partition;
@@ -117,10 +118,13 @@ pub async fn run(config: Config, parts: Parts, stop: CancellationToken) -> anyho
             Err(error) if !stop.is_cancelled() => error,
             ended => return ended,
         };
-        let fenced = error
-            .downcast_ref::<fatal::Fatal>()
-            .is_some_and(fatal::Fatal::is_fenced);
-        if !fenced {
+        let fatal = error.downcast_ref::<fatal::Fatal>();
+        if fatal.is_some_and(fatal::Fatal::is_stale) {
+            metrics::client_replaced();
+            tracing::warn!(error = format!("{error:#}"), "the consumer is replaced");
+            continue;
+        }
+        if !fatal.is_some_and(fatal::Fatal::is_fenced) {
             return Err(error);
         }
         metrics::client_replaced();
@@ -172,6 +176,7 @@ async fn once(
     }
     let producer = producer::Producer::new(&config.kafka, &config.topics)?;
     let (door, events) = consumer::Events::channel();
+    let logs = log_watch::LogWatch::start(&config.kafka, door.answers())?;
     let mut client = config.kafka.consumer()?;
     // A pattern over input topics must not take in what the job itself writes.
     client.set("topic.blacklist", config.topics.written());
@@ -243,6 +248,7 @@ async fn once(
                 consumer,
                 events,
                 shared,
+                logs,
                 gate: gate::Gate::new(config.gate),
                 decoders,
                 permits,

@@ -2,7 +2,9 @@
 //!
 //! Owns one entry per message between the watermark and the newest message read, and nothing else.
 //!
-//! * O1: the watermark never passes a message with an open record, and never goes down.
+//! * O1: the watermark never passes a message with an open record, and never goes down within one life of the log.
+//! * E1: messages of several lives of a log may be open at once. The watermark is an offset of one of them, named by
+//!   [`OffsetTracker::life`]; it changes to the next life once everything of the one before is settled.
 //! * Offsets may have gaps (compaction, transactions): messages are counted by sequence, offsets are only remembered.
 //!
 //! It does not store or commit anything. An entry costs 16 bytes for as long as an older message is open, which is why the
@@ -48,23 +50,29 @@ struct Open {
     seconds: u32,
 }
 
-/// A message from before the beginning of this assignment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("offset {offset} came although this assignment began at {first}")]
-pub struct BeforeFirst {
-    pub offset: i64,
-    pub first: i64,
+/// What the watermark becomes once every message before it is settled.
+#[derive(Debug, Clone, Copy)]
+struct Step {
+    /// The sequence of the message behind it.
+    before: u64,
+    offset: i64,
+    /// It begins another life of the log; else it is the end of the partition, behind the last message.
+    begins_life: bool,
 }
 
 /// See the module's documentation.
 #[derive(Debug, Default)]
 pub struct OffsetTracker {
     window: VecDeque<Open>,
-    /// The first offset of this assignment, and the newest.
-    span: Option<(i64, i64)>,
+    /// The newest offset of the life that is being read.
+    newest: Option<i64>,
     /// Sequence of the window's front.
     base: u64,
     watermark: Option<i64>,
+    /// The life of the log that the watermark belongs to, counted from 0 when the partition was assigned.
+    life: u32,
+    /// Steps of the watermark that wait for open messages, in their order.
+    steps: VecDeque<Step>,
 }
 
 impl OffsetTracker {
@@ -95,12 +103,12 @@ impl OffsetTracker {
     /// # Panics
     /// As [`read`](Self::read).
     pub fn read_at(&mut self, offset: i64, records: u32, timestamp_ms: Option<i64>) -> MessageSeq {
-        let newest = self.span.map(|(_, newest)| newest);
         assert!(
-            newest.is_none_or(|newest| offset > newest),
-            "offset {offset} after {newest:?}"
+            self.newest.is_none_or(|newest| offset > newest),
+            "offset {offset} after {:?}",
+            self.newest
         );
-        self.span = Some((self.span.map_or(offset, |(first, _)| first), offset));
+        self.newest = Some(offset);
         let seq = MessageSeq(self.base + self.window.len() as u64);
         let seconds = timestamp_ms.and_then(|ms| u32::try_from(ms / 1_000).ok());
         self.window.push_back(Open {
@@ -145,37 +153,72 @@ impl OffsetTracker {
     }
 
     fn advance(&mut self) {
-        while let Some(front) = self.window.front() {
-            if front.records > 0 {
-                break;
+        loop {
+            while let Some(step) = self.steps.front().filter(|step| step.before <= self.base) {
+                if step.begins_life {
+                    self.life += 1;
+                    self.watermark = Some(step.offset);
+                } else {
+                    self.watermark = self.watermark.max(Some(step.offset));
+                }
+                self.steps.pop_front();
             }
-            self.watermark = Some(front.offset + 1);
-            self.base += 1;
-            self.window.pop_front();
-        }
-    }
-
-    /// Tells new messages from repeated ones, in the order they come: the client may go back within an assignment (it does when
-    /// a broker that was killed returns), and what it repeats is in hand or settled already.
-    ///
-    /// The returned test says for each offset whether it is to be read; `Err` for one before the first of this assignment, which
-    /// would mean that this tracker never knew where it began.
-    pub fn sieve(&self) -> impl FnMut(i64) -> Result<bool, BeforeFirst> + use<> {
-        let mut span = self.span;
-        move |offset| match span {
-            Some((first, _)) if offset < first => Err(BeforeFirst { offset, first }),
-            Some((_, newest)) if offset <= newest => Ok(false),
-            _ => {
-                span = Some((span.map_or(offset, |(first, _)| first), offset));
-                Ok(true)
+            match self.window.front() {
+                Some(front) if front.records == 0 => {
+                    self.watermark = Some(front.offset + 1);
+                    self.base += 1;
+                    self.window.pop_front();
+                }
+                _ => return,
             }
         }
     }
 
-    /// The offset to store: every message below it is settled. `None` until the first one is.
+    /// The log was replaced: what is read from now on belongs to another life of it, which begins at this offset. Open messages of
+    /// the life before stay open, and the watermark stays in that life until they are settled.
+    pub fn begin_life(&mut self, from: i64) {
+        self.newest = None;
+        self.step(from, true);
+    }
+
+    /// The partition ends here, behind the newest message: what lies between are no messages (control records of transactions).
+    pub fn ends_at(&mut self, offset: i64) {
+        if self.newest.is_none_or(|newest| offset > newest) {
+            self.step(offset, false);
+        }
+    }
+
+    fn step(&mut self, offset: i64, begins_life: bool) {
+        let before = self.base + self.window.len() as u64;
+        let replaces = |last: &Step| last.before == before && !last.begins_life && !begins_life;
+        if self.steps.back().is_some_and(replaces) {
+            self.steps.pop_back();
+        }
+        self.steps.push_back(Step {
+            before,
+            offset,
+            begins_life,
+        });
+        self.advance();
+    }
+
+    /// The offset to store: every message below it is settled, in the life that [`life`](Self::life) names. `None` until the first
+    /// one is.
     #[must_use]
     pub fn watermark(&self) -> Option<i64> {
         self.watermark
+    }
+
+    /// Behind the newest message of the life that is being read; 0 before the first.
+    #[must_use]
+    pub fn read_to(&self) -> i64 {
+        self.newest.map_or(0, |newest| newest + 1)
+    }
+
+    /// The life of the log that the watermark belongs to, counted from 0 when the partition was assigned.
+    #[must_use]
+    pub fn life(&self) -> u32 {
+        self.life
     }
 
     /// The offset of a message that is still in the window.
@@ -243,24 +286,42 @@ mod tests {
     }
 
     #[test]
-    fn what_the_client_repeats_is_not_read_again() {
-        let mut tracker = OffsetTracker::new();
-        for offset in 5..8 {
-            tracker.read(offset, 1);
-        }
-        let mut sieve = tracker.sieve();
-        let verdicts: Vec<_> = [5, 6, 7, 8, 8, 9].into_iter().map(&mut sieve).collect();
-        assert_eq!(
-            verdicts,
-            [false, false, false, true, false, true].map(Ok::<_, BeforeFirst>)
-        );
-        assert_eq!(
-            sieve(4),
-            Err(BeforeFirst {
-                offset: 4,
-                first: 5
-            })
-        );
+    fn the_end_of_a_partition_is_reached_once_everything_before_is_settled() {
+        let mut tracker = OffsetTracker::live();
+        tracker.ends_at(3);
+        assert_eq!(tracker.watermark(), Some(3), "nothing is in hand");
+        let a = tracker.read(5, 1);
+        tracker.ends_at(7);
+        tracker.ends_at(9);
+        assert_eq!(tracker.watermark(), Some(3));
+        tracker.settle(a);
+        assert_eq!(tracker.watermark(), Some(9));
+        let b = tracker.read(9, 1);
+        tracker.ends_at(11);
+        let c = tracker.read(14, 1);
+        tracker.settle(b);
+        assert_eq!(tracker.watermark(), Some(11));
+        tracker.settle(c);
+        assert_eq!((tracker.watermark(), tracker.life()), (Some(15), 0));
+    }
+
+    #[test]
+    fn the_watermark_goes_down_only_with_another_life_of_the_log() {
+        let mut tracker = OffsetTracker::live();
+        let old = [tracker.read(1_000, 1), tracker.read(1_001, 1)];
+        tracker.settle(old[0]);
+        tracker.begin_life(0);
+        let new = [tracker.read(0, 1), tracker.read(1, 1)];
+        tracker.settle(new[0]);
+        assert_eq!((tracker.watermark(), tracker.life()), (Some(1_001), 0));
+        tracker.settle(old[1]);
+        assert_eq!((tracker.watermark(), tracker.life()), (Some(1), 1));
+        tracker.settle(new[1]);
+        // An empty log, and one more behind it.
+        tracker.begin_life(7);
+        assert_eq!((tracker.watermark(), tracker.life()), (Some(7), 2));
+        tracker.begin_life(0);
+        assert_eq!((tracker.watermark(), tracker.life()), (Some(0), 3));
     }
 
     #[test]
@@ -303,6 +364,45 @@ mod tests {
                 }
                 prop_assert!(tracker.watermark() >= before);
                 before = tracker.watermark();
+            }
+        }
+
+        /// E1: with lives that begin at any moment, the watermark is always that of the life of the oldest open message.
+        #[test]
+        fn e1_the_watermark_belongs_to_the_life_of_the_oldest_open_message(
+            acts in prop::collection::vec((0u8..4, 0i64..5, any::<prop::sample::Index>()), 1..120),
+        ) {
+            let mut tracker = OffsetTracker::live();
+            // Every message: its life, offset, sequence, and whether it is open. And what each life began at.
+            let mut all: Vec<(u32, i64, MessageSeq, bool)> = Vec::new();
+            let (mut life, mut next, mut begun) = (0u32, 0i64, vec![None]);
+            for (act, number, pick) in acts {
+                match act {
+                    0 => {
+                        life += 1;
+                        next = number;
+                        begun.push(Some(number));
+                        tracker.begin_life(number);
+                    }
+                    1 | 2 => {
+                        next += number;
+                        all.push((life, next, tracker.read(next, 1), true));
+                        next += 1;
+                    }
+                    _ => {
+                        let open: Vec<usize> = (0..all.len()).filter(|&at| all[at].3).collect();
+                        if !open.is_empty() {
+                            let at = open[pick.index(open.len())];
+                            all[at].3 = false;
+                            tracker.settle(all[at].2);
+                        }
+                    }
+                }
+                let oldest = all.iter().find(|message| message.3).map_or(life, |message| message.0);
+                prop_assert_eq!(tracker.life(), oldest);
+                let settled = all.iter().take_while(|message| !message.3).filter(|message| message.0 == oldest).last();
+                let expected = settled.map(|message| message.1 + 1).or(begun[oldest as usize]);
+                prop_assert_eq!(tracker.watermark(), expected);
             }
         }
     }

@@ -12,11 +12,12 @@
 
 mod held;
 mod intake;
+mod log;
 
 use super::gate::{Decision, Gate};
 use super::hold::Hold;
 use super::letter::{Destination, Letter, Reason, Source};
-use super::offsets::{BeforeFirst, MessageSeq, OffsetTracker};
+use super::offsets::{MessageSeq, OffsetTracker};
 use super::queues::{Limits, SerialQueues, Ticket};
 use super::request::{Request, Verdicts};
 use crate::record::{Reject, Stage};
@@ -69,6 +70,8 @@ pub struct Partition {
     hold: Hold,
     /// The broker has a commit up to here: nothing below is read again after a crash.
     committed: i64,
+    /// Where the partition was seen to end; nothing at or behind it was in the log then.
+    end: Option<i64>,
     account: Account,
     letters: u64,
     requests: usize,
@@ -94,6 +97,7 @@ impl Partition {
             queues: SerialQueues::new(),
             hold: Hold::default(),
             committed: 0,
+            end: None,
             account: Account::default(),
             letters: 0,
             requests: 0,
@@ -119,11 +123,6 @@ impl Partition {
             offset,
             timestamp_ms,
         }
-    }
-
-    /// See [`OffsetTracker::sieve`].
-    pub fn sieve(&self) -> impl FnMut(i64) -> Result<bool, BeforeFirst> + use<> {
-        self.tracker.sieve()
     }
 
     /// Packs the next request, unless the partition was revoked (O3) or nothing is ready.

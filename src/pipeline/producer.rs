@@ -23,6 +23,8 @@ use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
 use super::kafka;
 use super::letter::{self, Destination, Letter};
 use super::settings::Topics;
+use crate::log_life::TopicId;
+use crate::log_life::broker::{Topic, topics};
 
 /// How long the broker may take to delete records.
 const DELETE: Duration = Duration::from_secs(20);
@@ -34,7 +36,8 @@ impl ClientContext for Quiet {
     const ENABLE_REFRESH_OAUTH_TOKEN: bool = false;
 
     fn log(&self, level: rdkafka::config::RDKafkaLogLevel, facility: &str, message: &str) {
-        super::consumer::log_client(level, facility, message);
+        // A producer has no offset to move.
+        let _ = super::consumer::log_client(level, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
@@ -143,11 +146,18 @@ impl Producer {
             })
     }
 
-    /// Deletes what lies below an offset, and waits until the broker has done it.
+    /// Deletes what lies below an offset, and waits until the broker has done it. `topic_id` names the topic the offset is of: in one
+    /// that was created anew under the name the offset would be one of other records (E1).
     ///
     /// # Errors
     /// The broker's refusal, and whether it may change its mind.
-    pub async fn delete_below(&self, topic: &str, partition: i32, offset: i64) -> Result<(), Kept> {
+    pub async fn delete_below(
+        &self,
+        topic: &str,
+        partition: i32,
+        offset: i64,
+        topic_id: Option<&TopicId>,
+    ) -> Result<(), Kept> {
         let act = "cannot delete released records";
         let later = |error: KafkaError| Kept::ForNow(anyhow::Error::from(error).context(act));
         let admin = match self.admin.get() {
@@ -157,6 +167,22 @@ impl Producer {
                 self.admin.get_or_init(|| made)
             }
         };
+        if let Some(expected) = topic_id {
+            let (admin, name) = (Arc::clone(&self.admin), topic.to_owned());
+            let asked = tokio::task::spawn_blocking(move || match admin.get() {
+                Some(admin) => topics(admin.inner(), &[&name], DELETE),
+                None => Ok(std::collections::HashMap::new()),
+            });
+            let asked = asked.await.map_err(anyhow::Error::from);
+            let mut found = asked
+                .and_then(|found| found)
+                .map_err(|error| Kept::ForNow(error.context(act)))?;
+            if found.remove(topic) != Some(Topic::There(Some(expected.clone()))) {
+                return Err(Kept::ForNow(anyhow::anyhow!(
+                    "{act}: the topic is not the one they were released from any more"
+                )));
+            }
+        }
         let mut below = TopicPartitionList::new();
         below
             .add_partition_offset(topic, partition, Offset::Offset(offset))

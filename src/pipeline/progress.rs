@@ -4,10 +4,12 @@
 //! and for the bounds of the log, which the watcher writes ([`super::watcher`]).
 //! Nothing here waits.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use tokio::sync::Notify;
+
+use crate::log_life::TopicId;
 
 /// How far a worker is, for the consumer thread; operators see the board.
 #[derive(Debug)]
@@ -16,6 +18,8 @@ pub struct Progress {
     pub partition: i32,
     /// -1 until the first message is settled.
     watermark: AtomicI64,
+    /// The life of the log that the watermark belongs to.
+    life: AtomicU32,
     window: AtomicU64,
     /// -1 until the broker confirms the first commit of this assignment.
     committed: AtomicI64,
@@ -23,6 +27,8 @@ pub struct Progress {
     begin: AtomicI64,
     /// Where the log ends, as the watcher last asked; -1 until then.
     end: AtomicI64,
+    /// The held topic in which the worker found out what is held.
+    held_topic: OnceLock<TopicId>,
     flush: Notify,
 }
 
@@ -37,6 +43,8 @@ impl Progress {
             committed: AtomicI64::new(-1),
             begin: AtomicI64::new(-1),
             end: AtomicI64::new(-1),
+            life: AtomicU32::new(0),
+            held_topic: OnceLock::new(),
             flush: Notify::new(),
         })
     }
@@ -48,6 +56,15 @@ impl Progress {
         (watermark >= 0).then_some(watermark)
     }
 
+    /// The offset to store, if it belongs to this life of the log (E1).
+    #[must_use]
+    pub fn watermark_in(&self, life: u32) -> Option<i64> {
+        // Twice, as the two are written one after the other.
+        let same = || self.life.load(Ordering::Acquire) == life;
+        let watermark = same().then(|| self.watermark())?;
+        watermark.filter(|_| same())
+    }
+
     /// Messages between the watermark and the newest one taken in.
     #[must_use]
     pub fn window(&self) -> u64 {
@@ -55,8 +72,25 @@ impl Progress {
     }
 
     /// The worker's side of [`watermark`](Self::watermark); called only after the settling act.
-    pub fn set_watermark(&self, watermark: i64) {
+    pub fn set_watermark(&self, life: u32, watermark: i64) {
+        if self.life.load(Ordering::Relaxed) != life {
+            // No reader may take the old one for the new life's.
+            self.watermark.store(-1, Ordering::Release);
+            self.life.store(life, Ordering::Release);
+        }
         self.watermark.store(watermark, Ordering::Release);
+    }
+
+    /// The held topic's identity when the worker found out what is held; `None` before, and where the broker gives none.
+    #[must_use]
+    pub fn held_topic(&self) -> Option<&TopicId> {
+        self.held_topic.get()
+    }
+
+    /// The worker's side of [`held_topic`](Self::held_topic).
+    pub fn set_held_topic(&self, id: TopicId) {
+        // Found out once in a worker's life.
+        let _ = self.held_topic.set(id);
     }
 
     /// The worker's side of [`window`](Self::window).

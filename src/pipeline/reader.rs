@@ -4,6 +4,8 @@
 //! a rebalance waits for workers and must not hold up the runtime they run on.
 //!
 //! * O1: it stores what a worker published as its watermark, nothing else; the client's timer commits what is stored.
+//! * E1: nothing is read of a partition before it was checked where its committed offset belongs ([`log`]); an offset is stored only
+//!   in the life of the log it is an offset of.
 //! * O3: offsets are stored only for partitions assigned at that moment, and not at all for a lost one.
 //! * M1: no memory permit, no read. A refused read asks the worker to flush.
 //! * At most `[memory] window_messages` of a partition are read beyond what the broker confirmed as committed: that much a crash
@@ -15,32 +17,37 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::sync::mpsc as std_mpsc;
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::{Offset, TopicPartitionList};
+use rdkafka::{Message as _, Offset, TopicPartitionList};
 use tokio::sync::{mpsc, watch};
 
 use super::consumer::{Event, Events};
+use super::fatal::Fatal;
 use super::feed::Feed;
 use super::gate::Gate;
+use super::log_watch::LogWatch;
 use super::partition::Partition;
 use super::permits::{PartitionPermits, Permits};
 use super::progress::Progress;
 use super::queues::kept_bytes;
 use super::settings::{Input, MESSAGE_OVERHEAD, Memory};
 use super::worker::{self, Chunk, Command, Shared, Worker};
+use crate::log_life::broker::Key;
 use crate::ops::board;
 use crate::ops::metrics::pipeline as metrics;
 use crate::ops::waits::Wait;
 use crate::record::decode::Decoder;
 
-mod commits;
+mod commit;
 mod facts;
 mod leave;
+mod log;
+
+use log::Log;
 
 /// Pause of the loop when nothing is to be read and nobody wakes it.
 const IDLE: Duration = Duration::from_millis(5);
@@ -60,6 +67,8 @@ pub struct Reader {
     pub consumer: Arc<BaseConsumer<Events>>,
     pub events: std_mpsc::Receiver<Event>,
     pub shared: Shared,
+    /// Where questions about the life of logs go.
+    pub logs: LogWatch,
     pub gate: Gate,
     pub decoders: Decoders,
     pub permits: Arc<Permits>,
@@ -93,6 +102,8 @@ struct Assigned {
     /// This partition's place on the board.
     shown: board::Feed,
     message_bytes: u64,
+    /// What is known of the log.
+    log: Log,
 }
 
 impl Assigned {
@@ -107,7 +118,13 @@ impl Assigned {
     }
 }
 
-type Key = (String, i32);
+/// What is left of partitions whose workers ended.
+#[derive(Default)]
+struct Drained {
+    /// What was stored, and the broker has not confirmed yet.
+    owed: HashMap<Key, i64>,
+    logs: HashMap<Key, Log>,
+}
 
 impl Reader {
     /// Runs until told to stop; then drains, stores and leaves the group.
@@ -117,10 +134,12 @@ impl Reader {
         let mut stored_at = Instant::now();
         // Whether a commit of ours is on its way; the client's timer commits beside it.
         let mut asked = false;
+        let mut topics = log::Topics::new(Instant::now());
         // Also when whoever waits for this thread panicked.
         while !*self.stop.borrow() && self.stop.has_changed().is_ok() {
             self.shared.board.set_polled(Instant::now());
-            self.serve(&mut feeds, &mut assigned, &mut asked);
+            self.serve(&mut feeds, &mut assigned, &mut asked, &mut topics);
+            self.follow_logs(&mut assigned, &mut topics);
             let mut busy = false;
             for (key, partition) in &mut assigned {
                 if let Some(feed) = feeds.get(key) {
@@ -140,8 +159,8 @@ impl Reader {
         }
         let everything: Vec<Key> = assigned.keys().cloned().collect();
         let bound = Duration::from_millis(self.input.shutdown_ms);
-        let owed = self.drain(&everything, &mut assigned, true, bound);
-        self.commit_last(owed);
+        let drained = self.drain(&everything, &mut assigned, true, bound);
+        self.commit_last(drained.owed);
         feeds.clear();
         let _ = self.assignment.send(Assignment::default());
     }
@@ -152,16 +171,24 @@ impl Reader {
         feeds: &mut HashMap<Key, Feed<Events>>,
         assigned: &mut HashMap<Key, Assigned>,
         asked: &mut bool,
+        topics: &mut log::Topics,
     ) {
-        match self.consumer.poll(Duration::ZERO) {
-            None => {}
+        let past = match self.consumer.poll(Duration::ZERO) {
+            None => None,
             Some(Err(error)) => {
                 let remedy = error.rdkafka_error_code().and_then(super::asker::remedy);
                 tracing::warn!(%error, remedy, "kafka consumer");
+                log::doubt_if_lost(&error, assigned);
                 self.end_if_fatal(assigned);
+                None
             }
-            // Every partition's queue is split off before it is assigned.
-            Some(Ok(_)) => self.fail(anyhow::anyhow!("a message came past its partition's feed")),
+            Some(Ok(message)) => Some((
+                (message.topic().to_owned(), message.partition()),
+                message.offset(),
+            )),
+        };
+        if let Some((key, offset)) = past {
+            self.split_again(&key, offset, feeds, assigned);
         }
         while let Ok(event) = self.events.try_recv() {
             match event {
@@ -169,12 +196,14 @@ impl Reader {
                 Event::Revoked(keys) => self.revoke(&keys, assigned),
                 Event::Committed(offsets) => {
                     *asked = false;
-                    for (topic, partition, offset) in offsets {
-                        if let Some(ours) = assigned.get_mut(&(topic, partition)) {
-                            metrics::committed(offset < ours.committed);
-                            ours.committed = offset;
+                    for (key, committed) in offsets {
+                        if let Some(ours) = assigned.get_mut(&key)
+                            && ours.log.confirms(&committed)
+                        {
+                            metrics::committed(committed.offset < ours.committed);
+                            ours.committed = committed.offset;
                             ours.confirmed_at = Instant::now();
-                            ours.progress.set_committed(offset);
+                            ours.progress.set_committed(committed.offset);
                         }
                     }
                 }
@@ -182,6 +211,9 @@ impl Reader {
                 Event::CommitFailed(error) => {
                     *asked = false;
                     metrics::commit_failed();
+                    assigned
+                        .values_mut()
+                        .for_each(|partition| partition.log.commit_failed());
                     tracing::info!(%error, "a commit was refused; during a rebalance that is normal");
                 }
                 Event::Lag(partitions) => {
@@ -202,8 +234,13 @@ impl Reader {
                 }
                 Event::Failed { error, reason } => {
                     tracing::warn!(%error, reason, "kafka consumer");
+                    log::doubt_if_lost(&error, assigned);
                     self.end_if_fatal(assigned);
                 }
+                Event::OffsetReset => assigned
+                    .values_mut()
+                    .for_each(|partition| partition.log.doubt(Instant::now())),
+                Event::Log(answers) => self.answered(answers, assigned, topics),
             }
         }
     }
@@ -222,68 +259,20 @@ impl Reader {
         metrics::rebalanced("assign");
         for key in keys {
             let (topic, number) = key;
-            match feeds.entry(key.clone()) {
-                Entry::Occupied(feed) => {
-                    // Whatever a former assignment left behind would put this one's first offset too far ahead (O1).
-                    let mut stale = feed.get().buffer();
-                    while feed.get().read(self.memory.chunk_messages, &mut stale) > 0 {
-                        stale.clear();
-                    }
-                }
-                Entry::Vacant(place) => {
-                    let Some(feed) = Feed::open(&self.consumer, topic, *number) else {
-                        self.fail(anyhow::anyhow!(
-                            "cannot open the queue of partition {number} of {topic}"
-                        ));
-                        continue;
-                    };
-                    place.insert(feed);
-                }
-            }
-            let (chunks, from) = mpsc::channel(worker::CHUNKS);
-            let (command, commands) = watch::channel(Command::Run);
-            let (done, ended) = std_mpsc::sync_channel(1);
-            let progress = Progress::new(topic, *number);
-            let permits = self.permits.partition(self.memory.partition_bytes);
-            // A held topic has no mapping: its records are in the gateway's shape.
-            let held = format!("{topic}{}", self.shared.topics.held_suffix);
-            let worker = Worker::new(
-                self.shared.clone(),
-                Partition::new(topic, *number, self.gate.clone())
-                    .keeping(kept_bytes(self.memory.partition_bytes)),
-                ((self.decoders)(topic), (self.decoders)(&held)),
-                from,
-                commands,
-                Arc::clone(&progress),
-                Arc::clone(&permits),
-            );
-            let shown = worker.shown();
-            let (fatal, what) = (self.shared.fatal.clone(), format!("{topic} {number}"));
-            let task = self.runtime.spawn(worker.run());
-            self.runtime.spawn(async move {
-                if let Err(error) = task.await {
-                    let _ = fatal.try_send(anyhow::anyhow!(
-                        "the worker of {what} broke an invariant: {error}"
-                    ));
-                }
-                let _ = done.try_send(());
-            });
-            let state = Assigned {
-                chunks,
-                command,
-                progress,
-                done: ended,
-                permits,
-                stored: -1,
-                committed: -1,
-                confirmed_at: Instant::now(),
-                began: i64::MAX,
-                read_to: -1,
-                passed: -1,
-                shown,
-                message_bytes: FIRST_GUESS,
+            let Some(feed) = Feed::open(&self.consumer, topic, *number) else {
+                self.fail(anyhow::anyhow!(
+                    "cannot open the queue of partition {number} of {topic}"
+                ));
+                continue;
             };
-            assigned.insert(key.clone(), state);
+            // Whatever a former assignment left behind would put this one's first offset too far ahead (O1).
+            let mut stale = feed.buffer();
+            while feed.read(self.memory.chunk_messages, &mut stale) > 0 {
+                stale.clear();
+            }
+            feeds.insert(key.clone(), feed);
+            let log = Log::new(Instant::now());
+            assigned.insert(key.clone(), self.open(key, log));
         }
         if let Err(error) = self
             .consumer
@@ -301,6 +290,55 @@ impl Reader {
         self.shared.board.set_assigned(true);
         self.publish(assigned);
         self.count_partitions(assigned.len());
+    }
+
+    /// Starts the worker of a partition.
+    fn open(&self, key: &Key, log: Log) -> Assigned {
+        let (topic, number) = key;
+        let (chunks, from) = mpsc::channel(worker::CHUNKS);
+        let (command, commands) = watch::channel(Command::Run);
+        let (done, ended) = std_mpsc::sync_channel(1);
+        let progress = Progress::new(topic, *number);
+        let permits = self.permits.partition(self.memory.partition_bytes);
+        // A held topic has no mapping: its records are in the gateway's shape.
+        let held = format!("{topic}{}", self.shared.topics.held_suffix);
+        let worker = Worker::new(
+            self.shared.clone(),
+            Partition::new(topic, *number, self.gate.clone())
+                .keeping(kept_bytes(self.memory.partition_bytes)),
+            ((self.decoders)(topic), (self.decoders)(&held)),
+            from,
+            commands,
+            Arc::clone(&progress),
+            Arc::clone(&permits),
+        );
+        let shown = worker.shown();
+        let (fatal, what) = (self.shared.fatal.clone(), format!("{topic} {number}"));
+        let task = self.runtime.spawn(worker.run());
+        self.runtime.spawn(async move {
+            if let Err(error) = task.await {
+                let _ = fatal.try_send(anyhow::anyhow!(
+                    "the worker of {what} broke an invariant: {error}"
+                ));
+            }
+            let _ = done.try_send(());
+        });
+        Assigned {
+            chunks,
+            command,
+            progress,
+            done: ended,
+            permits,
+            stored: -1,
+            committed: -1,
+            confirmed_at: Instant::now(),
+            began: i64::MAX,
+            read_to: -1,
+            passed: -1,
+            shown,
+            message_bytes: FIRST_GUESS,
+            log,
+        }
     }
 
     fn revoke(&self, keys: &[Key], assigned: &mut HashMap<Key, Assigned>) {
@@ -335,23 +373,24 @@ impl Reader {
         self.count_partitions(assigned.len());
     }
 
-    /// Ends the workers of these partitions and stores how far they came; gives what of it the broker has not confirmed yet.
+    /// Ends the workers of these partitions and stores how far they came.
     fn drain(
         &self,
         keys: &[Key],
         assigned: &mut HashMap<Key, Assigned>,
         flush: bool,
         bound: Duration,
-    ) -> HashMap<Key, i64> {
+    ) -> Drained {
         let deadline = Instant::now() + bound;
         for partition in keys.iter().filter_map(|key| assigned.get(key)) {
             partition
                 .command
                 .send_replace(Command::Drain { flush, deadline });
         }
-        let (mut offsets, mut owed) = (Vec::new(), HashMap::new());
+        let mut offsets = Vec::new();
+        let mut drained = Drained::default();
         for key in keys {
-            let Some(partition) = assigned.remove(key) else {
+            let Some(mut partition) = assigned.remove(key) else {
                 continue;
             };
             // A little longer than the worker's own deadline, so that its last settling is counted.
@@ -365,74 +404,28 @@ impl Reader {
                 );
                 partition.command.send_replace(Command::Abandon);
             }
-            if let Some(watermark) = partition.progress.watermark() {
-                offsets.push((key.clone(), watermark));
+            if let Some(watermark) = partition.progress.watermark_in(partition.log.life()) {
+                offsets.push(partition.log.position(key, watermark));
                 if watermark > partition.committed {
-                    owed.insert(key.clone(), watermark);
+                    drained.owed.insert(key.clone(), watermark);
                 }
             }
+            drained.logs.insert(key.clone(), partition.log);
         }
         self.store_offsets(&offsets);
-        owed
-    }
-
-    fn store(&self, assigned: &mut HashMap<Key, Assigned>) {
-        let mut offsets = Vec::new();
-        for (key, partition) in assigned.iter_mut() {
-            if let Some(watermark) = partition
-                .progress
-                .watermark()
-                .filter(|&watermark| watermark > partition.stored)
-            {
-                partition.stored = watermark;
-                offsets.push((key.clone(), watermark));
-            }
-        }
-        self.store_offsets(&offsets);
-    }
-
-    fn store_offsets(&self, offsets: &[(Key, i64)]) {
-        if offsets.is_empty() {
-            return;
-        }
-        let list = list(offsets.iter().map(|(key, offset)| (key, Some(*offset))));
-        if let Err(error) = self.consumer.store_offsets(&list) {
-            // Only a partition that is no longer ours is refused here, and its next owner starts from the last commit.
-            tracing::info!(%error, "offsets were not stored");
-        }
-    }
-
-    fn publish(&self, assigned: &HashMap<Key, Assigned>) {
-        metrics::assigned(assigned.len());
-        for ((topic, number), partition) in assigned {
-            metrics::window(topic, *number, partition.progress.window());
-        }
-        metrics::memory(self.permits.used(), self.permits.total());
-        let mut all: Vec<Arc<Progress>> = assigned
-            .values()
-            .map(|partition| Arc::clone(&partition.progress))
-            .collect();
-        all.sort_by(|a, b| (&a.topic, a.partition).cmp(&(&b.topic, b.partition)));
-        self.assignment.send_if_modified(|current| {
-            let same = current.len() == all.len()
-                && current.iter().zip(&all).all(|(a, b)| Arc::ptr_eq(a, b));
-            if !same {
-                *current = Arc::new(all);
-            }
-            !same
-        });
+        drained
     }
 
     /// Reads one chunk of a partition if there is room for it; whether anything came.
     fn read(&self, feed: &Feed<Events>, partition: &mut Assigned) -> bool {
-        if partition.chunks.capacity() == 0 {
+        if partition.chunks.capacity() == 0 || !partition.log.may_read() {
             return false;
         }
         // What a crash would repeat is bounded by what may be read beyond the last confirmed commit.
         let room = self
             .memory
             .window_messages
-            .saturating_sub(partition.uncommitted());
+            .saturating_sub(partition.uncommitted().max(partition.progress.window()));
         if room == 0 {
             let settling = partition.progress.window() * 2 >= self.memory.window_messages;
             metrics::backpressure(if settling { "window" } else { "commit" });
@@ -450,17 +443,38 @@ impl Reader {
         };
         let mut messages = feed.buffer();
         if feed.read(most as usize, &mut messages) == 0 {
+            if partition.log.nothing_came() {
+                let progress = &partition.progress;
+                let (topic, partition) = (progress.topic.clone(), progress.partition);
+                self.fail(Fatal::Stale { topic, partition }.into());
+            }
             return false;
         }
-        if let Some((first, last)) = messages.span() {
+        let mut end = messages.take_end();
+        if end.is_some() {
+            partition.log.reached_end();
+        }
+        let survey = messages.survey(partition.read_to, partition.log.epoch());
+        if let Some(at) = survey.back {
+            // What comes from there on is read again from where the log is shown to go on.
+            let repeated = messages.cut(at);
+            end = None;
+            metrics::repeated(&partition.progress.topic, repeated as u64);
+            partition.log.went_back(Instant::now());
+        }
+        if let Some(first) = survey.first {
             partition.began = partition.began.min(first);
-            partition.read_to = partition.read_to.max(last + 1);
+            partition.read_to = survey.read_to;
+            partition.log.read(&messages);
+        }
+        if messages.is_empty() && end.is_none() {
+            return true;
         }
         let count = messages.len() as u64;
-        let bytes = messages.payload_bytes();
+        let bytes = survey.bytes;
         permit.charge(bytes + count * MESSAGE_OVERHEAD);
         // Falls slowly, rises at once: the reserve should rarely be too small.
-        partition.message_bytes = (bytes / count)
+        partition.message_bytes = (bytes / count.max(1))
             .max(partition.message_bytes - partition.message_bytes / 16)
             .max(16);
         // Capacity was checked above and this thread is the only sender; a closed channel means a worker that failed.
@@ -468,6 +482,8 @@ impl Reader {
             messages,
             payload_bytes: bytes,
             permit: Some(permit),
+            life: partition.log.begun(),
+            end,
         });
         true
     }

@@ -1,14 +1,15 @@
 //! Reading a held topic: what is still held after a start, and the records to be released, in order.
 //!
-//! Owns the names of marks in the state topic and, while something is released, one thread with a consumer of its own.
+//! Owns, while something is released, one thread with a consumer of its own. Of marks see [`marks`].
 //!
-//! * [`rebuild`] leaves out what the marks say is released; nothing else is ever left out.
+//! * [`rebuild`] leaves out what marks of this life of the held log say is released (E1); nothing else is ever left out.
 //! * O3: it writes nothing; marks are the worker's.
 //!
 //! Queue to the worker: [`BATCHES`] of at most [`BATCH_MESSAGES`] messages; when it is full, nothing is read. Dropping a
 //! [`Reading`] ends its thread.
 
-use std::collections::HashMap;
+mod marks;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -22,10 +23,15 @@ use tokio_util::sync::CancellationToken;
 
 use super::hold::Hold;
 use super::partition::HeldMessage;
-use super::{kafka, letter, state};
+use super::{kafka, letter};
+use crate::log_life::broker::{Asker, epoch_of};
+use crate::log_life::{Change, TopicId, Verdict, judge_commit};
 use crate::ops::board::Board;
+use crate::ops::metrics::log_life as metrics;
 use crate::ops::waits::{self, Kind, Wait};
 use crate::registry::poll;
+
+pub use marks::{HeldAt, Mark, Marks, UnreadableMark};
 
 /// Batches waiting for a worker.
 pub const BATCHES: usize = 2;
@@ -33,10 +39,6 @@ pub const BATCHES: usize = 2;
 pub const BATCH_MESSAGES: usize = 500;
 /// Bytes of one batch, about.
 pub const BATCH_BYTES: u64 = 256 * 1024;
-/// How long a call to the broker may take.
-const CALL: Duration = Duration::from_secs(10);
-/// Bytes of an unreadable mark that are shown.
-const SHOWN: usize = 60;
 /// How long one poll waits.
 const POLL: Duration = Duration::from_millis(20);
 /// After so long without another one an error of the client has passed.
@@ -53,28 +55,6 @@ pub struct Place {
     pub partition: i32,
 }
 
-/// A mark of the state topic that is no number.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the mark {key:?} in {topic} is no number: {value:?}")]
-pub struct UnreadableMark {
-    pub topic: String,
-    pub key: String,
-    /// Its beginning.
-    pub value: String,
-}
-
-impl UnreadableMark {
-    /// What a person can do.
-    #[must_use]
-    pub fn remedy(&self) -> String {
-        let Self { topic, key, .. } = self;
-        format!(
-            "delete the mark: produce a message with the key {key} and without a value (a tombstone) to {topic}; what was \
-             released of that name is then sent again, and nothing is lost"
-        )
-    }
-}
-
 /// What the reading of held records came to, as it happens.
 #[derive(Debug)]
 pub enum Progress {
@@ -84,87 +64,41 @@ pub enum Progress {
     Failed(KafkaError),
 }
 
-/// What the state topic says of one partition's held records.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Marks {
-    /// Everything below is released.
-    pub low: i64,
-    /// Released through this offset, by name.
-    pub through: HashMap<Vec<u8>, i64>,
+/// What an owner finds out about the held records of a partition before it begins.
+#[derive(Debug, Default)]
+pub struct Rebuilt {
+    pub hold: Hold,
+    pub marks: Marks,
+    /// The held topic, where the broker gives ids.
+    pub topic_id: Option<TopicId>,
+    /// The newest leader epoch in its log; -1 for none.
+    pub epoch: i32,
 }
 
 impl Place {
-    /// The name of a mark in the state topic.
-    #[must_use]
-    pub fn mark(&self, name: &[u8]) -> Vec<u8> {
-        let mut key = self.prefix("released-through").into_bytes();
-        key.extend_from_slice(name);
-        key
+    fn asker(&self) -> anyhow::Result<Asker> {
+        let mut client = self.kafka.by_hand("held")?;
+        // As a stranger to the group, who only asks for its commits.
+        client.set("group.id", &self.kafka.group);
+        Asker::open(&client)
     }
 
-    /// The name of the partition's low mark in the state topic.
-    #[must_use]
-    pub fn low_mark(&self) -> String {
-        self.prefix("held-low")
-    }
-
-    fn prefix(&self, what: &str) -> String {
-        format!("{what}/{}/{}/", self.held_topic, self.partition)
-    }
-
-    /// Reads the marks. Blocks the calling thread.
-    ///
-    /// # Errors
-    /// As [`state::load`].
-    pub fn marks(&self) -> anyhow::Result<Marks> {
-        let (prefix, low) = (self.prefix("released-through"), self.low_mark());
-        let number = |key: &[u8], value: &[u8]| -> Result<i64, UnreadableMark> {
-            let text = std::str::from_utf8(value).ok();
-            let number = text.and_then(|text| text.parse().ok());
-            number.ok_or_else(|| UnreadableMark {
-                topic: self.state_topic.clone(),
-                key: key.escape_ascii().to_string(),
-                value: value.escape_ascii().take(SHOWN).map(char::from).collect(),
-            })
-        };
-        let mut marks = Marks::default();
-        let wanted = |key: &[u8]| key.starts_with(prefix.as_bytes()) || key == low.as_bytes();
-        for (key, value) in state::load_all(&self.kafka, &self.state_topic, wanted)? {
-            match key.strip_prefix(prefix.as_bytes()) {
-                Some(name) => {
-                    marks.through.insert(name.to_vec(), number(&key, &value)?);
-                }
-                None => marks.low = number(&key, &value)?,
-            }
-        }
-        Ok(marks)
-    }
-
-    /// Up to where the source partition `topic` is committed, -1 if nothing is. Blocks the calling thread.
+    /// Up to where the source partition `topic` is committed in the log that is there, -1 if nothing is. Blocks the calling thread.
     ///
     /// # Errors
     /// The broker does not answer.
     pub fn committed(&self, topic: &str) -> anyhow::Result<i64> {
-        // As a stranger to the group, who only asks for its commits.
-        let asker: BaseConsumer = self
-            .kafka
-            .by_hand("held")?
-            .set("group.id", &self.kafka.group)
-            .create()
-            .context("cannot open an asker for commits")?;
-        let mut wanted = TopicPartitionList::new();
-        wanted.add_partition(topic, self.partition);
-        let found = asker
-            .committed_offsets(wanted, CALL)
-            .with_context(|| format!("cannot ask how far {topic} is committed"))?;
-        let found = found.find_partition(topic, self.partition);
-        let found = found.context("the broker left out the partition it was asked for")?;
-        found
-            .error()
-            .with_context(|| format!("cannot ask how far {topic} is committed"))?;
-        Ok(match found.offset() {
-            Offset::Offset(offset) => offset,
-            _ => -1,
+        let key = (topic.to_owned(), self.partition);
+        let asker = self.asker()?;
+        let mut all = asker.committed(std::iter::once(&key))?;
+        let Some(committed) = all.remove(&key) else {
+            return Ok(-1);
+        };
+        let facts = asker.facts(&key, asker.topic_id(topic)?)?;
+        let verdict = judge_commit(committed.offset, committed.topic_id.as_ref(), &facts);
+        Ok(match verdict {
+            Verdict::Same => committed.offset,
+            Verdict::New { .. } => -1,
         })
     }
 
@@ -193,33 +127,43 @@ pub fn rebuild(
     place: &Place,
     progress: &mut dyn FnMut(Progress),
     stop: &CancellationToken,
-) -> anyhow::Result<(Hold, Marks)> {
-    let mut hold = Hold::default();
-    let consumer: BaseConsumer = place
-        .kafka
-        .by_hand("held")?
-        .create()
-        .context("cannot open a reader of held records")?;
-    let (start, end) = consumer
-        .fetch_watermarks(&place.held_topic, place.partition, CALL)
-        .with_context(|| format!("cannot ask for the end of {}", place.held_topic))?;
-    hold.ends_at(end);
-    if start >= end {
-        let low = end;
-        return Ok((
-            hold,
-            Marks {
-                low,
-                ..Marks::default()
-            },
-        ));
+) -> anyhow::Result<Rebuilt> {
+    let asker = place.asker()?;
+    let key = (place.held_topic.clone(), place.partition);
+    let facts = asker.facts(&key, asker.topic_id(&place.held_topic)?)?;
+    let mut rebuilt = Rebuilt {
+        topic_id: facts.topic_id.clone(),
+        epoch: -1,
+        ..Rebuilt::default()
+    };
+    let hold = &mut rebuilt.hold;
+    hold.ends_at(facts.end);
+    let marks = place.marks(&facts, |below| {
+        Ok(asker.newest_below(&key, below)?.map(|point| HeldAt {
+            offset: point.offset,
+            epoch: point.epoch,
+            timestamp_ms: (point.timestamp_ms >= 0).then_some(point.timestamp_ms),
+        }))
+    })?;
+    if marks.void > 0 {
+        metrics::changed(&place.held_topic, Change::Recreated);
+        tracing::error!(
+            topic = place.held_topic,
+            partition = place.partition,
+            marks = marks.void,
+            end = facts.end,
+            "marks of released records are from another life of the held log (it was deleted and created again, mirrored, or lost its tail): they are ignored, and what is held is released again"
+        );
     }
-    let marks = place.marks()?;
-    if marks.low >= end {
-        return Ok((hold, marks));
+    if facts.low >= facts.end || marks.low >= facts.end {
+        rebuilt.marks = Marks {
+            low: facts.end,
+            ..marks
+        };
+        return Ok(rebuilt);
     }
-    drop(consumer);
-    let consumer = place.open(marks.low.max(start))?;
+    let end = facts.end;
+    let consumer = place.open(marks.low.max(facts.low))?;
     loop {
         anyhow::ensure!(!stop.is_cancelled(), "the partition was taken away");
         match poll::next(&consumer, POLL) {
@@ -229,8 +173,14 @@ pub fn rebuild(
                 progress(Progress::Read);
                 let last = message.offset() + 1 >= end;
                 let held = held_message(&message);
-                let released = marks.through.get(&held.name).copied();
-                if released.is_none_or(|through| held.offset > through) {
+                let at = HeldAt {
+                    offset: held.offset,
+                    epoch: epoch_of(&message),
+                    timestamp_ms: held.timestamp_ms,
+                };
+                rebuilt.epoch = rebuilt.epoch.max(at.epoch);
+                let released = marks.through.get(&held.name);
+                if !released.is_some_and(|mark| mark.releases(at)) {
                     let why = held.letter.as_ref().map(|(reason, _)| reason.code.as_str());
                     let why = why.unwrap_or("unreadable");
                     hold.found(&held.name, held.offset, held.bytes(), held.since_ms(), why);
@@ -243,7 +193,8 @@ pub fn rebuild(
             Some(Err(error)) => progress(Progress::Failed(error)),
         }
     }
-    Ok((hold, marks))
+    rebuilt.marks = marks;
+    Ok(rebuilt)
 }
 
 /// Waits on a thread that may block, until `stop` at the longest.
@@ -275,6 +226,8 @@ pub struct Batch {
     pub messages: Vec<HeldMessage>,
     /// Everything below was read.
     pub next: i64,
+    /// The newest leader epoch among them; -1 for none.
+    pub epoch: i32,
 }
 
 impl Batch {
@@ -380,7 +333,7 @@ fn read(
     stop: &CancellationToken,
 ) {
     let mut messages: Vec<HeldMessage> = Vec::new();
-    let mut bytes = 0;
+    let (mut bytes, mut epoch) = (0, -1);
     while !stop.is_cancelled() {
         let idle = match poll::next(consumer, POLL) {
             None => {
@@ -390,6 +343,7 @@ fn read(
             Some(Ok(message)) => {
                 trouble.end();
                 let held = held_message(&message);
+                epoch = epoch_of(&message).max(epoch);
                 *next = held.offset + 1;
                 bytes += held.bytes();
                 messages.push(held);
@@ -409,6 +363,7 @@ fn read(
             let batch = Batch {
                 messages: std::mem::take(&mut messages),
                 next: *next,
+                epoch,
             };
             bytes = 0;
             if to.blocking_send(batch).is_err() {

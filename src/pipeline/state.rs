@@ -24,7 +24,15 @@ const CALL: Duration = Duration::from_secs(20);
 /// The broker does not answer, or the topic's end is not reached within the bound.
 pub fn load(kafka: &kafka::Config, topic: &str, name: &str) -> anyhow::Result<Option<Vec<u8>>> {
     let mut all = load_all(kafka, topic, |key| key == name.as_bytes())?;
-    Ok(all.remove(name.as_bytes()))
+    Ok(all.remove(name.as_bytes()).map(|kept| kept.value))
+}
+
+/// The value of a name, and when it was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    pub value: Vec<u8>,
+    /// Milliseconds since the epoch, by the message's timestamp.
+    pub written_ms: Option<i64>,
 }
 
 /// The newest value of every name that is wanted, as [`load`].
@@ -35,7 +43,7 @@ pub fn load_all(
     kafka: &kafka::Config,
     topic: &str,
     wanted: impl Fn(&[u8]) -> bool,
-) -> anyhow::Result<HashMap<Vec<u8>, Vec<u8>>> {
+) -> anyhow::Result<HashMap<Vec<u8>, Kept>> {
     let reader: BaseConsumer = kafka
         .by_hand("state")?
         .create()
@@ -80,7 +88,13 @@ pub fn load_all(
                 let message = message.with_context(|| format!("cannot read {topic}"))?;
                 if let Some(key) = message.key().filter(|key| wanted(key)) {
                     match message.payload() {
-                        Some(value) => newest.insert(key.to_vec(), value.to_vec()),
+                        Some(value) => {
+                            let kept = Kept {
+                                value: value.to_vec(),
+                                written_ms: message.timestamp().to_millis(),
+                            };
+                            newest.insert(key.to_vec(), kept)
+                        }
                         None => newest.remove(key),
                     };
                 }

@@ -72,6 +72,10 @@ pub struct Chunk {
     pub payload_bytes: u64,
     /// Goes over to what is decoded, part by part.
     pub permit: Option<Permit>,
+    /// The life of the log these messages belong to, and where it begins.
+    pub life: (u32, i64),
+    /// The end of the partition, when nothing more was there behind these messages.
+    pub end: Option<i64>,
 }
 
 /// What the consumer thread wants of a worker.
@@ -118,8 +122,10 @@ pub struct Worker {
     partition: Partition,
     decoder: Decoder,
     decoded: Decoded,
-    /// Records of each message of the part in hand; `None` for a repeated one.
-    counts: Vec<Option<u32>>,
+    /// Records of each message of the part in hand.
+    counts: Vec<u32>,
+    /// The life of the log that is being read.
+    life: u32,
     chunks: mpsc::Receiver<Chunk>,
     /// The chunk that is not taken in to its end.
     intake: Option<intake::Intake>,
@@ -183,6 +189,7 @@ impl Worker {
             decoder,
             decoded: Decoded::default(),
             counts: Vec::new(),
+            life: 0,
             chunks,
             intake: None,
             permits,
@@ -424,7 +431,8 @@ impl Worker {
         };
         self.slot.post(totals, self.partition.watermark(), now);
         if let Some(watermark) = self.partition.watermark() {
-            self.progress.set_watermark(watermark);
+            self.progress
+                .set_watermark(self.partition.life(), watermark);
         }
         self.progress.set_window(self.partition.window() as u64);
         metrics::account(&self.progress.topic, &self.published.0, &account);

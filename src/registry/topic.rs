@@ -6,18 +6,19 @@
 //! * What cannot be read changes nothing: the device stays what it was, with an alarm (G1).
 //! * Only what was committed is read: the messages of a replaced writer are aborted, and never seen (G2).
 //! * The end of a partition is told by the client, not by offsets of messages: transactions end with control records.
+//! * E1: a snapshot is of one life of the topic's log. When the topic was deleted and created again, lost its tail, or its brokers were
+//!   gone for a while, it is read again from its beginning, and the result replaces the snapshot; until then the last one counts.
 //!
 //! The client's settings are handed in; nothing here knows where they come from. No queue but the client's own.
 
-use std::collections::HashSet;
+mod reading;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::error::KafkaError;
 use rdkafka::message::BorrowedMessage;
-use rdkafka::{ClientConfig, Message as _, Offset, TopicPartitionList};
+use rdkafka::{ClientConfig, Message as _};
 use serde::Deserialize;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -26,21 +27,21 @@ use tokio_util::sync::CancellationToken;
 use super::entries::{Entries, Entry};
 use super::mark::{self, Mark};
 use super::trouble::Trouble;
-use super::{Device, Feed, Snapshot, State, poll};
+use super::{Device, Feed, Snapshot, State};
+use crate::log_life::Change;
 use crate::ops::board::Board;
-use crate::ops::metrics::registry as metrics;
+use crate::ops::metrics::{log_life as life, registry as metrics};
+use reading::{Next, Reading};
 
-/// How long a call to the broker may take at the start.
-const CALL: Duration = Duration::from_secs(20);
-/// How long a topic that is not there is waited for.
-const BORN: Duration = Duration::from_secs(5);
-/// How long the broker may take to say where the topic ends, and how often it is asked.
-const ASK: Duration = Duration::from_secs(2);
-const LOOK: Duration = Duration::from_secs(5);
 /// Pause of the reader when nothing comes.
 const IDLE: Duration = Duration::from_millis(100);
 /// Changes of one published snapshot: each may copy a shard, and the old ones live until their readers let go of them.
 const TOGETHER: usize = 512;
+
+/// How often the broker is asked whether the topic is still the one that is read.
+const LOOK: Duration = Duration::from_secs(5);
+/// Pause before a topic that could not be read again is tried once more.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// A message's value; members this version does not know are passed over.
 #[derive(Deserialize)]
@@ -68,52 +69,6 @@ impl Value {
             unit: self.unit,
         })
     }
-}
-
-/// The properties of a client that reads the topic on top of what connects it. Nothing is ever committed to the group, which the
-/// client needs even to read partitions by hand.
-fn reader(client: &ClientConfig, topic: &str) -> anyhow::Result<(BaseConsumer, HashSet<i32>)> {
-    let mut client = client.clone();
-    client
-        .set("group.id", format!("{topic}-reader"))
-        .set("enable.auto.commit", "false")
-        .set("auto.offset.reset", "earliest")
-        .set("enable.partition.eof", "true")
-        .set("isolation.level", "read_committed")
-        .set("queued.max.messages.kbytes", "4096");
-    let consumer: BaseConsumer = client
-        .create()
-        .context("cannot open the reader of the device registry")?;
-    let born = Instant::now() + BORN;
-    let partitions = loop {
-        let metadata = consumer
-            .fetch_metadata(Some(topic), CALL)
-            .with_context(|| format!("cannot ask for topic {topic}"))?;
-        let partitions: HashSet<i32> = metadata
-            .topics()
-            .iter()
-            .flat_map(|topic| topic.partitions().iter().map(|p| p.id()))
-            .collect();
-        // A topic that was created a moment ago is not known to every broker yet.
-        if !partitions.is_empty() || Instant::now() >= born {
-            break partitions;
-        }
-        let _ = poll::next(&consumer, IDLE);
-    };
-    anyhow::ensure!(
-        !partitions.is_empty(),
-        "topic {topic} does not exist; create it, compacted, or set topics.create = true"
-    );
-    let mut wanted = TopicPartitionList::new();
-    for &partition in &partitions {
-        wanted
-            .add_partition_offset(topic, partition, Offset::Beginning)
-            .context("an offset that no broker gives")?;
-    }
-    consumer
-        .assign(&wanted)
-        .with_context(|| format!("cannot read {topic}"))?;
-    Ok((consumer, partitions))
 }
 
 /// What a message says.
@@ -230,24 +185,47 @@ fn to_the_end(
     bound: Duration,
     mut take: impl FnMut(&BorrowedMessage<'_>),
 ) -> anyhow::Result<()> {
-    let (consumer, mut unread) = reader(client, topic)?;
     let deadline = Instant::now() + bound;
-    while !unread.is_empty() {
+    let mut reading = Reading::open(client, topic)?;
+    while !reading.complete() {
         anyhow::ensure!(
             Instant::now() < deadline,
             "{topic} was not read to its end within {} s",
             bound.as_secs()
         );
-        match poll::next(&consumer, IDLE) {
-            None => {}
-            Some(Ok(message)) => take(&message),
-            Some(Err(KafkaError::PartitionEOF(partition))) => {
-                unread.remove(&partition);
-            }
-            Some(Err(error)) => tracing::warn!(%error, "reading the device registry"),
+        match reading.next(IDLE) {
+            Next::Message(message) => take(&message),
+            Next::Back => anyhow::bail!("{topic} changed while it was read"),
+            Next::Failed { error, .. } => tracing::warn!(error, "reading the device registry"),
+            Next::Idle | Next::End(_) => {}
         }
     }
     Ok(())
+}
+
+/// Reads the topic from its beginning to its end; `None` if `goes_on` said no before.
+fn read_whole(
+    client: &ClientConfig,
+    topic: &str,
+    goes_on: impl Fn() -> bool,
+) -> anyhow::Result<Option<(Reading, Snapshot)>> {
+    let mut reading = Reading::open(client, topic)?;
+    let mut snapshot = Snapshot::default();
+    while !reading.complete() {
+        if !goes_on() {
+            return Ok(None);
+        }
+        match reading.next(IDLE) {
+            Next::Message(message) => {
+                apply(&mut snapshot, &message);
+            }
+            Next::Back => anyhow::bail!("{topic} changed while it was read"),
+            Next::Failed { error, .. } => tracing::warn!(error, "reading the device registry"),
+            Next::Idle | Next::End(_) => {}
+        }
+    }
+    snapshot.shrink();
+    Ok(Some((reading, snapshot)))
 }
 
 /// Reads the topic to its end, then follows it until `stop`.
@@ -262,16 +240,19 @@ pub async fn follow(
 ) -> anyhow::Result<(Feed, JoinHandle<()>)> {
     let (to, mut from) = watch::channel(None);
     let opened = {
-        let topic = topic.clone();
-        tokio::task::spawn_blocking(move || reader(&client, &topic))
+        let (client, topic) = (client.clone(), topic.clone());
+        tokio::task::spawn_blocking(move || Reading::open(&client, &topic))
     };
-    let (consumer, unread) = opened.await.context("opening the reader failed")??;
-    let ended = stop.clone();
+    let reading = opened.await.context("opening the reader failed")??;
+    let follower = Follower {
+        client,
+        topic: topic.clone(),
+        to,
+        board: Arc::clone(&board),
+        stop: stop.clone(),
+    };
     let mut trouble = Trouble::new(board, topic.clone());
-    let name = topic.clone();
-    let thread = tokio::task::spawn_blocking(move || {
-        run(&consumer, (&name, unread), &to, &mut trouble, &ended);
-    });
+    let thread = tokio::task::spawn_blocking(move || follower.run(reading, &mut trouble));
     let first = tokio::select! {
         () = stop.cancelled() => None,
         first = from.wait_for(Option::is_some) => first.ok().and_then(|first| (*first).clone()),
@@ -296,65 +277,110 @@ pub async fn follow(
     Ok((feed, followed))
 }
 
-/// Where each partition ends. A topic that does not exist, or that we may not describe, is an error.
-fn ends(
-    consumer: &BaseConsumer,
-    topic: &str,
-    partitions: &HashSet<i32>,
-) -> Result<Vec<(i32, i64)>, String> {
-    let one = |&partition: &i32| match consumer.fetch_watermarks(topic, partition, ASK) {
-        Ok((_, end)) => Ok((partition, end)),
-        Err(error) => Err(error.to_string()),
-    };
-    partitions.iter().map(one).collect()
+/// What the reader thread is made of.
+struct Follower {
+    client: ClientConfig,
+    topic: String,
+    to: watch::Sender<Option<Arc<Snapshot>>>,
+    board: Arc<Board>,
+    stop: CancellationToken,
 }
 
-fn run(
-    consumer: &BaseConsumer,
-    (topic, mut unread): (&str, HashSet<i32>),
-    to: &watch::Sender<Option<Arc<Snapshot>>>,
-    trouble: &mut Trouble,
-    stop: &CancellationToken,
-) {
-    let partitions = unread.clone();
-    let mut looked = Instant::now();
-    let mut snapshot = Snapshot::default();
-    let mut changes = 0usize;
-    let mut shrunk = false;
-    while !stop.is_cancelled() {
-        if looked.elapsed() >= LOOK {
-            trouble.asked(ends(consumer, topic, &partitions), Instant::now());
-            looked = Instant::now();
-        }
-        let wait = if changes > 0 { Duration::ZERO } else { IDLE };
-        let idle = match poll::next(consumer, wait) {
-            None => true,
-            Some(Ok(message)) => {
-                trouble.moved(message.partition());
-                changes += usize::from(apply(&mut snapshot, &message));
-                false
+impl Follower {
+    fn run(&self, mut reading: Reading, trouble: &mut Trouble) {
+        let mut snapshot = Snapshot::default();
+        let mut changes = 0usize;
+        let mut shrunk = false;
+        let mut looked = Instant::now();
+        // Whether the client lost its brokers since the last look.
+        let mut lost = false;
+        while !self.stop.is_cancelled() {
+            let wait = if changes > 0 { Duration::ZERO } else { IDLE };
+            let (mut idle, mut change) = (false, None);
+            match reading.next(wait) {
+                Next::Idle => idle = true,
+                Next::End(partition) => {
+                    trouble.moved(partition);
+                    idle = true;
+                }
+                Next::Message(message) => {
+                    trouble.moved(message.partition());
+                    changes += usize::from(apply(&mut snapshot, &message));
+                }
+                Next::Back => change = Some(Change::TailLost),
+                Next::Failed { error, lost: gone } => {
+                    trouble.begin(&error);
+                    lost |= gone;
+                }
             }
-            Some(Err(KafkaError::PartitionEOF(partition))) => {
-                trouble.moved(partition);
-                unread.remove(&partition);
-                true
+            let mut again = false;
+            if looked.elapsed() >= LOOK && change.is_none() {
+                looked = Instant::now();
+                let found = reading.look();
+                let ends = found.as_ref().map(|look| look.ends.clone());
+                trouble.asked(ends.map_err(|error| format!("{error:#}")), looked);
+                if let Ok(look) = found {
+                    change = look.change;
+                    again = std::mem::take(&mut lost);
+                }
             }
-            Some(Err(error)) => {
-                trouble.begin(&error.to_string());
-                false
+            if let Some(change) = change {
+                self.say(change);
             }
-        };
-        if !unread.is_empty() {
-            // Nobody has a snapshot yet, so that changing ours copies nothing.
-            continue;
+            if again || change.is_some() {
+                let Some(whole) = self.read_again(trouble) else {
+                    return;
+                };
+                (reading, snapshot) = whole;
+                publish(&snapshot, &self.to);
+                (changes, shrunk, looked) = (0, true, Instant::now());
+                continue;
+            }
+            if !reading.complete() && !shrunk {
+                // Nobody has a snapshot yet, so that changing ours copies nothing.
+                continue;
+            }
+            if !shrunk {
+                snapshot.shrink();
+            }
+            if !shrunk || (changes > 0 && idle) || changes >= TOGETHER {
+                publish(&snapshot, &self.to);
+                (changes, shrunk) = (0, true);
+            }
         }
-        if !shrunk {
-            snapshot.shrink();
+    }
+
+    fn say(&self, change: Change) {
+        life::changed(&self.topic, change);
+        tracing::error!(
+            topic = self.topic,
+            change = change.name(),
+            "the device registry's topic was deleted and created again, or lost its tail: it is read again from its beginning, and devices that are not in it any more may not send"
+        );
+        self.board.log_changed(&self.topic, -1, change, 0);
+    }
+
+    /// The topic as it is now, read to its end; `None` at the stop. Until then the last snapshot counts.
+    fn read_again(&self, trouble: &mut Trouble) -> Option<(Reading, Snapshot)> {
+        while !self.stop.is_cancelled() {
+            match read_whole(&self.client, &self.topic, || !self.stop.is_cancelled()) {
+                Ok(Some(whole)) => {
+                    tracing::info!(
+                        topic = self.topic,
+                        devices = whole.1.len(),
+                        "the device registry was read again"
+                    );
+                    *trouble = Trouble::new(Arc::clone(&self.board), self.topic.clone());
+                    return Some(whole);
+                }
+                Ok(None) => return None,
+                Err(error) => {
+                    trouble.begin(&format!("{error:#}"));
+                    std::thread::park_timeout(AGAIN);
+                }
+            }
         }
-        if !shrunk || (changes > 0 && idle) || changes >= TOGETHER {
-            publish(&snapshot, to);
-            (changes, shrunk) = (0, true);
-        }
+        None
     }
 }
 

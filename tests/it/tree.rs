@@ -73,6 +73,7 @@ const OWNED: [(&str, &[&str]); 9] = [
         "rdkafka",
         &[
             "pipeline/",
+            "log_life/",
             "registry.rs",
             "registry/",
             "load/produce.rs",

@@ -9,6 +9,7 @@ pub mod health;
 pub mod held;
 mod help;
 pub mod log;
+pub mod log_life;
 pub mod myadmin;
 pub mod orders;
 pub mod pipeline;

@@ -66,7 +66,7 @@ pub fn message_error(topic: &str) {
     counter!("dig_ingest_message_errors_total", "topic" => topic.to_owned()).increment(1);
 }
 
-/// Messages the client gave again within an assignment; they are in hand or settled and not read twice.
+/// Messages the client gave again within an assignment: what was read is looked for in the log, and reading goes on behind it.
 pub fn repeated(topic: &str, messages: u64) {
     counter!("dig_ingest_messages_repeated_total", "topic" => topic.to_owned()).increment(messages);
 }

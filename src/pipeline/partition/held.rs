@@ -10,6 +10,7 @@
 use std::time::Instant;
 
 use super::intake::{many_rejected, unresolved};
+use super::log::may_come_back;
 use super::{Draft, Partition, dead, gate_reason, gated, rejected};
 use crate::pipeline::gate::Decision;
 use crate::pipeline::hold::{Hold, Purpose, Standing, Stay};
@@ -254,7 +255,7 @@ impl Partition {
         }
         match &message.letter {
             Some((_, source))
-                if source.offset >= self.committed
+                if may_come_back(source.offset, self.committed, self.end())
                     && (&source.topic, source.partition) == (&self.topic, self.number) =>
             {
                 Err(Stay::Uncommitted(source.offset))
@@ -288,6 +289,8 @@ impl Partition {
         let letters = self.withdraw(devices);
         let expired = self.expired_ms(now_ms);
         let gate = &self.gate;
+        let (committed, end) = (self.committed, self.end());
+        let comes_back = |offset| may_come_back(offset, committed, end);
         self.hold.review(
             |name| {
                 let name = String::from_utf8_lossy(name);
@@ -298,7 +301,7 @@ impl Partition {
                 }
             },
             expired,
-            self.committed,
+            comes_back,
         );
         letters
     }

@@ -3,14 +3,17 @@
 //! It decides nothing; [`crate::ops::health`] judges.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::Consumer as _;
 
 use super::{Assigned, Key, Reader};
+use crate::ops::metrics::pipeline as metrics;
 use crate::ops::status::Position;
 use crate::ops::waits::Kind;
 use crate::pipeline::fatal::Fatal;
+use crate::pipeline::progress::Progress;
 use crate::pipeline::worker::Command;
 
 /// From this share of the memory permits on, in percent, a read may be refused: it asks for a quarter of a partition's share at most,
@@ -36,6 +39,28 @@ impl Reader {
             };
             partition.shown.post(position, now);
         }
+    }
+
+    /// Publishes the assignment, and figures of it.
+    pub(super) fn publish(&self, assigned: &HashMap<Key, Assigned>) {
+        metrics::assigned(assigned.len());
+        for ((topic, number), partition) in assigned {
+            metrics::window(topic, *number, partition.progress.window());
+        }
+        metrics::memory(self.permits.used(), self.permits.total());
+        let mut all: Vec<Arc<Progress>> = assigned
+            .values()
+            .map(|partition| Arc::clone(&partition.progress))
+            .collect();
+        all.sort_by(|a, b| (&a.topic, a.partition).cmp(&(&b.topic, b.partition)));
+        self.assignment.send_if_modified(|current| {
+            let same = current.len() == all.len()
+                && current.iter().zip(&all).all(|(a, b)| Arc::ptr_eq(a, b));
+            if !same {
+                *current = Arc::new(all);
+            }
+            !same
+        });
     }
 
     /// Says so while more partitions are ours than the memory formula counts.

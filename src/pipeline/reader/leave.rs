@@ -50,9 +50,9 @@ impl Reader {
         while let Ok(event) = self.events.try_recv() {
             let granted = match event {
                 Event::Committed(offsets) => {
-                    for (topic, partition, offset) in offsets {
-                        let key = (topic, partition);
-                        if owed.get(&key).is_some_and(|wanted| offset >= *wanted) {
+                    for (key, committed) in offsets {
+                        let reached = |wanted: &i64| committed.offset >= *wanted;
+                        if owed.get(&key).is_some_and(reached) {
                             owed.remove(&key);
                         }
                     }
@@ -74,7 +74,9 @@ impl Reader {
                 | Event::Lag(_)
                 | Event::Membership { .. }
                 | Event::Fetched(_)
-                | Event::Failed { .. } => Ok(()),
+                | Event::Failed { .. }
+                | Event::OffsetReset
+                | Event::Log(_) => Ok(()),
             };
             if let Err(error) = granted {
                 tracing::warn!(%error, "the group's last wish was not granted while leaving");

@@ -25,15 +25,16 @@ use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use super::Worker;
+use crate::log_life::TopicId;
 use crate::ops::board::Board;
 use crate::ops::metrics::held as metrics;
 use crate::ops::status::Waiting;
 use crate::ops::waits::{self, Kind, Wait};
 use crate::pipeline::dispatch;
 use crate::pipeline::guard::dead_messages;
-use crate::pipeline::hold::{Hold, Mark};
+use crate::pipeline::hold::Mark;
 use crate::pipeline::permits::PartitionPermits;
-use crate::pipeline::release::{Batch, Marks, Place, Reading};
+use crate::pipeline::release::{self, Batch, Place, Reading, Rebuilt};
 use crate::pipeline::settings::{MESSAGE_OVERHEAD, Topics};
 use crate::record::Stage;
 use crate::record::decode::Decoder;
@@ -71,8 +72,7 @@ pub(super) enum Written {
 
 /// What an owner finds out before it begins.
 pub(super) struct Found {
-    hold: Hold,
-    marks: Marks,
+    rebuilt: Rebuilt,
     /// Up to where the source is committed.
     committed: i64,
 }
@@ -95,6 +95,10 @@ pub(super) struct Side {
     /// Marks by name that are in the state topic and above the low mark.
     through: HashMap<Vec<u8>, i64>,
     low: Lows,
+    /// The held topic in which everything here was found, where the broker gives ids.
+    topic_id: Option<TopicId>,
+    /// The newest leader epoch known in its log; -1 for none.
+    epoch: i32,
     stale: bool,
     reviewed: Instant,
     looked: Instant,
@@ -128,6 +132,8 @@ impl Side {
             writing: FuturesUnordered::new(),
             through: HashMap::new(),
             low: lows,
+            topic_id: None,
+            epoch: -1,
             stale: true,
             reviewed: now.checked_sub(REVIEW).unwrap_or(now),
             looked: now,
@@ -151,6 +157,11 @@ impl Side {
             stop: self.stop.clone(),
         };
         self.rebuilding = Some(tokio::task::spawn_blocking(move || beginning.run()));
+    }
+
+    /// The text of a mark at this offset of the held log.
+    fn text(&self, offset: i64) -> String {
+        release::Mark::text(offset, self.topic_id.as_ref(), self.epoch)
     }
 
     /// Nothing is on its way to the state topic.
@@ -232,11 +243,13 @@ impl Worker {
     pub(super) fn held(&mut self, act: Act) -> anyhow::Result<()> {
         match act {
             Act::Rebuilt(found) => {
-                let Found {
+                let Found { rebuilt, committed } = *found;
+                let Rebuilt {
                     hold,
                     marks,
-                    committed,
-                } = *found;
+                    topic_id,
+                    epoch,
+                } = rebuilt;
                 let (records, bytes, _) = hold.figures();
                 if records > 0 {
                     tracing::info!(
@@ -245,7 +258,12 @@ impl Worker {
                     );
                 }
                 self.side.low.begin(marks.low);
-                self.side.through = marks.through;
+                let through = marks.through.into_iter();
+                self.side.through = through.map(|(name, mark)| (name, mark.offset)).collect();
+                if let Some(id) = &topic_id {
+                    self.progress.set_held_topic(id.clone());
+                }
+                (self.side.topic_id, self.side.epoch) = (topic_id, epoch);
                 self.partition.set_hold(hold, &self.side.place.held_topic);
                 self.partition.set_committed(committed);
                 self.side.ready = true;
@@ -255,6 +273,7 @@ impl Worker {
                 Err(anyhow::Error::new(error).context("finding out what is held"))
             }
             Act::Batch(batch) => {
+                self.side.epoch = self.side.epoch.max(batch.epoch);
                 self.side.pending = Some(batch);
                 Ok(())
             }
@@ -329,8 +348,8 @@ impl Worker {
                     .iter()
                     .map(|name| self.side.place.mark(name))
                     .collect();
+                let value = self.side.text(mark.through);
                 self.side.writing.push(Box::pin(async move {
-                    let value = mark.through.to_string();
                     for key in keys {
                         if let Err(error) = producer.write(&topic, &key, value.as_bytes()).await {
                             return (Written::Mark(mark), Err(error));

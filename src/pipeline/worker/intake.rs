@@ -8,6 +8,8 @@
 
 use std::time::Instant;
 
+use rdkafka::types::RDKafkaErrorCode;
+
 use super::{Chunk, Worker, letter_bytes};
 use crate::ops::metrics::pipeline as metrics;
 use crate::pipeline::guard::dead_messages;
@@ -31,7 +33,15 @@ pub(super) struct Intake {
 impl Worker {
     /// Begins with a chunk and takes in what there is room for.
     pub(super) fn begin(&mut self, chunk: Chunk) -> anyhow::Result<()> {
-        for error in chunk.messages.iter().filter_map(Result::err) {
+        let (life, from) = chunk.life;
+        if life != self.life {
+            // Offsets of the life before are not compared with those of this one (E1).
+            self.life = life;
+            self.last_dead = None;
+            self.partition.begin_life(from);
+        }
+        let wrong = chunk.messages.iter().filter_map(Result::err);
+        for error in wrong.filter(|error| *error != RDKafkaErrorCode::PartitionEOF) {
             metrics::message_error(&self.progress.topic);
             tracing::error!(topic = %self.progress.topic, partition = self.progress.partition, %error, "the client gave an error in a message's place");
         }
@@ -60,7 +70,7 @@ impl Worker {
             let (mut messages, mut permit) = (0, None);
             if rest.is_none() {
                 let devices = &devices;
-                (messages, permit) = self.decode(&mut intake, devices)?;
+                (messages, permit) = self.decode(&mut intake, devices);
             }
             let done = rest.as_ref().map_or(0, Rest::done);
             let reads = intake
@@ -70,14 +80,12 @@ impl Worker {
                 .flatten()
                 .skip(intake.from)
                 .zip(&self.counts)
-                .filter_map(|(message, &records)| {
-                    Some(Read {
-                        offset: message.offset(),
-                        timestamp_ms: message.timestamp_ms(),
-                        key: message.key(),
-                        payload: message.payload(),
-                        records: records?,
-                    })
+                .map(|(message, &records)| Read {
+                    offset: message.offset(),
+                    timestamp_ms: message.timestamp_ms(),
+                    key: message.key(),
+                    payload: message.payload(),
+                    records,
                 })
                 .skip(done);
             let (letters, rest) = match rest {
@@ -104,6 +112,8 @@ impl Worker {
             self.queue(letters);
             if intake.rest.is_some() || !intake.ended {
                 self.intake = Some(intake);
+            } else if let Some(end) = intake.chunk.end {
+                self.partition.ends_at(end);
             }
         }
         Ok(())
@@ -120,11 +130,7 @@ impl Worker {
 
     /// Decodes the next part of a chunk: until its end, or until as much is decoded as one read may bring. Gives the number of
     /// messages with records, and the permit for what was decoded.
-    fn decode(
-        &mut self,
-        intake: &mut Intake,
-        devices: &Snapshot,
-    ) -> anyhow::Result<(u64, Option<Permit>)> {
+    fn decode(&mut self, intake: &mut Intake, devices: &Snapshot) -> (u64, Option<Permit>) {
         let now_us = jiff::Timestamp::now().as_microsecond();
         let most = (self.permits.limit() / 4) as usize;
         self.counts.clear();
@@ -133,7 +139,6 @@ impl Worker {
         self.decoded
             .bytes
             .reserve((intake.chunk.payload_bytes as usize).min(most));
-        let mut sieve = self.partition.sieve();
         let (mut messages, mut bytes) = (0, 0);
         intake.from = intake.to;
         intake.ended = true;
@@ -144,24 +149,12 @@ impl Worker {
             }
             intake.to += 1;
             bytes += message.payload().map_or(0, <[u8]>::len) as u64 + MESSAGE_OVERHEAD;
-            if !sieve(message.offset())? {
-                self.counts.push(None);
-                continue;
-            }
             let before = self.decoded.records();
             self.decoder
                 .decode(message.payload(), devices, now_us, &mut self.decoded);
             let records = self.decoded.records() - before;
             messages += u64::from(records > 0);
-            self.counts.push(Some(records as u32));
-        }
-        let repeated = self.counts.iter().filter(|count| count.is_none()).count();
-        if repeated > 0 {
-            metrics::repeated(&self.progress.topic, repeated as u64);
-            tracing::info!(
-                topic = %self.progress.topic, partition = self.progress.partition, repeated,
-                "the client went back; what is in hand or settled already is not read again"
-            );
+            self.counts.push(records as u32);
         }
         for &(rule, count) in &self.decoded.notes {
             metrics::noted(rule, count);
@@ -177,6 +170,6 @@ impl Worker {
         if let Some(permit) = permit.as_mut().filter(|permit| permit.bytes() < built) {
             permit.charge(built);
         }
-        Ok((messages, permit))
+        (messages, permit)
     }
 }

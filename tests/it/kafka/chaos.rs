@@ -35,6 +35,41 @@ fn start(world: &mut World<'_>, place: usize) -> (Running, LogReader) {
     (instance, log.expect("a reader"))
 }
 
+/// What happens to the topic's log between two loads (E1), once everything of it has arrived: nothing, or it is deleted and created
+/// again, or it loses its tail because its broker is restored from an older image of its disk.
+struct Logs {
+    /// Records that had arrived when the present log began: its offsets count from there.
+    before: u64,
+    /// Records that may arrive again because of it.
+    again: u64,
+}
+
+impl Logs {
+    fn change(&mut self, world: &mut World<'_>, random: &mut StdRng) {
+        let event = random.random_range(0..3);
+        if event == 0 {
+            return;
+        }
+        world.drained();
+        let broker = world.broker;
+        if event == 1 {
+            eprintln!("the topic is recreated");
+            broker.delete_topic(&world.topic);
+            broker.topic(&world.topic, PARTITIONS, &[]);
+            self.before = world.accepted();
+        } else {
+            eprintln!("the log loses its tail");
+            let image = broker.take_image();
+            world.produced(2_000, &[]);
+            world.drained();
+            broker.restore(&image);
+            self.before += 2_000;
+        }
+        // The whole log may be read again, and of a new one what was read in its middle before the change was noticed.
+        self.again += world.accepted() + RECORDS;
+    }
+}
+
 /// What the environment says, or else what every day's run has.
 pub(super) fn number(name: &str, default: u64) -> u64 {
     env::var(name).map_or(default, |text| {
@@ -49,25 +84,32 @@ fn killed_instances_lose_and_reorder_nothing() {
     let seed = number("DIG_CHAOS_SEED", 1);
     eprintln!("kills {kills}, seed {seed}");
     let mut random = StdRng::seed_from_u64(seed);
+    // One of its own: its disk is put back.
+    let broker = Broker::start(&[]);
+    let mut logs = Logs {
+        before: 0,
+        again: 0,
+    };
     let mut world = World::new(
-        Broker::shared(),
+        &broker,
         PARTITIONS,
         &[
             ("memory.window_messages", "3000"),
             ("batch.max_records", "500"),
         ],
     );
-    let mut logs = Vec::new();
+    let mut readers = Vec::new();
     for place in 0..INSTANCES {
-        let (instance, log) = start(&mut world, place);
+        let (instance, reader) = start(&mut world, place);
         world.instances.push(instance);
-        logs.push(log);
+        readers.push(reader);
     }
     let mut load = world.load(RECORDS, &["--rate", "4000"]);
     let mut bound = 0;
     for kill in 0..kills {
         if !load.alive() {
             load.succeeded();
+            logs.change(&mut world, &mut random);
             load = world.load(RECORDS, &["--rate", "4000"]);
         }
         // A quarter of the kills hit an instance that has just started.
@@ -92,16 +134,19 @@ fn killed_instances_lose_and_reorder_nothing() {
             .sum();
         world.instances[place].kill();
         // What had arrived and was not committed may arrive again; so may what was on its way.
-        bound += world.arrived().saturating_sub(committed as u64);
-        (world.instances[place], logs[place]) = start(&mut world, place);
+        bound += world
+            .arrived()
+            .saturating_sub(logs.before + committed as u64);
+        (world.instances[place], readers[place]) = start(&mut world, place);
         // Now and then the reader of a log goes, or stops reading.
         match random.random_range(0..8) {
-            0 => logs[random.random_range(0..INSTANCES)].go(),
-            1 => logs[random.random_range(0..INSTANCES)].read(false),
+            0 => readers[random.random_range(0..INSTANCES)].go(),
+            1 => readers[random.random_range(0..INSTANCES)].read(false),
             _ => {}
         }
     }
     load.succeeded();
+    bound += logs.again;
     let ending = world.finish(bound);
     eprintln!(
         "{kills} kills: {} duplicates, at most {bound} allowed",

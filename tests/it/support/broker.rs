@@ -4,6 +4,7 @@
 //! as its owner, so it goes with this process however that ends.
 
 use std::{
+    path::{Path, PathBuf},
     process::Command,
     sync::{
         OnceLock,
@@ -20,10 +21,10 @@ use rdkafka::{
         TopicReplication,
     },
     client::DefaultClientContext,
-    consumer::{BaseConsumer, Consumer},
+    consumer::{BaseConsumer, CommitMode, Consumer},
     message::{Headers, Message},
     mocking::MockCluster,
-    producer::{DefaultProducerContext, FutureProducer, FutureRecord},
+    producer::{DefaultProducerContext, FutureProducer, FutureRecord, Producer as _},
     types::{RDKafkaApiKey, RDKafkaRespErr},
 };
 
@@ -214,6 +215,93 @@ impl Broker {
         });
     }
 
+    /// Deletes a topic and waits until the broker does not know it any more.
+    pub fn delete_topic(&self, name: &str) {
+        let admin = self.admin();
+        let options = AdminOptions::new().operation_timeout(Some(ASK));
+        let done = block_on(admin.delete_topics(&[name], &options)).expect("the broker answers");
+        done.into_iter().for_each(|each| {
+            each.unwrap_or_else(|(name, error)| panic!("topic {name}: {error}"));
+        });
+        wait_for("the deleted topic is gone", || {
+            let metadata = admin.inner().fetch_metadata(None, ASK).ok()?;
+            let there = metadata.topics().iter().any(|topic| topic.name() == name);
+            (!there).then_some(())
+        });
+    }
+
+    /// Commits for a group that has no members.
+    pub fn commit(&self, group: &str, topic: &str, offsets: &[i64]) {
+        let mut list = TopicPartitionList::new();
+        for (partition, offset) in (0..).zip(offsets) {
+            list.add_partition_offset(topic, partition, Offset::Offset(*offset))
+                .expect("an offset");
+        }
+        self.asker(group)
+            .commit(&list, CommitMode::Sync)
+            .expect("committed");
+    }
+
+    /// What a group has committed for a partition, with everything that was stored beside the offset.
+    pub fn committed_with(&self, group: &str, topic: &str, partition: i32) -> TopicPartitionList {
+        let mut asked = TopicPartitionList::new();
+        asked.add_partition(topic, partition);
+        let asker = self.asker(group);
+        wait_for("the committed offset", || {
+            asker.committed_offsets(asked.clone(), ASK).ok()
+        })
+    }
+
+    /// Commits what [`Broker::committed_with`] gave, as a cluster does that takes a group's offsets over.
+    pub fn commit_with(&self, group: &str, committed: &TopicPartitionList) {
+        self.asker(group)
+            .commit(committed, CommitMode::Sync)
+            .expect("committed");
+    }
+
+    /// Writes a transaction of these messages to one partition, and commits or aborts it.
+    pub fn transaction(&self, topic: &str, partition: i32, values: &[Vec<u8>], commits: bool) {
+        let producer: FutureProducer = ClientConfig::new()
+            .set("bootstrap.servers", &self.address)
+            .set("transactional.id", format!("{topic}-writer"))
+            .create()
+            .expect("a producer");
+        producer.init_transactions(ASK).expect("transactions");
+        producer.begin_transaction().expect("begun");
+        for value in values {
+            let message: FutureRecord<'_, [u8], [u8]> =
+                FutureRecord::to(topic).partition(partition).payload(value);
+            block_on(producer.send(message, ASK)).expect("the broker has it");
+        }
+        match commits {
+            true => producer.commit_transaction(ASK),
+            false => producer.abort_transaction(ASK),
+        }
+        .expect("ended");
+    }
+
+    /// Stops it in order, keeps an image of its disk as it is, and starts it again.
+    pub fn take_image(&self) -> Image {
+        script("stop", self.instance(), &[]);
+        let image = tempfile::tempdir().expect("a folder");
+        copy(&self.data(), &image.path().join("data"));
+        self.revive();
+        Image(image)
+    }
+
+    /// Stops it, puts its disk back as it was, and starts it again.
+    pub fn restore(&self, image: &Image) {
+        script("stop", self.instance(), &[]);
+        std::fs::remove_dir_all(self.data()).expect("the disk is ours");
+        copy(&image.0.path().join("data"), &self.data());
+        self.revive();
+    }
+
+    fn data(&self) -> PathBuf {
+        let instances = root().join("target/kafka/instances");
+        instances.join(self.instance()).join("data")
+    }
+
     /// Changes one setting of a topic.
     pub fn alter_topic(&self, name: &str, key: &str, value: &str) {
         let change = AlterConfig::new(ResourceSpecifier::Topic(name)).set(key, value);
@@ -392,6 +480,18 @@ impl Drop for Broker {
             script("kill", instance, &["--delete"]);
         }
     }
+}
+
+/// What a broker's disk held once.
+pub struct Image(tempfile::TempDir);
+
+fn copy(from: &Path, to: &Path) {
+    let done = Command::new("cp")
+        .arg("-a")
+        .args([from, to])
+        .status()
+        .expect("cp runs");
+    assert!(done.success(), "cp {} {}", from.display(), to.display());
 }
 
 /// A running watch of commits.

@@ -106,11 +106,7 @@ impl Beginning {
                 self.publish(wait, Blocked::of(&error, place));
             }
         };
-        let (hold, marks) = rebuild(place, &mut reading, &self.stop)?;
-        Ok(Found {
-            hold,
-            marks,
-            committed,
-        })
+        let rebuilt = rebuild(place, &mut reading, &self.stop)?;
+        Ok(Found { rebuilt, committed })
     }
 }

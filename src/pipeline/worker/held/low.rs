@@ -91,8 +91,8 @@ impl Worker {
                 self.side.place.state_topic.clone(),
             );
             let key = self.side.place.low_mark();
+            let value = self.side.text(low);
             self.side.writing.push(Box::pin(async move {
-                let value = low.to_string();
                 let result = producer
                     .write(&topic, key.as_bytes(), value.as_bytes())
                     .await;
@@ -134,8 +134,11 @@ impl Worker {
         };
         let producer = self.shared.producer.clone();
         let (topic, partition) = (self.side.place.held_topic.clone(), self.progress.partition);
+        let id = self.side.topic_id.clone();
         self.side.writing.push(Box::pin(async move {
-            let result = producer.delete_below(&topic, partition, below).await;
+            let result = producer
+                .delete_below(&topic, partition, below, id.as_ref())
+                .await;
             (Written::Trimmed(Trim { below, result }), Ok(()))
         }));
     }

@@ -1,0 +1,204 @@
+//! The thread that asks the broker about the life of the logs that are read, so that the consumer thread never waits for an answer.
+//!
+//! Owns one client of its own. It decides nothing: questions come in, facts go out as events of the consumer thread, one answer for
+//! each question. What the answers mean is said in [`crate::log_life`].
+//!
+//! Queue: questions, without a bound; the consumer thread has at most one of each partition and one about topics on its way. The
+//! thread ends once the consumer thread is gone, after the call it is in ([`CALL`](crate::log_life::broker::CALL) at the longest); nobody waits for it.
+
+use std::collections::HashMap;
+use std::sync::mpsc;
+
+use anyhow::Context as _;
+use rdkafka::ClientConfig;
+
+use super::consumer::Answers;
+use super::kafka;
+use crate::log_life::broker::{Asker, Committed, Key, Topic};
+use crate::log_life::{Facts, Point, Points, TopicId};
+
+/// What is asked about one partition.
+#[derive(Debug, Clone)]
+pub enum Question {
+    /// What is committed, in which life of which log.
+    Start { key: Key, token: u64 },
+    /// Whether the log still holds what was read of it.
+    Proof {
+        key: Key,
+        token: u64,
+        points: Points,
+    },
+    /// The ids of topics.
+    Topics(Vec<String>),
+}
+
+/// The facts about one question.
+#[derive(Debug)]
+pub enum Answer {
+    Start {
+        key: Key,
+        token: u64,
+        found: anyhow::Result<(Facts, Option<Committed>)>,
+    },
+    Proof {
+        key: Key,
+        token: u64,
+        found: anyhow::Result<(Facts, Option<Point>)>,
+    },
+    Topics(anyhow::Result<HashMap<String, Topic>>),
+}
+
+impl Answer {
+    fn failed(&self) -> bool {
+        match self {
+            Self::Start { found, .. } => found.is_err(),
+            Self::Proof { found, .. } => found.is_err(),
+            Self::Topics(found) => found.is_err(),
+        }
+    }
+}
+
+/// The way to the thread.
+pub struct LogWatch {
+    questions: mpsc::Sender<Vec<Question>>,
+}
+
+impl LogWatch {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// The system gives no thread, or the client refuses its settings.
+    pub fn start(kafka: &kafka::Config, answers: Answers) -> anyhow::Result<Self> {
+        let mut client = kafka.by_hand("log-watch")?;
+        // As a stranger to the group, who only asks for its commits.
+        client.set("group.id", &kafka.group);
+        // It reads single messages: a broker gives at least one batch, however large, and nothing is to be read ahead.
+        client
+            .set("queued.max.messages.kbytes", "64")
+            .set("fetch.message.max.bytes", "65536");
+        let (questions, asked) = mpsc::channel();
+        std::thread::Builder::new()
+            .name("log-watch".to_owned())
+            .spawn(move || run(&client, &asked, &answers))
+            .context("cannot start the thread that asks about logs")?;
+        Ok(Self { questions })
+    }
+
+    /// Asks; the answers come as events.
+    pub fn ask(&self, questions: Vec<Question>) {
+        // Without the thread nothing is answered, and nothing is read that was not checked.
+        if self.questions.send(questions).is_err() {
+            tracing::error!("the thread that asks about logs has ended");
+        }
+    }
+}
+
+fn run(client: &ClientConfig, asked: &mpsc::Receiver<Vec<Question>>, answers: &Answers) {
+    let mut asker = None;
+    while let Ok(mut questions) = asked.recv() {
+        while let Ok(more) = asked.try_recv() {
+            questions.extend(more);
+        }
+        let answered = match open(&mut asker, client) {
+            Ok(asker) => answer(asker, questions),
+            Err(error) => {
+                let why = format!("{error:#}");
+                let fail = |question| failed(question, &why);
+                questions.into_iter().map(fail).collect()
+            }
+        };
+        if answered.iter().any(Answer::failed) {
+            // A client that knows a log that is gone may never read the one in its place.
+            asker = None;
+        }
+        if !answers.give(answered) {
+            return;
+        }
+    }
+}
+
+fn open<'a>(asker: &'a mut Option<Asker>, client: &ClientConfig) -> anyhow::Result<&'a Asker> {
+    if asker.is_none() {
+        *asker = Some(Asker::open(client)?);
+    }
+    asker.as_ref().context("the client was just opened")
+}
+
+fn failed(question: Question, why: &str) -> Answer {
+    let error = || anyhow::anyhow!("{why}");
+    match question {
+        Question::Start { key, token } => Answer::Start {
+            key,
+            token,
+            found: Err(error()),
+        },
+        Question::Proof { key, token, .. } => Answer::Proof {
+            key,
+            token,
+            found: Err(error()),
+        },
+        Question::Topics(_) => Answer::Topics(Err(error())),
+    }
+}
+
+fn answer(asker: &Asker, questions: Vec<Question>) -> Vec<Answer> {
+    let mut names: Vec<&str> = Vec::new();
+    let mut starts: Vec<&Key> = Vec::new();
+    for question in &questions {
+        match question {
+            Question::Start { key, .. } => {
+                names.push(&key.0);
+                starts.push(key);
+            }
+            Question::Proof { key, .. } => names.push(&key.0),
+            Question::Topics(more) => names.extend(more.iter().map(String::as_str)),
+        }
+    }
+    names.sort_unstable();
+    names.dedup();
+    let known = asker.topics(&names).and_then(|topics| {
+        let committed = match starts.is_empty() {
+            true => HashMap::new(),
+            false => asker.committed(starts.into_iter())?,
+        };
+        Ok((topics, committed))
+    });
+    let (topics, mut committed) = match known {
+        Ok(known) => known,
+        Err(error) => {
+            let why = format!("{error:#}");
+            return questions
+                .into_iter()
+                .map(|question| failed(question, &why))
+                .collect();
+        }
+    };
+    let id = |topic: &str| -> anyhow::Result<Option<TopicId>> {
+        match topics.get(topic) {
+            Some(Topic::There(id)) => Ok(id.clone()),
+            Some(Topic::Missing) | None => anyhow::bail!("topic {topic} does not exist"),
+        }
+    };
+    questions
+        .into_iter()
+        .map(|question| match question {
+            Question::Start { key, token } => {
+                let facts = id(&key.0).and_then(|id| asker.facts(&key, id));
+                let found = facts.map(|facts| (facts, committed.remove(&key)));
+                Answer::Start { key, token, found }
+            }
+            Question::Proof { key, token, points } => {
+                let found = id(&key.0).and_then(|id| {
+                    let facts = asker.facts(&key, id)?;
+                    let point = asker.find(&key, &points, &facts)?;
+                    Ok((facts, point))
+                });
+                Answer::Proof { key, token, found }
+            }
+            Question::Topics(names) => {
+                let known = |name: String| topics.get(&name).cloned().map(|topic| (name, topic));
+                Answer::Topics(Ok(names.into_iter().filter_map(known).collect()))
+            }
+        })
+        .collect()
+}

@@ -1,0 +1,54 @@
+//! What happens to a partition's log: it ends, or another life of it begins (E1). Pure.
+
+use super::Partition;
+
+impl Partition {
+    /// See [`OffsetTracker::begin_life`](crate::pipeline::offsets::OffsetTracker::begin_life). No commit covers anything of the new
+    /// life.
+    pub fn begin_life(&mut self, from: i64) {
+        self.tracker.begin_life(from);
+        (self.committed, self.end) = (0, None);
+    }
+
+    /// See [`OffsetTracker::ends_at`](crate::pipeline::offsets::OffsetTracker::ends_at).
+    pub fn ends_at(&mut self, offset: i64) {
+        self.tracker.ends_at(offset);
+        self.end = Some(offset);
+    }
+
+    /// See [`OffsetTracker::life`](crate::pipeline::offsets::OffsetTracker::life).
+    #[must_use]
+    pub fn life(&self) -> u32 {
+        self.tracker.life()
+    }
+
+    /// Where the log ends, as far as is known.
+    pub(super) fn end(&self) -> Option<i64> {
+        self.end.map(|end| end.max(self.tracker.read_to()))
+    }
+}
+
+/// Whether a crash would read this offset of the source again: no commit covers it, and it is one of the log that is there. One behind
+/// the log's end is of another life.
+pub(super) fn may_come_back(offset: i64, committed: i64, end: Option<i64>) -> bool {
+    offset >= committed && end.is_none_or(|end| offset < end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::may_come_back;
+
+    #[test]
+    fn what_lies_behind_the_end_of_the_log_does_not_come_back() {
+        for (offset, committed, end, back) in [
+            (5, 6, None, false),
+            (6, 6, None, true),
+            (6, 6, Some(7), true),
+            // Held in a life of the log that had more.
+            (1_000, 6, Some(7), false),
+            (7, 6, Some(7), false),
+        ] {
+            assert_eq!(may_come_back(offset, committed, end), back, "{offset}");
+        }
+    }
+}

@@ -1,0 +1,423 @@
+//! What the consumer thread does about the life of logs: asks, compares, moves, begins another life, starts a worker over.
+//!
+//! Owns nothing; the state is [`Log`]'s. The only call that waits is the move of the client to an offset, [`SEEK`] at the longest.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::Consumer as _;
+
+use super::{AGAIN, DOUBTS, LOOK, Log, Lower, SEEK, Stand, Topics};
+use crate::log_life::broker::{Committed, Topic};
+use crate::log_life::{
+    Change, Facts, Point, Reading, TopicId, Verdict, judge_commit, judge_reading,
+};
+use crate::ops::metrics::log_life as metrics;
+use crate::ops::waits::{self, Kind};
+use crate::pipeline::consumer::Events;
+use crate::pipeline::feed::{Feed, Messages};
+use crate::pipeline::log_watch::{Answer, Question};
+use crate::pipeline::reader::{Assigned, Key, Reader, list};
+use crate::pipeline::worker::Chunk;
+
+impl Reader {
+    /// Asks what is to be asked, and moves what is to be moved.
+    pub(in crate::pipeline::reader) fn follow_logs(
+        &self,
+        assigned: &mut HashMap<Key, Assigned>,
+        topics: &mut Topics,
+    ) {
+        let now = Instant::now();
+        let mut questions = Vec::new();
+        for (key, partition) in assigned.iter_mut() {
+            if let Stand::Moving(to) = partition.log.stand
+                && now >= partition.log.ask_at
+            {
+                if self.moved(key, to) {
+                    partition.log.stand = Stand::Checked;
+                    // What is waited for begins now.
+                    partition.log.silent = partition.log.silent.map(|_| now);
+                } else {
+                    partition.log.ask_at = now + AGAIN;
+                }
+            }
+            questions.extend(partition.log.question(key, now));
+            self.tell_life(partition);
+            self.publish_wait(key, &mut partition.log);
+        }
+        if !topics.asked && now >= topics.ask_at && !assigned.is_empty() {
+            let mut names: Vec<String> = assigned.keys().map(|(topic, _)| topic.clone()).collect();
+            if self.gate.holds() {
+                let held = |name: &String| format!("{name}{}", self.shared.topics.held_suffix);
+                names.extend(names.iter().map(held).collect::<Vec<_>>());
+            }
+            let names: HashSet<String> = names.into_iter().collect();
+            questions.push(Question::Topics(names.into_iter().collect()));
+            topics.asked = true;
+        }
+        if !questions.is_empty() {
+            self.logs.ask(questions);
+        }
+    }
+
+    /// Says that a partition waits for the check of its log, from its beginning on.
+    fn publish_wait(&self, key: &Key, log: &mut Log) {
+        if log.may_read() {
+            log.wait = None;
+        } else if log.wait.is_none() {
+            let cause = "it is being checked whether the log is still the one that offsets are remembered of; nothing is read until the broker answers";
+            let remedy = "check the broker, and that this user may describe the topic and read the group's offsets; it is asked again by itself";
+            let subject = waits::partition(&key.0, key.1);
+            log.wait = Some(
+                self.shared
+                    .board
+                    .wait(Kind::LogLife, subject, cause, remedy),
+            );
+        }
+    }
+
+    fn moved(&self, key: &Key, to: i64) -> bool {
+        let wanted = list(std::iter::once((key, Some(to))));
+        let moved = self.consumer.seek_partitions(wanted, SEEK);
+        let refused = match &moved {
+            Ok(list) => list.elements().iter().find_map(|e| e.error().err()),
+            Err(error) => Some(error.clone()),
+        };
+        if let Some(error) = &refused {
+            tracing::debug!(topic = key.0, partition = key.1, to, %error, "the client does not move to an offset yet");
+        }
+        refused.is_none()
+    }
+
+    /// Tells the worker of a life that has begun, so that the watermark follows although nothing may be in the log.
+    fn tell_life(&self, partition: &mut Assigned) {
+        let log = &mut partition.log;
+        if log.told == log.life.0 || partition.chunks.capacity() == 0 {
+            return;
+        }
+        let Some(permit) = partition.permits.reserve(0) else {
+            return;
+        };
+        let chunk = Chunk {
+            messages: Messages::none(&self.consumer),
+            payload_bytes: 0,
+            permit: Some(permit),
+            life: log.life,
+            end: None,
+        };
+        log.told = log.life.0;
+        let _ = partition.chunks.try_send(chunk);
+    }
+
+    /// Acts on facts about logs.
+    pub(in crate::pipeline::reader) fn answered(
+        &self,
+        answers: Vec<Answer>,
+        assigned: &mut HashMap<Key, Assigned>,
+        topics: &mut Topics,
+    ) {
+        let now = Instant::now();
+        for answer in answers {
+            match answer {
+                Answer::Topics(found) => {
+                    topics.asked = false;
+                    topics.ask_at = now + LOOK;
+                    match found {
+                        Ok(found) => self.compare_topics(&found, assigned),
+                        Err(error) => {
+                            tracing::debug!(
+                                error = format!("{error:#}"),
+                                "topics were not asked for"
+                            )
+                        }
+                    }
+                }
+                Answer::Start { key, token, found } => {
+                    if let Some((partition, found)) = due(assigned, &key, token, found) {
+                        let (facts, committed) = found;
+                        let (id, from) = (facts.topic_id.clone(), facts.low);
+                        let begun = self.start(&key, partition, facts, committed.as_ref());
+                        let before = id.and_then(|id| {
+                            let before = topics.seen.insert(key.clone(), id.clone());
+                            before.filter(|before| *before != id)
+                        });
+                        // It was given away while the topic was gone, and nothing is committed in the new one.
+                        if before.is_some() && !begun {
+                            self.say(&key, Change::Recreated, from);
+                        }
+                    }
+                }
+                Answer::Proof { key, token, found } => {
+                    if let Some((partition, found)) = due(assigned, &key, token, found) {
+                        let (facts, point) = found;
+                        self.prove(&key, partition, facts, point.as_ref());
+                        if let Some(id) = partition.log.topic_id.clone() {
+                            topics.seen.insert(key, id);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn say(&self, key: &Key, change: Change, from: i64) {
+        metrics::changed(&key.0, change);
+        tracing::error!(
+            topic = key.0,
+            partition = key.1,
+            from,
+            change = change.name(),
+            "{}",
+            change.meaning()
+        );
+        self.shared.board.log_changed(&key.0, key.1, change, from);
+    }
+
+    /// Checks where the committed offset belongs; whether another life of the log has begun.
+    fn start(
+        &self,
+        key: &Key,
+        partition: &mut Assigned,
+        facts: Facts,
+        committed: Option<&Committed>,
+    ) -> bool {
+        let log = &mut partition.log;
+        log.topic_id.clone_from(&facts.topic_id);
+        let verdict = committed.map_or(Verdict::Same, |committed| {
+            judge_commit(committed.offset, committed.topic_id.as_ref(), &facts)
+        });
+        match verdict {
+            Verdict::Same => {
+                if let Some(committed) = committed {
+                    log.epochs.note(committed.offset - 1, committed.epoch);
+                }
+                log.stand = log.missed.take().map_or(Stand::Checked, Stand::Moving);
+                false
+            }
+            Verdict::New { from, change } => {
+                let before = committed.map(|committed| committed.offset);
+                self.begin_life(key, partition, facts, from, change, before);
+                true
+            }
+        }
+    }
+
+    /// Checks what was read against what the log holds.
+    fn prove(&self, key: &Key, partition: &mut Assigned, facts: Facts, point: Option<&Point>) {
+        let read_to = (partition.read_to >= 0).then_some(partition.read_to);
+        let log = &mut partition.log;
+        let reading = Reading {
+            topic_id: log.topic_id.as_ref(),
+            read_to,
+            points: &log.points,
+        };
+        match judge_reading(&reading, &facts, point) {
+            Verdict::Same => {
+                log.doubted = false;
+                if log.stand == Stand::Back {
+                    let to = read_to.map_or(facts.low, |to| to.max(facts.low));
+                    log.stand = Stand::Moving(to);
+                }
+            }
+            Verdict::New {
+                change: Change::TailLost,
+                ..
+            } if log.short < DOUBTS && read_to.is_some_and(|to| facts.end < to) => {
+                log.short += 1;
+                log.ask_at = Instant::now() + AGAIN;
+            }
+            Verdict::New { from, change } => {
+                self.begin_life(key, partition, facts, from, change, read_to);
+            }
+        }
+    }
+
+    /// The log is another one, or holds other messages from some offset on: reads it from there, in a life of its own.
+    fn begin_life(
+        &self,
+        key: &Key,
+        partition: &mut Assigned,
+        facts: Facts,
+        from: i64,
+        change: Change,
+        before: Option<i64>,
+    ) {
+        metrics::changed(&key.0, change);
+        tracing::error!(
+            topic = key.0,
+            partition = key.1,
+            from,
+            before,
+            end = facts.end,
+            change = change.name(),
+            topic_id = facts.topic_id.as_ref().map(TopicId::as_str),
+            "{}",
+            change.meaning()
+        );
+        self.shared.board.log_changed(&key.0, key.1, change, from);
+        let log = &mut partition.log;
+        log.life = (log.life.0 + 1, from);
+        log.topic_id = facts.topic_id.clone();
+        // What lies below is shown to be the same.
+        let kept = if change == Change::TailLost { from } else { 0 };
+        log.points.forget_from(kept);
+        log.epochs.clear();
+        log.lower = Lower::Due;
+        log.silent = (facts.end > from).then(Instant::now);
+        (log.doubted, log.short) = (false, 0);
+        log.missed = None;
+        log.stop(Stand::Moving(from));
+        log.ask_at = Instant::now();
+        partition.stored = -1;
+        partition.committed = -1;
+        partition.progress.set_committed(-1);
+        partition.began = i64::MAX;
+        (partition.read_to, partition.passed) = (-1, -1);
+        partition.progress.set_begin(from);
+    }
+
+    /// Compares the ids of topics with those of the logs that are read.
+    fn compare_topics(
+        &self,
+        found: &HashMap<String, Topic>,
+        assigned: &mut HashMap<Key, Assigned>,
+    ) {
+        let id = |topic: &str| match found.get(topic) {
+            Some(Topic::There(Some(id))) => Some(id),
+            _ => None,
+        };
+        let now = Instant::now();
+        let mut restart = Vec::new();
+        for (key, partition) in assigned.iter_mut() {
+            let log = &mut partition.log;
+            match (id(&key.0), &log.topic_id) {
+                (Some(id), Some(known)) if id != known && log.may_read() => log.went_back(now),
+                (Some(id), None) if log.may_read() => log.topic_id = Some(id.clone()),
+                _ => {}
+            }
+            let held = format!("{}{}", key.0, self.shared.topics.held_suffix);
+            if let Some((now, then)) = id(&held).zip(partition.progress.held_topic())
+                && now != then
+            {
+                restart.push((key.clone(), held));
+            }
+        }
+        for (key, held) in restart {
+            self.start_over(&key, &held, assigned);
+        }
+    }
+
+    /// The held topic was deleted and created again: what a worker knows of it names other records now. Another worker finds out
+    /// what is held, and reads again what this one has not settled.
+    fn start_over(&self, key: &Key, held: &str, assigned: &mut HashMap<Key, Assigned>) {
+        metrics::changed(held, Change::Recreated);
+        tracing::error!(
+            topic = held,
+            partition = key.1,
+            change = Change::Recreated.name(),
+            "the held topic was deleted and created again: records that were held in it are gone with it, and its offsets name other records now"
+        );
+        self.shared
+            .board
+            .log_changed(held, key.1, Change::Recreated, 0);
+        let Some(partition) = assigned.get(key) else {
+            return;
+        };
+        let (committed, began, stored) = (partition.committed, partition.began, partition.stored);
+        let life = partition.log.life();
+        let progress = Arc::clone(&partition.progress);
+        let bound = Duration::from_millis(self.input.drain_ms);
+        let mut drained = self.drain(std::slice::from_ref(key), assigned, false, bound);
+        let Some(log) = drained.logs.remove(key) else {
+            return;
+        };
+        let began = (began < i64::MAX).then_some(began);
+        let from = progress.watermark_in(life).or(began);
+        let now = Instant::now();
+        let mut other = self.open(key, log.for_another_worker(from, now));
+        (other.committed, other.stored) = (committed, stored);
+        other.progress.set_committed(committed);
+        assigned.insert(key.clone(), other);
+        self.publish(assigned);
+    }
+
+    /// A message came past its partition's feed, as the client made the partition anew: its queue is split off again, and the
+    /// message is read once more in its place.
+    pub(in crate::pipeline::reader) fn split_again(
+        &self,
+        key: &Key,
+        offset: i64,
+        feeds: &mut HashMap<Key, Feed<Events>>,
+        assigned: &mut HashMap<Key, Assigned>,
+    ) {
+        let Some(partition) = assigned.get_mut(key) else {
+            return;
+        };
+        tracing::info!(
+            topic = key.0,
+            partition = key.1,
+            offset,
+            "the client made a partition anew; its queue is split off again"
+        );
+        let Some(feed) = Feed::open(&self.consumer, &key.0, key.1) else {
+            return;
+        };
+        feeds.insert(key.clone(), feed);
+        let log = &mut partition.log;
+        match log.stand {
+            Stand::Checked => {
+                let to = match partition.read_to {
+                    to if to >= 0 => to.min(offset),
+                    _ => offset,
+                };
+                log.stop(Stand::Back);
+                log.ask_at = Instant::now();
+                if log.points.newest().is_none() {
+                    log.stand = Stand::Moving(to);
+                }
+            }
+            Stand::Start => log.missed = Some(log.missed.map_or(offset, |at| at.min(offset))),
+            // It is read from elsewhere anyway.
+            Stand::Back | Stand::Moving(_) => {}
+        }
+    }
+}
+
+/// The partition an answer is for, if it is still wanted; one that failed is asked for again.
+fn due<'a, T>(
+    assigned: &'a mut HashMap<Key, Assigned>,
+    key: &Key,
+    token: u64,
+    found: anyhow::Result<T>,
+) -> Option<(&'a mut Assigned, T)> {
+    let partition = assigned.get_mut(key)?;
+    let log = &mut partition.log;
+    if log.token != token {
+        return None;
+    }
+    log.asked = false;
+    match found {
+        Ok(found) => {
+            log.failed = 0;
+            Some((partition, found))
+        }
+        Err(error) => {
+            log.ask_at = Instant::now() + AGAIN;
+            log.failed += 1;
+            if let Some(wait) = &log.wait {
+                wait.update(format!("the broker does not say whether the log is still the one that offsets are remembered of: {error:#}"));
+            }
+            if log.failed > 1 {
+                return None;
+            }
+            tracing::warn!(
+                topic = key.0,
+                partition = key.1,
+                error = format!("{error:#}"),
+                "the broker does not say whether a log is still the one that is remembered; asking again until it does"
+            );
+            None
+        }
+    }
+}

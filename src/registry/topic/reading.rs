@@ -1,0 +1,203 @@
+//! A reading of the registry topic from its beginning: the client, where it is in each partition, and whether the log is still the one
+//! it began with (E1).
+//!
+//! Owns the consumer. A topic that is deleted and created again, or that lost its tail, would leave devices in a snapshot that the
+//! topic does not hold any more, and a client behind the new log's end: so another reading begins, and takes the place of this one
+//! when it has reached the end.
+//!
+//! Every call but [`Reading::next`] may block, for [`CALL`] at the longest.
+
+use std::collections::{HashMap, HashSet};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::BorrowedMessage;
+use rdkafka::{ClientConfig, Message as _, Offset, TopicPartitionList};
+
+use super::super::poll;
+use crate::log_life::broker::{CALL, Topic, epoch_of, topics};
+use crate::log_life::{Change, TopicId};
+
+/// How long a topic that is not there is waited for.
+const BORN: Duration = Duration::from_secs(5);
+/// How long the broker may take to say what the log is.
+const ASK: Duration = Duration::from_secs(2);
+/// One pause of that waiting.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// See the module's documentation.
+pub struct Reading {
+    consumer: BaseConsumer,
+    topic: String,
+    /// `None` from a broker that gives none.
+    topic_id: Option<TopicId>,
+    partitions: HashSet<i32>,
+    /// Partitions whose end was not reached yet.
+    unread: HashSet<i32>,
+    /// Behind the newest message of each partition, and its leader epoch.
+    positions: HashMap<i32, (i64, i32)>,
+}
+
+/// What came next.
+pub enum Next<'r> {
+    Message(BorrowedMessage<'r>),
+    /// Nothing more, for now.
+    Idle,
+    /// A message that lies before one that was read: the log is not the one it was.
+    Back,
+    /// The end of a partition, as it is now.
+    End(i32),
+    /// `lost`: the client lost its brokers; one that comes back may hold an older copy.
+    Failed {
+        error: String,
+        lost: bool,
+    },
+}
+
+/// What the broker says of the log now.
+#[derive(Debug)]
+pub struct Look {
+    /// Why it is another one than the one that is read.
+    pub change: Option<Change>,
+    /// Where each partition ends.
+    pub ends: Vec<(i32, i64)>,
+}
+
+impl Reading {
+    /// Opens a reading on top of the properties that connect it. Nothing is ever committed to the group, which the client needs even
+    /// to read partitions by hand.
+    ///
+    /// # Errors
+    /// The topic does not exist, or the broker does not answer.
+    pub fn open(client: &ClientConfig, topic: &str) -> anyhow::Result<Self> {
+        let mut client = client.clone();
+        client
+            .set("group.id", format!("{topic}-reader"))
+            .set("enable.auto.commit", "false")
+            .set("auto.offset.reset", "earliest")
+            .set("enable.partition.eof", "true")
+            .set("isolation.level", "read_committed")
+            .set("queued.max.messages.kbytes", "4096");
+        let consumer: BaseConsumer = client
+            .create()
+            .context("cannot open the reader of the device registry")?;
+        let born = Instant::now() + BORN;
+        let partitions = loop {
+            let partitions = partitions(&consumer, topic)?;
+            // A topic that was created a moment ago is not known to every broker yet.
+            if !partitions.is_empty() || Instant::now() >= born {
+                break partitions;
+            }
+            let _ = poll::next(&consumer, PAUSE);
+        };
+        anyhow::ensure!(
+            !partitions.is_empty(),
+            "topic {topic} does not exist; create it, compacted, or set topics.create = true"
+        );
+        // Before anything is read: were the topic recreated in between, the next look would show it.
+        let topic_id = match topics(consumer.client(), &[topic], CALL)?.remove(topic) {
+            Some(Topic::There(id)) => id,
+            Some(Topic::Missing) | None => None,
+        };
+        let mut wanted = TopicPartitionList::new();
+        for &partition in &partitions {
+            // The first offset by its number: the client remembers the beginning of a log that may be gone.
+            let (low, _) = consumer
+                .fetch_watermarks(topic, partition, CALL)
+                .with_context(|| format!("cannot ask where {topic} {partition} begins"))?;
+            wanted
+                .add_partition_offset(topic, partition, Offset::Offset(low))
+                .context("an offset that no broker gives")?;
+        }
+        consumer
+            .assign(&wanted)
+            .with_context(|| format!("cannot read {topic}"))?;
+        Ok(Self {
+            consumer,
+            topic: topic.to_owned(),
+            topic_id,
+            unread: partitions.clone(),
+            partitions,
+            positions: HashMap::new(),
+        })
+    }
+
+    /// Whether the end, as it was when the reading came to it, was reached in every partition.
+    #[must_use]
+    pub fn complete(&self) -> bool {
+        self.unread.is_empty()
+    }
+
+    /// Waits so long for the next message.
+    pub fn next(&mut self, wait: Duration) -> Next<'_> {
+        match poll::next(&self.consumer, wait) {
+            None => Next::Idle,
+            Some(Ok(message)) => {
+                let (offset, epoch) = (message.offset(), epoch_of(&message));
+                let position = self.positions.entry(message.partition()).or_insert((0, -1));
+                if offset < position.0 || (epoch >= 0 && epoch < position.1) {
+                    return Next::Back;
+                }
+                *position = (offset + 1, epoch);
+                Next::Message(message)
+            }
+            Some(Err(KafkaError::PartitionEOF(partition))) => {
+                self.unread.remove(&partition);
+                Next::End(partition)
+            }
+            Some(Err(error)) => Next::Failed {
+                lost: matches!(
+                    error.rdkafka_error_code(),
+                    Some(
+                        RDKafkaErrorCode::AllBrokersDown | RDKafkaErrorCode::BrokerTransportFailure
+                    )
+                ),
+                error: error.to_string(),
+            },
+        }
+    }
+
+    /// Asks the broker for the state of the log.
+    ///
+    /// # Errors
+    /// The broker does not answer, or the topic does not exist: one that is away for now is no other one.
+    pub fn look(&self) -> anyhow::Result<Look> {
+        let topic = &self.topic;
+        let mut change = None;
+        match topics(self.consumer.client(), &[topic], ASK)?.remove(topic) {
+            Some(Topic::Missing) | None => anyhow::bail!("topic {topic} does not exist"),
+            Some(Topic::There(id)) => {
+                let both = id.as_ref().zip(self.topic_id.as_ref());
+                if both.is_some_and(|(now, then)| now != then) {
+                    change = Some(Change::Recreated);
+                }
+            }
+        }
+        let mut ends = Vec::with_capacity(self.partitions.len());
+        for &partition in &self.partitions {
+            let (_, end) = self
+                .consumer
+                .fetch_watermarks(topic, partition, ASK)
+                .with_context(|| format!("cannot ask where {topic} {partition} ends"))?;
+            let next = self.positions.get(&partition).map(|position| position.0);
+            if next.is_some_and(|next| end < next) {
+                change = change.or(Some(Change::TailLost));
+            }
+            ends.push((partition, end));
+        }
+        Ok(Look { change, ends })
+    }
+}
+
+fn partitions(consumer: &BaseConsumer, topic: &str) -> anyhow::Result<HashSet<i32>> {
+    let metadata = consumer
+        .fetch_metadata(Some(topic), CALL)
+        .with_context(|| format!("cannot ask for topic {topic}"))?;
+    Ok(metadata
+        .topics()
+        .iter()
+        .flat_map(|topic| topic.partitions().iter().map(|p| p.id()))
+        .collect())
+}
