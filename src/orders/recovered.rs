@@ -9,7 +9,7 @@ use super::store::recovery::Left;
 use super::store::rows::UnitRow;
 use crate::registry::State;
 
-impl<M: Market> Hand<M> {
+impl<M: Market + Clone + 'static> Hand<M> {
     /// Takes what a recovery left for a unit that is about to be provisioned; none if nothing was left, and it may be provisioned.
     pub(super) async fn recovered(&self, row: &UnitRow) -> Result<Option<Done>, Error> {
         let mut change = self.change().await?;

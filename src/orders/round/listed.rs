@@ -8,7 +8,7 @@ use crate::orders::store::Error;
 pub(super) const KIND: &str = "devices-not-listed";
 pub(super) const SUBJECT: &str = "myadmin";
 
-impl<M: Market> Reconciler<M> {
+impl<M: Market + Clone + 'static> Reconciler<M> {
     /// Before the first listing under this lease nothing is provisioned (P3).
     pub(super) async fn tell_unlisted(&self, error: &myadmin::Error) -> Result<(), Error> {
         if self.listed {
