@@ -3,7 +3,7 @@
 mod fleet;
 mod held;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -13,9 +13,12 @@ use jiff::Timestamp;
 
 use super::Report;
 use crate::config::{ConfigArgs, Settings};
-use crate::pipeline::producer;
+use crate::pipeline::asker::Asker;
+use crate::pipeline::topics::{Keep, Wanted, create_topics};
 use crate::registry::{Device, Snapshot, Source, State, file, topic};
 
+/// How long the brokers may take to say which topics there are.
+const ASK: Duration = Duration::from_secs(10);
 /// How long the topic may take to be read.
 const READ: Duration = Duration::from_secs(120);
 
@@ -105,6 +108,15 @@ enum Place {
     Topic(Box<Settings>),
 }
 
+/// What becomes of a registry whose topic does not exist.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Missing {
+    Create,
+    Refuse,
+    /// It has no devices.
+    Empty,
+}
+
 impl Place {
     fn of(settings: Settings) -> anyhow::Result<Self> {
         match settings.registry.place(true) {
@@ -128,15 +140,26 @@ impl Place {
     }
 
     /// All devices; those of the topic by device id, those of a file in its order.
-    async fn load(&self) -> anyhow::Result<Vec<Device>> {
+    async fn load(&self, missing: Missing) -> anyhow::Result<Vec<Device>> {
         match self {
             Self::File(path) if path.exists() => file::read(path),
             Self::File(_) => Ok(Vec::new()),
             Self::Topic(settings) => {
                 let (kafka, topics) = (&settings.kafka, &settings.topics);
-                if topics.create {
-                    let wanted = [(topics.devices.clone(), 1, producer::Keep::Newest)];
-                    producer::create_topics(kafka, topics, &wanted).await?;
+                let there = Self::topics(settings).await?.contains_key(&topics.devices);
+                match missing {
+                    _ if there => {}
+                    Missing::Empty => return Ok(Vec::new()),
+                    Missing::Refuse => anyhow::bail!(
+                        "topics.devices: the brokers at {} have no topic {}; `dig-ingest devices import` creates it",
+                        kafka.brokers,
+                        topics.devices
+                    ),
+                    Missing::Create => {}
+                }
+                if !there && topics.create {
+                    let wanted = [Wanted::new(&topics.devices, 1, Keep::Newest)];
+                    create_topics(kafka, topics, &wanted).await?;
                 }
                 let (client, name) = (kafka.plain()?, topics.devices.clone());
                 let read = tokio::task::spawn_blocking(move || topic::read(&client, &name, READ));
@@ -146,6 +169,17 @@ impl Place {
                 Ok(all)
             }
         }
+    }
+
+    /// The topics there are: a broker that is away is told of within seconds, with its address and what to look at.
+    async fn topics(settings: &Settings) -> anyhow::Result<BTreeMap<String, usize>> {
+        let (client, brokers) = (settings.kafka.plain()?, settings.kafka.brokers.clone());
+        let asked = tokio::task::spawn_blocking(move || Asker::open(&client)?.cluster(ASK));
+        let cluster = asked
+            .await
+            .context("asking the brokers failed")?
+            .with_context(|| format!("kafka.brokers {brokers}"))?;
+        Ok(cluster.topics)
     }
 
     /// Makes `before` into `after`.
@@ -184,7 +218,7 @@ impl Place {
 
 /// All devices of the registry that the settings name.
 pub(super) async fn load(settings: Settings) -> anyhow::Result<Vec<Device>> {
-    Place::of(settings)?.load().await
+    Place::of(settings)?.load(Missing::Empty).await
 }
 
 /// Runs the command.
@@ -197,7 +231,13 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         return held::run(&settings, name.as_deref(), args.report).await;
     }
     let place = Place::of(settings)?;
-    let known = place.load().await?;
+    let missing = match &args.act {
+        Act::List { .. } | Act::Show { .. } => Missing::Refuse,
+        Act::Import { .. } | Act::Activate { .. } | Act::Terminate { .. } | Act::Held { .. } => {
+            Missing::Create
+        }
+    };
+    let known = place.load(missing).await?;
     match args.act {
         Act::Import { file, replace } => import(&place, known, &file, replace, args.report).await,
         Act::Activate { names } => set(&place, known, &names, State::Active, args.report).await,

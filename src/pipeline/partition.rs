@@ -68,6 +68,8 @@ pub struct Partition {
     tracker: OffsetTracker,
     queues: SerialQueues,
     hold: Hold,
+    /// The source's next message will be written here at the earliest, where that is known.
+    source_end: Option<i64>,
     /// The broker has a commit up to here: nothing below is read again after a crash.
     committed: i64,
     account: Account,
@@ -86,12 +88,13 @@ impl Partition {
     pub fn new(topic: &str, number: i32, gate: Gate) -> Self {
         Self {
             topic: topic.to_owned(),
-            held_topic: format!("{topic}.held"),
+            held_topic: String::new(),
             number,
             gate,
             tracker: OffsetTracker::live(),
             queues: SerialQueues::new(),
             hold: Hold::default(),
+            source_end: None,
             committed: 0,
             account: Account::default(),
             letters: 0,
@@ -123,6 +126,7 @@ impl Partition {
             let seq = self
                 .tracker
                 .read_at(read.offset, read.records, read.timestamp_ms);
+            self.source_end = self.source_end.map(|end| end.max(read.offset + 1));
             self.account.messages += 1;
             self.account.read += u64::from(read.records);
             if read.records == 0 {
@@ -196,6 +200,12 @@ impl Partition {
         }
     }
 
+    /// Nothing up to this offset could be read; a letter tells of it already.
+    pub fn skip(&mut self, offset: i64) {
+        self.source_end = self.source_end.map(|end| end.max(offset + 1));
+        self.tracker.read(offset, 0);
+    }
+
     /// See [`OffsetTracker::sieve`].
     pub fn sieve(&self) -> impl FnMut(i64) -> Result<bool, BeforeFirst> + use<> {
         self.tracker.sieve()
@@ -256,6 +266,7 @@ impl Partition {
                     let value = request.body[span.start as usize..span.end as usize].to_vec();
                     let serial = serial_of(&value);
                     let offset = self.offset(seq).unwrap_or(-1);
+                    let written_ms = self.timestamp_ms(seq);
                     letters.push(Letter {
                         destination: Destination::DeadLetter,
                         key: serial.clone().map(String::into_bytes),
@@ -270,14 +281,14 @@ impl Partition {
                             http_status: Some(refusal.status),
                             server_text: Some(refusal.text.clone()),
                             serial,
-                            attempts: 1,
+                            attempts: refusal.attempts,
                         },
                         source: Source {
                             topic: match seq.as_released() {
                                 Some(_) => self.held_topic.clone(),
                                 None => self.topic.clone(),
                             },
-                            ..self.source(offset, None)
+                            ..self.source(offset, written_ms)
                         },
                         seq,
                     });

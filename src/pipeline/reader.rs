@@ -21,7 +21,6 @@ use std::sync::mpsc as std_mpsc;
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::{mpsc, watch};
 
 use super::consumer::{Event, Events};
@@ -39,6 +38,10 @@ use crate::record::decode::Decoder;
 
 mod facts;
 mod leave;
+mod partitions;
+mod unreadable;
+
+use partitions::list;
 
 /// Pause of the loop when nothing is to be read and nobody wakes it.
 const IDLE: Duration = Duration::from_millis(5);
@@ -89,6 +92,10 @@ struct Assigned {
     /// This partition's place on the board.
     shown: board::Feed,
     message_bytes: u64,
+    /// Its next batch cannot be read.
+    standing: Option<unreadable::Standing>,
+    /// From and to where a person let it skip, until a commit behind that is confirmed.
+    skipped: Option<(i64, i64)>,
 }
 
 impl Assigned {
@@ -118,8 +125,10 @@ impl Reader {
             self.serve(&mut feeds, &mut assigned, &mut asked);
             let mut busy = false;
             for (key, partition) in &mut assigned {
+                self.forget_skip(key, partition);
                 if let Some(feed) = feeds.get(key) {
-                    busy |= self.read(feed, partition);
+                    self.stand(key, feed, partition);
+                    busy |= self.read(key, feed, partition);
                 }
             }
             if stored_at.elapsed() >= STORE_EVERY {
@@ -241,9 +250,11 @@ impl Reader {
             let permits = self.permits.partition(self.memory.partition_bytes);
             // A held topic has no mapping: its records are in the gateway's shape.
             let held = format!("{topic}{}", self.shared.topics.held_suffix);
+            let mut partition = Partition::new(topic, *number, self.gate.clone());
+            partition.set_held_topic(&held);
             let worker = Worker::new(
                 self.shared.clone(),
-                Partition::new(topic, *number, self.gate.clone()),
+                partition,
                 ((self.decoders)(topic), (self.decoders)(&held)),
                 from,
                 commands,
@@ -274,6 +285,8 @@ impl Reader {
                 passed: -1,
                 shown,
                 message_bytes: FIRST_GUESS,
+                standing: None,
+                skipped: None,
             };
             assigned.insert(key.clone(), state);
         }
@@ -430,8 +443,8 @@ impl Reader {
     }
 
     /// Reads one chunk of a partition if there is room for it; whether anything came.
-    fn read(&self, feed: &Feed<Events>, partition: &mut Assigned) -> bool {
-        if partition.chunks.capacity() == 0 {
+    fn read(&self, key: &Key, feed: &Feed<Events>, partition: &mut Assigned) -> bool {
+        if partition.chunks.capacity() == 0 || partition.stands() {
             return false;
         }
         // What a crash would repeat is bounded by what may be read beyond the last confirmed commit.
@@ -458,9 +471,14 @@ impl Reader {
         if feed.read(most as usize, &mut messages) == 0 {
             return false;
         }
+        let unreadable = messages.take_unreadable();
         if let Some((first, last)) = messages.span() {
             partition.began = partition.began.min(first);
             partition.read_to = partition.read_to.max(last + 1);
+        }
+        self.follow_data(key, partition, unreadable, messages.is_empty());
+        if messages.is_empty() {
+            return true;
         }
         let count = messages.len() as u64;
         let bytes = messages.payload_bytes();
@@ -474,19 +492,8 @@ impl Reader {
             messages,
             payload_bytes: bytes,
             permit,
+            skipped: None,
         });
         true
     }
-}
-
-fn list<'a>(partitions: impl Iterator<Item = (&'a Key, Option<i64>)>) -> TopicPartitionList {
-    let mut list = TopicPartitionList::new();
-    for ((topic, number), offset) in partitions {
-        let mut element = list.add_partition(topic, *number);
-        if let Some(offset) = offset {
-            // Fails only for offsets no broker gives.
-            let _ = element.set_offset(Offset::Offset(offset));
-        }
-    }
-    list
 }

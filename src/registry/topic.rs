@@ -39,6 +39,8 @@ const LOOK: Duration = Duration::from_secs(5);
 const IDLE: Duration = Duration::from_millis(100);
 /// Changes of one published snapshot: each may copy a shard, and the old ones live until their readers let go of them.
 const TOGETHER: usize = 512;
+/// Bytes of a batch of changes: a topic takes more.
+const BATCH: u32 = 16 * 1024;
 /// How long one change may wait for the broker before the writer gives up.
 const WRITE: Duration = Duration::from_secs(30);
 
@@ -352,6 +354,10 @@ impl Writer {
         client
             .set("message.timeout.ms", bound.as_millis().max(1).to_string())
             .set("linger.ms", "5");
+        // A broker refuses a batch that is larger than its topic takes, and the client does not split it.
+        if client.get("batch.size").is_none() {
+            client.set("batch.size", BATCH.to_string());
+        }
         Ok(Self {
             producer: client
                 .create()

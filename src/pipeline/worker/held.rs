@@ -33,7 +33,8 @@ use crate::pipeline::dispatch;
 use crate::pipeline::hold::{Hold, Mark};
 use crate::pipeline::letter::Destination;
 use crate::pipeline::permits::PartitionPermits;
-use crate::pipeline::release::{Batch, Marks, Place, Reading};
+use crate::pipeline::producer::WriteError;
+use crate::pipeline::release::{Batch, Marks, Place, Reading, mark_name};
 use crate::pipeline::settings::{MESSAGE_OVERHEAD, Topics};
 use crate::record::Stage;
 use crate::record::decode::Decoder;
@@ -75,6 +76,17 @@ pub(super) struct Found {
     marks: Marks,
     /// Up to where the source is committed.
     committed: i64,
+    /// Where the source ended.
+    source_end: i64,
+}
+
+/// Pause after a write to the state topic that was refused.
+const REFUSED: Duration = Duration::from_secs(1);
+
+/// A refusal, after a pause: what was not written is tried again at once.
+async fn refused(error: WriteError) -> anyhow::Result<()> {
+    tokio::time::sleep(REFUSED).await;
+    Err(error.into())
 }
 
 type Writing = Pin<Box<dyn Future<Output = (Written, anyhow::Result<()>)> + Send>>;
@@ -151,6 +163,10 @@ impl Side {
             stop: self.stop.clone(),
         };
         self.rebuilding = Some(tokio::task::spawn_blocking(move || beginning.run()));
+    }
+
+    pub fn held_topic(&self) -> &str {
+        &self.place.held_topic
     }
 
     /// Nothing is on its way to the state topic.
@@ -236,6 +252,7 @@ impl Worker {
                     hold,
                     marks,
                     committed,
+                    source_end,
                 } = *found;
                 let (records, bytes, _) = hold.figures();
                 if records > 0 {
@@ -248,6 +265,7 @@ impl Worker {
                 self.side.through = marks.through;
                 self.partition.set_hold(hold, &self.side.place.held_topic);
                 self.partition.set_committed(committed);
+                self.partition.set_source_end(source_end);
                 self.side.ready = true;
                 self.review()
             }
@@ -325,7 +343,7 @@ impl Worker {
                     let value = mark.through.to_string();
                     for key in keys {
                         if let Err(error) = producer.write(&topic, &key, value.as_bytes()).await {
-                            return (Written::Mark(mark), Err(error));
+                            return (Written::Mark(mark), refused(error).await);
                         }
                     }
                     (Written::Mark(mark), Ok(()))
@@ -396,13 +414,22 @@ impl Worker {
     fn written_about(&mut self, written: Written, result: anyhow::Result<()>) {
         match &result {
             Ok(()) => self.side.unmarked = None,
-            Err(error) => self.show_unmarked(error),
+            Err(error) => {
+                metrics::mark_refused(&self.progress.topic);
+                self.show_unmarked(error);
+            }
         }
         match (written, result) {
+            // No broker will ever take it: after a restart the records are released again, which repeats them.
+            (Written::Mark(mark), Err(error)) if !WriteError::refusal(&error).retryable() => {
+                self.side.unmarked = None;
+                self.partition.hold_mut().marked(&mark);
+            }
             (Written::Mark(mark), Ok(())) => {
                 metrics::marked(&self.progress.topic);
                 for name in &mark.names {
-                    self.side.through.insert(name.to_vec(), mark.through);
+                    let name = mark_name(name).into_owned();
+                    self.side.through.insert(name, mark.through);
                 }
                 self.partition.hold_mut().marked(&mark);
             }
@@ -420,9 +447,14 @@ impl Worker {
         if let Some(wait) = &self.side.unmarked {
             return wait.update(cause);
         }
-        let remedy = format!(
-            "check that {} exists and may be written by this user; it is tried again by itself",
-            self.side.place.state_topic
+        let remedy = WriteError::refusal(error).remedy().map_or_else(
+            || {
+                format!(
+                    "check that {} exists and may be written by this user; it is tried again by itself",
+                    self.side.place.state_topic
+                )
+            },
+            str::to_owned,
         );
         let subject = waits::partition(&self.progress.topic, self.progress.partition);
         let wait = self.shared.board.wait(Kind::State, subject, cause, remedy);
