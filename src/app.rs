@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Settings;
 use crate::ops::board::Board;
 use crate::pipeline::gate::Mode;
-use crate::pipeline::producer::{self, Keep};
+use crate::pipeline::topics::{Keep, Wanted, create_topics};
 use crate::pipeline::{self, End};
 
 pub use journey::ask;
@@ -107,8 +107,8 @@ async fn create_registry(settings: &Settings) -> anyhow::Result<()> {
     let (kafka, topics) = (&settings.kafka, &settings.topics);
     pipeline::until_answered(kafka).await?;
     if topics.create {
-        let wanted = [(topics.devices.clone(), 1, Keep::Newest)];
-        producer::create_topics(kafka, topics, &wanted).await?;
+        let wanted = [Wanted::new(&topics.devices, 1, Keep::Newest)];
+        create_topics(kafka, topics, &wanted).await?;
     }
     Ok(())
 }

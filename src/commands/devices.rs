@@ -17,7 +17,7 @@ use crate::commands::console::{self, noteln, outln};
 use crate::config::{ConfigArgs, Settings};
 use crate::record::serial::Serial;
 use crate::registry::{Device, Snapshot, State, file};
-use place::{Loaded, Place};
+use place::{Loaded, Missing, Place};
 
 /// Arguments of `dig-ingest devices`.
 #[derive(Debug, clap::Args)]
@@ -101,7 +101,7 @@ fn state(text: &str) -> Result<State, String> {
 
 /// All devices of the registry that the settings name.
 pub(super) async fn load(settings: Settings) -> anyhow::Result<Vec<Device>> {
-    Ok(Place::of(settings)?.load().await?.devices)
+    Ok(Place::of(settings)?.load(Missing::Empty).await?.devices)
 }
 
 /// Runs the command.
@@ -114,16 +114,18 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         return held::run(&settings, name.as_deref(), args.report).await;
     }
     let place = Place::of(settings)?;
-    let writes = matches!(
-        args.act,
-        Act::Import { .. } | Act::Activate { .. } | Act::Terminate { .. }
-    );
-    let place = if writes {
+    let missing = match &args.act {
+        Act::List { .. } | Act::Show { .. } => Missing::Refuse,
+        Act::Import { .. } | Act::Activate { .. } | Act::Terminate { .. } | Act::Held { .. } => {
+            Missing::Create
+        }
+    };
+    let place = if missing == Missing::Create {
         place.take_over().await?
     } else {
         place
     };
-    let known = place.load().await?;
+    let known = place.load(missing).await?;
     match args.act {
         Act::Import { file, replace } => import(&place, known, &file, replace, args.report).await,
         Act::Activate { names } => set(&place, known, &names, State::Active, args.report).await,

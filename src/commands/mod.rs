@@ -18,6 +18,7 @@ pub mod map;
 pub mod orders;
 pub mod run;
 pub mod sim;
+pub mod skip;
 pub mod validate;
 pub mod verify;
 
@@ -59,6 +60,8 @@ enum Command {
     Explain(explain::Args),
     /// The device registry: import, list, show.
     Devices(devices::Args),
+    /// Let a partition go on behind a batch that cannot be read.
+    Skip(skip::Args),
     /// Orders: list, assign, ship, approve, import, export.
     Orders(Box<orders::Args>),
 }
@@ -91,6 +94,7 @@ pub fn main() -> ExitCode {
             Command::Validate(args) => validate::run(args).await,
             Command::Explain(args) => explain::run(args).await,
             Command::Devices(args) => devices::run(args).await,
+            Command::Skip(args) => skip::run(args).await,
             Command::Orders(args) => orders::run(*args).await,
         }
     });

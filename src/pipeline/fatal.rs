@@ -3,6 +3,7 @@
 //! * A consumer that was fenced by another member with its `kafka.instance_id` is replaced, once nobody else holds the name
 //!   ([`super::rejoin`]).
 //! * A consumer that cannot read a log that took the place of another one is replaced at once.
+//! * A producer of letters that is broken is replaced, unless the user's rights or the brokers' version are the cause.
 //! * Every other one ends the process with an error; a supervisor starts it again, and what was in hand is read again.
 //!
 //! Whether a retry may help is answered by [`Fatal::is_fenced`]. None of these errors has effects of its own: what was not confirmed
@@ -45,10 +46,18 @@ impl Fatal {
         }
     }
 
-    /// What the producer's fatal error is.
+    /// What the producer's fatal error is, where another producer would meet it too: the user's rights or the brokers' version are
+    /// the cause. After any other one the producer is replaced ([`super::producer`]).
     #[must_use]
-    pub fn of_producer((code, reason): (RDKafkaErrorCode, String)) -> Self {
-        Self::Producer { code, reason }
+    pub fn of_producer((code, reason): (RDKafkaErrorCode, String)) -> Option<Self> {
+        let lasts = matches!(
+            code,
+            RDKafkaErrorCode::ClusterAuthorizationFailed
+                | RDKafkaErrorCode::TransactionalIdAuthorizationFailed
+                | RDKafkaErrorCode::UnsupportedVersion
+                | RDKafkaErrorCode::UnsupportedFeature
+        );
+        lasts.then_some(Self::Producer { code, reason })
     }
 
     /// The consumer is replaced at once.
@@ -101,8 +110,19 @@ mod tests {
                 "{code:?}"
             );
         }
-        let producer = Fatal::of_producer((RDKafkaErrorCode::FencedInstanceId, reason()));
-        assert!(!producer.is_fenced());
+        let producer = Fatal::of_producer((RDKafkaErrorCode::UnsupportedVersion, reason()));
+        assert!(producer.is_some_and(|producer| !producer.is_fenced()));
+    }
+
+    #[test]
+    fn a_producer_that_another_one_can_replace_does_not_end_the_process() {
+        for code in [
+            RDKafkaErrorCode::Fenced,
+            RDKafkaErrorCode::OutOfOrderSequenceNumber,
+            RDKafkaErrorCode::UnknownProducerId,
+        ] {
+            assert_eq!(Fatal::of_producer((code, String::new())), None, "{code:?}");
+        }
     }
 
     #[test]
@@ -111,7 +131,7 @@ mod tests {
             RDKafkaErrorCode::ClusterAuthorizationFailed,
             "Failed to acquire idempotence PID".to_owned(),
         ));
-        let text = error.to_string();
+        let text = error.expect("rights are missing").to_string();
         assert!(text.contains("Failed to acquire idempotence PID"), "{text}");
         assert!(text.contains("IdempotentWrite"), "{text}");
     }

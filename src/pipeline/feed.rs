@@ -25,6 +25,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{IsError, KafkaError, KafkaResult};
 use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 
+use super::unreadable::{self, Unreadable};
 use crate::log_life::Point;
 
 /// Asks the client to commit what is stored, now; the end comes as a commit event of the consumer, always, also when there is
@@ -244,6 +245,29 @@ impl<C: ConsumerContext + 'static> Messages<C> {
             unsafe { rd_kafka_message_destroy(raw) };
         }
         cut
+    }
+
+    /// Takes out the first error that is about the data itself, and gives everything behind it back: the client passes over some
+    /// batches that cannot be read, and nobody asked it to.
+    pub fn take_unreadable(&mut self) -> Option<Unreadable> {
+        let code = |raw: *mut rd_kafka_message_t| {
+            // SAFETY: as in `iter`.
+            let error = unsafe { (*raw).err };
+            (error != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR)
+                .then(|| RDKafkaErrorCode::from(error))
+                .filter(|code| unreadable::is_of_data(*code))
+        };
+        let at = self.raw.iter().position(|&raw| code(raw).is_some())?;
+        // SAFETY: as in `iter`.
+        let raw = unsafe { &*self.raw[at] };
+        let text = bytes(raw.payload, raw.len).unwrap_or_default();
+        let found = Unreadable {
+            offset: raw.offset,
+            code: raw.err.into(),
+            text: String::from_utf8_lossy(text).into_owned(),
+        };
+        self.cut(at);
+        Some(found)
     }
 
     /// Gives every message's memory back.

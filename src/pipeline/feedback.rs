@@ -185,7 +185,7 @@ fn content(item: &Invalid) -> u64 {
 
 /// What the topic of invalid records gets: the record as the gateway returned it, its cause, and where it was read.
 #[must_use]
-pub fn message(item: &Invalid, source: Option<Origin>) -> String {
+pub fn message(item: &Invalid, source: Option<&Origin>) -> String {
     let part = |value: serde_json::Value| value.to_string();
     format!(
         "{{\"record\":{},\"cause\":{},\"marked\":{},\"source\":{}}}",

@@ -14,8 +14,8 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::RDKafkaErrorCode;
 
 use super::kafka;
-use super::producer::{self, Keep};
 use super::settings::Topics;
+use super::topics::{self as written, Keep, Wanted};
 
 /// How long a call to the broker may take.
 const CALL: Duration = Duration::from_secs(10);
@@ -77,8 +77,10 @@ pub fn ensure(
     let runtime = tokio::runtime::Handle::current();
     if found == 0 {
         tracing::info!(topic = held, partitions = wanted, "creating a held topic");
-        let new = [(held.clone(), wanted, Keep::Everything)];
-        return runtime.block_on(producer::create_topics(kafka, topics, &new));
+        let sizes = runtime.block_on(written::sizes(kafka, &[topic], CALL));
+        let takes = sizes.get(topic).copied();
+        let new = [Wanted::new(&held, wanted, Keep::Everything).behind(takes)];
+        return runtime.block_on(written::create_topics(kafka, topics, &new));
     }
     tracing::info!(
         topic = held,

@@ -17,6 +17,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::gate::Decision;
 use super::offsets::{MessageSeq, OffsetTracker};
+use super::partition::HeldMessage;
 
 pub use marks::{Mark, Released};
 
@@ -191,6 +192,30 @@ impl Hold {
         }
     }
 
+    /// A record that was on its way to the held topic will never be there.
+    ///
+    /// # Panics
+    /// When it was not on its way.
+    pub fn given_up(&mut self, name: &[u8], bytes: u64) {
+        let held = self
+            .names
+            .get_mut(name)
+            .expect("a letter on its way keeps its name in the index");
+        held.coming = held
+            .coming
+            .checked_sub(1)
+            .expect("every letter is given up once");
+        held.records = held.records.saturating_sub(1);
+        held.bytes = held.bytes.saturating_sub(bytes);
+        match held.group {
+            Some(group) => self.look(group),
+            None if held.coming == 0 && held.first.is_none() => {
+                self.names.remove(name);
+            }
+            None => self.waiting = true,
+        }
+    }
+
     /// Whether live records of this name have to go to the held topic, behind the older ones.
     #[must_use]
     pub fn blocks(&self, name: &[u8]) -> bool {
@@ -350,23 +375,18 @@ impl Hold {
     }
 
     /// A message of a group was taken up; the sequence stands for it until its records are settled.
-    pub fn fed(
-        &mut self,
-        group: u32,
-        name: &[u8],
-        offset: i64,
-        bytes: u64,
-        records: u32,
-    ) -> MessageSeq {
+    pub fn fed(&mut self, group: u32, message: &HeldMessage, records: u32) -> MessageSeq {
         let found = self
             .groups
             .get_mut(&group)
             .expect("only a group that takes records is fed");
-        if let Some(held) = self.names.get_mut(name) {
+        if let Some(held) = self.names.get_mut(&*message.name) {
             held.records = held.records.saturating_sub(1);
-            held.bytes = held.bytes.saturating_sub(bytes);
+            held.bytes = held.bytes.saturating_sub(message.bytes());
         }
-        let place = found.tracker.read(offset, records);
+        let place = found
+            .tracker
+            .read_at(message.offset, records, message.since_ms());
         found.open += u64::from(records);
         self.released.taken_up += u64::from(records);
         MessageSeq::released(group, place)

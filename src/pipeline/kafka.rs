@@ -118,6 +118,8 @@ const OWNED: &[(&str, &str)] = &[
 /// The property behind `kafka.metadata_refresh_ms`.
 const METADATA_REFRESH: &str = "topic.metadata.refresh.interval.ms";
 
+/// The largest value of the client's `message.max.bytes`.
+const LARGEST_RECORD: u32 = 1_000_000_000;
 /// KiB a reader by hand reads ahead; part of the memory formula.
 const BY_HAND_KIB: u64 = 1024;
 
@@ -271,6 +273,7 @@ impl Config {
         if self.properties.get("fetch.message.max.bytes").is_none() {
             client.set("fetch.message.max.bytes", self.fetch_bytes().to_string());
         }
+        self.check_data(&mut client);
         // A partition whose prefetch was full is asked again after this; the client's default of a second starves the job, as
         // its prefetch holds less than a second's records.
         if self.properties.get("fetch.queue.backoff.ms").is_none() {
@@ -307,6 +310,10 @@ impl Config {
             .set("acks", "all")
             .set("message.timeout.ms", "0")
             .set("linger.ms", "20");
+        // What a record may take is said by its topic, and looked at before it is handed over.
+        if self.properties.get("message.max.bytes").is_none() {
+            client.set("message.max.bytes", LARGEST_RECORD.to_string());
+        }
         Ok(client)
     }
 
@@ -324,7 +331,15 @@ impl Config {
             .set("enable.partition.eof", "true")
             .set("queued.max.messages.kbytes", self.by_hand_kib().to_string())
             .set("fetch.message.max.bytes", self.fetch_bytes().to_string());
+        self.check_data(&mut client);
         Ok(client)
+    }
+
+    /// What was changed on a disk is told from what was written; the client does not look by itself.
+    fn check_data(&self, client: &mut ClientConfig) {
+        if self.properties.get("check.crcs").is_none() {
+            client.set("check.crcs", "true");
+        }
     }
 
     /// Properties of a client that only asks (metadata, `check --connect`).

@@ -3,6 +3,9 @@
 //! Owns the typed form of a letter and its headers, both ways. A record with a letter is settled only when the broker has
 //! confirmed the letter.
 //!
+//! * What is read back may have been written by anybody: headers are claims. [`parse`] bounds each of them; whoever uses one for
+//!   more than showing it compares it with what is known ([`Source::is_of`]).
+//!
 //! It does not produce anything ([`super::producer`]) and does not decide who gets one.
 
 use super::offsets::MessageSeq;
@@ -41,7 +44,15 @@ pub struct Source {
     pub timestamp_ms: Option<i64>,
 }
 
-/// One letter: a record's original bytes and why it is here.
+impl Source {
+    /// Whether this can be a message of that partition whose next message will be written at `end`.
+    #[must_use]
+    pub fn is_of(&self, topic: &str, partition: i32, end: i64) -> bool {
+        self.topic == topic && self.partition == partition && (0..end).contains(&self.offset)
+    }
+}
+
+/// One letter: the record's bytes and why it is here.
 #[derive(Debug, Clone)]
 pub struct Letter {
     pub destination: Destination,
@@ -81,7 +92,7 @@ pub mod header {
     pub const VERSION: &str = "version";
 
     /// All of them.
-    pub const ALL: [&str; 12] = [
+    pub const ALL: [&str; 15] = [
         REASON,
         DETAIL,
         STAGE,
@@ -94,8 +105,20 @@ pub mod header {
         SOURCE_OFFSET,
         SOURCE_TIMESTAMP,
         VERSION,
+        FULL_LENGTH,
+        FULL_SHA256,
+        FULL_KEY_LENGTH,
     ];
+    /// Of a shortened letter: bytes of the whole value.
+    pub const FULL_LENGTH: &str = "full-length";
+    /// Of a shortened letter: SHA-256 of the whole value, hexadecimal.
+    pub const FULL_SHA256: &str = "full-sha256";
+    /// Of a letter whose key was shortened: bytes of the whole key.
+    pub const FULL_KEY_LENGTH: &str = "full-key-length";
 }
+
+/// Longest text of a header that is read back, in bytes; the rest of it is left out.
+const LONGEST_TEXT: usize = 1_024;
 
 /// The headers of a letter, in a fixed order; absent parts are left out. Control characters of others are escaped in texts.
 #[must_use]
@@ -142,7 +165,7 @@ pub fn headers(reason: &Reason, source: &Source) -> Vec<(&'static str, String)> 
     out
 }
 
-/// Reads a letter's headers back.
+/// Reads a letter's headers back, whoever wrote them: foreign headers are passed over and long ones are cut.
 ///
 /// # Errors
 /// The name of the header that is missing or unreadable.
@@ -152,7 +175,10 @@ pub fn parse<'a>(
     // A message of others may have a hundred thousand headers: only ours are kept.
     let given: std::collections::HashMap<&str, String> = headers
         .filter(|(name, _)| header::ALL.contains(name))
-        .map(|(name, value)| (name, String::from_utf8_lossy(value).into_owned()))
+        .map(|(name, value)| {
+            let value = &value[..value.len().min(LONGEST_TEXT)];
+            (name, String::from_utf8_lossy(value).into_owned())
+        })
         .collect();
     let text = |name: &'static str| given.get(name).cloned().ok_or(name);
     fn number<T: std::str::FromStr>(text: &str, name: &'static str) -> Result<T, &'static str> {
@@ -203,6 +229,76 @@ mod tests {
             let read = parse(written.iter().map(|(name, value)| (*name, value.as_bytes())));
             prop_assert_eq!(read, Ok((reason, source)));
         }
+    }
+
+    /// The headers that version 0.1.0 wrote, byte for byte.
+    #[test]
+    fn letters_of_version_0_1_0_are_read() {
+        let written = [
+            ("reason", "device.unknown"),
+            ("detail", "device imei-1 has no serial in the registry"),
+            ("stage", "gate"),
+            ("attempts", "0"),
+            ("source-topic", "telemetry"),
+            ("source-partition", "3"),
+            ("source-offset", "41"),
+            ("version", "dig-ingest/0.1.0"),
+            ("source-timestamp-ms", "1790000000123"),
+        ];
+        let (reason, source) = parse(
+            written
+                .iter()
+                .map(|(name, value)| (*name, value.as_bytes())),
+        )
+        .expect("reads");
+        assert_eq!((&*reason.code, reason.serial), ("device.unknown", None));
+        assert!(source.is_of("telemetry", 3, 42));
+        assert_eq!(
+            (source.offset, source.timestamp_ms),
+            (41, Some(1_790_000_000_123))
+        );
+    }
+
+    #[test]
+    fn headers_of_others_are_bounded_and_are_claims() {
+        let huge = vec![0xFF; 3_000_000];
+        let told = |partition: &'static str, offset: &'static str| {
+            vec![
+                ("reason", huge.clone()),
+                ("detail", huge.clone()),
+                ("stage", b"gate".to_vec()),
+                ("attempts", b"1".to_vec()),
+                ("source-topic", b"telemetry".to_vec()),
+                ("source-partition", partition.as_bytes().to_vec()),
+                ("source-offset", offset.as_bytes().to_vec()),
+                ("strange", huge.clone()),
+            ]
+        };
+        let read = |headers: Vec<(&'static str, Vec<u8>)>| {
+            parse(headers.iter().map(|(name, value)| (*name, &**value)))
+        };
+        let (reason, source) = read(told("-1", "9223372036854775807")).expect("reads");
+        assert!(reason.code.len() <= 3 * LONGEST_TEXT);
+        assert!(!source.is_of("telemetry", 0, 100));
+        assert!(
+            !read(told("0", "-5"))
+                .expect("reads")
+                .1
+                .is_of("telemetry", 0, 100)
+        );
+        assert!(
+            !read(told("0", "100"))
+                .expect("reads")
+                .1
+                .is_of("telemetry", 0, 100)
+        );
+        assert!(
+            read(told("0", "99"))
+                .expect("reads")
+                .1
+                .is_of("telemetry", 0, 100)
+        );
+        assert_eq!(read(told("many", "0")), Err(header::SOURCE_PARTITION));
     }
 
     #[test]

@@ -17,14 +17,18 @@ pub mod dispatch;
 pub mod fatal;
 pub mod feed;
 pub mod feedback;
+pub mod fit;
 pub mod gate;
 pub mod guard;
 pub mod held_topic;
 pub mod hold;
+pub mod invalid;
 pub mod kafka;
 pub mod letter;
+pub mod limits;
 pub mod log_watch;
 pub mod offsets;
+pub mod outbox;
 pub mod owner;
 pub mod partition;
 pub mod permits;
@@ -32,13 +36,17 @@ pub mod producer;
 pub mod progress;
 pub mod queues;
 pub mod reader;
+pub mod refusal;
 pub mod rejoin;
 pub mod release;
 pub mod request;
 pub mod settings;
+pub mod skip;
 pub mod sources;
 pub mod split;
 pub mod state;
+pub mod topics;
+pub mod unreadable;
 pub mod upload;
 pub mod watcher;
 pub mod worker;
@@ -51,6 +59,8 @@ use anyhow::Context as _;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
+
+use self::topics::{Keep, Wanted};
 
 use crate::ops::board::Board;
 use crate::ops::metrics::pipeline as metrics;
@@ -174,7 +184,13 @@ async fn once(
             () = stop.cancelled() => return Ok(End::InOrder),
         }
     }
-    let producer = producer::Producer::new(&config.kafka, &config.topics)?;
+    let producer = producer::Producer::new(&config.kafka)?;
+    let written = [
+        &config.topics.dead_letter,
+        &config.topics.invalid,
+        &config.topics.state,
+    ];
+    producer.learn(&written.map(String::as_str)).await;
     let (door, events) = consumer::Events::channel();
     let logs = log_watch::LogWatch::start(&config.kafka, door.answers())?;
     let mut client = config.kafka.consumer()?;
@@ -319,19 +335,24 @@ pub async fn until_answered(kafka: &kafka::Config) -> anyhow::Result<asker::Clus
 async fn prepare_topics(config: &Config) -> anyhow::Result<()> {
     let there = until_answered(&config.kafka).await?.topics;
     let read = config.input.matcher()?;
-    let partitions = there.into_iter().filter(|(name, _)| read(name));
     let topics = &config.topics;
+    let inputs: Vec<(String, usize)> = there
+        .into_iter()
+        .filter(|(name, count)| *count > 0 && read(name) && !name.ends_with(&topics.held_suffix))
+        .collect();
+    let names: Vec<&str> = inputs.iter().map(|(name, _)| &**name).collect();
+    let sizes = topics::sizes(&config.kafka, &names, METADATA).await;
+    let largest = sizes.values().copied().max();
     let mut wanted = vec![
-        (topics.dead_letter.clone(), -1, producer::Keep::Usual),
-        (topics.invalid.clone(), -1, producer::Keep::Usual),
-        (topics.state.clone(), 1, producer::Keep::Newest),
+        Wanted::new(&topics.dead_letter, -1, Keep::Usual).behind(largest),
+        Wanted::new(&topics.invalid, -1, Keep::Usual).behind(largest),
+        Wanted::new(&topics.state, 1, Keep::Newest).behind(largest),
     ];
-    for (topic, count) in partitions {
-        if count > 0 && !topic.ends_with(&topics.held_suffix) {
-            let held = format!("{topic}{}", topics.held_suffix);
-            let count = i32::try_from(count).unwrap_or(i32::MAX);
-            wanted.push((held, count, producer::Keep::Everything));
-        }
+    for (topic, count) in &inputs {
+        let held = format!("{topic}{}", topics.held_suffix);
+        let count = i32::try_from(*count).unwrap_or(i32::MAX);
+        let takes = sizes.get(topic).copied();
+        wanted.push(Wanted::new(&held, count, Keep::Everything).behind(takes));
     }
-    producer::create_topics(&config.kafka, topics, &wanted).await
+    topics::create_topics(&config.kafka, topics, &wanted).await
 }

@@ -17,9 +17,10 @@ use tokio_util::sync::CancellationToken;
 use super::consumer::Events;
 use super::producer::Producer;
 use super::reader::Assignment;
+use super::refusal::Refusal;
 use super::sources::Sources;
 use super::upload::Uploader;
-use super::{Config, feedback, state};
+use super::{Config, feedback, invalid, state};
 use crate::dig::page::Invalid;
 use crate::ops::board::Board;
 use crate::ops::metrics::pipeline as metrics;
@@ -155,11 +156,7 @@ impl Owner {
                 (producer.clone(), topics.clone(), Arc::clone(&sources));
             async move {
                 for item in items.iter() {
-                    let serial = item.serial().unwrap_or_default();
-                    let value = feedback::message(item, sources.find(item));
-                    producer
-                        .write(&topics.invalid, serial.as_bytes(), value.as_bytes())
-                        .await?;
+                    write_invalid(&producer, &topics.invalid, item, &sources).await?;
                 }
                 if let Some(key) = key {
                     state::store(&producer, &topics.state, CURSOR, key.to_string().as_bytes())
@@ -196,5 +193,28 @@ impl Owner {
             }
         });
         stop
+    }
+}
+
+/// Writes one item, shorter after each refusal as too large.
+///
+/// # Errors
+/// The topic takes no item at the moment, or not even the shortest form.
+async fn write_invalid(
+    producer: &Producer,
+    topic: &str,
+    item: &Invalid,
+    sources: &Sources,
+) -> anyhow::Result<()> {
+    let source = sources.find(item);
+    let mut refusals = 0;
+    loop {
+        let room = producer.limits().room(topic, refusals);
+        let (key, value) = invalid::message(item, source.as_ref(), room);
+        match producer.write(topic, &key, &value).await {
+            Ok(()) => return Ok(()),
+            Err(error) if error.refusal == Refusal::TooLarge && room > 0 => refusals += 1,
+            Err(error) => return Err(error.into()),
+        }
     }
 }

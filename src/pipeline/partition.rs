@@ -68,6 +68,8 @@ pub struct Partition {
     tracker: OffsetTracker,
     queues: SerialQueues,
     hold: Hold,
+    /// The source's next message will be written here at the earliest, where that is known.
+    source_end: Option<i64>,
     /// The broker has a commit up to here: nothing below is read again after a crash.
     committed: i64,
     /// Where the partition was seen to end; nothing at or behind it was in the log then.
@@ -90,12 +92,13 @@ impl Partition {
     pub fn new(topic: &str, number: i32, gate: Gate) -> Self {
         Self {
             topic: topic.to_owned(),
-            held_topic: format!("{topic}.held"),
+            held_topic: String::new(),
             number,
             gate,
             tracker: OffsetTracker::live(),
             queues: SerialQueues::new(),
             hold: Hold::default(),
+            source_end: None,
             committed: 0,
             end: None,
             account: Account::default(),
@@ -123,6 +126,12 @@ impl Partition {
             offset,
             timestamp_ms,
         }
+    }
+
+    /// Nothing up to this offset could be read; a letter tells of it already.
+    pub fn skip(&mut self, offset: i64) {
+        self.source_end = self.source_end.map(|end| end.max(offset + 1));
+        self.tracker.read(offset, 0);
     }
 
     /// Packs the next request, unless the partition was revoked (O3) or nothing is ready.
@@ -180,6 +189,7 @@ impl Partition {
                     let value = request.body[span.start as usize..span.end as usize].to_vec();
                     let serial = serial_of(&value);
                     let offset = self.offset(seq).unwrap_or(-1);
+                    let written_ms = self.timestamp_ms(seq);
                     letters.push(Letter {
                         destination: Destination::DeadLetter,
                         key: serial.clone().map(String::into_bytes),
@@ -194,14 +204,14 @@ impl Partition {
                             http_status: Some(refusal.status),
                             server_text: Some(refusal.text.clone()),
                             serial,
-                            attempts: 1,
+                            attempts: refusal.attempts,
                         },
                         source: Source {
                             topic: match seq.as_released() {
                                 Some(_) => self.held_topic.clone(),
                                 None => self.topic.clone(),
                             },
-                            ..self.source(offset, None)
+                            ..self.source(offset, written_ms)
                         },
                         seq,
                         records: 1,

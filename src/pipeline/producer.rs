@@ -1,18 +1,23 @@
 //! The producer of letters, invalid records and cursors: the one Kafka producer of the job.
 //!
-//! Owns the connection, and one for deleting. "Written" means confirmed by every replica, never queued.
+//! Owns the connection, the limits of the topics it writes, and one connection for administration (limits, deleting). "Written"
+//! means confirmed by every replica, never queued.
 //!
-//! * Letters of one destination partition keep the order they were handed over in (idempotent producer).
-//! * Nothing is given up: the client retries for ever; a letter the broker refuses comes back to the caller.
+//! * Letters of one destination partition keep the order they were handed over in (idempotent producer), as long as none is
+//!   refused; [`super::outbox`] keeps it then.
+//! * Nothing is given up: the client retries for ever; a letter the broker refuses comes back to the caller with the meaning of the
+//!   refusal ([`super::refusal`]).
+//! * The client is replaced when it cannot write any more (a fatal error of an idempotent producer is for good), and when a topic
+//!   takes smaller batches than it makes. Callers tell clients apart by their generation.
 //!
 //! Capacity: librdkafka's own queue; when it is full [`Producer::enqueue`] says so and the caller keeps the letter.
 //! Dropping the producer drops what is not confirmed; its records are unsettled and will be read again.
 
-use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
@@ -20,14 +25,20 @@ use rdkafka::producer::future_producer::DeliveryFuture;
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
 use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
 
+use super::fit::Form;
 use super::kafka;
-use super::letter::{self, Destination, Letter};
-use super::settings::Topics;
+use super::limits::Limits;
+use super::refusal::{self, Refusal};
+use super::topics::describe;
 use crate::log_life::TopicId;
 use crate::log_life::broker::{Topic, topics};
 
 /// How long the broker may take to delete records.
 const DELETE: Duration = Duration::from_secs(20);
+/// How long the broker may take to say what a topic takes.
+const DESCRIBE: Duration = Duration::from_secs(5);
+/// How long one message may wait for room in the client's queue.
+const ROOM: Duration = Duration::from_secs(30);
 
 /// Turns the client's log lines into ours.
 struct Quiet;
@@ -45,14 +56,37 @@ impl ClientContext for Quiet {
     }
 }
 
-/// See the module's documentation.
+type Client = FutureProducer<Quiet>;
+
+/// The client in use.
+struct Line {
+    client: Client,
+    generation: u64,
+    /// The largest batch it makes.
+    batch: usize,
+}
+
+/// See the module's documentation. Cheap to clone; all clones share one client.
 #[derive(Clone)]
 pub struct Producer {
-    inner: FutureProducer<Quiet>,
-    topics: Topics,
-    /// Made when something is deleted for the first time.
-    admin: Arc<OnceLock<AdminClient<DefaultClientContext>>>,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    // A lock: the client is cloned out of it for every letter and replaced hardly ever; never held across an await.
+    line: RwLock<Line>,
+    /// Clients that were replaced while they carried letters; they finish.
+    // A lock: only whoever replaces or flushes looks in.
+    replaced: Mutex<Vec<Client>>,
+    /// What the topics take.
+    limits: Limits,
+    /// One question about limits, or one replacement, at a time.
+    renewing: tokio::sync::Mutex<()>,
+    /// Properties of the client, and of one that administers.
     client: ClientConfig,
+    plain: ClientConfig,
+    /// Made when it is needed for the first time.
+    admin: OnceLock<AdminClient<DefaultClientContext>>,
 }
 
 /// Why records were not deleted.
@@ -63,56 +97,112 @@ pub enum Kept {
     ForNow(anyhow::Error),
 }
 
-/// What became of an enqueued letter.
-pub type Delivery = DeliveryFuture;
+/// A write that was refused. Whatever is not [`Refusal::retryable`] has had no effect.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write to {topic}: {error}")]
+pub struct WriteError {
+    pub topic: String,
+    pub refusal: Refusal,
+    pub error: KafkaError,
+}
+
+impl WriteError {
+    /// What a refused write means, if `error` is one; passing otherwise.
+    #[must_use]
+    pub fn refusal(error: &anyhow::Error) -> Refusal {
+        error
+            .downcast_ref::<Self>()
+            .map_or(Refusal::Passing, |error| error.refusal)
+    }
+}
+
+/// A letter that was handed over: resolves when the broker has confirmed or refused it.
+pub struct Handed {
+    pub delivery: DeliveryFuture,
+    /// The client that carries it.
+    pub generation: u64,
+}
+
+/// Why a letter was not handed over.
+#[derive(Debug)]
+pub enum Withheld {
+    /// The client's queue is full.
+    Full,
+    Refused(KafkaError),
+}
 
 impl Producer {
     /// Opens the producer.
     ///
     /// # Errors
     /// Settings that librdkafka refuses.
-    pub fn new(kafka: &kafka::Config, topics: &Topics) -> anyhow::Result<Self> {
-        let inner = kafka
-            .producer()?
-            .create_with_context(Quiet)
-            .context("cannot open the producer of letters")?;
+    pub fn new(kafka: &kafka::Config) -> anyhow::Result<Self> {
+        let client = kafka.producer()?;
+        let told = |name: &str| client.get(name).and_then(|text| text.parse().ok());
+        let limits = Limits::new(told("message.max.bytes").unwrap_or(usize::MAX));
+        let line = open(&client, 0, &limits)?;
         Ok(Self {
-            inner,
-            topics: topics.clone(),
-            admin: Arc::default(),
-            client: kafka.plain()?,
+            shared: Arc::new(Shared {
+                line: RwLock::new(line),
+                replaced: Mutex::default(),
+                limits,
+                renewing: tokio::sync::Mutex::default(),
+                client,
+                plain: kafka.plain()?,
+                admin: OnceLock::new(),
+            }),
         })
     }
 
-    /// Hands a letter over; the future resolves when the broker has confirmed or refused it. `None`: the queue is full, try later.
-    pub fn enqueue(&self, letter: &Letter) -> Option<Delivery> {
-        let held;
-        let (topic, partition) = match letter.destination {
-            Destination::DeadLetter => (self.topics.dead_letter.as_str(), None),
-            Destination::Held => {
-                held = format!("{}{}", letter.source.topic, self.topics.held_suffix);
-                (held.as_str(), Some(letter.source.partition))
-            }
-        };
+    fn client(&self) -> (Client, u64) {
+        let line = self.shared.line.read();
+        let line = line.unwrap_or_else(PoisonError::into_inner);
+        (line.client.clone(), line.generation)
+    }
+
+    /// The client that would carry a letter now.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.client().1
+    }
+
+    /// What the topics take.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.shared.limits
+    }
+
+    /// Hands a letter over.
+    ///
+    /// # Errors
+    /// The queue is full, or the client refused it.
+    pub fn enqueue(
+        &self,
+        topic: &str,
+        partition: Option<i32>,
+        form: &Form<'_>,
+    ) -> Result<Handed, Withheld> {
         let mut headers = OwnedHeaders::new();
-        for (name, value) in letter::headers(&letter.reason, &letter.source) {
+        for (name, value) in &form.headers {
             headers = headers.insert(Header {
                 key: name,
                 value: Some(value.as_bytes()),
             });
         }
-        let mut record: FutureRecord<'_, [u8], [u8]> = FutureRecord::to(topic)
-            .payload(letter.value.as_slice())
-            .headers(headers);
-        record.key = letter.key.as_deref();
+        let mut record: FutureRecord<'_, [u8], [u8]> =
+            FutureRecord::to(topic).payload(form.value).headers(headers);
+        record.key = form.key.as_deref();
         record.partition = partition;
-        match self.inner.send_result(record) {
-            Ok(delivery) => Some(delivery),
-            Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => None,
-            Err((error, _)) => {
-                tracing::error!(%error, topic, "a letter cannot be handed to the producer; it will be tried again");
-                None
+        let (client, generation) = self.client();
+        match client.send_result(record) {
+            Ok(delivery) => Ok(Handed {
+                delivery,
+                generation,
+            }),
+            Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => {
+                Err(Withheld::Full)
             }
+            Err((error, _)) => Err(Withheld::Refused(error)),
         }
     }
 
@@ -120,30 +210,119 @@ impl Producer {
     ///
     /// # Errors
     /// The broker's refusal.
-    pub async fn write(&self, topic: &str, key: &[u8], value: &[u8]) -> anyhow::Result<()> {
-        let record: FutureRecord<'_, [u8], [u8]> = FutureRecord::to(topic).payload(value).key(key);
-        self.inner
-            .send(record, Duration::from_secs(30))
-            .await
-            .map(|_| ())
-            .map_err(|(error, _)| {
-                anyhow::Error::from(error).context(format!("cannot write to {topic}"))
-            })
+    pub async fn write(&self, topic: &str, key: &[u8], value: &[u8]) -> Result<(), WriteError> {
+        let record = FutureRecord::to(topic).payload(value).key(key);
+        self.send(topic, record).await
     }
 
     /// Makes a name of a compacted topic forgotten, and waits until the broker has it.
     ///
     /// # Errors
     /// The broker's refusal.
-    pub async fn erase(&self, topic: &str, key: &[u8]) -> anyhow::Result<()> {
-        let record: FutureRecord<'_, [u8], [u8]> = FutureRecord::to(topic).key(key);
-        self.inner
-            .send(record, Duration::from_secs(30))
-            .await
-            .map(|_| ())
-            .map_err(|(error, _)| {
-                anyhow::Error::from(error).context(format!("cannot write to {topic}"))
-            })
+    pub async fn erase(&self, topic: &str, key: &[u8]) -> Result<(), WriteError> {
+        self.send(topic, FutureRecord::to(topic).key(key)).await
+    }
+
+    async fn send(
+        &self,
+        topic: &str,
+        record: FutureRecord<'_, [u8], [u8]>,
+    ) -> Result<(), WriteError> {
+        let (client, generation) = self.client();
+        let Err((error, _)) = client.send(record, ROOM).await else {
+            return Ok(());
+        };
+        let refusal = meaning(&error);
+        self.renew(topic, refusal, generation).await;
+        Err(WriteError {
+            topic: topic.to_owned(),
+            refusal,
+            error,
+        })
+    }
+
+    /// After a refusal by the client of that generation: learns what the topic takes, and replaces the client where it is broken or
+    /// makes batches that are too large. Never fails: what cannot be learned now is asked again after the next refusal.
+    pub async fn renew(&self, topic: &str, refusal: Refusal, generation: u64) {
+        let shared = &self.shared;
+        let _one = shared.renewing.lock().await;
+        if self.generation() != generation {
+            return;
+        }
+        if refusal == Refusal::TooLarge {
+            if !shared.limits.fresh(topic, Instant::now()) {
+                self.learn(&[topic]).await;
+            }
+            shared.limits.refused(topic);
+        }
+        let batch = {
+            let line = shared.line.read().unwrap_or_else(PoisonError::into_inner);
+            line.batch
+        };
+        if refusal != Refusal::Client && batch <= shared.limits.batch() {
+            return;
+        }
+        let line = match open(&shared.client, generation + 1, &shared.limits) {
+            Ok(line) => line,
+            Err(error) => {
+                tracing::error!(
+                    error = format!("{error:#}"),
+                    "the producer of letters cannot be opened again"
+                );
+                return;
+            }
+        };
+        tracing::info!(batch = line.batch, ?refusal, "a new producer of letters");
+        let before = {
+            let mut current = shared.line.write().unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(&mut *current, line).client
+        };
+        if refusal == Refusal::Client {
+            // What it carries comes back as refused. Its end may wait for the network.
+            let ended = tokio::task::spawn_blocking(move || drop(before));
+            drop(ended);
+            return;
+        }
+        let mut replaced = shared
+            .replaced
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        replaced.retain(|client| client.in_flight_count() > 0);
+        replaced.push(before);
+    }
+
+    /// Asks what these topics take. What the broker does not say stays as it was.
+    pub async fn learn(&self, topics: &[&str]) {
+        let answer = match self.admin() {
+            Ok(admin) => describe(admin, topics, DESCRIBE).await,
+            Err(error) => Err(error),
+        };
+        let sizes = answer.unwrap_or_else(|error| {
+            tracing::debug!(
+                error = format!("{error:#}"),
+                ?topics,
+                "no answer about the largest record of topics"
+            );
+            Default::default()
+        });
+        let now = Instant::now();
+        for topic in topics {
+            self.shared
+                .limits
+                .note(topic, sizes.get(*topic).copied(), now);
+        }
+    }
+
+    fn admin(&self) -> anyhow::Result<&AdminClient<DefaultClientContext>> {
+        if let Some(admin) = self.shared.admin.get() {
+            return Ok(admin);
+        }
+        let made = self
+            .shared
+            .plain
+            .create()
+            .context("cannot open the admin client")?;
+        Ok(self.shared.admin.get_or_init(|| made))
     }
 
     /// Deletes what lies below an offset, and waits until the broker has done it. `topic_id` names the topic the offset is of: in one
@@ -160,18 +339,11 @@ impl Producer {
     ) -> Result<(), Kept> {
         let act = "cannot delete released records";
         let later = |error: KafkaError| Kept::ForNow(anyhow::Error::from(error).context(act));
-        let admin = match self.admin.get() {
-            Some(admin) => admin,
-            None => {
-                let made = self.client.create().map_err(later)?;
-                self.admin.get_or_init(|| made)
-            }
-        };
+        let admin = self.admin().map_err(Kept::ForNow)?;
         if let Some(expected) = topic_id {
-            let (admin, name) = (Arc::clone(&self.admin), topic.to_owned());
-            let asked = tokio::task::spawn_blocking(move || match admin.get() {
-                Some(admin) => topics(admin.inner(), &[&name], DELETE),
-                None => Ok(std::collections::HashMap::new()),
+            let (producer, name) = (self.clone(), topic.to_owned());
+            let asked = tokio::task::spawn_blocking(move || {
+                topics(producer.admin()?.inner(), &[&name], DELETE)
             });
             let asked = asked.await.map_err(anyhow::Error::from);
             let mut found = asked
@@ -209,77 +381,56 @@ impl Producer {
         }
     }
 
-    /// The error after which the client writes nothing any more, if there was one.
+    /// The error after which no client writes anything any more, if there was one: a client that lost its state is replaced with the
+    /// next letter, and is none.
     #[must_use]
     pub fn fatal_error(&self) -> Option<(RDKafkaErrorCode, String)> {
-        self.inner.client().fatal_error()
+        let (client, _) = self.client();
+        let fatal = client.client().fatal_error();
+        fatal.filter(|(code, _)| refusal::of(*code) != Refusal::Client)
     }
 
     /// Waits until everything handed over is confirmed or the bound has passed. Blocks the calling thread.
     pub fn flush(&self, bound: Duration) {
-        if let Err(error) = self.inner.flush(bound) {
-            tracing::warn!(%error, "letters were not confirmed before the bound; their records will be read again");
-        }
-    }
-}
-
-/// How long a created topic keeps its messages.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Keep {
-    /// As the broker does by itself.
-    Usual,
-    /// The newest of each key.
-    Newest,
-    /// Until somebody deletes them: when held records expire is ours to say.
-    Everything,
-}
-
-/// Creates what is missing of `wanted` (name, partitions, how long it keeps); existing topics are left as they are.
-///
-/// # Errors
-/// The broker refused, or cannot be reached within the bound.
-pub async fn create_topics(
-    kafka: &kafka::Config,
-    topics: &Topics,
-    wanted: &[(String, i32, Keep)],
-) -> anyhow::Result<()> {
-    if wanted.is_empty() {
-        return Ok(());
-    }
-    let admin: AdminClient<DefaultClientContext> = kafka
-        .plain()?
-        .create()
-        .context("cannot open the admin client")?;
-    let new: Vec<NewTopic<'_>> = wanted
-        .iter()
-        .map(|(name, partitions, keep)| {
-            let topic = NewTopic::new(
-                name,
-                *partitions,
-                TopicReplication::Fixed(topics.replication),
-            );
-            match keep {
-                Keep::Usual => topic,
-                Keep::Newest => topic.set("cleanup.policy", "compact"),
-                Keep::Everything => topic
-                    .set("cleanup.policy", "delete")
-                    .set("retention.ms", "-1")
-                    .set("retention.bytes", "-1"),
+        let until = Instant::now() + bound;
+        let replaced = std::mem::take(
+            &mut *self
+                .shared
+                .replaced
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        );
+        for client in [self.client().0].into_iter().chain(replaced) {
+            if let Err(error) = client.flush(until.saturating_duration_since(Instant::now())) {
+                tracing::warn!(%error, "letters were not confirmed before the bound; their records will be read again");
             }
-        })
-        .collect();
-    let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(20)));
-    for result in admin
-        .create_topics(&new, &options)
-        .await
-        .context("cannot create topics")?
-    {
-        match result {
-            Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
-            Err((name, code)) => anyhow::bail!(
-                "cannot create topic {name}: {code}; create it by hand or set topics.create = false"
-            ),
         }
     }
-    Ok(())
+}
+
+fn open(client: &ClientConfig, generation: u64, limits: &Limits) -> anyhow::Result<Line> {
+    let mut client = client.clone();
+    let batch = client
+        .get("batch.size")
+        .and_then(|text| text.parse().ok())
+        .map_or(limits.batch(), |told: usize| told.min(limits.batch()));
+    client.set("batch.size", batch.to_string());
+    Ok(Line {
+        client: client
+            .create_with_context(Quiet)
+            .context("cannot open the producer of letters")?,
+        generation,
+        batch,
+    })
+}
+
+/// What a refused write means.
+#[must_use]
+pub fn meaning(error: &KafkaError) -> Refusal {
+    match error {
+        KafkaError::Canceled => Refusal::Client,
+        _ => error
+            .rdkafka_error_code()
+            .map_or(Refusal::Passing, refusal::of),
+    }
 }

@@ -21,12 +21,11 @@ use std::sync::Arc;
 use std::sync::mpsc as std_mpsc;
 use std::time::{Duration, Instant};
 
+use rdkafka::Message as _;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::{Message as _, Offset, TopicPartitionList};
 use tokio::sync::{mpsc, watch};
 
 use super::consumer::{Event, Events};
-use super::fatal::Fatal;
 use super::feed::Feed;
 use super::gate::Gate;
 use super::log_watch::LogWatch;
@@ -34,7 +33,7 @@ use super::partition::Partition;
 use super::permits::{PartitionPermits, Permits};
 use super::progress::Progress;
 use super::queues::kept_bytes;
-use super::settings::{Input, MESSAGE_OVERHEAD, Memory};
+use super::settings::{Input, Memory};
 use super::worker::{self, Chunk, Command, Shared, Worker};
 use crate::log_life::broker::Key;
 use crate::ops::board;
@@ -46,8 +45,12 @@ mod commit;
 mod facts;
 mod leave;
 mod log;
+mod partitions;
+mod read;
+mod unreadable;
 
 use log::Log;
+use partitions::list;
 
 /// Pause of the loop when nothing is to be read and nobody wakes it.
 const IDLE: Duration = Duration::from_millis(5);
@@ -104,6 +107,10 @@ struct Assigned {
     message_bytes: u64,
     /// What is known of the log.
     log: Log,
+    /// Its next batch cannot be read.
+    standing: Option<unreadable::Standing>,
+    /// From and to where a person let it skip, until a commit behind that is confirmed.
+    skipped: Option<(i64, i64)>,
 }
 
 impl Assigned {
@@ -142,8 +149,10 @@ impl Reader {
             self.follow_logs(&mut assigned, &mut topics);
             let mut busy = false;
             for (key, partition) in &mut assigned {
+                self.forget_skip(key, partition);
                 if let Some(feed) = feeds.get(key) {
-                    busy |= self.read(feed, partition);
+                    self.stand(key, feed, partition);
+                    busy |= self.read(key, feed, partition);
                 }
             }
             if stored_at.elapsed() >= STORE_EVERY {
@@ -302,10 +311,12 @@ impl Reader {
         let permits = self.permits.partition(self.memory.partition_bytes);
         // A held topic has no mapping: its records are in the gateway's shape.
         let held = format!("{topic}{}", self.shared.topics.held_suffix);
+        let mut partition = Partition::new(topic, *number, self.gate.clone())
+            .keeping(kept_bytes(self.memory.partition_bytes));
+        partition.set_held_topic(&held);
         let worker = Worker::new(
             self.shared.clone(),
-            Partition::new(topic, *number, self.gate.clone())
-                .keeping(kept_bytes(self.memory.partition_bytes)),
+            partition,
             ((self.decoders)(topic), (self.decoders)(&held)),
             from,
             commands,
@@ -338,6 +349,8 @@ impl Reader {
             shown,
             message_bytes: FIRST_GUESS,
             log,
+            standing: None,
+            skipped: None,
         }
     }
 
@@ -415,88 +428,4 @@ impl Reader {
         self.store_offsets(&offsets);
         drained
     }
-
-    /// Reads one chunk of a partition if there is room for it; whether anything came.
-    fn read(&self, feed: &Feed<Events>, partition: &mut Assigned) -> bool {
-        if partition.chunks.capacity() == 0 || !partition.log.may_read() {
-            return false;
-        }
-        // What a crash would repeat is bounded by what may be read beyond the last confirmed commit.
-        let room = self
-            .memory
-            .window_messages
-            .saturating_sub(partition.uncommitted().max(partition.progress.window()));
-        if room == 0 {
-            let settling = partition.progress.window() * 2 >= self.memory.window_messages;
-            metrics::backpressure(if settling { "window" } else { "commit" });
-            return false;
-        }
-        let each = partition.message_bytes + MESSAGE_OVERHEAD;
-        // Never more than a quarter of the partition's share, so that a read of larger messages than expected stays small.
-        let most = (self.memory.partition_bytes / 4 / each)
-            .clamp(1, self.memory.chunk_messages as u64)
-            .min(room);
-        let Some(mut permit) = partition.permits.reserve(most * each) else {
-            metrics::backpressure("memory");
-            partition.progress.ask_flush();
-            return false;
-        };
-        let mut messages = feed.buffer();
-        if feed.read(most as usize, &mut messages) == 0 {
-            if partition.log.nothing_came() {
-                let progress = &partition.progress;
-                let (topic, partition) = (progress.topic.clone(), progress.partition);
-                self.fail(Fatal::Stale { topic, partition }.into());
-            }
-            return false;
-        }
-        let mut end = messages.take_end();
-        if end.is_some() {
-            partition.log.reached_end();
-        }
-        let survey = messages.survey(partition.read_to, partition.log.epoch());
-        if let Some(at) = survey.back {
-            // What comes from there on is read again from where the log is shown to go on.
-            let repeated = messages.cut(at);
-            end = None;
-            metrics::repeated(&partition.progress.topic, repeated as u64);
-            partition.log.went_back(Instant::now());
-        }
-        if let Some(first) = survey.first {
-            partition.began = partition.began.min(first);
-            partition.read_to = survey.read_to;
-            partition.log.read(&messages);
-        }
-        if messages.is_empty() && end.is_none() {
-            return true;
-        }
-        let count = messages.len() as u64;
-        let bytes = survey.bytes;
-        permit.charge(bytes + count * MESSAGE_OVERHEAD);
-        // Falls slowly, rises at once: the reserve should rarely be too small.
-        partition.message_bytes = (bytes / count.max(1))
-            .max(partition.message_bytes - partition.message_bytes / 16)
-            .max(16);
-        // Capacity was checked above and this thread is the only sender; a closed channel means a worker that failed.
-        let _ = partition.chunks.try_send(Chunk {
-            messages,
-            payload_bytes: bytes,
-            permit: Some(permit),
-            life: partition.log.begun(),
-            end,
-        });
-        true
-    }
-}
-
-fn list<'a>(partitions: impl Iterator<Item = (&'a Key, Option<i64>)>) -> TopicPartitionList {
-    let mut list = TopicPartitionList::new();
-    for ((topic, number), offset) in partitions {
-        let mut element = list.add_partition(topic, *number);
-        if let Some(offset) = offset {
-            // Fails only for offsets no broker gives.
-            let _ = element.set_offset(Offset::Offset(offset));
-        }
-    }
-    list
 }

@@ -1,50 +1,42 @@
-//! Reading a held topic: what is still held after a start, and the records to be released, in order.
+//! Reading a held topic: what is still held after a start ([`rebuild`]), and the records to be released ([`Reading`]).
 //!
-//! Owns, while something is released, one thread with a consumer of its own. Of marks see [`marks`].
+//! Owns no state of its own. Of the names and the text of marks see [`marks`].
 //!
 //! * [`rebuild`] leaves out what marks of this life of the held log say is released (E1); nothing else is ever left out.
 //! * O3: it writes nothing; marks are the worker's.
 //!
-//! Queue to the worker: [`BATCHES`] of at most [`BATCH_MESSAGES`] messages; when it is full, nothing is read. Dropping a
-//! [`Reading`] ends its thread.
+//! It keeps no queue; stopped, it leaves nothing behind.
 
 mod marks;
+mod reading;
 
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Headers as _};
 use rdkafka::{Message as _, Offset, TopicPartitionList};
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+
+pub use reading::{BATCH_BYTES, BATCH_MESSAGES, BATCHES, Batch, Reading};
 
 use super::hold::Hold;
 use super::partition::HeldMessage;
-use super::{kafka, letter};
+use super::{kafka, letter, skip, unreadable};
 use crate::log_life::broker::{Asker, epoch_of};
 use crate::log_life::{Change, TopicId, Verdict, judge_commit};
-use crate::ops::board::Board;
 use crate::ops::metrics::log_life as metrics;
-use crate::ops::waits::{self, Kind, Wait};
 use crate::registry::poll;
 
-pub use marks::{HeldAt, Mark, Marks, UnreadableMark};
+pub use marks::{HeldAt, Mark, Marks, UnreadableMark, mark_name};
 
-/// Batches waiting for a worker.
-pub const BATCHES: usize = 2;
-/// Messages of one batch at most.
-pub const BATCH_MESSAGES: usize = 500;
-/// Bytes of one batch, about.
-pub const BATCH_BYTES: u64 = 256 * 1024;
+/// How long a call to the broker may take.
+const CALL: Duration = Duration::from_secs(10);
 /// How long one poll waits.
 const POLL: Duration = Duration::from_millis(20);
-/// After so long without another one an error of the client has passed.
-const PASSED: Duration = Duration::from_secs(10);
-/// Pause before a broker that did not answer is asked again.
-const ASK_AGAIN: Duration = Duration::from_secs(1);
+/// Longest reason of a held record that is remembered and shown; anybody may have written it.
+const LONGEST_REASON: usize = 64;
 
 /// Where one partition's held records and marks are.
 #[derive(Debug, Clone)]
@@ -75,6 +67,24 @@ pub struct Rebuilt {
     pub epoch: i32,
 }
 
+/// Held records that cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{topic}, partition {partition}, offset {offset}: {error}")]
+pub struct UnreadableBatch {
+    topic: String,
+    partition: i32,
+    offset: i64,
+    error: String,
+}
+
+impl UnreadableBatch {
+    /// What a person can do.
+    #[must_use]
+    pub fn remedy(&self) -> String {
+        unreadable::remedy(&self.topic, self.partition, self.offset)
+    }
+}
+
 impl Place {
     fn asker(&self) -> anyhow::Result<Asker> {
         let mut client = self.kafka.by_hand("held")?;
@@ -100,6 +110,50 @@ impl Place {
             Verdict::Same => committed.offset,
             Verdict::New { .. } => -1,
         })
+    }
+
+    /// Where the source partition `topic` ends. Blocks the calling thread.
+    ///
+    /// # Errors
+    /// The broker does not answer.
+    pub fn end(&self, topic: &str) -> anyhow::Result<i64> {
+        let asker: BaseConsumer = self
+            .kafka
+            .by_hand("held")?
+            .create()
+            .context("cannot open an asker for the end of the source")?;
+        let (_, end) = asker
+            .fetch_watermarks(topic, self.partition, CALL)
+            .with_context(|| format!("cannot ask for the end of {topic}"))?;
+        Ok(end)
+    }
+
+    /// Where to read on behind held records that cannot be read. Blocks the calling thread.
+    ///
+    /// # Errors
+    /// No person asked to skip them.
+    fn behind(&self, offset: i64, error: &KafkaError) -> anyhow::Result<i64> {
+        let (topic, partition) = (&self.held_topic, self.partition);
+        match skip::requested(&self.kafka, &self.state_topic, (topic, partition, offset))? {
+            Some(skip) => {
+                tracing::warn!(
+                    topic,
+                    partition,
+                    from = skip.from,
+                    to = skip.to,
+                    by = skip.by,
+                    "held records that cannot be read are skipped at a person's request"
+                );
+                Ok(skip.to)
+            }
+            None => Err(UnreadableBatch {
+                topic: topic.clone(),
+                partition,
+                offset,
+                error: error.to_string(),
+            }
+            .into()),
+        }
     }
 
     fn open(&self, from: i64) -> anyhow::Result<BaseConsumer> {
@@ -163,7 +217,8 @@ pub fn rebuild(
         return Ok(rebuilt);
     }
     let end = facts.end;
-    let consumer = place.open(marks.low.max(facts.low))?;
+    let mut next = marks.low.max(facts.low);
+    let mut consumer = place.open(next)?;
     loop {
         anyhow::ensure!(!stop.is_cancelled(), "the partition was taken away");
         match poll::next(&consumer, POLL) {
@@ -171,18 +226,19 @@ pub fn rebuild(
             Some(Ok(message)) if message.offset() >= end => break,
             Some(Ok(message)) => {
                 progress(Progress::Read);
-                let last = message.offset() + 1 >= end;
-                let held = held_message(&message);
+                next = message.offset() + 1;
+                let last = next >= end;
+                let held = held_message(&message, place);
                 let at = HeldAt {
                     offset: held.offset,
                     epoch: epoch_of(&message),
                     timestamp_ms: held.timestamp_ms,
                 };
                 rebuilt.epoch = rebuilt.epoch.max(at.epoch);
-                let released = marks.through.get(&held.name);
-                if !released.is_some_and(|mark| mark.releases(at)) {
+                if !marks.released(&held.name, at) {
                     let why = held.letter.as_ref().map(|(reason, _)| reason.code.as_str());
                     let why = why.unwrap_or("unreadable");
+                    let why = &why[..why.floor_char_boundary(LONGEST_REASON)];
                     hold.found(&held.name, held.offset, held.bytes(), held.since_ms(), why);
                 }
                 if last {
@@ -190,6 +246,10 @@ pub fn rebuild(
                 }
             }
             Some(Err(KafkaError::PartitionEOF(_))) => break,
+            Some(Err(error)) if is_of_data(&error) => {
+                next = place.behind(next, &error)?;
+                consumer = place.open(next)?;
+            }
             Some(Err(error)) => progress(Progress::Failed(error)),
         }
     }
@@ -207,168 +267,29 @@ pub fn rest(pause: Duration, stop: &CancellationToken) {
     });
 }
 
-fn held_message(message: &BorrowedMessage<'_>) -> HeldMessage {
+fn held_message(message: &BorrowedMessage<'_>, place: &Place) -> HeldMessage {
     let headers = message.headers();
     let headers = headers.iter().flat_map(|headers| headers.iter());
     let letter = letter::parse(headers.filter_map(|header| Some((header.key, header.value?))));
+    let mut letter = letter.ok();
+    if let Some((_, source)) = &mut letter
+        && !(place.held_topic.starts_with(&source.topic) && source.partition == place.partition)
+    {
+        // Whoever wrote this did not hold a record of this partition: how old its source is, is not known either.
+        source.timestamp_ms = None;
+    }
     HeldMessage {
         offset: message.offset(),
         name: message.key().unwrap_or_default().to_vec(),
         value: message.payload().unwrap_or_default().to_vec(),
-        letter: letter.ok(),
+        letter,
         timestamp_ms: message.timestamp().to_millis(),
     }
 }
 
-/// What was read of a held partition.
-#[derive(Debug)]
-pub struct Batch {
-    pub messages: Vec<HeldMessage>,
-    /// Everything below was read.
-    pub next: i64,
-    /// The newest leader epoch among them; -1 for none.
-    pub epoch: i32,
-}
-
-impl Batch {
-    #[must_use]
-    pub fn bytes(&self) -> u64 {
-        self.messages.iter().map(HeldMessage::bytes).sum()
-    }
-}
-
-/// A held partition being read from some offset on.
-#[derive(Debug)]
-pub struct Reading {
-    batches: mpsc::Receiver<Batch>,
-    stop: CancellationToken,
-}
-
-impl Reading {
-    /// Begins at `from`, on a thread of its own. `watched`: the input topic in whose name trouble is published, and where.
-    #[must_use]
-    pub fn begin(place: Place, from: i64, watched: Option<(String, Arc<Board>)>) -> Self {
-        let (to, batches) = mpsc::channel(BATCHES);
-        let stop = CancellationToken::new();
-        let ended = stop.clone();
-        tokio::task::spawn_blocking(move || {
-            let mut next = from;
-            let mut trouble = Trouble {
-                place: place.clone(),
-                watched,
-                wait: None,
-                newest: Instant::now(),
-            };
-            while !ended.is_cancelled() {
-                match place.open(next) {
-                    Ok(consumer) => read(&consumer, &mut next, &to, &mut trouble, &ended),
-                    Err(error) => trouble.begin(&format!("{error:#}")),
-                }
-                rest(ASK_AGAIN, &ended);
-            }
-        });
-        Self { batches, stop }
-    }
-
-    /// The next batch; never, once its thread has ended.
-    pub async fn next(&mut self) -> Batch {
-        match self.batches.recv().await {
-            Some(batch) => batch,
-            None => std::future::pending().await,
-        }
-    }
-}
-
-impl Drop for Reading {
-    fn drop(&mut self) {
-        self.stop.cancel();
-    }
-}
-
-/// What keeps held records from being read, as published (H1).
-struct Trouble {
-    place: Place,
-    watched: Option<(String, Arc<Board>)>,
-    wait: Option<Wait>,
-    /// When the newest error came.
-    newest: Instant,
-}
-
-impl Trouble {
-    fn begin(&mut self, error: &str) {
-        self.newest = Instant::now();
-        let held = &self.place.held_topic;
-        let cause = format!("records to be released cannot be read from {held}: {error}");
-        match (&self.wait, &self.watched) {
-            (Some(wait), _) => wait.update(cause),
-            (None, Some((topic, board))) => {
-                let subject = waits::partition(topic, self.place.partition);
-                let remedy = format!(
-                    "check the broker, the topic {held}, and that this user may read it; it is tried again by itself"
-                );
-                self.wait = Some(board.wait(Kind::HeldTopic, subject, cause, remedy));
-            }
-            (None, None) => tracing::warn!(cause, "reading held records"),
-        }
-    }
-
-    fn end(&mut self) {
-        self.wait = None;
-    }
-
-    /// Nothing came. An error that is not repeated has passed; that no broker answers is published by the watcher.
-    fn idle(&mut self) {
-        if self.wait.is_some() && self.newest.elapsed() > PASSED {
-            self.end();
-        }
-    }
-}
-
-/// Reads until told to stop or until the worker is gone.
-fn read(
-    consumer: &BaseConsumer,
-    next: &mut i64,
-    to: &mpsc::Sender<Batch>,
-    trouble: &mut Trouble,
-    stop: &CancellationToken,
-) {
-    let mut messages: Vec<HeldMessage> = Vec::new();
-    let (mut bytes, mut epoch) = (0, -1);
-    while !stop.is_cancelled() {
-        let idle = match poll::next(consumer, POLL) {
-            None => {
-                trouble.idle();
-                true
-            }
-            Some(Ok(message)) => {
-                trouble.end();
-                let held = held_message(&message);
-                epoch = epoch_of(&message).max(epoch);
-                *next = held.offset + 1;
-                bytes += held.bytes();
-                messages.push(held);
-                false
-            }
-            Some(Err(KafkaError::PartitionEOF(_))) => {
-                trouble.end();
-                true
-            }
-            Some(Err(error)) => {
-                trouble.begin(&error.to_string());
-                false
-            }
-        };
-        let full = messages.len() >= BATCH_MESSAGES || bytes >= BATCH_BYTES;
-        if full || (idle && !messages.is_empty()) {
-            let batch = Batch {
-                messages: std::mem::take(&mut messages),
-                next: *next,
-                epoch,
-            };
-            bytes = 0;
-            if to.blocking_send(batch).is_err() {
-                stop.cancel();
-            }
-        }
-    }
+/// Whether an error in a message's place is about the data itself: the client may go on behind it.
+fn is_of_data(error: &KafkaError) -> bool {
+    error
+        .rdkafka_error_code()
+        .is_some_and(unreadable::is_of_data)
 }

@@ -36,4 +36,6 @@ pub struct Refused {
     pub status: u16,
     /// The server's text, shortened.
     pub text: String,
+    /// Requests that carried the record, repeated ones included.
+    pub attempts: u32,
 }

@@ -40,6 +40,8 @@ pub struct Split {
     /// End of the last refused record.
     last_refused: u32,
     refused: Vec<Refused>,
+    /// Parts that were sent and reach beyond the position, with how often.
+    sent: Vec<(Range<u32>, u32)>,
 }
 
 impl Split {
@@ -55,7 +57,21 @@ impl Split {
             gaps: [u32::MAX; 4],
             last_refused: 0,
             refused: Vec::new(),
+            sent: Vec::new(),
         }
+    }
+
+    /// A part is about to be sent, for the first time or again.
+    pub fn note_sent(&mut self, part: &Range<u32>) {
+        match self.sent.last_mut() {
+            Some((last, times)) if last == part => *times = times.saturating_add(1),
+            _ => self.sent.push((part.clone(), 1)),
+        }
+    }
+
+    fn attempts(&self, record: u32) -> u32 {
+        let carried = self.sent.iter().filter(|(part, _)| part.contains(&record));
+        carried.fold(0, |all, (_, times)| all.saturating_add(*times))
     }
 
     /// The next part: at most `max_records` records and, unless it is one record, at most `max_bytes` of body.
@@ -105,6 +121,7 @@ impl Split {
     pub fn accepted(&mut self, part: &Range<u32>) {
         debug_assert_eq!(part.start, self.at);
         self.at = part.end;
+        self.sent.retain(|(sent, _)| sent.end > part.end);
         self.suspect = self.suspect.filter(|suspect| *suspect > part.end);
         if part.end - self.last_refused > NEAR || self.suspect.is_none() {
             self.gaps = [u32::MAX; 4];
@@ -141,8 +158,11 @@ impl Split {
             record: part.start,
             status,
             text,
+            attempts: self.attempts(part.start),
         });
         self.at = part.end;
+        let at = self.at;
+        self.sent.retain(|(sent, _)| sent.end > at);
         // Whether the rest of the stretch holds another is not known.
         self.suspect = None;
     }

@@ -114,5 +114,5 @@ pub async fn store(
     name: &str,
     value: &[u8],
 ) -> anyhow::Result<()> {
-    producer.write(topic, name.as_bytes(), value).await
+    Ok(producer.write(topic, name.as_bytes(), value).await?)
 }

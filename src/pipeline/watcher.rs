@@ -90,9 +90,9 @@ impl Watcher {
         let mut published = Published::default();
         let (mut ends_at, mut topics_at) = (Instant::now(), Instant::now());
         while ended.recv_timeout(OFTEN) == Err(std_mpsc::RecvTimeoutError::Timeout) {
-            if let Some(error) = self.producer.fatal_error() {
+            if let Some(error) = self.producer.fatal_error().and_then(Fatal::of_producer) {
                 // Only the first reason matters; a full channel already holds one.
-                let _ = self.fatal.try_send(Fatal::of_producer(error).into());
+                let _ = self.fatal.try_send(error.into());
             }
             // What a client was told by its connections comes by its queue.
             while client.poll(Duration::ZERO).is_some() {}

@@ -14,14 +14,11 @@ mod intake;
 mod letters;
 mod waits;
 
-use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::StreamExt as _;
-use futures_util::stream::FuturesUnordered;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -31,7 +28,7 @@ use super::feed::Messages;
 use super::guard::Guard;
 use super::hold::Released;
 use super::kafka;
-use super::letter::Letter;
+use super::outbox::Outbox;
 use super::partition::{Account, Partition};
 use super::permits::{PartitionPermits, Permit};
 use super::producer::Producer;
@@ -72,6 +69,8 @@ pub struct Chunk {
     pub payload_bytes: u64,
     /// Goes over to what is decoded, part by part.
     pub permit: Option<Permit>,
+    /// Up to this offset, and this one too, nothing could be read, and a person asked to skip it.
+    pub skipped: Option<i64>,
     /// The life of the log these messages belong to, and where it begins.
     pub life: (u32, i64),
     /// The end of the partition, when nothing more was there behind these messages.
@@ -113,7 +112,6 @@ pub struct Shared {
     pub formula: Arc<dyn Fn(u64) -> Result<(), String> + Send + Sync>,
 }
 
-type Written = (Letter, Result<i64, String>);
 type Finished = (Request, Ticket, Option<Verdicts>);
 
 /// See the module's documentation.
@@ -138,9 +136,11 @@ pub struct Worker {
     memory: Arc<Memory>,
     watched: (Watch, u64),
     requests: JoinSet<Finished>,
-    outbox: VecDeque<Letter>,
-    letters: FuturesUnordered<Pin<Box<dyn Future<Output = Written> + Send>>>,
+    outbox: Outbox,
+    letters: letters::OnWay,
     letter_bytes: u64,
+    /// No letter is handed over before: one was refused.
+    letters_after: Option<Instant>,
     letter_waits_since: Option<Instant>,
     letters_blocked: bool,
     /// Published while letters wait for the broker.
@@ -200,9 +200,10 @@ impl Worker {
             memory,
             watched: (Watch::default(), 0),
             requests: JoinSet::new(),
-            outbox: VecDeque::new(),
-            letters: FuturesUnordered::new(),
+            outbox: Outbox::default(),
+            letters: letters::OnWay::default(),
             letter_bytes: 0,
+            letters_after: None,
             letter_waits_since: None,
             letters_blocked: false,
             letters_wait: None,
@@ -303,7 +304,7 @@ impl Worker {
                         break;
                     }
                 },
-                Some((letter, result)) = self.letters.next() => self.written(letter, result),
+                event = self.letters.next() => self.written(event),
                 granted = async { slot.as_mut().expect("guarded").await }, if slot.is_some() => {
                     slot = None;
                     self.send(granted);
@@ -352,7 +353,10 @@ impl Worker {
             Command::Drain { deadline, .. } => Some(deadline),
             Command::Run | Command::Abandon => None,
         };
-        let outbox = (!self.outbox.is_empty()).then(|| Instant::now() + LETTER_RETRY);
+        let outbox = (!self.outbox.is_empty()).then(|| {
+            self.letters_after
+                .unwrap_or_else(|| Instant::now() + LETTER_RETRY)
+        });
         // Letters on their way may stay unconfirmed with nothing else happening: the alarm must not wait for that.
         let alarm = self.letters_looked_at();
         [linger, drain, outbox, alarm].into_iter().flatten().min()

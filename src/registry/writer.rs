@@ -36,6 +36,8 @@ const TAKE_OVER: Duration = Duration::from_secs(20);
 const REQUEST: Duration = Duration::from_secs(10);
 /// Messages of one transaction at most.
 const TOGETHER: usize = 10_000;
+/// Bytes of a batch of changes: a topic takes more.
+const BATCH: u32 = 16 * 1024;
 /// Pause while the client's queue is full.
 const FULL: Duration = Duration::from_millis(20);
 
@@ -196,6 +198,10 @@ impl Writer {
             .set("socket.timeout.ms", REQUEST.as_millis().to_string())
             .set("message.timeout.ms", within.as_millis().to_string())
             .set("linger.ms", "5");
+        // A broker refuses a batch that is larger than its topic takes, and the client does not split it.
+        if client.get("batch.size").is_none() {
+            client.set("batch.size", BATCH.to_string());
+        }
         Ok(Self {
             producer: client
                 .create()

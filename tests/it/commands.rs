@@ -29,6 +29,41 @@ fn orders_that_are_switched_off_cannot_be_run_alone() {
     );
 }
 
+/// A registry is only looked at: no topic is created, and a broker that is away is named with what to look at.
+#[test]
+fn devices_are_listed_without_creating_a_topic_or_waiting_for_a_broker_that_is_away() {
+    let away = |act: &[&str]| {
+        let mut args = vec!["devices"];
+        args.extend(act);
+        args.extend(["--set", "kafka.brokers=127.0.0.1:1"]);
+        let output = dig_ingest(&args);
+        assert!(!output.status.success());
+        let said = stderr(&output);
+        for part in ["kafka.brokers 127.0.0.1:1", "check kafka.brokers"] {
+            assert!(said.contains(part), "{part}: {said}");
+        }
+    };
+    away(&["list"]);
+    away(&["show", "imei-1"]);
+
+    let cluster = MockCluster::new(1).expect("a mock cluster");
+    let brokers = cluster.bootstrap_servers();
+    let output = dig_ingest(&[
+        "devices",
+        "list",
+        "--set",
+        &format!("kafka.brokers={brokers}"),
+    ]);
+    assert!(!output.status.success());
+    let said = stderr(&output);
+    assert!(
+        said.contains(&format!(
+            "the brokers at {brokers} have no topic dig.devices"
+        )) && said.contains("devices import"),
+        "{said}"
+    );
+}
+
 /// The report is the last line of standard output.
 fn report(output: &Output) -> Value {
     let text = String::from_utf8_lossy(&output.stdout);

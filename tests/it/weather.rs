@@ -8,4 +8,5 @@ mod log_life;
 mod memory_bounds;
 mod reporting;
 mod standing_still;
+mod unreadable;
 mod unwritable;

@@ -1,16 +1,19 @@
 //! Where the registry is, and how commands read and change it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
 
 use crate::config::Settings;
-use crate::pipeline::producer;
+use crate::pipeline::asker::Asker;
+use crate::pipeline::topics::{Keep, Wanted, create_topics};
 use crate::registry::writer::Writer;
 use crate::registry::{Device, Source, file, topic};
 
+/// How long the brokers may take to say which topics there are.
+const ASK: Duration = Duration::from_secs(10);
 /// How long the topic may take to be read.
 const READ: Duration = Duration::from_secs(120);
 
@@ -18,6 +21,15 @@ const READ: Duration = Duration::from_secs(120);
 pub(super) enum Place {
     File(PathBuf),
     Topic(Box<Settings>, Option<Writer>),
+}
+
+/// What becomes of a registry whose topic does not exist.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Missing {
+    Create,
+    Refuse,
+    /// It has no devices.
+    Empty,
 }
 
 /// All devices; those of the topic by device id, those of a file in its order.
@@ -72,7 +84,7 @@ impl Place {
         match self {
             Self::File(path) => Ok(Self::File(path)),
             Self::Topic(settings, _) => {
-                create(&settings).await?;
+                create(&settings, Missing::Create).await?;
                 let writer = Writer::new(&settings.kafka.producer()?, &settings.topics.devices)?;
                 writer.take_over().await?;
                 Ok(Self::Topic(settings, Some(writer)))
@@ -81,8 +93,8 @@ impl Place {
     }
 
     /// # Errors
-    /// The registry cannot be read.
-    pub async fn load(&self) -> anyhow::Result<Loaded> {
+    /// The registry cannot be read, or its topic does not exist and `missing` says that it must.
+    pub async fn load(&self, missing: Missing) -> anyhow::Result<Loaded> {
         match self {
             Self::File(path) => Ok(Loaded {
                 devices: if path.exists() {
@@ -93,7 +105,12 @@ impl Place {
                 journey: false,
             }),
             Self::Topic(settings, _) => {
-                create(settings).await?;
+                if !create(settings, missing).await? {
+                    return Ok(Loaded {
+                        devices: Vec::new(),
+                        journey: settings.orders.enabled,
+                    });
+                }
                 let (client, name) = (settings.kafka.plain()?, settings.topics.devices.clone());
                 let read =
                     tokio::task::spawn_blocking(move || topic::entries(&client, &name, READ));
@@ -149,11 +166,35 @@ impl Place {
     }
 }
 
-async fn create(settings: &Settings) -> anyhow::Result<()> {
+/// Whether the registry's topic is there, after it was created if that is wanted; a missing one that must be there is an error.
+async fn create(settings: &Settings, missing: Missing) -> anyhow::Result<bool> {
     let (kafka, topics) = (&settings.kafka, &settings.topics);
-    if topics.create {
-        let wanted = [(topics.devices.clone(), 1, producer::Keep::Newest)];
-        producer::create_topics(kafka, topics, &wanted).await?;
+    if existing(settings).await?.contains_key(&topics.devices) {
+        return Ok(true);
     }
-    Ok(())
+    match missing {
+        Missing::Empty => return Ok(false),
+        Missing::Refuse => anyhow::bail!(
+            "topics.devices: the brokers at {} have no topic {}; `dig-ingest devices import` creates it",
+            kafka.brokers,
+            topics.devices
+        ),
+        Missing::Create if topics.create => {
+            let wanted = [Wanted::new(&topics.devices, 1, Keep::Newest)];
+            create_topics(kafka, topics, &wanted).await?;
+        }
+        Missing::Create => {}
+    }
+    Ok(true)
+}
+
+/// The topics there are: a broker that is away is told of within seconds, with its address and what to look at.
+async fn existing(settings: &Settings) -> anyhow::Result<BTreeMap<String, usize>> {
+    let (client, brokers) = (settings.kafka.plain()?, settings.kafka.brokers.clone());
+    let asked = tokio::task::spawn_blocking(move || Asker::open(&client)?.cluster(ASK));
+    let cluster = asked
+        .await
+        .context("asking the brokers failed")?
+        .with_context(|| format!("kafka.brokers {brokers}"))?;
+    Ok(cluster.topics)
 }

@@ -47,6 +47,11 @@ pub fn marked(topic: &str) {
     counter!("dig_ingest_release_marks_total", "topic" => topic.to_owned()).increment(1);
 }
 
+/// The broker refused a mark.
+pub fn mark_refused(topic: &str) {
+    counter!("dig_ingest_release_marks_refused_total", "topic" => topic.to_owned()).increment(1);
+}
+
 /// Released records were deleted from the held topic.
 pub fn trimmed(topic: &str) {
     counter!("dig_ingest_held_trims_total", "topic" => topic.to_owned()).increment(1);

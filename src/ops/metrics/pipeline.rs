@@ -51,6 +51,11 @@ pub fn letter_refused() {
     counter!("dig_ingest_letters_refused_total").increment(1);
 }
 
+/// A letter was larger than its topic takes and is written shortened.
+pub fn letter_shortened() {
+    counter!("dig_ingest_letters_shortened_total").increment(1);
+}
+
 /// Letters have waited longer than the alarm time.
 pub fn letters_stuck(topic: &str) {
     counter!("dig_ingest_letters_stuck_total", "topic" => topic.to_owned()).increment(1);
@@ -64,6 +69,20 @@ pub fn noted(rule: &'static str, count: u64) {
 /// The client gave an error in a message's place.
 pub fn message_error(topic: &str) {
     counter!("dig_ingest_message_errors_total", "topic" => topic.to_owned()).increment(1);
+}
+
+/// Whether the next batch of a partition cannot be read.
+pub fn unreadable(topic: &str, partition: i32, stands: bool) {
+    let labels = [
+        ("topic", topic.to_owned()),
+        ("partition", partition.to_string()),
+    ];
+    gauge!("dig_ingest_partition_unreadable", &labels).set(if stands { 1.0 } else { 0.0 });
+}
+
+/// A batch that cannot be read was skipped at a person's request.
+pub fn skipped(topic: &str) {
+    counter!("dig_ingest_batches_skipped_total", "topic" => topic.to_owned()).increment(1);
 }
 
 /// Messages the client gave again within an assignment: what was read is looked for in the log, and reading goes on behind it.

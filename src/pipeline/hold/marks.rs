@@ -90,6 +90,12 @@ impl Hold {
         self.groups.get(&id)?.tracker.offset(place)
     }
 
+    /// Milliseconds since the epoch, in whole seconds, since when a released message that is not settled was held.
+    #[must_use]
+    pub fn timestamp_ms(&self, id: u32, place: MessageSeq) -> Option<i64> {
+        self.groups.get(&id)?.tracker.timestamp_ms(place)
+    }
+
     /// The marks that are due now; each is to be written and then given to [`marked`](Self::marked) or [`unmarked`](Self::unmarked).
     pub fn marks(&mut self) -> Vec<Mark> {
         let mut marks = Vec::new();

@@ -23,6 +23,9 @@ use crate::record::decode::Decoder;
 use crate::record::{Decoded, Outcome};
 use crate::registry::Snapshot;
 
+/// How far the clock of whoever wrote the source may be ahead of ours.
+const SKEW_MS: i64 = 24 * 60 * 60 * 1_000;
+
 /// One message of the held topic, as it was read.
 #[derive(Debug, Clone)]
 pub struct HeldMessage {
@@ -40,11 +43,17 @@ impl HeldMessage {
     /// that were taken back, and every copy must give the same.
     #[must_use]
     pub fn since_ms(&self) -> Option<i64> {
-        let source = self
+        let claimed = self
             .letter
             .as_ref()
             .and_then(|(_, source)| source.timestamp_ms);
-        let since = source.or(self.timestamp_ms)?;
+        // A header that anybody may have written: nothing is held that was written much later than it was held.
+        let latest = self
+            .timestamp_ms
+            .map_or(i64::MAX, |held| held.saturating_add(SKEW_MS));
+        let since = claimed
+            .filter(|since| (0..=latest).contains(since))
+            .or(self.timestamp_ms)?;
         Some(since - since.rem_euclid(1_000))
     }
 
@@ -74,7 +83,31 @@ impl Partition {
     /// Takes over what was found in the held topic at the start.
     pub fn set_hold(&mut self, hold: Hold, held_topic: &str) {
         self.hold = hold;
+        self.set_held_topic(held_topic);
+    }
+
+    /// The name of the held topic.
+    pub fn set_held_topic(&mut self, held_topic: &str) {
         held_topic.clone_into(&mut self.held_topic);
+    }
+
+    /// Where the next message of the source will be written at the earliest: no held record can come from there or beyond,
+    /// whatever its headers say.
+    pub fn set_source_end(&mut self, end: i64) {
+        self.source_end = Some(end);
+    }
+
+    /// A letter to the held topic that can never be written there becomes a dead letter: `code` and `detail` say why.
+    pub fn cannot_hold(&mut self, letter: &mut Letter, code: &str, detail: String) {
+        if letter.destination != Destination::Held {
+            return;
+        }
+        let name = letter.key.as_deref().unwrap_or_default();
+        let size = (name.len() + letter.value.len()) as u64;
+        self.hold.given_up(name, size);
+        letter.destination = Destination::DeadLetter;
+        letter.reason.detail = format!("{detail}; was to be held as {}", letter.reason.code);
+        code.clone_into(&mut letter.reason.code);
     }
 
     /// The broker has confirmed a commit of the source up to here.
@@ -159,11 +192,8 @@ impl Partition {
             records,
         } in taken
         {
-            let size = message.bytes();
             let count = records.unwrap_or(1);
-            let seq = self
-                .hold
-                .fed(*group, &message.name, message.offset, size, count);
+            let seq = self.hold.fed(*group, message, count);
             if records.is_none() {
                 let draft = expired(message);
                 letters.push(draft.addressed(self.origin(message), seq, 1));
@@ -230,11 +260,31 @@ impl Partition {
         letters
     }
 
-    /// Where a held record came from in the first place.
+    /// Where a held record came from in the first place, if its headers can be right; else where it lies.
     fn origin(&self, message: &HeldMessage) -> Source {
-        match &message.letter {
-            Some((_, source)) => source.clone(),
-            None => self.source(message.offset, message.timestamp_ms),
+        match self.claimed(message) {
+            Some(source) => source.clone(),
+            None => Source {
+                topic: self.held_topic.clone(),
+                ..self.source(message.offset, message.timestamp_ms)
+            },
+        }
+    }
+
+    /// The source that a held record's headers name, if it can be a message of this partition.
+    fn claimed<'m>(&self, message: &'m HeldMessage) -> Option<&'m Source> {
+        let (_, source) = message.letter.as_ref()?;
+        let end = self.source_end.unwrap_or(i64::MAX);
+        source
+            .is_of(&self.topic, self.number, end)
+            .then_some(source)
+    }
+
+    /// Milliseconds since the epoch, in whole seconds, of the message that is not settled.
+    pub(super) fn timestamp_ms(&self, seq: MessageSeq) -> Option<i64> {
+        match seq.as_released() {
+            Some((group, place)) => self.hold.timestamp_ms(group, place),
+            None => self.tracker.timestamp_ms(seq),
         }
     }
 
@@ -253,11 +303,8 @@ impl Partition {
         {
             return Err(Stay::Until(since));
         }
-        match &message.letter {
-            Some((_, source))
-                if may_come_back(source.offset, self.committed, self.end())
-                    && (&source.topic, source.partition) == (&self.topic, self.number) =>
-            {
+        match self.claimed(message) {
+            Some(source) if may_come_back(source.offset, self.committed, self.end()) => {
                 Err(Stay::Uncommitted(source.offset))
             }
             _ => Ok(()),

@@ -138,6 +138,7 @@ impl Partition {
                 let seq = self
                     .tracker
                     .read_at(read.offset, read.records, read.timestamp_ms);
+                self.source_end = self.source_end.map(|end| end.max(read.offset + 1));
                 (seq, read.records)
             });
             while left > 0 {

@@ -190,8 +190,8 @@ impl Log {
         self.silent.is_some_and(|since| since.elapsed() >= SILENT)
     }
 
-    /// The client came to the end of the partition: it can read the log.
-    pub fn reached_end(&mut self) {
+    /// The client came to the end of the partition, or to a batch it cannot read: it can read the log.
+    pub fn came(&mut self) {
         self.silent = None;
     }
 

@@ -8,11 +8,12 @@
 //!   than the mark's; where the mark names no topic, its timestamp is not newer than the mark's own. Clocks that differ can only
 //!   make a record be released twice.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use super::Place;
 use crate::log_life::{Facts, TopicId};
-use crate::pipeline::state;
+use crate::pipeline::{fit, state};
 
 /// A mark, and what binds it to the life of the held log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +26,8 @@ pub struct Mark {
     pub written_ms: Option<i64>,
 }
 
+/// The longest name that is part of a mark's name as it is.
+const LONGEST_NAME: usize = 512;
 /// Bytes of an unreadable mark that are shown.
 const SHOWN: usize = 60;
 
@@ -75,6 +78,28 @@ pub struct Marks {
     pub through: HashMap<Vec<u8>, Mark>,
     /// Marks of another life of the held log, which say nothing of this one.
     pub void: usize,
+}
+
+/// What stands for a held record's name in a mark: a checksum if it is long, so that every mark can be written.
+#[must_use]
+pub fn mark_name(name: &[u8]) -> Cow<'_, [u8]> {
+    if name.len() <= LONGEST_NAME {
+        return Cow::Borrowed(name);
+    }
+    Cow::Owned(format!("\0sha256/{}", fit::sha256(name)).into_bytes())
+}
+
+impl Marks {
+    /// Whether a mark says that this record of this name is released.
+    #[must_use]
+    pub fn released(&self, name: &[u8], record: HeldAt) -> bool {
+        // Version 0.1.0 wrote every name as it is.
+        let known = [self.through.get(&*mark_name(name)), self.through.get(name)];
+        known
+            .into_iter()
+            .flatten()
+            .any(|mark| mark.releases(record))
+    }
 }
 
 impl Mark {
@@ -131,7 +156,7 @@ impl Place {
     #[must_use]
     pub fn mark(&self, name: &[u8]) -> Vec<u8> {
         let mut key = self.prefix("released-through").into_bytes();
-        key.extend_from_slice(name);
+        key.extend_from_slice(&mark_name(name));
         key
     }
 
@@ -236,6 +261,28 @@ mod tests {
             let mark = mark(text);
             assert_eq!(mark.counts(mark.offset + 1, &now), counts, "{text} {now:?}");
         }
+    }
+
+    #[test]
+    fn every_mark_can_be_written_and_those_of_version_0_1_0_count() {
+        let (short, long) = (b"imei-1".as_slice(), vec![b'x'; 900_000]);
+        assert_eq!(mark_name(short), short);
+        let name = mark_name(&long);
+        assert!(name.len() < 100 && *mark_name(&name) == *name);
+        assert_ne!(mark_name(&long[1..]), name);
+        let released = |key: &[u8], name: &[u8]| {
+            let mark = Mark::parse(b"7", Some(1_000)).expect("a mark");
+            let marks = Marks {
+                through: HashMap::from([(key.to_vec(), mark)]),
+                ..Marks::default()
+            };
+            assert!(!marks.released(name, record(8, -1, 1_000)));
+            marks.released(name, record(7, -1, 1_000))
+        };
+        assert!(released(&name, &long));
+        assert!(released(&long, &long), "as version 0.1.0 wrote it");
+        assert!(released(short, short));
+        assert!(!released(short, &long));
     }
 
     #[test]

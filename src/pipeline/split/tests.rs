@@ -46,6 +46,7 @@ fn run(request: Request, poison: &BTreeSet<u32>, limit: usize, max_records: u32)
         let numbers: Vec<u32> = serde_json::from_slice(&body).expect("a part is a JSON array");
         assert_eq!(numbers, part.clone().collect::<Vec<_>>());
         assert!(parts.len() < 1_000_000, "no end");
+        split.note_sent(&part);
         if body.len() > limit {
             parts.push((numbers, false));
             split.too_large(&part, "too large");
@@ -61,6 +62,12 @@ fn run(request: Request, poison: &BTreeSet<u32>, limit: usize, max_records: u32)
         parts,
         verdicts: split.finish(),
     }
+}
+
+/// Requests that held a record.
+fn carried(seen: &Seen, record: u32) -> u32 {
+    let parts = seen.parts.iter();
+    parts.filter(|(part, _)| part.contains(&record)).count() as u32
 }
 
 fn log2(n: usize) -> usize {
@@ -124,9 +131,29 @@ fn the_server_text_is_that_of_the_record_itself() {
         [Refused {
             record: 6,
             status: 400,
-            text: "bad 6".into()
+            text: "bad 6".into(),
+            attempts: carried(&seen, 6),
         }]
     );
+}
+
+#[test]
+fn attempts_count_every_request_that_carried_the_record() {
+    let mut split = Split::new(request(&[4], 1));
+    // Two attempts without an answer, one refusal, then the halves.
+    for part in [0..4, 0..4, 0..4] {
+        split.note_sent(&part);
+    }
+    split.bad(&(0..4), "");
+    for (part, good) in [(0..2, true), (2..3, true), (3..4, false)] {
+        split.note_sent(&part);
+        match good {
+            true => split.accepted(&part),
+            false => split.bad(&part, "no"),
+        }
+    }
+    let refused = split.finish().refused;
+    assert_eq!((refused[0].record, refused[0].attempts), (3, 4));
 }
 
 #[test]
@@ -171,7 +198,8 @@ fn a_record_too_large_alone_is_refused_with_413() {
         [Refused {
             record: 2,
             status: 413,
-            text: "too large".into()
+            text: "too large".into(),
+            attempts: carried(&seen, 2),
         }]
     );
 }

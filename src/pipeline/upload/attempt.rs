@@ -99,6 +99,7 @@ impl<'a, L: Line> Upload<'a, L> {
             metrics::count_resend(last.part.end.min(part.end) - part.start, last.ambiguous);
         }
         metrics::count_sent(records, body.len());
+        self.split.note_sent(&part);
         let began = Instant::now();
         let timeout = inner.timeouts.request_timeout(self.silent);
         let reply = inner.line.post(body, &token, timeout).await;

@@ -34,7 +34,8 @@ use crate::pipeline::dispatch;
 use crate::pipeline::guard::dead_messages;
 use crate::pipeline::hold::Mark;
 use crate::pipeline::permits::PartitionPermits;
-use crate::pipeline::release::{self, Batch, Place, Reading, Rebuilt};
+use crate::pipeline::producer::WriteError;
+use crate::pipeline::release::{self, Batch, Place, Reading, Rebuilt, mark_name};
 use crate::pipeline::settings::{MESSAGE_OVERHEAD, Topics};
 use crate::record::Stage;
 use crate::record::decode::Decoder;
@@ -75,6 +76,17 @@ pub(super) struct Found {
     rebuilt: Rebuilt,
     /// Up to where the source is committed.
     committed: i64,
+    /// Where the source ended.
+    source_end: i64,
+}
+
+/// Pause after a write to the state topic that was refused.
+const REFUSED: Duration = Duration::from_secs(1);
+
+/// A refusal, after a pause: what was not written is tried again at once.
+async fn refused(error: WriteError) -> anyhow::Result<()> {
+    tokio::time::sleep(REFUSED).await;
+    Err(error.into())
 }
 
 type Writing = Pin<Box<dyn Future<Output = (Written, anyhow::Result<()>)> + Send>>;
@@ -164,6 +176,10 @@ impl Side {
         release::Mark::text(offset, self.topic_id.as_ref(), self.epoch)
     }
 
+    pub fn held_topic(&self) -> &str {
+        &self.place.held_topic
+    }
+
     /// Nothing is on its way to the state topic.
     pub fn idle(&self) -> bool {
         self.writing.is_empty()
@@ -243,7 +259,11 @@ impl Worker {
     pub(super) fn held(&mut self, act: Act) -> anyhow::Result<()> {
         match act {
             Act::Rebuilt(found) => {
-                let Found { rebuilt, committed } = *found;
+                let Found {
+                    rebuilt,
+                    committed,
+                    source_end,
+                } = *found;
                 let Rebuilt {
                     hold,
                     marks,
@@ -266,6 +286,7 @@ impl Worker {
                 (self.side.topic_id, self.side.epoch) = (topic_id, epoch);
                 self.partition.set_hold(hold, &self.side.place.held_topic);
                 self.partition.set_committed(committed);
+                self.partition.set_source_end(source_end);
                 self.side.ready = true;
                 self.review()
             }
@@ -352,7 +373,7 @@ impl Worker {
                 self.side.writing.push(Box::pin(async move {
                     for key in keys {
                         if let Err(error) = producer.write(&topic, &key, value.as_bytes()).await {
-                            return (Written::Mark(mark), Err(error));
+                            return (Written::Mark(mark), refused(error).await);
                         }
                     }
                     (Written::Mark(mark), Ok(()))
@@ -420,13 +441,22 @@ impl Worker {
     fn written_about(&mut self, written: Written, result: anyhow::Result<()>) {
         match &result {
             Ok(()) => self.side.unmarked = None,
-            Err(error) => self.show_unmarked(error),
+            Err(error) => {
+                metrics::mark_refused(&self.progress.topic);
+                self.show_unmarked(error);
+            }
         }
         match (written, result) {
+            // No broker will ever take it: after a restart the records are released again, which repeats them.
+            (Written::Mark(mark), Err(error)) if !WriteError::refusal(&error).retryable() => {
+                self.side.unmarked = None;
+                self.partition.hold_mut().marked(&mark);
+            }
             (Written::Mark(mark), Ok(())) => {
                 metrics::marked(&self.progress.topic);
                 for name in &mark.names {
-                    self.side.through.insert(name.to_vec(), mark.through);
+                    let name = mark_name(name).into_owned();
+                    self.side.through.insert(name, mark.through);
                 }
                 self.partition.hold_mut().marked(&mark);
             }
@@ -444,9 +474,14 @@ impl Worker {
         if let Some(wait) = &self.side.unmarked {
             return wait.update(cause);
         }
-        let remedy = format!(
-            "check that {} exists and may be written by this user; it is tried again by itself",
-            self.side.place.state_topic
+        let remedy = WriteError::refusal(error).remedy().map_or_else(
+            || {
+                format!(
+                    "check that {} exists and may be written by this user; it is tried again by itself",
+                    self.side.place.state_topic
+                )
+            },
+            str::to_owned,
         );
         let subject = waits::partition(&self.progress.topic, self.progress.partition);
         let wait = self.shared.board.wait(Kind::State, subject, cause, remedy);

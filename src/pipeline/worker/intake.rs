@@ -40,6 +40,9 @@ impl Worker {
             self.last_dead = None;
             self.partition.begin_life(from);
         }
+        if let Some(offset) = chunk.skipped {
+            self.partition.skip(offset);
+        }
         let wrong = chunk.messages.iter().filter_map(Result::err);
         for error in wrong.filter(|error| *error != RDKafkaErrorCode::PartitionEOF) {
             metrics::message_error(&self.progress.topic);

@@ -1,11 +1,85 @@
-//! A worker's letters: queued, handed to the producer in their order, and settled when the broker has them.
+//! A worker's letters: queued, made to fit their topic, handed to the producer in their order, and settled when the broker has them.
+//!
+//! Owns the letters on their way ([`OnWay`]); those that wait are the [`Outbox`](super::Outbox)'s.
+//!
+//! * D1: what is too large for its topic is written shortened; a held record that is too large for the held topic becomes a dead
+//!   letter. Whatever else the broker refuses is written again after a pause, with an alarm, and nothing behind it is lost.
+//! * S1: as [`crate::pipeline::outbox`] says.
+//!
+//! Dropping it drops what is not confirmed; those records are unsettled and are read again.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::time::Instant;
 
-use super::{LETTERS, Worker, letter_bytes};
+use futures_util::StreamExt as _;
+use futures_util::stream::{FuturesOrdered, FuturesUnordered};
+use rdkafka::error::KafkaError;
+
+use super::{LETTER_RETRY, LETTERS, Worker, letter_bytes};
 use crate::ops::metrics::pipeline as metrics;
+use crate::pipeline::fit::{self, Form};
 use crate::pipeline::guard::dead_messages;
-use crate::pipeline::letter::Letter;
+use crate::pipeline::letter::{Destination, Letter};
+use crate::pipeline::outbox::Parcel;
+use crate::pipeline::producer::{self, Withheld};
+use crate::pipeline::refusal::Refusal;
+
+/// Reason code of a held record that is too large for the held topic.
+const HELD_TOO_LARGE: &str = "held.too-large";
+/// Reason code of a held record that could not be written before younger ones of its device.
+const HELD_OVERTAKEN: &str = "held.overtaken";
+/// Reason code of a held record whose held topic can never exist.
+const HELD_NO_TOPIC: &str = "held.no-topic";
+
+/// What became of a letter, or of a question about limits.
+pub(super) enum Event {
+    Written(Parcel, i64),
+    /// By the client of this generation.
+    Refused(Parcel, KafkaError, u64),
+    /// The limits were asked for.
+    Learned,
+}
+
+type Reporting = Pin<Box<dyn Future<Output = Event> + Send>>;
+
+/// Letters on their way; held ones are reported in the order they were handed over in.
+#[derive(Default)]
+pub(super) struct OnWay {
+    dead: FuturesUnordered<Reporting>,
+    held: FuturesOrdered<Reporting>,
+    /// The question about limits, while one is asked.
+    learning: Option<Reporting>,
+}
+
+impl OnWay {
+    pub fn len(&self) -> usize {
+        self.dead.len() + self.held.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The next report; never while nothing is on its way. Cancelled, it loses nothing.
+    pub async fn next(&mut self) -> Event {
+        let learning = async {
+            match &mut self.learning {
+                Some(learning) => learning.await,
+                None => std::future::pending().await,
+            }
+        };
+        let event = tokio::select! {
+            Some(event) = self.held.next() => event,
+            Some(event) = self.dead.next() => event,
+            event = learning => event,
+        };
+        if matches!(event, Event::Learned) {
+            self.learning = None;
+        }
+        event
+    }
+}
 
 impl Worker {
     /// Queues letters of messages that were read before, unless the guard says that there are too many.
@@ -17,11 +91,11 @@ impl Worker {
     }
 
     pub(super) fn queue(&mut self, letters: Vec<Letter>) {
-        for letter in &letters {
+        for letter in letters {
             metrics::letter(letter.destination, &letter.reason);
             self.letter_bytes += letter.bytes();
+            self.outbox.push(letter);
         }
-        self.outbox.extend(letters);
     }
 
     /// Bytes of letters that may be caused now; at least one letter is.
@@ -38,22 +112,124 @@ impl Worker {
     }
 
     pub(super) fn hand_over_letters(&mut self) {
-        while let Some(letter) = self.outbox.front() {
-            let Some(delivery) = self.shared.producer.enqueue(letter) else {
-                break;
-            };
-            let Some(letter) = self.outbox.pop_front() else {
-                break;
-            };
-            self.letters.push(Box::pin(async move {
-                let result = match delivery.await {
-                    Ok(Ok(delivered)) => Ok(delivered.offset),
-                    Ok(Err((error, _))) => Err(error.to_string()),
-                    Err(_) => Err("the producer was closed".to_owned()),
-                };
-                (letter, result)
-            }));
+        let now = Instant::now();
+        if self.letters_after.is_none_or(|after| now >= after) {
+            self.letters_after = None;
+            while self.hand_over_next() {}
         }
+        self.watch_letters();
+    }
+
+    /// Hands over the next letter; false when it has to wait.
+    fn hand_over_next(&mut self) -> bool {
+        let producer = self.shared.producer.clone();
+        let carrier = producer.generation();
+        let Some(parcel) = self.outbox.next(carrier) else {
+            return false;
+        };
+        let topics = &self.shared.topics;
+        let (topic, partition) = match parcel.letter.destination {
+            Destination::DeadLetter => (topics.dead_letter.clone(), None),
+            Destination::Held => (
+                self.side.held_topic().to_owned(),
+                Some(self.progress.partition),
+            ),
+        };
+        let limit = producer.limits().of(&topic);
+        if std::mem::replace(&mut parcel.limit, limit) != limit {
+            // The topic takes another size: what was found out about the letter counts no more.
+            parcel.too_large = 0;
+        }
+        let room = producer.limits().room(&topic, parcel.too_large);
+        let letter = &parcel.letter;
+        let form = fit::fit(letter, parcel.keyed, room);
+        let whole = form.as_ref().is_some_and(|form| form.whole);
+        if !whole && !producer.limits().fresh(&topic, Instant::now()) {
+            // Somebody may have raised the limit since it was asked for.
+            self.learn(topic);
+            return false;
+        }
+        let Some(form) = form else {
+            if letter.destination == Destination::Held {
+                self.cannot_hold(HELD_TOO_LARGE);
+                return true;
+            }
+            metrics::letter_refused();
+            tracing::error!(
+                topic,
+                room,
+                offset = letter.source.offset,
+                remedy = Refusal::TooLarge.remedy(),
+                "a letter was refused: its topic takes not even the shortest form; the partition waits"
+            );
+            self.letters_after = Some(Instant::now() + 4 * LETTER_RETRY);
+            return false;
+        };
+        if !whole && letter.destination == Destination::Held {
+            self.cannot_hold(HELD_TOO_LARGE);
+            return true;
+        }
+        let handed = match producer.enqueue(&topic, partition, &form) {
+            Ok(handed) => handed,
+            Err(Withheld::Full) => return false,
+            Err(Withheld::Refused(error)) => {
+                let Some(parcel) = self.outbox.take(carrier) else {
+                    return false;
+                };
+                self.letters.dead.push(Box::pin(async move {
+                    producer
+                        .renew(&topic, producer::meaning(&error), carrier)
+                        .await;
+                    Event::Refused(parcel, error, carrier)
+                }));
+                return false;
+            }
+        };
+        if !whole {
+            tell_shortened(letter, &form, &topic, room);
+        }
+        let Some(parcel) = self.outbox.take(handed.generation) else {
+            return false;
+        };
+        let held = parcel.letter.destination == Destination::Held;
+        let report: Reporting = Box::pin(async move {
+            let error = match handed.delivery.await {
+                Ok(Ok(delivered)) => return Event::Written(parcel, delivered.offset),
+                Ok(Err((error, _))) => error,
+                Err(_) => KafkaError::Canceled,
+            };
+            let meaning = producer::meaning(&error);
+            producer.renew(&topic, meaning, handed.generation).await;
+            Event::Refused(parcel, error, handed.generation)
+        });
+        match held {
+            true => self.letters.held.push_back(report),
+            false => self.letters.dead.push(report),
+        }
+        true
+    }
+
+    /// Asks what a topic takes; the letter that is next waits for the answer.
+    fn learn(&mut self, topic: String) {
+        self.letters_after = Some(Instant::now() + LETTER_RETRY);
+        if self.letters.learning.is_some() {
+            return;
+        }
+        let producer = self.shared.producer.clone();
+        self.letters.learning = Some(Box::pin(async move {
+            producer.learn(&[&topic]).await;
+            Event::Learned
+        }));
+    }
+
+    /// The next letter can never be written to the held topic: it becomes a dead letter, in its place.
+    fn cannot_hold(&mut self, code: &str) {
+        if let Some(parcel) = self.outbox.next_mut() {
+            cannot_hold(&mut self.partition, parcel, code);
+        }
+    }
+
+    fn watch_letters(&mut self) {
         let waiting = !self.outbox.is_empty() || !self.letters.is_empty();
         match (waiting, self.letter_waits_since) {
             (false, _) => {
@@ -75,23 +251,87 @@ impl Worker {
         }
     }
 
-    pub(super) fn written(&mut self, letter: Letter, result: Result<i64, String>) {
-        match result {
-            Ok(offset) => {
+    pub(super) fn written(&mut self, event: Event) {
+        match event {
+            Event::Learned => self.letters_after = None,
+            Event::Written(parcel, offset) => {
                 self.letter_waits_since = None;
                 self.letters_blocked = false;
-                self.letter_bytes -= letter.bytes();
-                self.partition.letter_written(&letter, offset);
+                self.letter_bytes -= parcel.letter.bytes();
+                self.outbox.confirmed(&parcel);
+                self.partition.letter_written(&parcel.letter, offset);
             }
-            Err(error) => {
-                metrics::letter_refused();
-                tracing::error!(
-                    topic = %self.progress.topic, partition = self.progress.partition, offset = letter.source.offset, %error,
-                    "a letter was refused; it is tried again and the partition waits"
-                );
-                let at = self.outbox.partition_point(|other| other.seq < letter.seq);
-                self.outbox.insert(at, letter);
-            }
+            Event::Refused(parcel, error, by) => self.refused(parcel, &error, by),
+        }
+        for mut parcel in self.outbox.overtaken() {
+            cannot_hold(&mut self.partition, &mut parcel, HELD_OVERTAKEN);
+            self.outbox.put(parcel);
         }
     }
+
+    fn refused(&mut self, mut parcel: Parcel, error: &KafkaError, by: u64) {
+        let refusal = producer::meaning(error);
+        let letter = &parcel.letter;
+        metrics::letter_refused();
+        tracing::error!(
+            topic = %self.progress.topic, partition = self.progress.partition, offset = letter.source.offset,
+            to = ?letter.destination, %error, remedy = refusal.remedy(),
+            "a letter was refused; it is tried again and the partition waits"
+        );
+        let held = letter.destination == Destination::Held;
+        let at_once = match refusal {
+            // Another client makes smaller batches: it may have been the batch that was too large.
+            Refusal::TooLarge if self.shared.producer.generation() != by => true,
+            Refusal::TooLarge => {
+                parcel.too_large += 1;
+                true
+            }
+            Refusal::Unfit => !std::mem::replace(&mut parcel.keyed, true),
+            Refusal::Client => true,
+            Refusal::NoSuchName | Refusal::Topic | Refusal::Passing => false,
+        };
+        if !at_once {
+            self.letters_after = Some(Instant::now() + LETTER_RETRY);
+        }
+        self.outbox.refused(&parcel);
+        if held && refusal == Refusal::NoSuchName {
+            cannot_hold(&mut self.partition, &mut parcel, HELD_NO_TOPIC);
+        }
+        self.outbox.put(parcel);
+    }
+}
+
+fn cannot_hold(
+    partition: &mut crate::pipeline::partition::Partition,
+    parcel: &mut Parcel,
+    code: &str,
+) {
+    let why = match code {
+        HELD_TOO_LARGE => "the record is larger than the held topic takes",
+        HELD_NO_TOPIC => "no broker can have a held topic of this name",
+        _ => "the held topic refused it and took younger records of its device",
+    };
+    partition.cannot_hold(&mut parcel.letter, code, why.to_owned());
+    parcel.too_large = 0;
+    metrics::letter(parcel.letter.destination, &parcel.letter.reason);
+    tracing::warn!(
+        offset = parcel.letter.source.offset,
+        reason = code,
+        "a record that was to be held becomes a dead letter: {why}"
+    );
+}
+
+fn tell_shortened(letter: &Letter, form: &Form<'_>, to: &str, room: usize) {
+    metrics::letter_shortened();
+    tracing::warn!(
+        to,
+        topic = letter.source.topic,
+        partition = letter.source.partition,
+        offset = letter.source.offset,
+        bytes = letter.value.len(),
+        kept = form.value.len(),
+        room,
+        remedy = Refusal::TooLarge.remedy(),
+        "a letter is larger than its topic takes and is written shortened"
+    );
 }

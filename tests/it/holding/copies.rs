@@ -261,3 +261,79 @@ fn what_was_taken_back_is_as_old_as_its_source() {
     assert_eq!(since, [1, 2].map(|hour| Some(BEGIN_MS + hour * HOUR_MS)));
     assert!(scene.sent.is_empty() && scene.dead.is_empty());
 }
+
+/// Headers that somebody else wrote name a source that has no such offset yet: no commit will ever cover it, so nothing waits for one.
+#[test]
+fn a_source_that_cannot_be_does_not_keep_a_record_for_ever() {
+    let now_ms = BEGIN_MS + 2 * DAY_MS + HOUR_MS;
+    for (offset, expires) in [(1, false), (9, true), (i64::MAX, true), (-1, true)] {
+        let mut scene = Scene::new();
+        scene.set(State::Pending, BEGIN_MS);
+        scene.read(1..2, 1);
+        let (_, source) = scene.topic[0].letter.as_mut().expect("a letter of ours");
+        source.offset = offset;
+        scene.crash();
+        scene.set(State::Pending, BEGIN_MS);
+        scene.partition.set_source_end(9);
+        scene.partition.set_committed(1);
+        scene.review(now_ms);
+        scene.settle(now_ms);
+        assert_eq!(
+            scene.expired().len(),
+            usize::from(expires),
+            "offset {offset}"
+        );
+    }
+}
+
+/// A held record that can never be written to the held topic is no longer waited for: it is a letter, and the next one is held.
+#[test]
+fn a_record_that_cannot_be_held_blocks_nothing() {
+    let mut scene = Scene::new();
+    scene.set(State::Pending, BEGIN_MS);
+    let payload = record(1);
+    scene.decoder.decode(
+        Some(payload.as_bytes()),
+        &scene.devices,
+        BEGIN_MS * 1_000,
+        &mut scene.decoded,
+    );
+    let read = Read {
+        offset: 1,
+        timestamp_ms: Some(BEGIN_MS),
+        key: None,
+        payload: Some(payload.as_bytes()),
+        records: 1,
+    };
+    let mut letters = scene.partition.admit(
+        std::iter::once(read),
+        &mut scene.decoded,
+        None,
+        &scene.devices,
+        Instant::now(),
+    );
+    let letter = &mut letters[0];
+    scene.partition.cannot_hold(
+        letter,
+        "held.too-large",
+        "the record is too large".to_owned(),
+    );
+    assert_eq!(letter.destination, Destination::DeadLetter);
+    assert_eq!(letter.reason.code, "held.too-large");
+    assert!(
+        letter
+            .reason
+            .detail
+            .ends_with("was to be held as device.pending"),
+        "{}",
+        letter.reason.detail
+    );
+    scene.write(letters);
+    assert!(scene.partition.hold().is_empty(), "nothing is waited for");
+    let account = scene.partition.account();
+    assert_eq!(
+        (account.dead_lettered, account.held, account.in_hand()),
+        (1, 0, 0)
+    );
+    assert_eq!(scene.partition.watermark(), Some(2));
+}

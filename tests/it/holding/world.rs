@@ -361,6 +361,7 @@ impl World {
                     record: at as u32,
                     status: 400,
                     text: "no".to_owned(),
+                    attempts: 1,
                 });
             } else {
                 self.take(&[b"[", *record, b"]"].concat());

@@ -148,6 +148,13 @@ impl Broker {
         self.act(move |cluster| cluster.request_errors(RDKafkaApiKey::Produce, &errors));
     }
 
+    /// The mock answers so many of the next writes with this error.
+    pub fn answer_writes(&self, error: RDKafkaRespErr, times: usize) {
+        self.act(move |cluster| {
+            cluster.request_errors(RDKafkaApiKey::Produce, &vec![error; times]);
+        });
+    }
+
     pub fn accept_writes(&self) {
         self.act(|cluster| cluster.clear_request_errors(RDKafkaApiKey::Produce));
     }
@@ -173,6 +180,19 @@ impl Broker {
 
     pub fn kill(&self) {
         script("kill", self.instance(), &[]);
+    }
+
+    /// In order: nothing has to be recovered at the next start.
+    pub fn stop(&self) {
+        script("stop", self.instance(), &[]);
+    }
+
+    /// The file of a partition's first segment.
+    pub fn segment(&self, topic: &str, partition: i32) -> std::path::PathBuf {
+        root()
+            .join("target/kafka/instances")
+            .join(self.instance())
+            .join(format!("data/{topic}-{partition}/00000000000000000000.log"))
     }
 
     /// Starts it again on its port and data after [`Broker::kill`].

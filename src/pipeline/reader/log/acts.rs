@@ -103,6 +103,7 @@ impl Reader {
             messages: Messages::none(&self.consumer),
             payload_bytes: 0,
             permit: Some(permit),
+            skipped: None,
             life: log.life,
             end: None,
         };
@@ -269,12 +270,15 @@ impl Reader {
         log.missed = None;
         log.stop(Stand::Moving(from));
         log.ask_at = Instant::now();
+        // A batch that could not be read was one of the life before, and so was a request to skip it.
+        partition.skipped = None;
         partition.stored = -1;
         partition.committed = -1;
         partition.progress.set_committed(-1);
         partition.began = i64::MAX;
         (partition.read_to, partition.passed) = (-1, -1);
         partition.progress.set_begin(from);
+        self.goes_on(key, partition);
     }
 
     /// Compares the ids of topics with those of the logs that are read.
@@ -325,6 +329,7 @@ impl Reader {
             return;
         };
         let (committed, began, stored) = (partition.committed, partition.began, partition.stored);
+        let skipped = partition.skipped;
         let life = partition.log.life();
         let progress = Arc::clone(&partition.progress);
         let bound = Duration::from_millis(self.input.drain_ms);
@@ -336,7 +341,7 @@ impl Reader {
         let from = progress.watermark_in(life).or(began);
         let now = Instant::now();
         let mut other = self.open(key, log.for_another_worker(from, now));
-        (other.committed, other.stored) = (committed, stored);
+        (other.committed, other.stored, other.skipped) = (committed, stored, skipped);
         other.progress.set_committed(committed);
         assigned.insert(key.clone(), other);
         self.publish(assigned);

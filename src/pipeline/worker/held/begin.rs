@@ -15,7 +15,7 @@ use crate::ops::board::Board;
 use crate::ops::metrics::held as metrics;
 use crate::ops::waits::{self, Kind, Wait};
 use crate::pipeline::held_topic::{self, NotAllowed};
-use crate::pipeline::release::{Place, Progress, UnreadableMark, rebuild, rest};
+use crate::pipeline::release::{Place, Progress, UnreadableBatch, UnreadableMark, rebuild, rest};
 use crate::pipeline::settings::Topics;
 
 /// Pause before held records are looked for again after a failure.
@@ -31,7 +31,9 @@ struct Blocked {
 impl Blocked {
     fn of(error: &anyhow::Error, place: &Place) -> Self {
         let cause = format!("what is held cannot be found out: {error:#}");
-        let (kind, remedy) = if let Some(mark) = error.downcast_ref::<UnreadableMark>() {
+        let (kind, remedy) = if let Some(batch) = error.downcast_ref::<UnreadableBatch>() {
+            (Kind::Batch, batch.remedy())
+        } else if let Some(mark) = error.downcast_ref::<UnreadableMark>() {
             (Kind::State, mark.remedy())
         } else if let Some(missing) = error.downcast_ref::<NotAllowed>() {
             (Kind::HeldTopic, missing.remedy())
@@ -97,6 +99,7 @@ impl Beginning {
         let place = &self.place;
         held_topic::ensure(&place.kafka, &self.topics, &self.topic, place.partition)?;
         let committed = place.committed(&self.topic)?;
+        let source_end = place.end(&self.topic)?;
         let mut reading = |progress: Progress| match progress {
             // It is read, so whatever failed before does not any more.
             Progress::Read => *wait = None,
@@ -107,6 +110,10 @@ impl Beginning {
             }
         };
         let rebuilt = rebuild(place, &mut reading, &self.stop)?;
-        Ok(Found { rebuilt, committed })
+        Ok(Found {
+            rebuilt,
+            committed,
+            source_end,
+        })
     }
 }

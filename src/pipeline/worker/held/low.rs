@@ -96,7 +96,7 @@ impl Worker {
                 let result = producer
                     .write(&topic, key.as_bytes(), value.as_bytes())
                     .await;
-                (Written::Low(low), result)
+                (Written::Low(low), result.map_err(Into::into))
             }));
         }
         self.trim();
@@ -121,7 +121,7 @@ impl Worker {
         self.side.writing.push(Box::pin(async move {
             for key in stale {
                 if let Err(error) = producer.erase(&topic, &key).await {
-                    return (Written::Erased, Err(error));
+                    return (Written::Erased, Err(error.into()));
                 }
             }
             (Written::Erased, Ok(()))

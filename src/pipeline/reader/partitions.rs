@@ -1,0 +1,20 @@
+//! Lists of partitions as the client takes them.
+
+use rdkafka::{Offset, TopicPartitionList};
+
+use super::Key;
+
+/// Partitions, each with an offset if one is given.
+pub(super) fn list<'a>(
+    partitions: impl Iterator<Item = (&'a Key, Option<i64>)>,
+) -> TopicPartitionList {
+    let mut list = TopicPartitionList::new();
+    for ((topic, number), offset) in partitions {
+        let mut element = list.add_partition(topic, *number);
+        if let Some(offset) = offset {
+            // Fails only for offsets no broker gives.
+            let _ = element.set_offset(Offset::Offset(offset));
+        }
+    }
+    list
+}

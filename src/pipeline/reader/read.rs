@@ -1,0 +1,101 @@
+//! Reading one chunk of a partition: what the client has, as far as there is room, handed to the partition's worker.
+//!
+//! It owns nothing. It does not wait: without room, or without messages, nothing is read.
+//!
+//! * M1: what is read has a permit for its bytes.
+//! * E1: messages of another life of the log are given back, and read again from where the log is shown to go on.
+//! * Nothing behind a batch that cannot be read is taken.
+
+use std::time::Instant;
+
+use super::{Assigned, Key, Reader};
+use crate::ops::metrics::pipeline as metrics;
+use crate::pipeline::consumer::Events;
+use crate::pipeline::fatal::Fatal;
+use crate::pipeline::feed::Feed;
+use crate::pipeline::settings::MESSAGE_OVERHEAD;
+use crate::pipeline::worker::Chunk;
+
+impl Reader {
+    /// Reads one chunk of a partition if there is room for it; whether anything came.
+    pub(super) fn read(&self, key: &Key, feed: &Feed<Events>, partition: &mut Assigned) -> bool {
+        if partition.chunks.capacity() == 0 || partition.stands() || !partition.log.may_read() {
+            return false;
+        }
+        // What a crash would repeat is bounded by what may be read beyond the last confirmed commit.
+        let room = self
+            .memory
+            .window_messages
+            .saturating_sub(partition.uncommitted().max(partition.progress.window()));
+        if room == 0 {
+            let settling = partition.progress.window() * 2 >= self.memory.window_messages;
+            metrics::backpressure(if settling { "window" } else { "commit" });
+            return false;
+        }
+        let each = partition.message_bytes + MESSAGE_OVERHEAD;
+        // Never more than a quarter of the partition's share, so that a read of larger messages than expected stays small.
+        let most = (self.memory.partition_bytes / 4 / each)
+            .clamp(1, self.memory.chunk_messages as u64)
+            .min(room);
+        let Some(mut permit) = partition.permits.reserve(most * each) else {
+            metrics::backpressure("memory");
+            partition.progress.ask_flush();
+            return false;
+        };
+        let mut messages = feed.buffer();
+        if feed.read(most as usize, &mut messages) == 0 {
+            if partition.log.nothing_came() {
+                let progress = &partition.progress;
+                let (topic, partition) = (progress.topic.clone(), progress.partition);
+                self.fail(Fatal::Stale { topic, partition }.into());
+            }
+            return false;
+        }
+        let unreadable = messages.take_unreadable();
+        if unreadable.is_some() {
+            // The client reads this log, though not this batch.
+            partition.log.came();
+        }
+        let mut end = messages.take_end();
+        if end.is_some() {
+            partition.log.came();
+        }
+        let survey = messages.survey(partition.read_to, partition.log.epoch());
+        let went_back = survey.back.is_some();
+        if let Some(at) = survey.back {
+            // What comes from there on is read again from where the log is shown to go on.
+            let repeated = messages.cut(at);
+            end = None;
+            metrics::repeated(&partition.progress.topic, repeated as u64);
+            partition.log.went_back(Instant::now());
+        }
+        if let Some(first) = survey.first {
+            partition.began = partition.began.min(first);
+            partition.read_to = survey.read_to;
+            partition.log.read(&messages);
+        }
+        // Behind messages of another life of the log the error is one of that life: it is met again when that is read.
+        let unreadable = unreadable.filter(|_| !went_back);
+        self.follow_data(key, partition, unreadable, survey.first.is_none());
+        if messages.is_empty() && end.is_none() {
+            return true;
+        }
+        let count = messages.len() as u64;
+        let bytes = survey.bytes;
+        permit.charge(bytes + count * MESSAGE_OVERHEAD);
+        // Falls slowly, rises at once: the reserve should rarely be too small.
+        partition.message_bytes = (bytes / count.max(1))
+            .max(partition.message_bytes - partition.message_bytes / 16)
+            .max(16);
+        // Capacity was checked above and this thread is the only sender; a closed channel means a worker that failed.
+        let _ = partition.chunks.try_send(Chunk {
+            messages,
+            payload_bytes: bytes,
+            permit: Some(permit),
+            skipped: None,
+            life: partition.log.begun(),
+            end,
+        });
+        true
+    }
+}

@@ -1,0 +1,245 @@
+//! A partition whose next batch cannot be read: it stands, is named, and is tried again; a person's request lets it go on.
+//!
+//! Owns what is known of the batch and the question whether a request is in the state topic.
+//!
+//! * Nothing behind the batch is taken, though the client may give it.
+//! * The batch is read again from time to time: another replica may have it whole.
+//! * A request is erased once the broker has confirmed a commit behind it, so that it never counts for another batch.
+//!
+//! The question runs on a thread that may block; an answer that comes late is dropped with the partition.
+
+use std::sync::{Arc, mpsc as std_mpsc};
+use std::time::{Duration, Instant};
+
+use rdkafka::Offset;
+use rdkafka::consumer::Consumer as _;
+
+use super::{Assigned, Key, Reader};
+use crate::ops::metrics::pipeline as metrics;
+use crate::ops::waits::{self, Kind, Wait};
+use crate::pipeline::consumer::Events;
+use crate::pipeline::feed::Feed;
+use crate::pipeline::settings::MESSAGE_OVERHEAD;
+use crate::pipeline::skip;
+use crate::pipeline::unreadable::{Skip, Unreadable, key as name, remedy};
+use crate::pipeline::worker::Chunk;
+
+/// Pause before the batch is tried again: at first, and at most.
+const TRY: Duration = Duration::from_secs(2);
+const TRY_MOST: Duration = Duration::from_secs(60);
+/// How often the state topic is looked into for a request.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// A partition that cannot go on.
+pub(super) struct Standing {
+    /// As published (H1).
+    wait: Arc<Wait>,
+    /// The offset that would be read next.
+    at: i64,
+    /// It is being read again; else not before this time.
+    trying: bool,
+    try_at: Instant,
+    pause: Duration,
+    look_at: Instant,
+    asked: Option<std_mpsc::Receiver<Option<Skip>>>,
+}
+
+impl Assigned {
+    /// Whether its next batch cannot be read, and is not being tried again.
+    pub(super) fn stands(&self) -> bool {
+        self.standing
+            .as_ref()
+            .is_some_and(|standing| !standing.trying)
+    }
+}
+
+impl Reader {
+    /// What follows from a read: it gave messages, or not (`none`), and behind them what cannot be read.
+    pub(super) fn follow_data(
+        &self,
+        key: &Key,
+        partition: &mut Assigned,
+        unreadable: Option<Unreadable>,
+        none: bool,
+    ) {
+        if !none {
+            self.goes_on(key, partition);
+        }
+        if let Some(unreadable) = unreadable {
+            self.stands(key, partition, &unreadable);
+        }
+    }
+
+    /// The batch at or behind what was read cannot be read.
+    fn stands(&self, key: &Key, partition: &mut Assigned, unreadable: &Unreadable) {
+        let at = unreadable.offset.max(partition.read_to);
+        let now = Instant::now();
+        let again = partition.standing.take().filter(|before| before.at == at);
+        let pause = again
+            .as_ref()
+            .map_or(TRY, |before| (before.pause * 2).min(TRY_MOST));
+        let remedy = remedy(&key.0, key.1, at);
+        let cause = format!("the batch at offset {at} cannot be read: {unreadable}");
+        if again.is_none() {
+            metrics::unreadable(&key.0, key.1, true);
+            tracing::error!(
+                topic = key.0, partition = key.1, offset = at, error = %unreadable,
+                remedy,
+                "a batch cannot be read: the partition stands until it can, or until a person skips it"
+            );
+        }
+        let wait = match again.as_ref() {
+            Some(before) => Arc::clone(&before.wait),
+            None => {
+                let subject = waits::partition(&key.0, key.1);
+                let board = &self.shared.board;
+                Arc::new(board.wait(Kind::Batch, subject, cause.clone(), remedy))
+            }
+        };
+        wait.update(cause);
+        partition.standing = Some(Standing {
+            at,
+            wait,
+            trying: false,
+            try_at: now + pause,
+            pause,
+            look_at: again.as_ref().map_or(now, |before| before.look_at),
+            asked: again.and_then(|before| before.asked),
+        });
+    }
+
+    /// It can be read after all, or was skipped.
+    pub(super) fn goes_on(&self, key: &Key, partition: &mut Assigned) {
+        if partition.standing.take().is_some() {
+            metrics::unreadable(&key.0, key.1, false);
+            tracing::info!(
+                topic = key.0,
+                partition = key.1,
+                "the partition goes on behind a batch that could not be read"
+            );
+        }
+    }
+
+    /// What is to be done while a partition stands.
+    pub(super) fn stand(&self, key: &Key, feed: &Feed<Events>, partition: &mut Assigned) {
+        let Some(standing) = &mut partition.standing else {
+            return;
+        };
+        if !partition.log.may_read() {
+            // The client is moved to where the log goes on; the batch is met again there if it is still there.
+            return;
+        }
+        let now = Instant::now();
+        if !standing.trying {
+            // What lies behind the batch, or its error once more.
+            let mut behind = feed.buffer();
+            while feed.read(self.memory.chunk_messages, &mut behind) > 0 {
+                behind.clear();
+            }
+            if now >= standing.try_at {
+                standing.trying = self.moves(key, standing.at);
+                standing.try_at = now + standing.pause;
+            }
+        }
+        match standing.asked.as_ref().map(std_mpsc::Receiver::try_recv) {
+            Some(Ok(Some(skip))) => {
+                if self.skip(key, feed, partition, &skip) {
+                    return;
+                }
+            }
+            Some(Ok(None) | Err(std_mpsc::TryRecvError::Disconnected)) => standing.asked = None,
+            Some(Err(std_mpsc::TryRecvError::Empty)) => {}
+            None if now >= standing.look_at => {
+                standing.look_at = now + LOOK;
+                standing.asked = Some(self.ask_for_request(key, standing.at));
+            }
+            None => {}
+        }
+    }
+
+    fn ask_for_request(&self, key: &Key, offset: i64) -> std_mpsc::Receiver<Option<Skip>> {
+        let (to, answer) = std_mpsc::channel();
+        let (kafka, state) = (self.shared.kafka.clone(), self.shared.topics.state.clone());
+        let (topic, partition) = key.clone();
+        self.runtime.spawn_blocking(move || {
+            let found = skip::requested(&kafka, &state, (&topic, partition, offset));
+            let found = found.unwrap_or_else(|error| {
+                tracing::warn!(
+                    topic,
+                    partition,
+                    error = format!("{error:#}"),
+                    "whether a person asked to skip a batch cannot be found out; asking again"
+                );
+                None
+            });
+            // Nobody waits for it once the partition is gone.
+            let _ = to.send(found);
+        });
+        answer
+    }
+
+    /// Reads on behind the batch; false if there is no room at the moment, and then the request is looked for again.
+    fn skip(&self, key: &Key, feed: &Feed<Events>, partition: &mut Assigned, skip: &Skip) -> bool {
+        let permit = partition.permits.reserve(MESSAGE_OVERHEAD);
+        let (Some(permit), true) = (permit, partition.chunks.capacity() > 0) else {
+            if let Some(standing) = &mut partition.standing {
+                standing.asked = None;
+            }
+            return false;
+        };
+        if !self.moves(key, skip.to) {
+            return false;
+        }
+        tracing::warn!(
+            topic = key.0,
+            partition = key.1,
+            from = skip.from,
+            to = skip.to,
+            by = skip.by,
+            "offsets that cannot be read are skipped at a person's request"
+        );
+        metrics::skipped(&key.0);
+        partition.began = partition.began.min(skip.from);
+        partition.read_to = skip.to;
+        partition.skipped = Some((skip.from, skip.to));
+        // Capacity was checked above and this thread is the only sender.
+        let _ = partition.chunks.try_send(Chunk {
+            messages: feed.buffer(),
+            payload_bytes: 0,
+            permit: Some(permit),
+            skipped: Some(skip.to - 1),
+            life: partition.log.begun(),
+            end: None,
+        });
+        self.goes_on(key, partition);
+        true
+    }
+
+    fn moves(&self, key: &Key, offset: i64) -> bool {
+        let moved = self
+            .consumer
+            .seek(&key.0, key.1, Offset::Offset(offset), Duration::ZERO);
+        if let Err(error) = &moved {
+            tracing::info!(topic = key.0, partition = key.1, offset, %error, "the client did not move; trying again");
+        }
+        moved.is_ok()
+    }
+
+    /// Erases a request that a confirmed commit has passed.
+    pub(super) fn forget_skip(&self, key: &Key, partition: &mut Assigned) {
+        let committed = partition.committed;
+        let Some((from, _)) = partition.skipped.take_if(|(_, to)| committed >= *to) else {
+            return;
+        };
+        let (producer, state) = (
+            self.shared.producer.clone(),
+            self.shared.topics.state.clone(),
+        );
+        let key = name(&key.0, key.1, from);
+        self.runtime.spawn(async move {
+            if let Err(error) = producer.erase(&state, key.as_bytes()).await {
+                tracing::warn!(%error, key, "a request to skip was carried out and not erased");
+            }
+        });
+    }
+}

@@ -1,0 +1,215 @@
+//! Reading the held records that are being released, in order.
+//!
+//! Owns one thread with a consumer of its own for as long as something is released, and publishes what keeps it from reading (H1).
+//!
+//! * Nothing behind a batch that cannot be read is taken, unless a person asked to skip it.
+//!
+//! Queue to the worker: [`BATCHES`] of at most [`BATCH_MESSAGES`] messages; when it is full, nothing is read. Dropping a
+//! [`Reading`] ends its thread.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::BaseConsumer;
+use rdkafka::error::KafkaError;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::{POLL, Place, UnreadableBatch, held_message, is_of_data, rest};
+use crate::log_life::broker::epoch_of;
+use crate::ops::board::Board;
+use crate::ops::waits::{self, Kind, Wait};
+use crate::pipeline::partition::HeldMessage;
+use crate::registry::poll;
+
+/// Batches waiting for a worker.
+pub const BATCHES: usize = 2;
+/// Messages of one batch at most.
+pub const BATCH_MESSAGES: usize = 500;
+/// Bytes of one batch, about.
+pub const BATCH_BYTES: u64 = 256 * 1024;
+/// After so long without another one an error of the client has passed.
+const PASSED: Duration = Duration::from_secs(10);
+/// Pause before a broker that did not answer is asked again.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+
+/// What was read of a held partition.
+#[derive(Debug)]
+pub struct Batch {
+    pub messages: Vec<HeldMessage>,
+    /// Everything below was read.
+    pub next: i64,
+    /// The newest leader epoch among them; -1 for none.
+    pub epoch: i32,
+}
+
+impl Batch {
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.messages.iter().map(HeldMessage::bytes).sum()
+    }
+}
+
+/// A held partition being read from some offset on.
+#[derive(Debug)]
+pub struct Reading {
+    batches: mpsc::Receiver<Batch>,
+    stop: CancellationToken,
+}
+
+impl Reading {
+    /// Begins at `from`, on a thread of its own. `watched`: the input topic in whose name trouble is published, and where.
+    #[must_use]
+    pub fn begin(place: Place, from: i64, watched: Option<(String, Arc<Board>)>) -> Self {
+        let (to, batches) = mpsc::channel(BATCHES);
+        let stop = CancellationToken::new();
+        let ended = stop.clone();
+        tokio::task::spawn_blocking(move || {
+            let mut next = from;
+            let mut trouble = Trouble {
+                place: place.clone(),
+                watched,
+                wait: None,
+                newest: Instant::now(),
+            };
+            while !ended.is_cancelled() {
+                let opened = place.open(next);
+                let read = opened.and_then(|consumer| {
+                    let Err(error) = read(&consumer, &mut next, &to, &mut trouble, &ended) else {
+                        return Ok(());
+                    };
+                    next = place.behind(next, &error)?;
+                    let batch = Batch {
+                        messages: Vec::new(),
+                        next,
+                        epoch: -1,
+                    };
+                    // A worker that is gone ends this thread anyway.
+                    let _ = to.blocking_send(batch);
+                    Ok(())
+                });
+                if let Err(error) = read {
+                    let unreadable = error.downcast_ref::<UnreadableBatch>();
+                    let remedy = unreadable.map(|batch| format!("; {}", batch.remedy()));
+                    trouble.begin(&format!("{error:#}{}", remedy.unwrap_or_default()));
+                }
+                rest(ASK_AGAIN, &ended);
+            }
+        });
+        Self { batches, stop }
+    }
+
+    /// The next batch; never, once its thread has ended.
+    pub async fn next(&mut self) -> Batch {
+        match self.batches.recv().await {
+            Some(batch) => batch,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+/// What keeps held records from being read, as published (H1).
+struct Trouble {
+    place: Place,
+    watched: Option<(String, Arc<Board>)>,
+    wait: Option<Wait>,
+    /// When the newest error came.
+    newest: Instant,
+}
+
+impl Trouble {
+    fn begin(&mut self, error: &str) {
+        self.newest = Instant::now();
+        let held = &self.place.held_topic;
+        let cause = format!("records to be released cannot be read from {held}: {error}");
+        match (&self.wait, &self.watched) {
+            (Some(wait), _) => wait.update(cause),
+            (None, Some((topic, board))) => {
+                let subject = waits::partition(topic, self.place.partition);
+                let remedy = format!(
+                    "check the broker, the topic {held}, and that this user may read it; it is tried again by itself"
+                );
+                self.wait = Some(board.wait(Kind::HeldTopic, subject, cause, remedy));
+            }
+            (None, None) => tracing::warn!(cause, "reading held records"),
+        }
+    }
+
+    fn end(&mut self) {
+        self.wait = None;
+    }
+
+    /// Nothing came. An error that is not repeated has passed; that no broker answers is published by the watcher.
+    fn idle(&mut self) {
+        if self.wait.is_some() && self.newest.elapsed() > PASSED {
+            self.end();
+        }
+    }
+}
+
+/// Reads until told to stop or until the worker is gone.
+///
+/// # Errors
+/// What lies at `next` cannot be read.
+fn read(
+    consumer: &BaseConsumer,
+    next: &mut i64,
+    to: &mpsc::Sender<Batch>,
+    trouble: &mut Trouble,
+    stop: &CancellationToken,
+) -> Result<(), KafkaError> {
+    let mut messages: Vec<HeldMessage> = Vec::new();
+    let (mut bytes, mut epoch) = (0, -1);
+    while !stop.is_cancelled() {
+        let mut broken = None;
+        let idle = match poll::next(consumer, POLL) {
+            None => {
+                trouble.idle();
+                true
+            }
+            Some(Ok(message)) => {
+                trouble.end();
+                let held = held_message(&message, &trouble.place);
+                epoch = epoch_of(&message).max(epoch);
+                *next = held.offset + 1;
+                bytes += held.bytes();
+                messages.push(held);
+                false
+            }
+            Some(Err(KafkaError::PartitionEOF(_))) => {
+                trouble.end();
+                true
+            }
+            Some(Err(error)) if is_of_data(&error) => {
+                broken = Some(error);
+                true
+            }
+            Some(Err(error)) => {
+                trouble.begin(&error.to_string());
+                false
+            }
+        };
+        let full = messages.len() >= BATCH_MESSAGES || bytes >= BATCH_BYTES;
+        if full || (idle && !messages.is_empty()) {
+            let batch = Batch {
+                messages: std::mem::take(&mut messages),
+                next: *next,
+                epoch,
+            };
+            bytes = 0;
+            if to.blocking_send(batch).is_err() {
+                stop.cancel();
+            }
+        }
+        if let Some(error) = broken {
+            return Err(error);
+        }
+    }
+    Ok(())
+}

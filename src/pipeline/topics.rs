@@ -1,0 +1,227 @@
+//! The topics the job writes: creating those that are missing, and how large a record each takes.
+//!
+//! Owns how a created topic is configured. Existing topics are left as they are. It writes no record.
+//!
+//! * D1: a created topic takes what its inputs take, and [`HEADER_ROOM`] more, so that a record with headers fits wherever its
+//!   message fitted.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::error::RDKafkaErrorCode;
+
+use super::kafka;
+use super::settings::Topics;
+
+/// Bytes of headers and key that a created topic takes beyond what its inputs take.
+pub const HEADER_ROOM: usize = 64 * 1024;
+/// How long creating may take.
+const CREATE: Duration = Duration::from_secs(20);
+/// The setting of a topic, and of a broker for topics without one, that bounds a batch.
+const LARGEST: &str = "max.message.bytes";
+
+/// How long a created topic keeps its messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keep {
+    /// As the broker does by itself.
+    Usual,
+    /// The newest of each key.
+    Newest,
+    /// Until somebody deletes them: when held records expire is ours to say.
+    Everything,
+}
+
+/// A topic to be created if it is missing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    pub name: String,
+    /// -1 for the broker's default.
+    pub partitions: i32,
+    pub keep: Keep,
+    /// The largest record of its inputs, where that is known.
+    pub inputs_take: Option<usize>,
+}
+
+impl Wanted {
+    #[must_use]
+    pub fn new(name: &str, partitions: i32, keep: Keep) -> Self {
+        Self {
+            name: name.to_owned(),
+            partitions,
+            keep,
+            inputs_take: None,
+        }
+    }
+
+    /// Records of inputs that take so much go there.
+    #[must_use]
+    pub fn behind(self, inputs_take: Option<usize>) -> Self {
+        Self {
+            inputs_take,
+            ..self
+        }
+    }
+
+    /// What is set for the new topic.
+    fn settings(&self, sized: bool) -> Vec<(&'static str, String)> {
+        let mut settings: Vec<(&'static str, String)> = match self.keep {
+            Keep::Usual => Vec::new(),
+            Keep::Newest => vec![("cleanup.policy", "compact".to_owned())],
+            Keep::Everything => vec![
+                ("cleanup.policy", "delete".to_owned()),
+                ("retention.ms", "-1".to_owned()),
+                ("retention.bytes", "-1".to_owned()),
+            ],
+        };
+        if let Some(bytes) = self.inputs_take.filter(|_| sized) {
+            // The broker keeps it as a signed number of 32 bits.
+            let bytes = bytes.saturating_add(HEADER_ROOM).min(i32::MAX as usize);
+            settings.push((LARGEST, bytes.to_string()));
+        }
+        settings
+    }
+}
+
+/// Creates what is missing of `wanted`; existing topics are left as they are.
+///
+/// # Errors
+/// The broker refused, or cannot be reached within the bound.
+pub async fn create_topics(
+    kafka: &kafka::Config,
+    topics: &Topics,
+    wanted: &[Wanted],
+) -> anyhow::Result<()> {
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    let admin: AdminClient<DefaultClientContext> = kafka
+        .plain()?
+        .create()
+        .context("cannot open the admin client")?;
+    // A broker whose policy allows no such size creates the topic without it: what does not fit is shortened.
+    let unsized_ones = create(&admin, topics, wanted, true).await?;
+    let again: Vec<Wanted> = wanted
+        .iter()
+        .filter(|topic| unsized_ones.contains(&topic.name))
+        .cloned()
+        .collect();
+    if !again.is_empty() {
+        create(&admin, topics, &again, false).await?;
+    }
+    Ok(())
+}
+
+/// Creates topics; those that were refused for their settings come back if they were `sized`.
+async fn create(
+    admin: &AdminClient<DefaultClientContext>,
+    topics: &Topics,
+    wanted: &[Wanted],
+    sized: bool,
+) -> anyhow::Result<Vec<String>> {
+    let settings: Vec<_> = wanted.iter().map(|topic| topic.settings(sized)).collect();
+    let new: Vec<NewTopic<'_>> = wanted
+        .iter()
+        .zip(&settings)
+        .map(|(topic, settings)| {
+            let new = NewTopic::new(
+                &topic.name,
+                topic.partitions,
+                TopicReplication::Fixed(topics.replication),
+            );
+            settings
+                .iter()
+                .fold(new, |new, (name, value)| new.set(name, value))
+        })
+        .collect();
+    let options = AdminOptions::new().operation_timeout(Some(CREATE));
+    let mut again = Vec::new();
+    for result in admin
+        .create_topics(&new, &options)
+        .await
+        .context("cannot create topics")?
+    {
+        match result {
+            Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+            Err((name, RDKafkaErrorCode::PolicyViolation | RDKafkaErrorCode::InvalidConfig))
+                if sized =>
+            {
+                again.push(name);
+            }
+            Err((name, code)) => anyhow::bail!(
+                "cannot create topic {name}: {code}; create it by hand or set topics.create = false"
+            ),
+        }
+    }
+    Ok(again)
+}
+
+/// The largest record each of these topics takes; those that do not exist or may not be described are left out.
+///
+/// # Errors
+/// The broker does not answer within the bound.
+pub async fn describe(
+    admin: &AdminClient<DefaultClientContext>,
+    topics: &[&str],
+    bound: Duration,
+) -> anyhow::Result<HashMap<String, usize>> {
+    if topics.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let asked: Vec<_> = topics
+        .iter()
+        .map(|topic| ResourceSpecifier::Topic(topic))
+        .collect();
+    let options = AdminOptions::new().request_timeout(Some(bound));
+    let answer = admin
+        .describe_configs(&asked, &options)
+        .await
+        .context("cannot ask what topics take")?;
+    let sizes = topics.iter().zip(answer).filter_map(|(topic, answer)| {
+        let answer = answer.ok()?;
+        let entry = answer.entries.iter().find(|entry| entry.name == LARGEST)?;
+        Some(((*topic).to_owned(), entry.value.as_ref()?.parse().ok()?))
+    });
+    Ok(sizes.collect())
+}
+
+/// As [`describe`], with a client of its own; nothing when nobody answers.
+pub async fn sizes(
+    kafka: &kafka::Config,
+    topics: &[&str],
+    bound: Duration,
+) -> HashMap<String, usize> {
+    let answer = async {
+        let admin = kafka
+            .plain()?
+            .create()
+            .context("cannot open the admin client")?;
+        describe(&admin, topics, bound).await
+    };
+    answer.await.unwrap_or_else(|error: anyhow::Error| {
+        tracing::info!(
+            error = format!("{error:#}"),
+            "the largest record of topics is not known; the broker's default is assumed"
+        );
+        HashMap::new()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_created_topic_takes_what_its_inputs_take_and_headers() {
+        let wanted = Wanted::new("dead", -1, Keep::Usual);
+        assert_eq!(wanted.settings(true), []);
+        let wanted = wanted.behind(Some(5_000_000));
+        let size = (LARGEST, (5_000_000 + HEADER_ROOM).to_string());
+        assert_eq!(wanted.settings(true), [size]);
+        assert_eq!(wanted.settings(false), []);
+        let most = wanted.behind(Some(usize::MAX)).settings(true);
+        assert_eq!(most, [(LARGEST, i32::MAX.to_string())]);
+    }
+}
