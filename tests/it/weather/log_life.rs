@@ -12,6 +12,13 @@ fn recreate(broker: &Broker, topic: &str, partitions: i32) {
     broker.topic(topic, partitions, &[]);
 }
 
+/// Waits until so many changes of logs were noticed. What is written to a new topic before that may be read from the middle first.
+fn noticed(world: &mut World<'_>, changes: f64) {
+    world.until("the change is noticed", |world| {
+        world.instances[0].metric(CHANGES) >= changes
+    });
+}
+
 /// Waits until everything promised was accepted, and committed in the log that is there.
 fn all_arrive(world: &mut World<'_>, records: u64) {
     world.until(&format!("{records} records were accepted"), |world| {
@@ -46,6 +53,7 @@ fn a_topic_recreated_while_the_job_runs_is_read_from_its_beginning() {
     world.produced(1_000, &[]);
     all_arrive(&mut world, 1_000);
     recreate(world.broker, &world.topic, 1);
+    noticed(&mut world, 1.0);
     world.produced(1_500, &[]);
     all_arrive(&mut world, 2_500);
     assert_eq!(
@@ -63,12 +71,14 @@ fn a_topic_recreated_while_the_job_runs_is_read_from_its_beginning() {
 fn a_topic_recreated_again_and_again_loses_nothing_that_was_written_to_it() {
     let mut world = World::new(Broker::shared(), 3, &[("batch.max_records", "50")]);
     world.join();
-    let mut records = 0;
+    let (mut records, mut changes) = (0, 0.0);
     for more in [900, 300, 2_000] {
         world.produced(more, &["--devices", "20"]);
         records += more;
         all_arrive(&mut world, records);
         recreate(world.broker, &world.topic, 3);
+        changes += 3.0;
+        noticed(&mut world, changes);
     }
     world.produced(500, &["--devices", "20"]);
     all_arrive(&mut world, records + 500);
@@ -89,6 +99,7 @@ fn a_topic_recreated_after_leaders_changed_is_read_from_its_beginning() {
     world.produced(100, &[]);
     all_arrive(&mut world, 700);
     recreate(&broker, &world.topic, 1);
+    noticed(&mut world, 1.0);
     world.produced(1_200, &[]);
     all_arrive(&mut world, 1_900);
     world.finish(1_900);
