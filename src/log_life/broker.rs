@@ -24,6 +24,8 @@ use super::{Facts, Point, Points, TopicId};
 pub const CALL: Duration = Duration::from_secs(10);
 /// Milliseconds a cluster's controller is waited for.
 const CONTROLLER_MS: i32 = 500;
+/// What the cluster ids of librdkafka's mock begin with.
+const MOCK: &str = "mockCluster";
 /// How long one poll for a message waits.
 const POLL: Duration = Duration::from_millis(50);
 
@@ -152,15 +154,17 @@ pub fn topics<C: ClientContext>(
     if names.is_empty() {
         return Ok(found);
     }
-    // Topic ids come from an admin request, and that goes to the controller; a cluster without one (a broker for trying things out)
-    // would let it time out.
+    // Topic ids come from an admin request. Two kinds of cluster let it time out: one without a controller, and librdkafka's own mock.
     let metadata = client
         .fetch_metadata(names.first().copied(), bound)
         .context("cannot ask for topics")?;
     drop(metadata);
     // SAFETY: the client is alive.
     let controller = unsafe { ffi::rd_kafka_controllerid(client.native_ptr(), CONTROLLER_MS) };
-    if controller < 0 {
+    let mock = client
+        .fetch_cluster_id(Duration::ZERO)
+        .is_some_and(|id| id.starts_with(MOCK));
+    if controller < 0 || mock {
         return without_ids(client, names, bound);
     }
     let mut pointers: Vec<_> = texts.iter().map(|text| text.as_ptr()).collect();
