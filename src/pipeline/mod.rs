@@ -21,6 +21,7 @@ pub mod gate;
 pub mod guard;
 pub mod held_topic;
 pub mod hold;
+pub mod isolation;
 pub mod kafka;
 pub mod letter;
 pub mod log_watch;

@@ -53,6 +53,8 @@ impl Blocked {
 /// See the module's documentation.
 pub(super) struct Beginning {
     pub place: Place,
+    /// A gate holds records. Without one there may be no held topic until a device is quarantined.
+    pub gated: bool,
     /// The input topic.
     pub topic: String,
     pub topics: Topics,
@@ -95,7 +97,11 @@ impl Beginning {
 
     fn found(&self, wait: &mut Option<(Kind, Wait)>) -> anyhow::Result<Found> {
         let place = &self.place;
-        held_topic::ensure(&place.kafka, &self.topics, &self.topic, place.partition)?;
+        if self.gated {
+            held_topic::ensure(&place.kafka, &self.topics, &self.topic, place.partition)?;
+        } else if !place.is_there()? {
+            return Ok(Found::nothing());
+        }
         let committed = place.committed(&self.topic)?;
         let mut reading = |progress: Progress| match progress {
             // It is read, so whatever failed before does not any more.
@@ -107,6 +113,10 @@ impl Beginning {
             }
         };
         let rebuilt = rebuild(place, &mut reading, &self.stop)?;
-        Ok(Found { rebuilt, committed })
+        Ok(Found {
+            rebuilt,
+            committed,
+            topic_there: true,
+        })
     }
 }
