@@ -9,6 +9,7 @@ use axum::http::StatusCode;
 use axum::routing::post;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use dig_ingest::config::secret::Secret;
+use dig_ingest::pipeline::isolation::Past;
 use dig_ingest::pipeline::request::{Request, Span};
 use dig_ingest::pipeline::split::{MAX_RECORDS, Split};
 use dig_ingest::pipeline::upload::{self, Uploader};
@@ -131,7 +132,7 @@ fn whole(c: &mut Criterion) {
         b.to_async(&runtime).iter(|| async {
             let slot = uploader.slot().await;
             uploader
-                .upload(slot, request.clone(), &stop)
+                .upload(slot, request.clone(), Past::default(), &stop)
                 .await
                 .expect("accepted")
         });

@@ -33,6 +33,8 @@ Examples:
 
 Script faults and read the ledger while it runs:
   curl -X POST $URL/control/faults -d '{\"operation\":\"records\",\"action\":{\"status\":{\"status\":503}},\"count\":3}'
+  curl -X POST $URL/control/faults -d '{\"operation\":\"records\",\"serial\":\"CX0000000001\",\"action\":{\"status\":{\"status\":500}}}'
+      Fails on every request that holds this device; also \"stall\", {\"cut\":\"after_body\"}; one rule for each device.
   curl -X PUT $URL/control/outage -d '{\"status\":{\"status\":503}}';  curl -X DELETE $URL/control/outage
   curl $URL/control/ledger > ledger.ndjson;  curl $URL/control/counters
 

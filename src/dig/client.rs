@@ -3,6 +3,7 @@
 //! Owns the connection pool. Redirects are not followed: a moved gateway is a wrong address.
 //! A status line settles what a call came to; a body that breaks off after it changes nothing.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,7 +16,7 @@ use super::wire::{self, Form, Pair};
 use super::{Config, Token};
 use crate::config::secret::Secret;
 use crate::http::retry::Failure;
-use crate::http::transport::{self, End, asked, failure, now_s, read_within as read};
+use crate::http::transport::{self, Connections, End, asked, failure, now_s, read_within as read};
 
 /// Most bytes read of the answer to a POST.
 const ANSWER_BYTES: usize = 64 * 1024;
@@ -34,7 +35,7 @@ pub struct Answer {
 /// See the module. Cheap to clone.
 #[derive(Clone)]
 pub struct Client {
-    http: reqwest::Client,
+    http: Arc<Connections>,
     base: Url,
 }
 
@@ -55,19 +56,27 @@ impl Client {
         let base = base(config)?;
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        let options = transport::Options {
-            section: "dig",
-            plain: base.scheme() == "http",
-            ca_file: config.ca_file.as_deref(),
-            ca_file_only: config.ca_file_only,
-            proxy: config.proxy.as_ref(),
-            user_agent: &config.user_agent,
-            connect_timeout: Duration::from_secs(config.connect_timeout_s),
-            pool_idle: Duration::from_secs(config.pool_idle_s),
-            pool_size: config.pool_size,
-        };
-        let http = transport::client(options, headers)?;
-        Ok(Self { http, base })
+        let plain = base.scheme() == "http";
+        let max_age = Duration::from_secs(config.connection_max_age_s);
+        let config = config.clone();
+        let http = Connections::new(max_age, move || {
+            let options = transport::Options {
+                section: "dig",
+                plain,
+                ca_file: config.ca_file.as_deref(),
+                ca_file_only: config.ca_file_only,
+                proxy: config.proxy.as_ref(),
+                user_agent: &config.user_agent,
+                connect_timeout: Duration::from_secs(config.connect_timeout_s),
+                pool_idle: Duration::from_secs(config.pool_idle_s),
+                pool_size: config.pool_size,
+            };
+            transport::client(options, headers.clone())
+        })?;
+        Ok(Self {
+            http: Arc::new(http),
+            base,
+        })
     }
 
     fn url(&self, path: &str) -> Url {
@@ -88,6 +97,7 @@ impl Client {
     ) -> Result<Answer, Failure> {
         let call = self
             .http
+            .client()
             .post(self.url("records"))
             .header(AUTHORIZATION, bearer(token))
             .timeout(timeout)
@@ -130,6 +140,7 @@ impl Client {
             .append_pair("numberOfResults", &count.to_string());
         let call = self
             .http
+            .client()
             .get(url)
             .header(AUTHORIZATION, bearer(token))
             .timeout(timeout);
@@ -188,6 +199,7 @@ impl Client {
         ]);
         let call = self
             .http
+            .client()
             .post(self.url("authentication/revoke-token"))
             .timeout(timeout)
             .body(form.body());
@@ -204,6 +216,7 @@ impl Client {
     ) -> Result<Pair, CallError> {
         let call = self
             .http
+            .client()
             .post(self.url(&format!("authentication/{act}")))
             .timeout(timeout)
             .body(form.body());

@@ -50,6 +50,8 @@ pub struct Config {
     pub pool_idle_s: u64,
     /// Idle connections kept.
     pub pool_size: usize,
+    /// Seconds connections are used before new ones are made, which resolve the address again; 0 for ever.
+    pub connection_max_age_s: u64,
     /// Calls per minute the gateway allows on each authentication endpoint (dig-api.md 4.1).
     pub auth_calls_per_minute: f64,
     /// Part of those we use, 0 to 1.
@@ -85,6 +87,7 @@ impl Default for Config {
             request_timeout_s: vec![30, 30, 30, 60, 120, 300],
             pool_idle_s: 30,
             pool_size: 64,
+            connection_max_age_s: 300,
             auth_calls_per_minute: 5.0,
             auth_share: 0.8,
             instances: 1,

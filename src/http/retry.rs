@@ -101,11 +101,14 @@ impl Backoff {
 
     /// The next wait.
     pub fn next(&mut self, dice: &mut impl Rng) -> Duration {
-        let whole = self
-            .first
-            .saturating_mul(1 << self.step.min(30))
-            .min(self.cap);
+        let wait = self.nth(self.step, dice);
         self.step = self.step.saturating_add(1);
+        wait
+    }
+
+    /// The wait after `step` earlier ones.
+    pub fn nth(&self, step: u32, dice: &mut impl Rng) -> Duration {
+        let whole = self.first.saturating_mul(1 << step.min(30)).min(self.cap);
         whole.mul_f64(dice.random_range(0.5..=1.0))
     }
 

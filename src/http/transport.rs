@@ -5,8 +5,8 @@
 
 use std::net::IpAddr;
 use std::path::Path;
-use std::sync::Once;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::{Mutex, Once, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use reqwest::header::{HeaderMap, RETRY_AFTER};
@@ -203,6 +203,60 @@ fn builder(options: Options<'_>, headers: HeaderMap) -> anyhow::Result<reqwest::
     Ok(builder)
 }
 
+type Make = Box<dyn Fn() -> anyhow::Result<reqwest::Client> + Send + Sync>;
+
+/// Connections that are used for a bounded time: a kept connection stays with the address it was made to, so without a bound a
+/// changed DNS record would never be noticed while the old address still answers.
+///
+/// Owns the client in use. After `max_age` a new client takes its place, which resolves the name again; requests on the old
+/// connections end as they would have.
+pub struct Connections {
+    make: Make,
+    /// Zero for no bound.
+    max_age: Duration,
+    /// The client in use, and since when. Locked for a clone of its handle, and for making the next one.
+    current: Mutex<(reqwest::Client, Instant)>,
+}
+
+impl Connections {
+    /// # Errors
+    /// The first client cannot be made.
+    pub fn new(
+        max_age: Duration,
+        make: impl Fn() -> anyhow::Result<reqwest::Client> + Send + Sync + 'static,
+    ) -> anyhow::Result<Self> {
+        let first = make()?;
+        Ok(Self {
+            make: Box::new(make),
+            max_age,
+            current: Mutex::new((first, Instant::now())),
+        })
+    }
+
+    /// The client for one request that begins now.
+    #[must_use]
+    pub fn client(&self) -> reqwest::Client {
+        self.client_at(Instant::now())
+    }
+
+    fn client_at(&self, now: Instant) -> reqwest::Client {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let old = now.saturating_duration_since(current.1) >= self.max_age;
+        if old && !self.max_age.is_zero() {
+            match (self.make)() {
+                Ok(next) => current.0 = next,
+                // A CA file that was replaced by something else, say: the old trust goes on.
+                Err(error) => tracing::warn!(
+                    error = format!("{error:#}"),
+                    "connections cannot be renewed; those in use are kept"
+                ),
+            }
+            current.1 = now;
+        }
+        current.0.clone()
+    }
+}
+
 /// Why a body was not read to its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum End {
@@ -272,6 +326,79 @@ pub fn now_s() -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::SocketAddr;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU8, Ordering};
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    /// The name `gateway.test` is 127.0.0.N, N as it is now.
+    struct Moving(Arc<AtomicU8>);
+
+    impl reqwest::dns::Resolve for Moving {
+        fn resolve(&self, _: reqwest::dns::Name) -> reqwest::dns::Resolving {
+            let host = self.0.load(Ordering::Relaxed);
+            let found: reqwest::dns::Addrs =
+                Box::new(std::iter::once(SocketAddr::from(([127, 0, 0, host], 0))));
+            Box::pin(std::future::ready(Ok(found)))
+        }
+    }
+
+    /// Answers every request with its own number and keeps the connection.
+    async fn server(listener: tokio::net::TcpListener, number: u8) {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut buffer = [0; 4096];
+                while matches!(stream.read(&mut buffer).await, Ok(1..)) {
+                    let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n{number}");
+                    if stream.write_all(answer.as_bytes()).await.is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    }
+
+    #[tokio::test]
+    async fn a_name_that_moved_is_found_while_the_old_address_still_answers() {
+        install_tls();
+        let old = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = old.local_addr().unwrap().port();
+        let new = tokio::net::TcpListener::bind(("127.0.0.2", port))
+            .await
+            .unwrap();
+        let servers = [tokio::spawn(server(old, 1)), tokio::spawn(server(new, 2))];
+        let host = Arc::new(AtomicU8::new(1));
+        let named = Arc::clone(&host);
+        let connections = Connections::new(Duration::from_secs(300), move || {
+            Ok(reqwest::Client::builder()
+                .no_proxy()
+                .tls_certs_only([])
+                .dns_resolver(Arc::new(Moving(Arc::clone(&named))))
+                .build()?)
+        })
+        .unwrap();
+        let url = format!("http://gateway.test:{port}/");
+        let ask = async |at: Instant| {
+            let call = connections.client_at(at).get(&url);
+            call.send().await.unwrap().text().await.unwrap()
+        };
+        let start = Instant::now();
+        assert_eq!(ask(start).await, "1");
+        host.store(2, Ordering::Relaxed);
+        assert_eq!(ask(start).await, "1", "the kept connection is used");
+        let later = start + Duration::from_secs(301);
+        assert_eq!(
+            ask(later).await,
+            "2",
+            "after its age the name is asked again"
+        );
+        host.store(1, Ordering::Relaxed);
+        assert_eq!(ask(later).await, "2");
+        for server in servers {
+            server.abort();
+        }
+    }
 
     #[test]
     fn a_redirect_takes_no_secret_to_another_server() {

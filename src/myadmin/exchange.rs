@@ -18,7 +18,7 @@ use super::methods::{Method, Version};
 use super::paging::PageHeaders;
 use super::profile::Verb;
 use super::rpc::{self, Answer, Envelope, Keys};
-use crate::http::transport::{self, End, asked, failure, read_within};
+use crate::http::transport::{self, Connections, End, asked, failure, read_within};
 use crate::ops::metrics::myadmin as metrics;
 
 /// Most bytes read of an error.
@@ -49,9 +49,12 @@ pub(super) struct RestAnswer {
     pub page: PageHeaders,
 }
 
+/// As `dig.connection_max_age_s` by default: MyAdmin's address may change too.
+const CONNECTION_MAX_AGE: Duration = Duration::from_secs(300);
+
 /// See the module.
 pub(super) struct Exchange {
-    http: reqwest::Client,
+    http: Connections,
     v2: Url,
     v3: Url,
     rest: Url,
@@ -101,19 +104,24 @@ impl Exchange {
         let rest = rest_url(config)?;
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-        let options = transport::Options {
-            section: "myadmin",
-            plain: v2.scheme() == "http" && rest.scheme() == "http",
-            ca_file: config.ca_file.as_deref(),
-            ca_file_only: config.ca_file_only,
-            proxy: config.proxy.as_ref(),
-            user_agent: &config.user_agent,
-            connect_timeout: Duration::from_secs(config.connect_timeout_s),
-            pool_idle: Duration::from_secs(config.pool_idle_s),
-            pool_size: config.pool_size,
-        };
+        let plain = v2.scheme() == "http" && rest.scheme() == "http";
+        let made = config.clone();
+        let http = Connections::new(CONNECTION_MAX_AGE, move || {
+            let options = transport::Options {
+                section: "myadmin",
+                plain,
+                ca_file: made.ca_file.as_deref(),
+                ca_file_only: made.ca_file_only,
+                proxy: made.proxy.as_ref(),
+                user_agent: &made.user_agent,
+                connect_timeout: Duration::from_secs(made.connect_timeout_s),
+                pool_idle: Duration::from_secs(made.pool_idle_s),
+                pool_size: made.pool_size,
+            };
+            transport::client(options, headers.clone())
+        })?;
         Ok(Self {
-            http: transport::client(options, headers)?,
+            http,
             v2,
             v3,
             rest,
@@ -161,6 +169,7 @@ impl Exchange {
         let body = rpc::body(encoding, call.method, &call.params, pagination, keys);
         let request = self
             .http
+            .client()
             .post(url.clone())
             .header(CONTENT_TYPE, encoding.content_type())
             .body(body);
@@ -187,6 +196,7 @@ impl Exchange {
         session.set_sensitive(true);
         let mut request = self
             .http
+            .client()
             .request(call.verb.method(), call.url.clone())
             .header("Auth-SessionId", session);
         if let Some(body) = &call.body {

@@ -68,6 +68,7 @@ fn paused(start: Instant, pause: Pause) -> Partition {
 
 fn snapshot(start: Instant, partitions: Vec<Partition>) -> Snapshot {
     Snapshot {
+        log_changes: Vec::new(),
         started: start,
         streams: true,
         journey: None,

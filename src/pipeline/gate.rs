@@ -162,6 +162,7 @@ impl Gate {
             .device(name)
             .or_else(|| devices.with_serial(serial_hash(name.as_bytes()), name.as_bytes()));
         let decision = match self.by_state(device) {
+            _ if self.config.mode == Mode::Off => Decision::Send,
             Decision::Send if device.is_some_and(|device| device.serial().is_none()) => {
                 Decision::Hold("device.no-serial")
             }

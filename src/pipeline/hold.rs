@@ -57,6 +57,8 @@ enum Phase {
 pub enum Purpose {
     /// Its records go where the gate says.
     Release(Decision),
+    /// As [`Purpose::Release`] with what is sent, at most so many messages: the gateway failed on them, and is tried.
+    Part(u32),
     /// Those held too long become dead letters.
     Expire,
 }
@@ -89,6 +91,8 @@ struct Group {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Standing {
     pub decision: Decision,
+    /// Of what may be sent: only so many messages.
+    pub part: Option<u32>,
     pub owner: Option<Box<[u8]>>,
 }
 
@@ -128,6 +132,12 @@ impl Hold {
         self.released
     }
 
+    /// Whether anything is held under a name.
+    #[must_use]
+    pub fn has(&self, name: &[u8]) -> bool {
+        self.names.contains_key(name)
+    }
+
     /// What is held, by name.
     pub fn held(&self) -> impl Iterator<Item = (&[u8], &Held)> {
         self.names.iter().map(|(name, held)| (&**name, held))
@@ -148,6 +158,14 @@ impl Hold {
         held.last = Some(offset);
         note(held, bytes, since_ms, why);
         self.waiting = true;
+    }
+
+    /// Forgets what is held for other reasons than these; true if there was any.
+    pub fn keep_only(&mut self, reasons: &[&str]) -> bool {
+        let before = self.names.len();
+        self.names
+            .retain(|_, held| reasons.contains(&&*held.reason));
+        self.names.len() < before
     }
 
     /// The topic was read up to here.
@@ -245,9 +263,13 @@ impl Hold {
             let group = &self.groups[&id];
             let goes_on = match group.purpose {
                 Purpose::Expire => true,
+                Purpose::Part(_) => group.names.iter().all(|name| {
+                    let now = judge(name);
+                    now.part.is_some() && now.owner == group.owner
+                }),
                 Purpose::Release(decision) => group.names.iter().all(|name| {
                     let now = judge(name);
-                    now.decision == decision && now.owner == group.owner
+                    now.decision == decision && now.part.is_none() && now.owner == group.owner
                 }),
             };
             if !goes_on {
@@ -263,7 +285,10 @@ impl Hold {
             let purpose = match standing.decision {
                 Decision::Hold(_) if too_long => Purpose::Expire,
                 Decision::Hold(_) => continue,
-                decision => Purpose::Release(decision),
+                decision => match standing.part {
+                    Some(most) => Purpose::Part(most),
+                    None => Purpose::Release(decision),
+                },
             };
             // Names of one device make one group; what belongs to nobody is on its own.
             let alone = standing.owner.is_none() || purpose == Purpose::Expire;
@@ -420,12 +445,14 @@ impl Hold {
         let mut names = group.names.iter().filter_map(|name| self.names.get(name));
         let done = match group.purpose {
             Purpose::Expire => names.all(all),
-            Purpose::Release(_) => names.all(|held| held.coming == 0 && all(held)),
+            Purpose::Release(_) | Purpose::Part(_) => {
+                names.all(|held| held.coming == 0 && all(held))
+            }
         };
         if done {
             group.phase = match group.purpose {
                 Purpose::Expire => Phase::Closing,
-                Purpose::Release(_) => Phase::Passing,
+                Purpose::Release(_) | Purpose::Part(_) => Phase::Passing,
             };
             group.cut = Some(self.position - 1);
             self.due.push(id);

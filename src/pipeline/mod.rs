@@ -23,6 +23,7 @@ pub mod guard;
 pub mod held_topic;
 pub mod hold;
 pub mod invalid;
+pub mod isolation;
 pub mod kafka;
 pub mod letter;
 pub mod limits;

@@ -10,12 +10,15 @@
 //! It does no I/O and reads no clock: chunks come in, requests and letters go out, verdicts and confirmations come back.
 //! Dropping it abandons what is in hand; the offsets stay unsettled and the next owner reads them again.
 
+mod account;
+mod failing;
 mod held;
 mod intake;
 mod log;
 
 use super::gate::{Decision, Gate};
 use super::hold::Hold;
+use super::isolation::Isolation;
 use super::letter::{Destination, Letter, Reason, Source};
 use super::offsets::{MessageSeq, OffsetTracker};
 use super::queues::{Limits, SerialQueues, Ticket};
@@ -23,6 +26,8 @@ use super::request::{Request, Verdicts};
 use crate::record::{Reject, Stage};
 use crate::registry::Known;
 
+pub use account::Account;
+pub use failing::{FAILING, RELEASING};
 pub use held::HeldMessage;
 pub use intake::Rest;
 
@@ -34,28 +39,6 @@ pub struct Read<'a> {
     pub key: Option<&'a [u8]>,
     pub payload: Option<&'a [u8]>,
     pub records: u32,
-}
-
-/// The account of records (O2) and messages.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Account {
-    pub messages: u64,
-    /// Tombstones and empty arrays: messages without a record.
-    pub empty: u64,
-    pub read: u64,
-    pub accepted: u64,
-    pub dead_lettered: u64,
-    pub held: u64,
-    /// Of terminated devices, by the gate's policy.
-    pub discarded: u64,
-}
-
-impl Account {
-    /// Records neither accepted nor confirmed elsewhere yet.
-    #[must_use]
-    pub fn in_hand(&self) -> u64 {
-        self.read - self.accepted - self.dead_lettered - self.held - self.discarded
-    }
 }
 
 /// See the module's documentation.
@@ -70,6 +53,9 @@ pub struct Partition {
     hold: Hold,
     /// The source's next message will be written here at the earliest, where that is known.
     source_end: Option<i64>,
+    /// What was held at the start is known.
+    holding: bool,
+    isolation: Isolation,
     /// The broker has a commit up to here: nothing below is read again after a crash.
     committed: i64,
     /// Where the partition was seen to end; nothing at or behind it was in the log then.
@@ -99,6 +85,8 @@ impl Partition {
             queues: SerialQueues::new(),
             hold: Hold::default(),
             source_end: None,
+            holding: false,
+            isolation: Isolation::new(super::upload::Config::default().pauses()),
             committed: 0,
             end: None,
             account: Account::default(),
@@ -141,9 +129,13 @@ impl Partition {
         }
         let packed = self.queues.pack(limits)?;
         self.requests += 1;
-        let settled = |&&seq: &&MessageSeq| self.offset(seq).is_none();
-        self.resent += packed.1.seqs.iter().filter(settled).count() as u64;
+        self.count_resent(&packed.1);
         Some(packed)
+    }
+
+    fn count_resent(&mut self, ticket: &Ticket) {
+        let settled = |&&seq: &&MessageSeq| self.offset(seq).is_none();
+        self.resent += ticket.seqs.iter().filter(settled).count() as u64;
     }
 
     /// Identity and offset of each record of a request that is about to be completed.
@@ -173,9 +165,26 @@ impl Partition {
         ticket: &Ticket,
         verdicts: &Verdicts,
     ) -> Vec<Letter> {
+        debug_assert!(verdicts.failed.is_none(), "what failed is given back");
+        let letters = self.settle(request, ticket, verdicts);
+        self.end_request(ticket);
+        self.passed(ticket);
+        letters
+    }
+
+    fn end_request(&mut self, ticket: &Ticket) {
+        self.requests -= 1;
+        self.queues.complete(ticket);
+        self.recheck = self.closing;
+    }
+
+    /// Settles the records that have their verdict.
+    fn settle(&mut self, request: &Request, ticket: &Ticket, verdicts: &Verdicts) -> Vec<Letter> {
+        let judged = verdicts.failed.as_ref().map(|failed| failed.from as usize);
         let mut letters = Vec::new();
         let mut refused = verdicts.refused.iter().peekable();
-        for (index, &seq) in ticket.seqs.iter().enumerate() {
+        let seqs = &ticket.seqs[..judged.unwrap_or(ticket.seqs.len())];
+        for (index, &seq) in seqs.iter().enumerate() {
             match refused.next_if(|refusal| refusal.record as usize == index) {
                 None if seq.as_released().is_some() => {
                     self.settle_released(seq, |released| &mut released.accepted);
@@ -220,9 +229,6 @@ impl Partition {
             }
         }
         self.letters += letters.len() as u64;
-        self.requests -= 1;
-        self.queues.complete(ticket);
-        self.recheck = self.closing;
         letters
     }
 
@@ -286,11 +292,6 @@ impl Partition {
     #[must_use]
     pub fn queues(&self) -> &SerialQueues {
         &self.queues
-    }
-
-    /// A buffer for the next chunk's decoded bytes.
-    pub fn spare(&mut self) -> Vec<u8> {
-        self.queues.spare()
     }
 
     /// Requests packed and not completed.
@@ -367,7 +368,14 @@ fn gated(decision: Decision, device: Option<Known<'_>>, serial: &[u8], record: &
         destination,
         key: Some(key.to_vec()),
         value: record.to_vec(),
-        reason: gate_reason(code, format!("serial {serial} may not send"), Some(serial)),
+        reason: gate_reason(code, why(code, &serial), Some(serial)),
+    }
+}
+
+fn why(code: &str, serial: &str) -> String {
+    match code {
+        FAILING => format!("the gateway fails on the records of serial {serial}"),
+        _ => format!("serial {serial} may not send"),
     }
 }
 

@@ -100,6 +100,17 @@ impl PartitionPermits {
         })
     }
 
+    /// Counts bytes that are there already: a request that came back. The bound holds, as its body was counted until now.
+    #[must_use]
+    pub fn owe(self: &Arc<Self>, bytes: u64) -> Permit {
+        self.used.fetch_add(bytes, Ordering::AcqRel);
+        self.shared.used.fetch_add(bytes, Ordering::AcqRel);
+        Permit {
+            owner: Arc::clone(self),
+            bytes,
+        }
+    }
+
     #[must_use]
     pub fn used(&self) -> u64 {
         self.used.load(Ordering::Acquire)

@@ -5,12 +5,15 @@
 //!
 //! * S1: a serial's records leave in the order they came; a batch is always a prefix of its queue.
 //! * S2: a serial that has a batch in flight is not served again until that batch is completed.
+//! * A serial that is set aside is served only when it is named ([`super::isolation`]).
 //! * Oldest first: among the serials that are ready, the one with the oldest head record is served first.
 //! * A chunk's bytes and its memory permit live until its last record has been packed.
 //!
 //! Pure: no clock, no I/O. It does not decide when to pack ([`super::dispatch`]) and knows nothing of offsets beyond a record's
 //! [`MessageSeq`]. Capacity: bounded by the memory permits. Dropping it drops what is queued; the records stay unsettled.
 
+mod aside;
+mod pack;
 mod spares;
 mod watch;
 mod withdraw;
@@ -22,10 +25,13 @@ use std::time::Instant;
 use bytes::Bytes;
 use hashbrown::HashTable;
 
+use super::isolation::{Errand, Name};
 use super::offsets::MessageSeq;
 use super::permits::Permit;
 use super::request::{Request, Span};
 
+pub use aside::PutBack;
+pub use pack::{Limits, Ticket};
 use spares::Spares;
 pub use spares::kept_bytes;
 pub use watch::Watch;
@@ -44,13 +50,21 @@ struct Slot {
     identity: u64,
 }
 
+/// Where a serial stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Hand {
+    Ready,
+    InFlight,
+    Aside,
+}
+
 #[derive(Debug)]
 struct Serial {
     hash: u64,
     inline: [u8; INLINE],
     len: u8,
     long: Option<Box<[u8]>>,
-    in_flight: bool,
+    hand: Hand,
     head: u32,
     tail: u32,
     records: u32,
@@ -74,7 +88,7 @@ impl Serial {
             inline,
             len,
             long,
-            in_flight: false,
+            hand: Hand::Ready,
             head: NIL,
             tail: NIL,
             records: 0,
@@ -101,24 +115,6 @@ struct Chunk {
 /// Names a chunk while its records are being pushed.
 #[derive(Debug, Clone, Copy)]
 pub struct ChunkId(u32);
-
-/// What a request in flight stands for; must come back through [`SerialQueues::complete`].
-#[derive(Debug)]
-pub struct Ticket {
-    /// The message of each record of the request.
-    pub seqs: Vec<MessageSeq>,
-    /// The identity of each record of the request.
-    pub identities: Vec<u64>,
-    serials: Vec<u32>,
-}
-
-/// Limits of one request.
-#[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    pub records: usize,
-    /// Bytes of the body, brackets and commas included.
-    pub bytes: usize,
-}
 
 /// See the module's documentation.
 #[derive(Debug, Default)]
@@ -167,14 +163,18 @@ impl SerialQueues {
         permit: Option<Permit>,
         arrived: Instant,
     ) -> ChunkId {
-        let chunk = Some(Chunk {
+        ChunkId(self.place_chunk(Chunk {
             bytes,
             // The one who fills it counts until the chunk is sealed.
             live: 1,
             arrived,
             permit,
-        });
-        let id = match self.free_chunks.pop() {
+        }))
+    }
+
+    fn place_chunk(&mut self, chunk: Chunk) -> u32 {
+        let chunk = Some(chunk);
+        match self.free_chunks.pop() {
             Some(id) => {
                 self.chunks[id as usize] = chunk;
                 id
@@ -183,8 +183,7 @@ impl SerialQueues {
                 self.chunks.push(chunk);
                 (self.chunks.len() - 1) as u32
             }
-        };
-        ChunkId(id)
+        }
     }
 
     /// Nothing more is pushed: the chunk is freed with its last record, at once if there is none.
@@ -249,15 +248,7 @@ impl SerialQueues {
             seq,
             identity,
         };
-        let at = if self.free_slots == NIL {
-            self.slots.push(slot);
-            (self.slots.len() - 1) as u32
-        } else {
-            let at = self.free_slots;
-            self.free_slots = self.slots[at as usize].next;
-            self.slots[at as usize] = slot;
-            at
-        };
+        let at = self.place_slot(slot);
         let serial = &mut self.serials[entry as usize];
         if serial.head == NIL {
             serial.head = at;
@@ -268,10 +259,21 @@ impl SerialQueues {
         serial.records += 1;
         serial.bytes += range.len() as u64;
         self.queued += 1;
-        if !serial.in_flight {
+        if serial.hand == Hand::Ready {
             self.ready_records += 1;
             self.ready_bytes += range.len() as u64;
         }
+    }
+
+    fn place_slot(&mut self, slot: Slot) -> u32 {
+        if self.free_slots == NIL {
+            self.slots.push(slot);
+            return (self.slots.len() - 1) as u32;
+        }
+        let at = self.free_slots;
+        self.free_slots = self.slots[at as usize].next;
+        self.slots[at as usize] = slot;
+        at
     }
 
     /// Records that a request could take now (of serials without a batch in flight).
@@ -328,104 +330,6 @@ impl SerialQueues {
         self.slots[self.serials[at as usize].head as usize].seq
     }
 
-    /// Packs one request from the oldest ready serials; `None` when nothing is ready.
-    ///
-    /// A record larger than the byte limit goes alone: only the gateway can say that it is too large.
-    pub fn pack(&mut self, limits: Limits) -> Option<(Request, Ticket)> {
-        let mut at = self.next_ready()?;
-        let want = limits.records.min(self.ready_records);
-        let mut body = self.spares.body();
-        let room = self.ready_bytes as usize + want + 1;
-        body.reserve(limits.bytes.min(room).max(2));
-        let mut records: Vec<Span> = Vec::with_capacity(want);
-        let mut seqs: Vec<MessageSeq> = Vec::with_capacity(want);
-        let mut identities: Vec<u64> = Vec::with_capacity(want);
-        let mut batches: Vec<u32> = Vec::new();
-        let mut serials: Vec<u32> = Vec::new();
-        let mut out_of_order = 0;
-        loop {
-            let serial = &self.serials[at as usize];
-            let first = records.len();
-            let mut head = serial.head;
-            let mut bytes = 0;
-            let mut newest = serial.newest;
-            while head != NIL && records.len() < limits.records {
-                let slot = self.slots[head as usize];
-                // One byte before each record (bracket or comma), one bracket at the end.
-                if body.len() + 1 + slot.len as usize + 1 > limits.bytes && !records.is_empty() {
-                    break;
-                }
-                body.push(if records.is_empty() { b'[' } else { b',' });
-                let start = body.len() as u32;
-                if let Some(chunk) = self.chunks[slot.chunk as usize].as_mut() {
-                    body.extend_from_slice(
-                        &chunk.bytes[slot.start as usize..(slot.start + slot.len) as usize],
-                    );
-                    chunk.live -= 1;
-                    if chunk.live == 0 {
-                        free_chunk(
-                            &mut self.chunks,
-                            &mut self.free_chunks,
-                            &mut self.spares,
-                            slot.chunk,
-                        );
-                    }
-                }
-                records.push(Span {
-                    start,
-                    end: body.len() as u32,
-                });
-                seqs.push(slot.seq);
-                identities.push(slot.identity);
-                out_of_order +=
-                    u64::from(newest.is_some_and(|newest| slot.seq.overtaken_by(newest)));
-                newest = Some(slot.seq);
-                bytes += u64::from(slot.len);
-                self.slots[head as usize].next = self.free_slots;
-                self.free_slots = head;
-                head = slot.next;
-            }
-            let taken = records.len() - first;
-            if taken == 0 {
-                break;
-            }
-            self.pop_ready(at);
-            batches.push(first as u32);
-            serials.push(at);
-            let serial = &mut self.serials[at as usize];
-            self.ready_records -= serial.records as usize;
-            self.ready_bytes -= serial.bytes;
-            self.queued -= taken;
-            serial.in_flight = true;
-            serial.newest = newest;
-            serial.head = head;
-            if head == NIL {
-                serial.tail = NIL;
-            }
-            serial.records -= taken as u32;
-            serial.bytes -= bytes;
-            let full = records.len() >= limits.records || head != NIL;
-            match self.next_ready() {
-                Some(next) if !full => at = next,
-                _ => break,
-            }
-        }
-        body.push(b']');
-        self.watch.batches += batches.len() as u64;
-        self.watch.out_of_order += out_of_order;
-        let request = Request {
-            body: Bytes::from(body),
-            records,
-            batches,
-        };
-        let ticket = Ticket {
-            seqs,
-            identities,
-            serials,
-        };
-        Some((request, ticket))
-    }
-
     /// Batches packed so far, and how many records of them broke the order of their serial.
     #[must_use]
     pub fn watch(&self) -> Watch {
@@ -436,7 +340,10 @@ impl SerialQueues {
     pub fn complete(&mut self, ticket: &Ticket) {
         for &at in &ticket.serials {
             let serial = &mut self.serials[at as usize];
-            serial.in_flight = false;
+            if serial.hand == Hand::Aside {
+                continue;
+            }
+            serial.hand = Hand::Ready;
             if serial.head == NIL {
                 let hash = serial.hash;
                 if let Ok(entry) = self.table.find_entry(hash, |&other| other == at) {

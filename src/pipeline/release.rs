@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers as _};
 use rdkafka::{Message as _, Offset, TopicPartitionList};
 use tokio_util::sync::CancellationToken;
@@ -91,6 +91,34 @@ impl Place {
         // As a stranger to the group, who only asks for its commits.
         client.set("group.id", &self.kafka.group);
         Asker::open(&client)
+    }
+
+    /// Whether the held topic has this partition, and may be asked for. Blocks the calling thread.
+    ///
+    /// # Errors
+    /// The broker does not answer.
+    pub fn is_there(&self) -> anyhow::Result<bool> {
+        let asker: BaseConsumer = self
+            .kafka
+            .by_hand("held")?
+            .create()
+            .context("cannot open a reader of held records")?;
+        let found = asker
+            .fetch_metadata(Some(&self.held_topic), CALL)
+            .with_context(|| format!("cannot ask for topic {}", self.held_topic))?;
+        let found = found
+            .topics()
+            .iter()
+            .find(|topic| topic.name() == self.held_topic);
+        let Some(found) = found else { return Ok(false) };
+        match found.error().map(RDKafkaErrorCode::from) {
+            None => Ok(found.partitions().iter().any(|p| p.id() == self.partition)),
+            Some(
+                RDKafkaErrorCode::UnknownTopicOrPartition
+                | RDKafkaErrorCode::TopicAuthorizationFailed,
+            ) => Ok(false),
+            Some(error) => anyhow::bail!("cannot ask for topic {}: {error}", self.held_topic),
+        }
     }
 
     /// Up to where the source partition `topic` is committed in the log that is there, -1 if nothing is. Blocks the calling thread.

@@ -1,6 +1,10 @@
 //! What travels from dispatch to upload and back: a request of many batches, and one verdict per refused record.
 
+use std::time::Duration;
+
 use bytes::Bytes;
+
+use crate::http::pacing::blame::Blame;
 
 /// One POST's worth of records. The body is the JSON array exactly as sent: `[r0,r1,...]`.
 ///
@@ -21,10 +25,35 @@ pub struct Span {
     pub end: u32,
 }
 
-/// The gateway's word on a whole request: every record not listed as refused was accepted.
+/// The gateway's word on a request: every record not listed as refused was accepted, up to where it failed, if it did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Verdicts {
     pub refused: Vec<Refused>,
+    pub failed: Option<Failed>,
+}
+
+/// A part of a request that came to no verdict. Nothing of the request from that part on is settled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failed {
+    /// First record of the part: all before have their verdict.
+    pub from: u32,
+    /// End of the part: what follows was not sent with it.
+    pub until: u32,
+    pub blame: Blame,
+    /// The gateway's successes so far.
+    pub seen: u64,
+    /// The gateway asked to wait (503).
+    pub asked_to_wait: bool,
+    /// How long, if it said so and meant these records.
+    pub retry_after: Option<Duration>,
+    /// The records may have been taken all the same.
+    pub ambiguous: bool,
+    /// Attempts in a row that got no answer in time.
+    pub silent: u32,
+    /// 0 for no answer.
+    pub status: u16,
+    /// The server's text, shortened, or why there was no answer.
+    pub text: String,
 }
 
 /// One record the gateway refused, isolated by splitting.

@@ -16,7 +16,7 @@ use std::ops::Range;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::request::{Refused, Request, Verdicts};
+use super::request::{Failed, Refused, Request, Verdicts};
 
 /// The gateway's hard limit of records in one request (OpenAPI, `POST /records`, `maxItems`).
 pub const MAX_RECORDS: u32 = 5_000;
@@ -173,6 +173,17 @@ impl Split {
         debug_assert_eq!(self.at, self.count());
         Verdicts {
             refused: self.refused,
+            failed: None,
+        }
+    }
+
+    /// The verdicts so far, and that the part `failed.from..` came to none.
+    #[must_use]
+    pub fn give_back(self, failed: Failed) -> Verdicts {
+        debug_assert_eq!(self.at, failed.from);
+        Verdicts {
+            refused: self.refused,
+            failed: Some(failed),
         }
     }
 

@@ -1,7 +1,8 @@
 //! Takes a request to the gateway until every record has its verdict.
 //!
-//! Owns the outcome table's actions: what is retried goes again with the same bytes, for ever; 400 and 413 split; a
-//! rejected token is renewed; a wrong address pauses everybody. Invariants:
+//! Owns the outcome table's actions: 400 and 413 split; a rejected token is renewed; a wrong address pauses everybody; what asked
+//! to wait (429) or was not connected goes again with the same bytes, for ever. Any other failure gives the rest of the request
+//! back, with who is to blame for it: its records are packed anew ([`super::isolation`]). Invariants:
 //! * S1: parts of a request go one after the other, left first ([`super::split::Split`]).
 //! * U-a: only 2xx is acceptance; nothing but 400 and 413 of a single record is refusal.
 //! * U-b: every attempt, also a retry, passes circuit, rates and concurrency.
@@ -21,6 +22,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::attempt::Upload;
+use super::isolation::{Past, Pauses};
 use super::request::{Request, Verdicts};
 use super::split::MAX_RECORDS;
 use crate::dig::{self, Answer, Client, Closed, Session, Token};
@@ -46,6 +48,26 @@ pub struct Config {
     pub backoff_max_ms: u64,
     /// Seconds a byte limit learnt from a 413 is remembered.
     pub byte_limit_memory_s: u64,
+    /// Seconds a device's records may fail while the gateway takes others; then they go to the held topic (quarantine).
+    pub quarantine_after_s: u64,
+    /// Seconds before the first probe of a device in quarantine; doubles.
+    pub quarantine_probe_s: u64,
+    /// Seconds between such probes at most.
+    pub quarantine_probe_max_s: u64,
+}
+
+impl Config {
+    /// How long records that failed wait.
+    #[must_use]
+    pub fn pauses(&self) -> Pauses {
+        Pauses {
+            retry: Duration::from_millis(self.backoff_ms),
+            retry_max: Duration::from_millis(self.backoff_max_ms),
+            quarantine_after: Duration::from_secs(self.quarantine_after_s),
+            probe: Duration::from_secs(self.quarantine_probe_s),
+            probe_max: Duration::from_secs(self.quarantine_probe_max_s),
+        }
+    }
 }
 
 impl Default for Config {
@@ -54,6 +76,9 @@ impl Default for Config {
             backoff_ms: 250,
             backoff_max_ms: 30_000,
             byte_limit_memory_s: 600,
+            quarantine_after_s: 60,
+            quarantine_probe_s: 5,
+            quarantine_probe_max_s: 60,
         }
     }
 }
@@ -229,10 +254,33 @@ impl<L: Line> Uploader<L> {
         self.inner.pacing.slot().await
     }
 
-    /// Bytes a body may have now: the setting, or less for a while after a 413.
+    /// As [`slot`](Self::slot), for records that failed before.
+    pub async fn retry_slot(&self) -> Slot {
+        self.inner.pacing.retry_slot().await
+    }
+
+    /// How long records that failed wait.
+    #[must_use]
+    pub fn pauses(&self) -> Pauses {
+        self.inner.config.pauses()
+    }
+
+    /// Records of a probe while the circuit is not closed.
+    #[must_use]
+    pub fn probe_records(&self) -> usize {
+        self.inner.pacing.config().probe_records as usize
+    }
+
+    /// Bytes a body may have now: the setting, or less for a while after a 413 or by the rates.
     #[must_use]
     pub fn max_bytes(&self) -> usize {
-        self.inner.max_bytes()
+        self.inner.max_bytes().min(self.inner.pacing.one_second().1)
+    }
+
+    /// Records a request may hold now: the gateway's limit, or one second's worth of the rates if that is less.
+    #[must_use]
+    pub fn max_records(&self) -> u32 {
+        self.inner.pacing.one_second().0.min(MAX_RECORDS)
     }
 
     /// Whether requests flow: the circuit is closed and no alarm pauses everybody.
@@ -278,7 +326,7 @@ impl<L: Line> Uploader<L> {
         }
     }
 
-    /// Uploads a request until every record has its verdict, or `stop`.
+    /// Uploads a request until every record has its verdict, a part comes to none, or `stop`. `past`: what is known of its records.
     ///
     /// # Errors
     /// `stop` fired, or the session was closed, before that.
@@ -286,15 +334,17 @@ impl<L: Line> Uploader<L> {
         &self,
         slot: Slot,
         request: Request,
+        past: Past,
         stop: &CancellationToken,
     ) -> Result<Verdicts, Abandoned> {
         let _slot = slot;
         let inner = &*self.inner;
-        let mut upload = Upload::new(inner, request);
-        while let Some(part) = upload.split.next(MAX_RECORDS, inner.max_bytes()) {
+        let mut upload = Upload::new(inner, request, past);
+        while let Some(part) = upload.split.next(self.max_records(), self.max_bytes()) {
             let attempt = upload.attempt(part, stop).await;
             let goes_on = match attempt {
-                Some(wait) => wait.elapse(stop).await,
+                Some(Ok(wait)) => wait.elapse(stop).await,
+                Some(Err(failed)) => return Ok(upload.split.give_back(failed)),
                 None => false,
             };
             if !goes_on {

@@ -9,9 +9,11 @@
 //! Queues: chunks from the consumer thread, capacity [`CHUNKS`]; letters on their way, at most [`LETTERS`] and [`letter_bytes`] before it stops taking
 //! chunks. When the worker ends, whatever is in hand is dropped unsettled and read again by the partition's next owner.
 
+mod failing;
 mod held;
 mod intake;
 mod letters;
+mod requests;
 mod waits;
 
 use std::future::Future;
@@ -149,12 +151,13 @@ pub struct Worker {
     flush: bool,
     published: (Account, Released),
     side: held::Side,
+    failing: failing::Failing,
 }
 
 impl Worker {
     pub fn new(
         shared: Shared,
-        partition: Partition,
+        mut partition: Partition,
         (decoder, held_decoder): (Decoder, Decoder),
         chunks: mpsc::Receiver<Chunk>,
         command: watch::Receiver<Command>,
@@ -170,13 +173,14 @@ impl Worker {
         let registry = shared.registry.clone();
         let session = Duration::from_millis(shared.kafka.session_timeout_ms.into());
         let lows = held::Lows::new(session, shared.topics.trim_held);
-        let holds = partition.holds();
+        partition.set_pauses(shared.uploader.pauses());
+        let gated = partition.gated();
         let side = held::Side::new(
             place,
             registry,
             held_decoder,
             Arc::clone(&permits),
-            holds,
+            gated,
             lows,
         );
         let slot = shared
@@ -211,6 +215,7 @@ impl Worker {
             flush: false,
             published: <(Account, Released)>::default(),
             side,
+            failing: failing::Failing::default(),
         }
     }
 
@@ -236,7 +241,8 @@ impl Worker {
             match command {
                 Command::Run => {}
                 Command::Drain { flush, deadline } => {
-                    let queued = flush && self.partition.queues().queued() > 0;
+                    // What fails on its own would be waited for in vain.
+                    let queued = flush && self.partition.queued_well() > 0;
                     if !flush {
                         self.partition.revoke();
                         self.stop.cancel();
@@ -289,10 +295,15 @@ impl Worker {
                 let uploader = Arc::clone(&self.shared.uploader);
                 slot = Some(Box::pin(async move { uploader.slot().await }));
             }
-            let wake = self.next_wake(due, command);
+            let retry = if revoked || self.partition.withdraws() {
+                None
+            } else {
+                self.seek_retry(Instant::now())
+            };
+            let wake = self.next_wake(due, command).into_iter().chain(retry).min();
             let sated = dispatch::sated(self.partition.queues(), limits);
             let accepting = takes && open && self.intake.is_none() && !sated && self.letters_fit();
-            let (holds, waits) = (self.partition.holds(), self.partition.hold().waits());
+            let waits = self.partition.hold().waits();
 
             tokio::select! {
                 biased;
@@ -309,7 +320,8 @@ impl Worker {
                     slot = None;
                     self.send(granted);
                 }
-                act = self.side.next(holds, running, waits) => if let Err(error) = self.held(act) {
+                granted = self.failing.slot() => self.retry(granted),
+                act = self.side.next(running, waits) => if let Err(error) = self.held(act) {
                     self.fail(error);
                     break;
                 },
@@ -323,19 +335,30 @@ impl Worker {
                     }
                     None => open = false,
                 },
-                () = self.progress.flush_asked(), if running => self.flush = true,
+                () = self.progress.flush_asked(), if running => {
+                    self.flush = true;
+                    if let Err(error) = self.press() {
+                        self.fail(error);
+                        break;
+                    }
+                }
                 () = tokio::time::sleep_until(wake.unwrap_or_else(Instant::now).into()), if wake.is_some() => {}
             }
             self.publish();
         }
         // Requests still in flight are abandoned: no verdict of theirs can settle anything any more (O3).
         self.requests.abort_all();
+        self.forget_failing();
         self.publish();
     }
 
     fn limits(&self) -> Limits {
         Limits {
-            records: self.shared.batch.max_records,
+            records: self
+                .shared
+                .batch
+                .max_records
+                .min(self.shared.uploader.max_records() as usize),
             bytes: self
                 .shared
                 .batch
@@ -360,54 +383,6 @@ impl Worker {
         // Letters on their way may stay unconfirmed with nothing else happening: the alarm must not wait for that.
         let alarm = self.letters_looked_at();
         [linger, drain, outbox, alarm].into_iter().flatten().min()
-    }
-
-    fn send(&mut self, slot: Slot) {
-        let limits = self.limits();
-        let linger = Duration::from_millis(self.shared.batch.linger_ms);
-        // The slot may come late: what was due then may have been revoked or sent since.
-        if dispatch::due(
-            self.partition.queues(),
-            limits,
-            linger,
-            self.flush,
-            Instant::now(),
-        ) != Due::Now
-        {
-            return;
-        }
-        let Some((request, ticket)) = self.partition.pack(limits) else {
-            return;
-        };
-        if self.partition.queues().ready_records() == 0 {
-            self.flush = false;
-        }
-        metrics::packed(
-            request.records.len(),
-            request.batches.len(),
-            request.body.len(),
-        );
-        let uploader = Arc::clone(&self.shared.uploader);
-        let stop = self.stop.clone();
-        self.requests.spawn(async move {
-            let verdicts = uploader.upload(slot, request.clone(), &stop).await.ok();
-            (request, ticket, verdicts)
-        });
-    }
-
-    fn finish(&mut self, (request, ticket, verdicts): Finished) {
-        // Abandoned: only on a drain, and then its records stay unsettled.
-        let Some(verdicts) = verdicts else { return };
-        self.memory.remember(self.partition.origins(&ticket));
-        let mut letters = self.partition.complete(&request, &ticket, &verdicts);
-        self.partition.set_letter_room(self.letter_room());
-        if self.partition.withdraws() {
-            letters.extend(self.partition.withdraw(&self.side.devices));
-        }
-        self.partition.recycle(request);
-        if let Err(error) = self.post(letters) {
-            self.fail(error);
-        }
     }
 
     fn fail(&mut self, error: anyhow::Error) {
@@ -458,6 +433,8 @@ impl Worker {
             Pause::Held
         } else if self.letters_blocked {
             Pause::DeadLetter
+        } else if self.only_failing() {
+            Pause::Gateway
         } else if self.shared.uploader.flowing() {
             Pause::None
         } else {

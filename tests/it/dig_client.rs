@@ -10,6 +10,7 @@ use dig_ingest::config::secret::Secret;
 use dig_ingest::dig::{self, Closed};
 use dig_ingest::http::pacing;
 use dig_ingest::pipeline::feedback;
+use dig_ingest::pipeline::isolation::Past;
 use dig_ingest::pipeline::request::{Request, Span, Verdicts};
 use dig_ingest::pipeline::upload::{self, Uploader};
 use dig_ingest::sim::{self, Account, Handle, Loss, Operation, Rule, Settings, State};
@@ -114,14 +115,46 @@ fn text(request: &Request, record: usize) -> String {
     String::from_utf8(request.body[span.start as usize..span.end as usize].to_vec()).unwrap()
 }
 
-async fn upload(uploader: &Uploader, request: Request) -> Verdicts {
-    let slot = bounded("a slot", uploader.slot()).await;
-    bounded(
-        "an upload",
-        uploader.upload(slot, request, &CancellationToken::new()),
-    )
-    .await
-    .unwrap()
+/// What is left of a request from a record on.
+fn rest(request: &Request, from: u32) -> Request {
+    let left = &request.records[from as usize..];
+    let (start, end) = (left[0].start, left[left.len() - 1].end);
+    let body = [b"[", &request.body[start as usize..end as usize], b"]"].concat();
+    let records = left.iter().map(|span| Span {
+        start: span.start - start + 1,
+        end: span.end - start + 1,
+    });
+    let batches = request.batches.iter().filter(|batch| **batch > from);
+    Request {
+        body: body.into(),
+        records: records.collect(),
+        batches: std::iter::once(0)
+            .chain(batches.map(|batch| batch - from))
+            .collect(),
+    }
+}
+
+/// Uploads, and sends again what failed, as it is.
+async fn upload(uploader: &Uploader, mut request: Request) -> Verdicts {
+    let (mut all, mut before, mut past) = (Verdicts::default(), 0, Past::default());
+    loop {
+        let slot = bounded("a slot", uploader.slot()).await;
+        let stop = CancellationToken::new();
+        let upload = uploader.upload(slot, request.clone(), past, &stop);
+        let Verdicts { refused, failed } = bounded("an upload", upload).await.unwrap();
+        all.refused.extend(refused.into_iter().map(|mut refused| {
+            refused.record += before;
+            refused
+        }));
+        let Some(failed) = failed else { return all };
+        before += failed.from;
+        request = rest(&request, failed.from);
+        past = Past {
+            silent: failed.silent,
+            sent: Some(failed.ambiguous),
+            ..Past::default()
+        };
+    }
 }
 
 fn calls(sim: &Handle, operation: Operation) -> u64 {

@@ -1,12 +1,14 @@
 //! Hold and release against random registries, owners and faults: thousands of seeds, no threads, no sockets.
 //!
-//! Devices become known, pending, active, pending again and terminated while their records flow. Owners are revoked and killed;
+//! Devices become known, pending, active, pending again and terminated while their records flow, and the gateway fails on some. Owners are revoked and killed;
 //! what they had on the wire, letters and marks may arrive after their successor has begun. Judged from outside: by what the
 //! gateway got, what the held topic has and what the marks say.
 //!
 //! A failing seed is printed; `DIG_HOLDING_SEED=N` runs that one alone, `DIG_HOLDING_SEEDS=N` as many.
 
 mod copies;
+pub mod failure;
+mod sent;
 mod world;
 
 use dig_ingest::pipeline::gate::TerminatedPolicy;
@@ -16,7 +18,7 @@ use rand::Rng;
 use self::world::{DEVICES, World, device_id};
 use crate::simulation::Named;
 
-fn live_through(seed: u64) -> (u64, u64) {
+fn live_through(seed: u64) -> (u64, u64, u64) {
     let _named = Named("DIG_HOLDING_SEED", seed);
     let mut world = World::new(seed);
     for _ in 0..world.rng.random_range(200..1_500) {
@@ -50,7 +52,7 @@ fn live_through(seed: u64) -> (u64, u64) {
         assert!(there, "lost: {number} of device {device}, {state:?}");
     }
     world.leave(true);
-    (world.released, world.repeats)
+    (world.released, world.repeats, world.quarantined)
 }
 
 #[test]
@@ -61,11 +63,13 @@ fn held_records_are_released_in_order_under_any_seed() {
         return;
     }
     let seeds = number("DIG_HOLDING_SEEDS").unwrap_or(1_000);
-    let (mut released, mut repeats) = (0, 0);
+    let (mut released, mut repeats, mut quarantined) = (0, 0, 0);
     for seed in 0..seeds {
-        let (more, again) = live_through(seed);
+        let (more, again, failing) = live_through(seed);
         (released, repeats) = (released + more, repeats + again);
+        quarantined += failing;
     }
     assert!(released > seeds, "little was released: {released}");
+    assert!(quarantined > 0, "no device failed for long");
     assert!(repeats > 0, "the faults never made a record arrive twice");
 }

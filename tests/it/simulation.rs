@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dig_ingest::pipeline::gate::Gate;
+use dig_ingest::pipeline::isolation::Pauses;
 use dig_ingest::pipeline::letter::Letter;
 use dig_ingest::pipeline::partition::{Partition, Read};
 use dig_ingest::pipeline::permits::{PartitionPermits, Permits};
@@ -23,6 +24,8 @@ use dig_ingest::record::validate::Rules;
 use dig_ingest::registry::Snapshot;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+
+use crate::holding::failure::failed;
 
 const PARTITION_BYTES: u64 = 6_000;
 const TOTAL_BYTES: u64 = 10_000;
@@ -91,10 +94,29 @@ impl Gateway {
         }
     }
 
+    /// Whether it fails on a device of this body.
+    fn fails(&self, body: &[u8]) -> bool {
+        let sent: Vec<Sent> = serde_json::from_slice(body).expect("a body is always valid JSON");
+        sent.iter().any(|sent| sent.serial.ends_with('3'))
+    }
+
     fn refuses(&self, body: &[u8]) -> bool {
         let sent: Vec<Sent> = serde_json::from_slice(body).expect("a body is always valid JSON");
         sent.iter().any(|sent| self.poison.contains(&sent.value))
     }
+}
+
+fn partition(number: i32) -> Partition {
+    let mut partition = Partition::new("telemetry", number, Gate::default());
+    let quick = Duration::from_millis(5);
+    partition.set_pauses(Pauses {
+        retry: quick,
+        retry_max: quick * 20,
+        quarantine_after: quick * 100,
+        probe: quick,
+        probe_max: quick * 20,
+    });
+    partition
 }
 
 struct World {
@@ -197,7 +219,7 @@ impl World {
     fn assign(&mut self, p: usize) {
         let committed = self.logs[p].committed;
         self.owners[p] = Some(Owner {
-            partition: Partition::new("telemetry", p as i32, Gate::default()),
+            partition: partition(p as i32),
             decoder: Decoder::new(Shape::Native, Arc::clone(&self.rules)),
             decoded: Decoded::default(),
             permits: self.permits.partition(PARTITION_BYTES),
@@ -283,7 +305,9 @@ impl World {
             bytes: self.rng.random_range(100..4_000),
         };
         let ready = owner.partition.queues().ready_records();
-        let Some((request, ticket)) = owner.partition.pack(limits) else {
+        let again = owner.partition.pack_failing(limits, self.now);
+        let again = again.map(|(request, ticket, _)| (request, ticket));
+        let Some((request, ticket)) = again.or_else(|| owner.partition.pack(limits)) else {
             assert_eq!(ready, 0, "what is ready can be packed");
             return;
         };
@@ -322,8 +346,30 @@ impl World {
             } else {
                 9
             };
+            // The gateway fails on some serials while there are faults, and on anything now and then.
+            let fails = self.faults && (dice == 3 || self.gateway.fails(&body));
             match dice {
                 0 | 1 => {}
+                _ if fails => {
+                    // It may have been taken all the same, at once or later.
+                    match dice {
+                        4 if !self.gateway.refuses(&body) => self.gateway.take(&body),
+                        5 => self.zombies.push(body.to_vec()),
+                        _ => {}
+                    }
+                    let failed = failed(&mut self.rng, part.start, part.end);
+                    let flight = owner.flights.swap_remove(at);
+                    let verdicts = flight.split.give_back(failed);
+                    let letters = owner.partition.give_back(
+                        flight.request,
+                        flight.ticket,
+                        verdicts,
+                        None,
+                        self.now,
+                    );
+                    owner.letters.extend(letters);
+                    return;
+                }
                 _ if body.len() > self.byte_limit => {
                     flight.split.too_large(&part, "too large");
                 }

@@ -165,6 +165,16 @@ impl Circuit {
         }
     }
 
+    /// Records a probe may hold: half as many after each that failed, because one that holds no failing device must be found.
+    #[must_use]
+    pub fn probe_records(&self, config: &Config) -> u32 {
+        let step = match self.inner {
+            Inner::Closed { .. } => 0,
+            Inner::Open { step, .. } | Inner::Probing { step, .. } => step,
+        };
+        (config.probe_records >> step.min(31)).max(1)
+    }
+
     /// Asks to start a request; `Probe` counts it as out.
     pub fn ask(&mut self, config: &Config, now: Instant) -> Pass {
         match &mut self.inner {

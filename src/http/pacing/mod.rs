@@ -9,8 +9,10 @@
 //! answer of one state at once, and a task between them would cost two hops per request.
 
 pub mod aimd;
+pub mod blame;
 pub mod circuit;
 pub mod rate;
+mod ticket;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -19,8 +21,10 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use self::aimd::Aimd;
-use self::circuit::{Circuit, Pass, Signal, State};
+use self::blame::{Evidence, History};
+use self::circuit::{Circuit, Pass, State};
 use self::rate::Rates;
+pub use self::ticket::Ticket;
 use crate::ops::metrics::upload as metrics;
 
 /// Settings of pacing (`[pacing]`). Rates are for the whole cluster: each instance takes its share of partitions.
@@ -142,8 +146,12 @@ pub struct Status {
 
 struct Gate {
     circuit: Circuit,
+    evidence: Evidence,
     aimd: Aimd,
+    /// Requests of records that never failed.
     out: usize,
+    /// Requests of records that failed before: they take no slot of the others.
+    retried: usize,
     /// Slots there are; `owed` of them are to be taken away when they come back.
     slots: usize,
     owed: usize,
@@ -155,6 +163,8 @@ pub struct Pacing {
     gate: Mutex<Gate>,
     rates: Mutex<Arc<Rates>>,
     slots: Arc<Semaphore>,
+    /// Slots for records that failed before.
+    retries: Arc<Semaphore>,
     changed: Notify,
 }
 
@@ -162,18 +172,8 @@ pub struct Pacing {
 pub struct Slot {
     pacing: Arc<Pacing>,
     permit: Option<OwnedSemaphorePermit>,
-}
-
-/// The right to send once. Dropped before [`Ticket::start`] it is as if never given; dropped after, the request counts
-/// as lost.
-pub struct Ticket<'a> {
-    pacing: &'a Pacing,
-    era: u64,
-    probe: bool,
-    /// The limit was in use when this was given.
-    saturated: bool,
-    started: Option<Instant>,
-    ended: bool,
+    /// One of those whose number follows the concurrency limit.
+    counted: bool,
 }
 
 fn now() -> Instant {
@@ -200,12 +200,15 @@ impl Pacing {
             rates: Mutex::new(Arc::new(rates(&config, 1.0))),
             gate: Mutex::new(Gate {
                 circuit: Circuit::default(),
+                evidence: Evidence::default(),
                 aimd,
                 out: 0,
+                retried: 0,
                 slots,
                 owed: 0,
             }),
             slots: Arc::new(Semaphore::new(slots)),
+            retries: Arc::new(Semaphore::new(retries(&config))),
             changed: Notify::new(),
             config,
         })
@@ -230,16 +233,28 @@ impl Pacing {
         Slot {
             pacing: Arc::clone(self),
             permit,
+            counted: true,
+        }
+    }
+
+    /// As [`Pacing::slot`], for records that failed before. These slots are beside the others, so that requests that hang for the
+    /// sake of one device hold up no other device; together they still keep to `concurrency_cap`.
+    pub async fn retry_slot(self: &Arc<Self>) -> Slot {
+        let permit = Arc::clone(&self.retries).acquire_owned().await.ok();
+        Slot {
+            pacing: Arc::clone(self),
+            permit,
+            counted: false,
         }
     }
 
     /// Waits for the right to send one request. Cancelled, it leaves nothing.
-    pub async fn pass(&self) -> Ticket<'_> {
+    pub async fn pass(&self, history: History) -> Ticket<'_> {
         loop {
             let mut changed = std::pin::pin!(self.changed.notified());
             // Listening begins before asking: no wake-up is missed.
             changed.as_mut().enable();
-            match self.ask() {
+            match self.ask(history) {
                 Ok(ticket) => return ticket,
                 Err(Some(until)) => {
                     tokio::select! {
@@ -252,12 +267,27 @@ impl Pacing {
         }
     }
 
-    fn ask(&self) -> Result<Ticket<'_>, Option<Instant>> {
+    fn ask(&self, history: History) -> Result<Ticket<'_>, Option<Instant>> {
         let mut gate = locked(&self.gate);
         let before = gate.circuit.state();
+        let fresh = history == History::Fresh;
         // Probes have a bound of their own: requests that hang must not keep them from going.
-        if before == State::Closed && gate.out >= gate.aimd.limit() {
-            return Err(None);
+        if before == State::Closed {
+            if fresh {
+                if gate.out >= gate.aimd.limit() {
+                    return Err(None);
+                }
+            } else {
+                if let Some(wait) = gate.evidence.wait(now()) {
+                    return Err(Some(now() + wait));
+                }
+                if gate.evidence.spaced(&self.config) && gate.retried > 0 {
+                    return Err(None);
+                }
+            }
+            if gate.out + gate.retried >= self.config.concurrency_cap as usize {
+                return Err(None);
+            }
         }
         let pass = gate.circuit.ask(&self.config, now());
         if before != gate.circuit.state() {
@@ -265,13 +295,15 @@ impl Pacing {
         }
         match pass {
             Pass::Go | Pass::Probe => {
-                gate.out += 1;
-                let saturated = gate.out >= gate.aimd.limit();
+                *gate.count(history) += 1;
+                let saturated = fresh && gate.out >= gate.aimd.limit();
                 let era = gate.circuit.era();
+                let probe = (pass == Pass::Probe).then(|| gate.circuit.probe_records(&self.config));
                 Ok(Ticket {
                     pacing: self,
                     era,
-                    probe: pass == Pass::Probe,
+                    history,
+                    probe,
                     saturated,
                     started: None,
                     ended: false,
@@ -286,6 +318,18 @@ impl Pacing {
     pub async fn take(&self, records: u32, bytes: usize) {
         let rates = Arc::clone(&locked(&self.rates));
         rates.take(records, bytes).await;
+    }
+
+    /// The longest `Retry-After` that is obeyed.
+    #[must_use]
+    pub fn retry_after_max(&self) -> Duration {
+        Duration::from_secs(self.config.retry_after_max_s)
+    }
+
+    /// Records and bytes that a request may hold at most: one second's worth of this instance's share of the rates.
+    #[must_use]
+    pub fn one_second(&self) -> (u32, usize) {
+        locked(&self.rates).one_second()
     }
 
     /// Whether everybody may send: then a failed request waits for itself instead of for the circuit.
@@ -305,7 +349,7 @@ impl Pacing {
             misconfigured: gate.circuit.misconfigured(),
             paused_ms: u64::try_from(paused.as_millis()).unwrap_or(u64::MAX),
             limit: gate.aimd.limit(),
-            out: gate.out,
+            out: gate.out + gate.retried,
         }
     }
 
@@ -341,7 +385,8 @@ fn rates(config: &Config, share: f64) -> Rates {
 impl Drop for Slot {
     fn drop(&mut self) {
         let mut gate = locked(&self.pacing.gate);
-        if gate.owed > 0
+        if self.counted
+            && gate.owed > 0
             && let Some(permit) = self.permit.take()
         {
             gate.owed -= 1;
@@ -351,80 +396,18 @@ impl Drop for Slot {
     }
 }
 
-impl Ticket<'_> {
-    #[must_use]
-    pub fn is_probe(&self) -> bool {
-        self.probe
-    }
-
-    /// Marks the request as sent from now on. False when the circuit changed since the ticket was given: then it must
-    /// not be sent, and the ticket is to be dropped.
-    pub fn start(&mut self) -> bool {
-        let gate = locked(&self.pacing.gate);
-        let open = match gate.circuit.waits_until() {
-            Some(until) => now() < until,
-            None => false,
-        };
-        if gate.circuit.era() != self.era || open {
-            drop(gate);
-            return false;
+impl Gate {
+    fn count(&mut self, history: History) -> &mut usize {
+        match history {
+            History::Fresh => &mut self.out,
+            History::Failed { .. } | History::Isolated { .. } => &mut self.retried,
         }
-        self.started = Some(now());
-        true
-    }
-
-    /// The request ended.
-    pub fn end(mut self, signal: Signal) {
-        self.ended = true;
-        let pacing = self.pacing;
-        let mut gate = locked(&pacing.gate);
-        gate.out = gate.out.saturating_sub(1);
-        let before = gate.circuit.state();
-        let closed = gate
-            .circuit
-            .ended(&pacing.config, now(), self.era, signal, &mut rand::rng());
-        match signal {
-            Signal::Good => gate.aimd.succeeded(self.saturated),
-            Signal::Throttled { .. } | Signal::Failed { overload: true, .. } => {
-                if let Some(started) = self.started {
-                    gate.aimd.overloaded(started, now());
-                }
-            }
-            Signal::Neutral
-            | Signal::Failed {
-                overload: false, ..
-            }
-            | Signal::Misconfigured => {}
-        }
-        if closed {
-            gate.aimd.restart();
-        }
-        pacing.resize(&mut gate);
-        pacing.announce(before, &gate);
-        drop(gate);
-        pacing.changed.notify_waiters();
     }
 }
 
-impl Drop for Ticket<'_> {
-    fn drop(&mut self) {
-        if self.ended {
-            return;
-        }
-        let pacing = self.pacing;
-        let mut gate = locked(&pacing.gate);
-        gate.out = gate.out.saturating_sub(1);
-        let before = gate.circuit.state();
-        if self.started.is_some() {
-            gate.circuit
-                .lost(&pacing.config, now(), self.era, &mut rand::rng());
-        } else {
-            gate.circuit.unsent(self.era);
-        }
-        pacing.announce(before, &gate);
-        drop(gate);
-        pacing.changed.notify_waiters();
-    }
+/// Requests of records that failed before, at once.
+fn retries(config: &Config) -> usize {
+    (config.concurrency_cap as usize / 2).max(1)
 }
 
 impl Pacing {

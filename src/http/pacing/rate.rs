@@ -125,6 +125,17 @@ impl Rates {
         }
     }
 
+    /// Records and bytes that a request may hold so that no more goes at once than one second's worth.
+    #[must_use]
+    pub fn one_second(&self) -> (u32, usize) {
+        let burst = |limiter: &Option<Limiter>| limiter.as_ref().map(|limiter| limiter.burst.get());
+        let kibibytes = burst(&self.kibibytes).map(|kibibytes| kibibytes as usize * 1024);
+        (
+            burst(&self.records).unwrap_or(u32::MAX),
+            kibibytes.unwrap_or(usize::MAX),
+        )
+    }
+
     /// Waits until one request of so many records and bytes may go.
     pub async fn take(&self, records: u32, bytes: usize) {
         if let Some(limiter) = &self.requests {

@@ -1,7 +1,7 @@
 //! Pacing with the paused clock.
 
 use super::*;
-use crate::http::pacing::circuit::most_probes;
+use crate::http::pacing::circuit::{Signal, most_probes};
 use tokio::task::JoinSet;
 
 fn failed() -> Signal {
@@ -23,7 +23,7 @@ async fn storm(config: Config, workers: usize, outage: Duration, length: Duratio
             let mut sent = (0, 0);
             let _slot = pacing.slot().await;
             loop {
-                let mut ticket = pacing.pass().await;
+                let mut ticket = pacing.pass(History::Fresh).await;
                 pacing.take(1, 1).await;
                 if !ticket.start() {
                     continue;
@@ -84,7 +84,7 @@ async fn a_slot_comes_back_and_slots_follow_the_limit() {
         slots.push(pacing.slot().await);
     }
     assert_eq!(pacing.slots.available_permits(), 0);
-    let mut ticket = pacing.pass().await;
+    let mut ticket = pacing.pass(History::Fresh).await;
     assert!(ticket.start());
     tokio::time::advance(Duration::from_millis(1)).await;
     ticket.end(Signal::Throttled {
@@ -101,7 +101,7 @@ async fn a_slot_comes_back_and_slots_follow_the_limit() {
     while pacing.status().limit < 4 {
         let mut out = Vec::new();
         for _ in 0..pacing.status().limit {
-            let mut ticket = pacing.pass().await;
+            let mut ticket = pacing.pass(History::Fresh).await;
             assert!(ticket.start());
             out.push(ticket);
         }
@@ -120,14 +120,14 @@ async fn a_ticket_of_an_older_era_is_not_sent() {
         ..Config::default()
     };
     let pacing = Pacing::new(config);
-    let mut first = pacing.pass().await;
-    let mut second = pacing.pass().await;
+    let mut first = pacing.pass(History::Fresh).await;
+    let mut second = pacing.pass(History::Fresh).await;
     assert!(first.start());
     first.end(failed());
     assert!(!second.start(), "the circuit opened in between");
     drop(second);
     assert_eq!(pacing.status().out, 0);
-    assert!(pacing.pass().await.is_probe());
+    assert!(pacing.pass(History::Fresh).await.probe().is_some());
 }
 
 #[tokio::test(start_paused = true)]
@@ -137,14 +137,14 @@ async fn requests_that_hang_do_not_keep_probes_from_going() {
         concurrency_start: 2,
         ..Config::default()
     });
-    let mut hangs = pacing.pass().await;
-    let mut fails = pacing.pass().await;
+    let mut hangs = pacing.pass(History::Fresh).await;
+    let mut fails = pacing.pass(History::Fresh).await;
     assert!(hangs.start() && fails.start());
     tokio::time::advance(Duration::from_millis(1)).await;
     fails.end(failed());
     assert_eq!(pacing.status().limit, 1);
-    let waited = tokio::time::timeout(Duration::from_secs(60), pacing.pass()).await;
-    assert!(waited.is_ok_and(|ticket| ticket.is_probe()));
+    let waited = tokio::time::timeout(Duration::from_secs(60), pacing.pass(History::Fresh)).await;
+    assert!(waited.is_ok_and(|ticket| ticket.probe().is_some()));
     hangs.end(Signal::Good);
 }
 
@@ -159,15 +159,15 @@ async fn a_dropped_waiter_leaves_nothing() {
     assert!(waiting.is_err());
     drop(held);
     let _again = pacing.slot().await;
-    let ticket = pacing.pass().await;
+    let ticket = pacing.pass(History::Fresh).await;
     assert!(
-        tokio::time::timeout(Duration::from_secs(1), pacing.pass())
+        tokio::time::timeout(Duration::from_secs(1), pacing.pass(History::Fresh))
             .await
             .is_err()
     );
     drop(ticket);
     assert_eq!(pacing.status().out, 0);
-    let _ticket = pacing.pass().await;
+    let _ticket = pacing.pass(History::Fresh).await;
 }
 
 #[test]

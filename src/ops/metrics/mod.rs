@@ -4,6 +4,7 @@
 
 pub mod dig;
 mod exposition;
+pub mod failing;
 pub mod feedback;
 pub mod health;
 pub mod held;

@@ -7,11 +7,12 @@
 //!   asked whenever it is taken up, also of devices that may send by now. It is never true before the source's commit is
 //!   confirmed, so that no live record is a copy of a letter either.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use super::intake::{many_rejected, unresolved};
 use super::log::may_come_back;
-use super::{Draft, Partition, dead, gate_reason, gated, rejected};
+use super::{Draft, FAILING, Partition, dead, gate_reason, gated, rejected};
 use crate::pipeline::gate::Decision;
 use crate::pipeline::hold::{Hold, Purpose, Standing, Stay};
 use crate::pipeline::letter::{Destination, Letter, Reason, Source};
@@ -83,6 +84,7 @@ impl Partition {
     /// Takes over what was found in the held topic at the start.
     pub fn set_hold(&mut self, hold: Hold, held_topic: &str) {
         self.hold = hold;
+        self.holding = true;
         self.set_held_topic(held_topic);
     }
 
@@ -118,7 +120,7 @@ impl Partition {
     /// Whether records are held and released at all.
     #[must_use]
     pub fn holds(&self) -> bool {
-        self.gate.holds()
+        self.gate.holds() || self.holding
     }
 
     /// Takes in what was read of the held topic up to `next`: records of devices that are being released are queued or become
@@ -137,6 +139,8 @@ impl Partition {
         let mut taken = Vec::new();
         // Groups whose oldest record may stay: it and what follows stay held, what came before is taken up.
         let mut kept: Vec<(u32, Stay)> = Vec::new();
+        // Groups of which only a part is released, and how many messages of them were taken up.
+        let mut parts: BTreeMap<u32, u32> = BTreeMap::new();
         for message in messages {
             let Some((group, purpose)) = self.hold.takes(&message.name, message.offset) else {
                 continue;
@@ -144,9 +148,20 @@ impl Partition {
             if kept.iter().any(|(id, _)| *id == group) {
                 continue;
             }
+            if let Purpose::Part(most) = purpose {
+                let part = parts.entry(group).or_default();
+                if *part >= most {
+                    continue;
+                }
+                *part += 1;
+            }
             let records = match purpose {
-                Purpose::Release(Decision::Send) if self.expires(message, expired).is_ok() => None,
-                Purpose::Release(_) => {
+                Purpose::Release(Decision::Send) | Purpose::Part(_)
+                    if self.expires(message, expired).is_ok() =>
+                {
+                    None
+                }
+                Purpose::Release(_) | Purpose::Part(_) => {
                     let before = decoded.records();
                     decoder.decode(Some(&message.value), devices, now.1, decoded);
                     Some((decoded.records() - before) as u32)
@@ -168,6 +183,9 @@ impl Partition {
         let letters = self.take_up(&taken, decoded, permit, devices, now.0);
         for (group, stay) in kept {
             self.hold.keep(group, stay);
+        }
+        for group in parts.into_keys() {
+            self.hold.close(group);
         }
         self.hold.read_to(next);
         letters
@@ -214,7 +232,7 @@ impl Partition {
                     Outcome::Valid(record) => {
                         let bytes = self.queues.chunk_bytes(chunk);
                         let serial = record.serial(bytes);
-                        let (decision, device) = self.gate.decide(record.hash(), serial, devices);
+                        let (decision, device) = self.decide_queued(record.hash(), serial, devices);
                         if decision == Decision::Send {
                             self.queues.push(
                                 chunk,
@@ -223,6 +241,7 @@ impl Partition {
                                 record.hash(),
                                 (seq, record.identity()),
                             );
+                            self.queue_alone(chunk, &record);
                             continue;
                         }
                         let draft = gated(decision, device, serial, record.bytes(bytes));
@@ -330,20 +349,33 @@ impl Partition {
     /// The registry has changed, or a release has come to its end: takes back what may not be sent any more (G1) and begins what
     /// may. `now_ms`: milliseconds since the epoch.
     pub fn review(&mut self, devices: &Snapshot, now_ms: i64) -> Vec<Letter> {
-        if !self.gate.holds() {
+        if !self.holds() {
             return Vec::new();
         }
-        let letters = self.withdraw(devices);
+        let letters = match self.gate.holds() || self.isolation.holds_any() {
+            true => self.withdraw(devices),
+            false => Vec::new(),
+        };
+        self.end_quarantines(devices);
         let expired = self.expired_ms(now_ms);
-        let gate = &self.gate;
+        let (gate, isolation) = (&self.gate, &self.isolation);
         let (committed, end) = (self.committed, self.end());
         let comes_back = |offset| may_come_back(offset, committed, end);
         self.hold.review(
             |name| {
                 let name = String::from_utf8_lossy(name);
                 let (decision, device) = gate.decide_held(&name, devices);
+                let serial = device.and_then(|device| device.serial()).unwrap_or(&name);
+                let part = match decision {
+                    Decision::Send => isolation.part(serial.as_bytes()),
+                    _ => None,
+                };
                 Standing {
-                    decision,
+                    decision: match part {
+                        Some(0) => Decision::Hold(FAILING),
+                        _ => decision,
+                    },
+                    part: part.filter(|part| *part > 0),
                     owner: device.map(|device| device.device_id().as_bytes().into()),
                 }
             },
@@ -368,16 +400,22 @@ impl Partition {
     /// Takes back the queued records of devices that may not send (G1), as far as there is room for their letters. One whose older records are in flight waits for their
     /// verdict: a held record must not overtake one that a crash would bring back (S1).
     pub fn withdraw(&mut self, devices: &Snapshot) -> Vec<Letter> {
-        let gate = &self.gate;
-        let unwanted = |hash, serial: &[u8]| gate.decide(hash, serial, devices).0 != Decision::Send;
+        let (gate, isolation) = (&self.gate, &self.isolation);
+        let unwanted = |hash, serial: &[u8]| {
+            gate.decide(hash, serial, devices).0 != Decision::Send
+                || isolation.part(serial) == Some(0)
+        };
         let (withdrawn, left) = self.queues.withdraw(unwanted, self.letter_room);
         let mut letters = Vec::new();
         for record in withdrawn {
+            if !self.isolation.is_empty() {
+                self.isolation.withdrawn(&record.serial);
+            }
             if let Some((group, _)) = record.seq.as_released() {
                 self.hold.put_back(group, record.bytes.len() as u64);
                 continue;
             }
-            let (decision, device) = self.gate.decide(record.hash, &record.serial, devices);
+            let (decision, device) = self.decide_queued(record.hash, &record.serial, devices);
             if decision == Decision::Discard {
                 self.account.discarded += 1;
                 self.tracker.settle(record.seq);

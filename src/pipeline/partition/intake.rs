@@ -8,7 +8,9 @@
 
 use std::time::Instant;
 
-use super::{Draft, Partition, Read, by_gate, dead, gate_reason, gated, rejected, slice};
+use super::{
+    Draft, Partition, RELEASING, Read, by_gate, dead, gate_reason, gated, rejected, slice,
+};
 use crate::pipeline::gate::Decision;
 use crate::pipeline::letter::{Destination, Letter, Reason};
 use crate::pipeline::offsets::MessageSeq;
@@ -190,12 +192,13 @@ impl Partition {
             Outcome::Valid(record) => {
                 let bytes = self.queues.chunk_bytes(chunk);
                 let serial = record.serial(bytes);
-                let (decision, device) = self.gate.decide(record.hash(), serial, devices);
-                let behind = self.gate.holds() && self.queues.ends_live(record.hash(), serial);
+                let (decision, device) = self.decide(record.hash(), serial, devices);
+                let behind = (self.gate.holds() || self.isolation.holds_any())
+                    && self.queues.ends_live(record.hash(), serial);
                 self.closing |= behind && decision != Decision::Send;
                 let decision = match decision {
                     Decision::Send if !behind && self.waits_behind(serial, device) => {
-                        Decision::Hold("device.releasing")
+                        Decision::Hold(RELEASING)
                     }
                     decision if behind || decision == Decision::Send => {
                         self.queues.push(
@@ -205,6 +208,7 @@ impl Partition {
                             record.hash(),
                             (seq, record.identity()),
                         );
+                        self.queue_alone(chunk, &record);
                         return None;
                     }
                     decision => decision,

@@ -1,6 +1,6 @@
 //! Taking queued records back before they are sent: their device may not send any more (G1).
 
-use super::{MessageSeq, NIL, SerialQueues, free_chunk};
+use super::{Hand, MessageSeq, NIL, SerialQueues, free_chunk};
 
 /// A record that was queued and will not be sent.
 #[derive(Debug)]
@@ -34,7 +34,7 @@ impl SerialQueues {
         let newest = found.and_then(|&at| {
             let serial = &self.serials[at as usize];
             match serial.tail {
-                NIL => serial.newest.filter(|_| serial.in_flight),
+                NIL => serial.newest.filter(|_| serial.hand == Hand::InFlight),
                 tail => Some(self.slots[tail as usize].seq),
             }
         });
@@ -54,8 +54,8 @@ impl SerialQueues {
         chosen.retain(|&at| {
             let serial = &self.serials[at as usize];
             let chosen = serial.head != NIL && unwanted(serial.hash, serial.text());
-            later |= chosen && serial.in_flight;
-            chosen && !serial.in_flight
+            later |= chosen && serial.hand == Hand::InFlight;
+            chosen && serial.hand != Hand::InFlight
         });
         let mut out: Vec<Withdrawn> = Vec::new();
         let mut taken = 0;
@@ -97,8 +97,10 @@ impl SerialQueues {
                 self.free_slots = head;
                 head = slot.next;
             }
-            self.ready_records -= records as usize;
-            self.ready_bytes -= bytes;
+            if self.serials[at as usize].hand == Hand::Ready {
+                self.ready_records -= records as usize;
+                self.ready_bytes -= bytes;
+            }
             if let Ok(entry) = self.table.find_entry(hash, |&other| other == at) {
                 entry.remove();
             }

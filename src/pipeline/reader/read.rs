@@ -29,6 +29,9 @@ impl Reader {
             .saturating_sub(partition.uncommitted().max(partition.progress.window()));
         if room == 0 {
             let settling = partition.progress.window() * 2 >= self.memory.window_messages;
+            if settling {
+                partition.progress.ask_flush();
+            }
             metrics::backpressure(if settling { "window" } else { "commit" });
             return false;
         }

@@ -11,10 +11,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Inner, Line};
 use crate::dig::Answer;
+use crate::http::pacing::blame::{Blame, History, Judged};
 use crate::http::pacing::circuit::Signal;
 use crate::http::retry::{self, Backoff, Course, Failure};
 use crate::ops::metrics::upload as metrics;
-use crate::pipeline::request::Request;
+use crate::pipeline::isolation::Past;
+use crate::pipeline::request::{Failed, Request};
 use crate::pipeline::split::Split;
 
 /// What became of one attempt, for the next one.
@@ -44,6 +46,7 @@ async fn unless<T>(stop: &CancellationToken, future: impl Future<Output = T>) ->
 pub(super) struct Upload<'a, L> {
     inner: &'a Inner<L>,
     pub split: Split,
+    history: History,
     backoff: Backoff,
     /// The last part's body: a retry sends the same bytes.
     body: Option<(Range<u32>, Bytes)>,
@@ -54,32 +57,36 @@ pub(super) struct Upload<'a, L> {
 }
 
 impl<'a, L: Line> Upload<'a, L> {
-    pub fn new(inner: &'a Inner<L>, request: Request) -> Self {
+    pub fn new(inner: &'a Inner<L>, request: Request, past: Past) -> Self {
         let first = Duration::from_millis(inner.config.backoff_ms);
         let cap = Duration::from_millis(inner.config.backoff_max_ms);
+        let last = past.sent.map(|ambiguous| Last {
+            part: 0..request.records.len() as u32,
+            ambiguous,
+        });
         Self {
             inner,
             split: Split::new(request),
+            history: past.history,
             backoff: Backoff::new(first, cap),
             body: None,
-            last: None,
-            silent: 0,
+            last,
+            silent: past.silent,
             may_have_effects: false,
         }
     }
 
-    /// Sends one part once. `None` when `stop` came before it was sent.
+    /// Sends one part once. `None` when `stop` came before it was sent; an error when it came to no verdict and its records have to
+    /// be packed anew.
     pub async fn attempt(
         &mut self,
         mut part: Range<u32>,
         stop: &CancellationToken,
-    ) -> Option<Wait> {
+    ) -> Option<Result<Wait, Failed>> {
         let inner = self.inner;
-        let mut ticket = unless(stop, inner.pacing.pass()).await?;
-        if ticket.is_probe() {
-            let small = self
-                .split
-                .next(inner.pacing.config().probe_records, inner.max_bytes())?;
+        let mut ticket = unless(stop, inner.pacing.pass(self.history)).await?;
+        if let Some(most) = ticket.probe() {
+            let small = self.split.next(most, inner.max_bytes())?;
             if small != part {
                 metrics::count_split("probe");
                 part = small;
@@ -93,7 +100,7 @@ impl<'a, L: Line> Upload<'a, L> {
             return None;
         }
         if !ticket.start() {
-            return Some(Wait::NONE);
+            return Some(Ok(Wait::NONE));
         }
         if let Some(last) = self.last.take() {
             metrics::count_resend(last.part.end.min(part.end) - part.start, last.ambiguous);
@@ -151,39 +158,65 @@ impl<'a, L: Line> Upload<'a, L> {
                     ambiguous: false,
                 });
             }
-            Course::Throttled => {
+            // Too many requests: that is about all of them.
+            Course::Throttled if !matches!(&reply, Ok(answer) if answer.status == 503) => {
                 ticket.end(Signal::Throttled { retry_after });
                 self.last = Some(Last {
                     part,
                     ambiguous: false,
                 });
             }
-            Course::Again { ambiguous } => {
-                let overload = !matches!(reply, Err(Failure::Connect(_) | Failure::Cut(_)));
+            Course::Again { .. } if matches!(reply, Err(Failure::Connect(_))) => {
                 ticket.end(Signal::Failed {
-                    overload,
+                    overload: false,
                     retry_after,
                 });
+                self.last = Some(Last {
+                    part,
+                    ambiguous: false,
+                });
+                // An open circuit does the waiting for everybody.
+                if inner.pacing.is_closed() {
+                    return Some(Ok(Wait(self.backoff.next(&mut rand::rng()))));
+                }
+            }
+            Course::Throttled | Course::Again { .. } | Course::Misconfigured => {
+                let ambiguous = course == Course::Again { ambiguous: true };
+                let signal = match course {
+                    Course::Throttled => Signal::Throttled { retry_after },
+                    Course::Misconfigured => Signal::Misconfigured,
+                    _ => Signal::Failed {
+                        overload: !matches!(reply, Err(Failure::Cut(_))),
+                        retry_after,
+                    },
+                };
+                let Judged { blame, seen } = ticket.judge(signal, true);
                 if ambiguous {
                     inner.tally.ambiguous.fetch_add(1, Ordering::Relaxed);
                     metrics::count_ambiguous(records);
                     self.may_have_effects = true;
                 }
-                self.last = Some(Last { part, ambiguous });
-                // An open circuit does the waiting for everybody.
-                if inner.pacing.is_closed() {
-                    return Some(Wait(self.backoff.next(&mut rand::rng())));
-                }
-            }
-            Course::Misconfigured => {
-                ticket.end(Signal::Misconfigured);
-                self.last = Some(Last {
-                    part,
-                    ambiguous: false,
-                });
+                let (status, text) = match &reply {
+                    Ok(answer) => (answer.status, answer.text.clone()),
+                    Err(failure) => (0, failure.to_string()),
+                };
+                return Some(Err(Failed {
+                    from: part.start,
+                    until: part.end,
+                    blame,
+                    seen,
+                    asked_to_wait: course != (Course::Again { ambiguous }),
+                    retry_after: retry_after
+                        .filter(|_| blame == Blame::Records)
+                        .map(|wait| wait.min(inner.pacing.retry_after_max())),
+                    ambiguous,
+                    silent: self.silent,
+                    status,
+                    text,
+                }));
             }
         }
-        Some(Wait::NONE)
+        Some(Ok(Wait::NONE))
     }
 
     fn body(&mut self, part: &Range<u32>) -> Bytes {

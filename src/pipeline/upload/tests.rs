@@ -8,7 +8,11 @@ use tokio::task::JoinSet;
 
 use super::*;
 use crate::http::pacing::circuit::most_probes;
+use crate::http::retry::Backoff;
+use crate::pipeline::request::Span;
 use crate::pipeline::split::tests::request;
+
+mod blame;
 
 /// What one attempt comes to: after a while, an answer or none.
 type Reply = (Duration, Result<Answer, Failure>);
@@ -101,12 +105,52 @@ fn in_turn(replies: Vec<Reply>) -> impl FnMut(&[u32], Instant) -> Reply + Send {
     move |_, _| replies.next().unwrap_or((QUICK, answer(202)))
 }
 
-async fn upload(uploader: &Uploader<Arc<Scripted>>, request: Request) -> Verdicts {
-    let slot = uploader.slot().await;
-    uploader
-        .upload(slot, request, &CancellationToken::new())
-        .await
-        .unwrap()
+/// What is left of a request from a record on.
+fn rest(request: &Request, from: u32) -> Request {
+    let left = &request.records[from as usize..];
+    let (start, end) = (left[0].start, left[left.len() - 1].end);
+    let body = [b"[", &request.body[start as usize..end as usize], b"]"].concat();
+    let records = left.iter().map(|span| Span {
+        start: span.start - start + 1,
+        end: span.end - start + 1,
+    });
+    let batches = request.batches.iter().filter(|batch| **batch > from);
+    Request {
+        body: body.into(),
+        records: records.collect(),
+        batches: std::iter::once(0)
+            .chain(batches.map(|batch| batch - from))
+            .collect(),
+    }
+}
+
+/// Uploads, and sends again what failed, as it is.
+async fn upload(uploader: &Uploader<Arc<Scripted>>, mut request: Request) -> Verdicts {
+    let (mut all, mut before, mut past) = (Verdicts::default(), 0, Past::default());
+    let config = Config::default().pauses();
+    let mut backoff = Backoff::new(config.retry, config.retry_max);
+    loop {
+        let slot = uploader.slot().await;
+        let stop = CancellationToken::new();
+        let upload = uploader.upload(slot, request.clone(), past, &stop);
+        let Verdicts { refused, failed } = upload.await.unwrap();
+        all.refused.extend(refused.into_iter().map(|mut refused| {
+            refused.record += before;
+            refused
+        }));
+        let Some(failed) = failed else { return all };
+        before += failed.from;
+        request = rest(&request, failed.from);
+        past = Past {
+            silent: failed.silent,
+            sent: Some(failed.ambiguous),
+            ..Past::default()
+        };
+        if uploader.flowing() {
+            let pause = backoff.next(&mut rand::rng());
+            lapse(pause).await;
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -182,6 +226,42 @@ async fn retries_count_against_the_rates() {
         "{attempts} attempts within {:?}, two per second allowed",
         began.elapsed()
     );
+}
+
+/// No second sees more than its share: a request holds at most one second's worth of records and bytes.
+#[tokio::test(start_paused = true)]
+async fn a_request_holds_at_most_one_seconds_worth() {
+    let sent: Arc<Mutex<Vec<(Duration, usize)>>> = Arc::default();
+    for (records_per_s, bytes_per_s, most) in [(1_000.0, 0.0, 1_000), (0.0, 10_240.0, 930)] {
+        sent.lock().unwrap().clear();
+        let pacing = pacing::Config {
+            records_per_s,
+            bytes_per_s,
+            ..pacing::Config::default()
+        };
+        let (began, seen) = (Instant::now(), Arc::clone(&sent));
+        let (uploader, _line) = uploader(pacing, move |numbers, now| {
+            seen.lock().unwrap().push((now - began, numbers.len()));
+            (Duration::ZERO, answer(202))
+        });
+        uploader.set_share(1, 1);
+        upload(&uploader, request(&[50; 100], 10)).await;
+        let sent = sent.lock().unwrap();
+        assert_eq!(
+            sent.iter().map(|(_, records)| records).sum::<usize>(),
+            5_000
+        );
+        assert!(sent.iter().all(|(_, records)| *records <= most), "{sent:?}");
+        // One second's worth is there at the start; then each second brings as much again.
+        let mut before = 0;
+        for (at, records) in sent.iter() {
+            before += records;
+            let allowed = most as f64 * (1.0 + at.as_secs_f64()) + 1.0;
+            assert!(before as f64 <= allowed, "{before} records within {at:?}");
+        }
+        uploader.set_share(1, 2);
+        assert!(uploader.max_records() <= 500 || records_per_s == 0.0);
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -269,7 +349,8 @@ async fn a_rejected_token_is_never_a_refusal() {
         });
         let stop = CancellationToken::new();
         let slot = uploader.slot().await;
-        let ended = tokio::join!(uploader.upload(slot, request(&[3], 1), &stop), async {
+        let upload = uploader.upload(slot, request(&[3], 1), Past::default(), &stop);
+        let ended = tokio::join!(upload, async {
             lapse(Duration::from_secs(60)).await;
             stop.cancel();
         });
@@ -313,7 +394,7 @@ async fn a_gateway_that_refuses_everything_shows_at_once() {
     let stop = CancellationToken::new();
     let slot = uploader.slot().await;
     let ended = tokio::join!(
-        uploader.upload(slot, request(&[5; 1_000], 4), &stop),
+        uploader.upload(slot, request(&[5; 1_000], 4), Past::default(), &stop),
         async {
             while uploader.status().refused < 20 {
                 lapse(QUICK).await;
@@ -365,9 +446,10 @@ async fn a_byte_limit_is_learnt_and_forgotten() {
 async fn stop_waits_for_the_attempt_in_flight_and_starts_no_other() {
     let slow = Duration::from_secs(5);
     for (status, expected) in [
-        (202, Ok(Verdicts::default())),
+        (202, Ok(0)),
+        (503, Ok(1)),
         (
-            503,
+            429,
             Err(Abandoned {
                 may_have_effects: false,
             }),
@@ -378,11 +460,13 @@ async fn stop_waits_for_the_attempt_in_flight_and_starts_no_other() {
         });
         let stop = CancellationToken::new();
         let slot = uploader.slot().await;
-        let ended = tokio::join!(uploader.upload(slot, request(&[3], 1), &stop), async {
+        let upload = uploader.upload(slot, request(&[3], 1), Past::default(), &stop);
+        let ended = tokio::join!(upload, async {
             lapse(slow / 2).await;
             stop.cancel();
         });
-        assert_eq!(ended.0, expected);
+        let given_back = |verdicts: Verdicts| verdicts.failed.iter().count();
+        assert_eq!(ended.0.map(given_back), expected);
         assert_eq!(line.seen.lock().unwrap().len(), 1);
     }
     let (uploader, line) = uploader(pacing::Config::default(), |_, _| (QUICK, answer(202)));
@@ -391,7 +475,7 @@ async fn stop_waits_for_the_attempt_in_flight_and_starts_no_other() {
     let slot = uploader.slot().await;
     assert!(
         uploader
-            .upload(slot, request(&[3], 1), &stop)
+            .upload(slot, request(&[3], 1), Past::default(), &stop)
             .await
             .is_err()
     );

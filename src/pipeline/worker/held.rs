@@ -33,7 +33,8 @@ use crate::ops::waits::{self, Kind, Wait};
 use crate::pipeline::dispatch;
 use crate::pipeline::guard::dead_messages;
 use crate::pipeline::hold::Mark;
-use crate::pipeline::permits::PartitionPermits;
+use crate::pipeline::partition::{FAILING, RELEASING};
+use crate::pipeline::permits::{PartitionPermits, Permit};
 use crate::pipeline::producer::WriteError;
 use crate::pipeline::release::{self, Batch, Place, Reading, Rebuilt, mark_name};
 use crate::pipeline::settings::{MESSAGE_OVERHEAD, Topics};
@@ -69,6 +70,8 @@ pub(super) enum Written {
     Low(i64),
     Erased,
     Trimmed(Trim),
+    /// The held topic was made.
+    Topic,
 }
 
 /// What an owner finds out before it begins.
@@ -77,7 +80,23 @@ pub(super) struct Found {
     /// Up to where the source is committed.
     committed: i64,
     /// Where the source ended.
-    source_end: i64,
+    source_end: Option<i64>,
+    /// The held topic has this partition.
+    topic_there: bool,
+}
+
+impl Found {
+    fn nothing() -> Self {
+        Self {
+            rebuilt: Rebuilt {
+                epoch: -1,
+                ..Rebuilt::default()
+            },
+            committed: -1,
+            source_end: None,
+            topic_there: false,
+        }
+    }
 }
 
 /// Pause after a write to the state topic that was refused.
@@ -94,6 +113,8 @@ type Writing = Pin<Box<dyn Future<Output = (Written, anyhow::Result<()>)> + Send
 /// See the module's documentation.
 pub(super) struct Side {
     place: Place,
+    /// Records of devices that are not active are held; otherwise those that the gateway fails on are.
+    gated: bool,
     registry: Feed,
     /// In force until the next review.
     pub devices: Arc<Snapshot>,
@@ -101,6 +122,8 @@ pub(super) struct Side {
     permits: Arc<PartitionPermits>,
     rebuilding: Option<JoinHandle<Option<Found>>>,
     pub ready: bool,
+    /// The held topic is known to have this partition.
+    pub topic_there: bool,
     reading: Option<(Reading, i64)>,
     pending: Option<Batch>,
     writing: FuturesUnordered<Writing>,
@@ -127,7 +150,7 @@ impl Side {
         registry: Feed,
         decoder: Decoder,
         permits: Arc<PartitionPermits>,
-        holds: bool,
+        gated: bool,
         lows: Lows,
     ) -> Self {
         let now = Instant::now();
@@ -137,7 +160,9 @@ impl Side {
             registry,
             decoder,
             permits,
-            ready: !holds,
+            gated,
+            ready: false,
+            topic_there: false,
             rebuilding: None,
             reading: None,
             pending: None,
@@ -158,11 +183,9 @@ impl Side {
     /// Begins to find out what is held, on a thread that may block.
     pub fn begin(&mut self, topic: &str, topics: Topics, board: Arc<Board>) {
         self.watched = Some((topic.to_owned(), Arc::clone(&board)));
-        if self.ready {
-            return;
-        }
         let beginning = Beginning {
             place: self.place.clone(),
+            gated: self.gated,
             topic: topic.to_owned(),
             topics,
             board,
@@ -194,12 +217,20 @@ impl Side {
         }
     }
 
-    /// The next thing that happens. `holds`: there is a held side at all; `runs`: the partition is ours and not being drained;
+    /// Counts the body of a request that came back.
+    pub fn owe(&self, bytes: u64) -> Permit {
+        self.permits.owe(bytes)
+    }
+
+    /// Makes the held topic.
+    pub fn make_topic(&mut self, made: impl Future<Output = anyhow::Result<()>> + Send + 'static) {
+        self.writing
+            .push(Box::pin(async move { (Written::Topic, made.await) }));
+    }
+
+    /// The next thing that happens. `runs`: the partition is ours and not being drained;
     /// `waits`: a review could begin something. Cancelled, it loses nothing.
-    pub async fn next(&mut self, holds: bool, runs: bool, waits: bool) -> Act {
-        if !holds {
-            return std::future::pending().await;
-        }
+    pub async fn next(&mut self, runs: bool, waits: bool) -> Act {
         let reviews = runs && self.ready;
         let review_at = self.reviewed + REVIEW;
         loop {
@@ -263,13 +294,18 @@ impl Worker {
                     rebuilt,
                     committed,
                     source_end,
+                    topic_there,
                 } = *found;
                 let Rebuilt {
-                    hold,
+                    mut hold,
                     marks,
                     topic_id,
                     epoch,
                 } = rebuilt;
+                if !self.side.gated && hold.keep_only(&[FAILING, RELEASING]) {
+                    // What a gate held is not released without one, and must not be trimmed either.
+                    self.side.low.rest();
+                }
                 let (records, bytes, _) = hold.figures();
                 if records > 0 {
                     tracing::info!(
@@ -286,7 +322,12 @@ impl Worker {
                 (self.side.topic_id, self.side.epoch) = (topic_id, epoch);
                 self.partition.set_hold(hold, &self.side.place.held_topic);
                 self.partition.set_committed(committed);
-                self.partition.set_source_end(source_end);
+                if let Some(end) = source_end {
+                    self.partition.set_source_end(end);
+                }
+                let devices = Arc::clone(&self.side.registry.borrow());
+                self.partition.restore_quarantine(&devices, Instant::now());
+                self.side.topic_there = topic_there;
                 self.side.ready = true;
                 self.review()
             }
@@ -298,6 +339,7 @@ impl Worker {
                 self.side.pending = Some(batch);
                 Ok(())
             }
+            Act::Written(Written::Topic, result) => self.held_topic_made(result),
             Act::Written(written, result) => {
                 self.written_about(written, result);
                 Ok(())
@@ -305,6 +347,8 @@ impl Worker {
             Act::Review => self.review(),
             Act::Low => {
                 self.side.looked = Instant::now();
+                self.partition.begin_probes(self.side.looked);
+                self.quarantine()?;
                 self.look_low();
                 // Time alone can make held records too old.
                 if self.partition.hold().is_empty() {
@@ -334,7 +378,8 @@ impl Worker {
     /// Goes on with what there was no room for.
     pub(super) fn withdraw(&mut self) -> anyhow::Result<()> {
         self.partition.set_letter_room(self.letter_room());
-        let letters = self.partition.withdraw(&self.side.devices);
+        let devices = self.side.in_force(self.partition.gated());
+        let letters = self.partition.withdraw(&devices);
         self.post(letters)
     }
 
@@ -351,7 +396,7 @@ impl Worker {
 
     /// What follows from the state of the held index after anything happened.
     pub(super) fn follow_held(&mut self, runs: bool, revoked: bool) -> anyhow::Result<()> {
-        if !self.partition.holds() || !self.side.ready {
+        if !self.side.ready {
             return Ok(());
         }
         if runs {
@@ -409,7 +454,7 @@ impl Worker {
                     // M1: whoever is refused flushes what it has.
                     self.flush = true;
                     self.side.pending = Some(batch);
-                    return Ok(());
+                    return self.press();
                 }
             },
         };
@@ -463,7 +508,7 @@ impl Worker {
             (Written::Mark(mark), Err(_)) => self.partition.hold_mut().unmarked(&mark),
             (Written::Low(low), Ok(())) => self.erase_below(low),
             (Written::Low(_), Err(_)) => self.side.low.unwritten(),
-            (Written::Erased, _) => {}
+            (Written::Erased | Written::Topic, _) => {}
             (Written::Trimmed(trim), _) => self.trimmed(trim),
         }
     }

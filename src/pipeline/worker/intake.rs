@@ -68,7 +68,7 @@ impl Worker {
                 return Ok(());
             }
             let now = Instant::now();
-            let devices = self.side.in_force(self.partition.holds());
+            let devices = self.side.in_force(self.partition.gated());
             let rest = intake.rest.take();
             let (mut messages, mut permit) = (0, None);
             if rest.is_none() {
@@ -128,6 +128,9 @@ impl Worker {
         let in_hand = self.partition.queues().queued() > 0 || !self.requests.is_empty();
         let waits = in_hand && self.permits.exceeded();
         self.flush |= waits;
+        if waits {
+            self.want_room();
+        }
         waits
     }
 

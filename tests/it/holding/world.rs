@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use dig_ingest::pipeline::gate::{Config, Gate, Mode, TerminatedPolicy};
 use dig_ingest::pipeline::hold::{Hold, Mark};
+use dig_ingest::pipeline::isolation::Pauses;
 use dig_ingest::pipeline::letter::{Destination, Letter};
 use dig_ingest::pipeline::partition::{HeldMessage, Partition, Read};
 use dig_ingest::pipeline::queues::{Limits, Ticket};
@@ -17,26 +18,11 @@ use dig_ingest::registry::{Device, Snapshot, State};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
+use super::failure::failed;
+use super::sent::Sent;
+
 const NOW_US: i64 = 1_790_000_000_000_000;
 pub const DEVICES: u32 = 6;
-
-#[derive(serde::Deserialize)]
-struct Sent {
-    #[serde(rename = "SerialNo")]
-    serial: Option<String>,
-    #[serde(rename = "DeviceId")]
-    device_id: Option<String>,
-    #[serde(rename = "Value")]
-    value: u32,
-}
-
-impl Sent {
-    fn device(&self) -> u32 {
-        let name = self.serial.as_ref().or(self.device_id.as_ref());
-        let name = name.expect("every record names its device");
-        name[name.len() - 1..].parse().expect("a digit")
-    }
-}
 
 pub fn device_id(device: u32) -> String {
     format!("imei-{device}")
@@ -91,6 +77,8 @@ pub struct World {
     discards: u64,
     pub repeats: u64,
     pub released: u64,
+    /// Records that went from their queue to the held topic because the gateway failed on them.
+    pub quarantined: u64,
     pub faults: bool,
 }
 
@@ -147,6 +135,7 @@ impl World {
             discards: 0,
             repeats: 0,
             released: 0,
+            quarantined: 0,
             faults: true,
         }
     }
@@ -192,12 +181,23 @@ impl World {
             let through = self.through.get(&message.name);
             if message.offset >= self.low && through.is_none_or(|t| message.offset > *t) {
                 let since = message.since_ms();
-                hold.found(&message.name, message.offset, message.bytes(), since, "");
+                let why = message.letter.as_ref().map(|(reason, _)| &*reason.code);
+                let (offset, bytes) = (message.offset, message.bytes());
+                hold.found(&message.name, offset, bytes, since, why.unwrap_or_default());
             }
         }
         hold.ends_at(self.held.len() as i64);
         let mut partition = Partition::new("telemetry", 0, gate);
+        let quick = Duration::from_millis(20);
+        partition.set_pauses(Pauses {
+            retry: quick,
+            retry_max: quick * 10,
+            quarantine_after: quick * 20,
+            probe: quick * 5,
+            probe_max: quick * 40,
+        });
         partition.set_hold(hold, "telemetry.held");
+        partition.restore_quarantine(&self.registry, self.now);
         self.owner = Some(Owner {
             partition,
             decoder: Decoder::new(Shape::Native, Arc::clone(&self.rules)),
@@ -245,6 +245,11 @@ impl World {
     fn review(&mut self) {
         let Some(owner) = &mut self.owner else { return };
         owner.devices = self.registry.clone();
+        owner.partition.begin_probes(self.now);
+        let short = self.faults && self.rng.random_bool(0.1);
+        let letters = owner.partition.quarantine(short, &owner.devices, self.now);
+        self.quarantined += letters.len() as u64;
+        owner.letters.extend(letters);
         owner.partition.set_committed(self.committed as i64);
         let letters = owner.partition.review(&owner.devices, self.now_ms);
         owner.letters.extend(letters);
@@ -310,7 +315,9 @@ impl World {
             records: self.rng.random_range(1..20),
             bytes: 100_000,
         };
-        let Some((request, ticket)) = owner.partition.pack(limits) else {
+        let again = owner.partition.pack_failing(limits, self.now);
+        let again = again.map(|(request, ticket, _)| (request, ticket));
+        let Some((request, ticket)) = again.or_else(|| owner.partition.pack(limits)) else {
             return;
         };
         let sent: Vec<Sent> = serde_json::from_slice(&request.body).expect("valid JSON");
@@ -353,8 +360,30 @@ impl World {
             .iter()
             .map(|span| &request.body[span.start as usize..span.end as usize])
             .collect();
+        let fails = records
+            .iter()
+            .any(|record| Sent::of(record).device() % 3 == 1);
+        let fails = self.faults && (fails || self.rng.random_bool(0.05));
+        let judged = match fails {
+            true => self.rng.random_range(0..records.len()),
+            false => records.len(),
+        };
+        if fails {
+            let until = self.rng.random_range(judged..records.len()) as u32 + 1;
+            verdicts.failed = Some(failed(&mut self.rng, judged as u32, until));
+        }
+        // What failed may have been taken all the same, if nothing of it is refused.
+        let part = &records[judged
+            ..verdicts
+                .failed
+                .as_ref()
+                .map_or(judged, |f| f.until as usize)];
+        let refused = part.iter().any(|record| Sent::of(record).value % 11 == 3);
+        let taken = !refused && self.rng.random_bool(0.2);
+        let taken: Vec<Vec<u8>> = part.iter().filter(|_| taken).map(|r| r.to_vec()).collect();
+        let records = &records[..judged];
         for (at, record) in records.iter().enumerate() {
-            let sent: Sent = serde_json::from_slice(record).expect("valid JSON");
+            let sent = Sent::of(record);
             // Some records no gateway takes, however often they come.
             if sent.value % 11 == 3 {
                 verdicts.refused.push(Refused {
@@ -367,8 +396,16 @@ impl World {
                 self.take(&[b"[", *record, b"]"].concat());
             }
         }
+        for record in taken {
+            self.take(&[b"[", &*record, b"]"].concat());
+        }
         if let Some(owner) = &mut self.owner {
-            let letters = owner.partition.complete(&request, &ticket, &verdicts);
+            let letters = match verdicts.failed {
+                None => owner.partition.complete(&request, &ticket, &verdicts),
+                Some(_) => owner
+                    .partition
+                    .give_back(request, ticket, verdicts, None, self.now),
+            };
             owner.letters.extend(letters);
             if owner.partition.withdraws() {
                 let one = Limits {

@@ -55,6 +55,8 @@ impl Blocked {
 /// See the module's documentation.
 pub(super) struct Beginning {
     pub place: Place,
+    /// A gate holds records. Without one there may be no held topic until a device is quarantined.
+    pub gated: bool,
     /// The input topic.
     pub topic: String,
     pub topics: Topics,
@@ -97,7 +99,11 @@ impl Beginning {
 
     fn found(&self, wait: &mut Option<(Kind, Wait)>) -> anyhow::Result<Found> {
         let place = &self.place;
-        held_topic::ensure(&place.kafka, &self.topics, &self.topic, place.partition)?;
+        if self.gated {
+            held_topic::ensure(&place.kafka, &self.topics, &self.topic, place.partition)?;
+        } else if !place.is_there()? {
+            return Ok(Found::nothing());
+        }
         let committed = place.committed(&self.topic)?;
         let source_end = place.end(&self.topic)?;
         let mut reading = |progress: Progress| match progress {
@@ -113,7 +119,8 @@ impl Beginning {
         Ok(Found {
             rebuilt,
             committed,
-            source_end,
+            source_end: Some(source_end),
+            topic_there: true,
         })
     }
 }

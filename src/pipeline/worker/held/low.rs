@@ -50,6 +50,11 @@ impl Lows {
         }
     }
 
+    /// Nothing is marked and nothing deleted: there are records that nobody here knows of.
+    pub fn rest(&mut self) {
+        (self.looks, self.trims) = (usize::MAX, false);
+    }
+
     /// What the state topic says at the start.
     pub fn begin(&mut self, marked: i64) {
         (self.marked, self.sure) = (marked, marked);

@@ -1,0 +1,220 @@
+//! A worker's records that the gateway fails on: sent in slots of their own, taken to the held topic, and told of.
+//!
+//! * A device is quarantined only once its held topic is there; until then its records wait in their queue, and that is said.
+//!
+//! Owns no state beyond [`Failing`]; nothing is left behind when it is dropped.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+
+use super::Worker;
+use crate::ops::metrics::failing as metrics;
+use crate::ops::waits::{self, Kind, Wait};
+use crate::pipeline::held_topic::{self, NotAllowed};
+use crate::pipeline::isolation::{Figures, Found};
+use crate::pipeline::queues::Limits;
+use crate::pipeline::upload::Slot;
+
+/// Pause before a held topic that could not be made is asked for again.
+const AGAIN: Duration = Duration::from_secs(30);
+
+/// What the worker remembers of it.
+#[derive(Default)]
+pub(super) struct Failing {
+    /// The slot that is waited for.
+    slot: Option<Pin<Box<dyn Future<Output = Slot> + Send>>>,
+    /// The held topic is being made, or was asked for in vain at this instant.
+    making: bool,
+    asked: Option<Instant>,
+    /// Room is short: who fails is quarantined at once.
+    short: bool,
+    shown: Figures,
+    /// Published while a device is isolated or in quarantine.
+    wait: Option<Wait>,
+}
+
+impl Failing {
+    /// The slot, once it is there; never, if none is waited for.
+    pub async fn slot(&mut self) -> Slot {
+        match &mut self.slot {
+            Some(slot) => slot.as_mut().await,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+impl Worker {
+    /// Asks for a slot if something that failed is due; else when it will be.
+    pub(super) fn seek_retry(&mut self, now: Instant) -> Option<Instant> {
+        if self.failing.slot.is_some() {
+            return None;
+        }
+        let due = self.partition.isolation().due()?;
+        if due > now {
+            return Some(due);
+        }
+        let uploader = Arc::clone(&self.shared.uploader);
+        self.failing.slot = Some(Box::pin(async move { uploader.retry_slot().await }));
+        None
+    }
+
+    /// Sends what failed before and is due.
+    pub(super) fn retry(&mut self, slot: Slot) {
+        self.failing.slot = None;
+        let mut limits = self.limits();
+        if !self.shared.uploader.flowing() {
+            // Only a probe may go.
+            limits = Limits {
+                records: limits.records.min(self.shared.uploader.probe_records()),
+                ..limits
+            };
+        }
+        let Some((request, ticket, past)) = self.partition.pack_failing(limits, Instant::now())
+        else {
+            return;
+        };
+        metrics::retried(&self.progress.topic);
+        self.carry(slot, request, ticket, past);
+    }
+
+    /// Memory is short: the next look quarantines whoever fails.
+    pub(super) fn want_room(&mut self) {
+        self.failing.short = true;
+    }
+
+    /// Somebody needs the memory.
+    pub(super) fn press(&mut self) -> anyhow::Result<()> {
+        self.failing.short = true;
+        self.quarantine()
+    }
+
+    /// Quarantines whoever is due, and says what was found out about devices.
+    pub(super) fn quarantine(&mut self) -> anyhow::Result<()> {
+        let short = std::mem::take(&mut self.failing.short);
+        if self.partition.isolation().figures().isolated > 0 {
+            if self.side.topic_there {
+                let devices = self.side.in_force(self.partition.gated());
+                self.partition.set_letter_room(self.letter_room());
+                let letters = self.partition.quarantine(short, &devices, Instant::now());
+                self.post(letters)?;
+            } else {
+                self.make_held_topic();
+            }
+        }
+        self.tell_failing();
+        Ok(())
+    }
+
+    /// Whether everything in hand is of devices that the gateway fails on.
+    pub(super) fn only_failing(&self) -> bool {
+        self.failing.shown.isolated > 0
+            && self.requests.is_empty()
+            && self.partition.queued_well() == 0
+    }
+
+    /// The partition is somebody else's: so are its devices.
+    pub(super) fn forget_failing(&self) {
+        if self.failing.shown != Figures::default() {
+            let (topic, partition) = (&self.progress.topic, self.progress.partition);
+            metrics::devices(topic, partition, &Figures::default());
+        }
+    }
+
+    fn make_held_topic(&mut self) {
+        let failing = &mut self.failing;
+        let now = Instant::now();
+        let lately = failing.asked.is_some_and(|asked| now < asked + AGAIN);
+        if failing.making || lately {
+            return;
+        }
+        (failing.making, failing.asked) = (true, Some(now));
+        let (kafka, topics) = (self.shared.kafka.clone(), self.shared.topics.clone());
+        let (topic, partition) = (self.progress.topic.clone(), self.progress.partition);
+        self.side.make_topic(async move {
+            let made = move || held_topic::ensure(&kafka, &topics, &topic, partition);
+            tokio::task::spawn_blocking(made)
+                .await
+                .context("making the held topic failed")?
+        });
+    }
+
+    /// The held topic was made, or not.
+    pub(super) fn held_topic_made(&mut self, result: anyhow::Result<()>) -> anyhow::Result<()> {
+        self.failing.making = false;
+        match result {
+            Ok(()) => {
+                self.side.topic_there = true;
+                self.quarantine()
+            }
+            Err(error) => {
+                let remedy = error.downcast_ref::<NotAllowed>().map(NotAllowed::remedy);
+                tracing::error!(
+                    topic = %self.progress.topic, partition = self.progress.partition, error = format!("{error:#}"), remedy,
+                    "records that the gateway fails on wait in memory and hold up the commit, because they cannot be held"
+                );
+                Ok(())
+            }
+        }
+    }
+
+    /// Says once what happened to devices.
+    fn tell_failing(&mut self) {
+        let (topic, partition) = (&self.progress.topic, self.progress.partition);
+        for found in self.partition.isolation_mut().take_found() {
+            match found {
+                Found::Isolated(serial, status, text) => {
+                    metrics::isolated(topic);
+                    tracing::warn!(
+                        %topic, partition, serial = %String::from_utf8_lossy(&serial), status, text,
+                        "the gateway fails on the records of one device and takes others: the device is sent on its own"
+                    );
+                }
+                Found::Quarantined(serial, failed_for, status, text) => {
+                    metrics::quarantined(topic);
+                    tracing::error!(
+                        %topic, partition, serial = %String::from_utf8_lossy(&serial), status, text,
+                        seconds = failed_for.as_secs(),
+                        "the gateway goes on failing on one device: its records are held and tried again; `dig-ingest devices held` lists them"
+                    );
+                }
+                Found::Cleared(serial) => {
+                    metrics::cleared(topic);
+                    tracing::info!(
+                        %topic, partition, serial = %String::from_utf8_lossy(&serial),
+                        "the gateway takes the records of a device again"
+                    );
+                }
+            }
+        }
+        let figures = self.partition.isolation().figures();
+        if figures != self.failing.shown {
+            metrics::devices(topic, partition, &figures);
+            self.failing.shown = figures;
+            let Figures {
+                isolated,
+                quarantined,
+                ..
+            } = figures;
+            let cause = format!(
+                "the gateway fails on {isolated} devices whose records are in memory and {quarantined} whose records are held"
+            );
+            match &mut self.failing.wait {
+                wait if isolated + quarantined == 0 => *wait = None,
+                Some(wait) => wait.update(cause),
+                wait => {
+                    let remedy = "look at the gateway's answer in the log and at `dig-ingest devices held`; the devices are tried again by themselves";
+                    let subject = waits::partition(topic, partition);
+                    *wait = Some(
+                        self.shared
+                            .board
+                            .wait(Kind::Quarantine, subject, cause, remedy),
+                    );
+                }
+            }
+        }
+    }
+}
