@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use jiff::Timestamp;
 
 use super::Report;
+use crate::commands::console::{noteln, outln};
 use crate::config::{ConfigArgs, Settings};
 use crate::pipeline::asker::Asker;
 use crate::pipeline::skip;
@@ -82,14 +83,14 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     )
     .await?;
     match args.report {
-        Report::Json => println!(
+        Report::Json => outln!(
             "{}",
             serde_json::json!({
                 "topic": args.topic, "partition": args.partition, "from": request.from, "to": request.to,
                 "error": unreadable.to_string(), "by": request.by,
             })
         ),
-        Report::Text => eprintln!(
+        Report::Text => noteln!(
             "offsets {} to {} of partition {} of {} cannot be read ({unreadable}); a letter is in {}; the instance that owns the \
              partition goes on at {}",
             request.from,
