@@ -33,7 +33,7 @@ const AGAIN: Duration = Duration::from_millis(500);
 /// How long the client may take to move to an offset.
 const SEEK: Duration = Duration::from_millis(500);
 /// How long the first messages of a new life may take before the client is believed to be unable to read it.
-const SILENT: Duration = Duration::from_secs(5);
+const SILENT: Duration = Duration::from_secs(20);
 /// Questions after which a log that ends before what was read of it is believed to have lost its tail: a broker that came back a
 /// moment ago may not have found out yet how far its log goes.
 const DOUBTS: u32 = 3;

@@ -194,6 +194,9 @@ impl Reader {
                     log.epochs.note(committed.offset - 1, committed.epoch);
                 }
                 log.stand = log.missed.take().map_or(Stand::Checked, Stand::Moving);
+                // The client may know the leader epoch of an assignment before, of a log that is gone.
+                let begin = committed.map_or(facts.low, |committed| committed.offset);
+                log.silent = (facts.end > begin.max(facts.low)).then(Instant::now);
                 false
             }
             Verdict::New { from, change } => {
