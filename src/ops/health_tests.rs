@@ -85,9 +85,7 @@ fn snapshot(start: Instant, partitions: Vec<Partition>) -> Snapshot {
         polled: None,
         memory_full: false,
         partitions,
-        log_changes: Vec::new(),
         waits: Vec::new(),
-        log_changes: Vec::new(),
     }
 }
 
