@@ -76,8 +76,10 @@ impl Model {
             self.now = until;
         }
         let fresh = !self.fresh.is_empty();
+        // New records and those that failed wait for the same slots: while only probes go, they take turns.
+        let turn = self.circuit.state() != State::Closed && self.requests.is_multiple_of(2);
         let (errand, names, past, most) =
-            if fresh && self.isolation.due().is_none_or(|due| due > self.now) {
+            if fresh && (turn || self.isolation.due().is_none_or(|due| due > self.now)) {
                 let names: Vec<Name> = self.fresh.keys().copied().map(name).collect();
                 (Errand::Fresh, names, Past::default(), u32::MAX)
             } else {
