@@ -284,6 +284,6 @@ mod tests {
             ["A", "B"],
             [["long one".to_owned(), "x\u{1b}[2J\ny".to_owned()]],
         );
-        assert_eq!(text, "A         B\nlong one  x [2J y\n");
+        assert_eq!(text, "A         B\nlong one  x\\u{1b}[2J\\ny\n");
     }
 }
