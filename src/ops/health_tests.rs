@@ -86,7 +86,6 @@ fn snapshot(start: Instant, partitions: Vec<Partition>) -> Snapshot {
         memory_full: false,
         partitions,
         waits: Vec::new(),
-        log_changes: Vec::new(),
     }
 }
 
