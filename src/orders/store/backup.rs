@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::identity::Identity;
 use super::{Config, During as _, Error, Refusal, Store};
+use crate::config::private;
 
 /// What a copy holds.
 #[derive(Debug, Clone)]
@@ -57,6 +58,8 @@ impl Store {
             }
             _ => {}
         }
+        // An empty file is filled, and keeps its mode.
+        private::prepare(&part).map_err(failed)?;
         sqlx::query("VACUUM INTO $1")
             .bind(part.display().to_string())
             .execute(&self.pool)

@@ -281,7 +281,7 @@ impl Store {
         }
         sqlx::any::install_default_drivers();
         let (url, postgres) = address(config, mode);
-        if config.url.is_empty() {
+        if config.url.is_empty() && mode == "rwc" {
             // Customers' names and phones: the driver would make it readable by everybody, and its journal takes over the mode.
             private::prepare(&config.file)
                 .map_err(sqlx::Error::Io)
