@@ -6,6 +6,10 @@
 //! * A feed is opened at every assignment. A queue lives as long as librdkafka's own object of the partition, and that one goes when
 //!   the topic is away while nothing of it is assigned; a queue opened before then would stay silent for ever, and the messages
 //!   would come past it. Opening the same queue again is harmless: the old handle only gives its reference back.
+//! * librdkafka takes whatever is read in a batch for a message: an error in a message's place moves the client's position behind
+//!   the offset that comes with it, and after the pause of a rebalance the client goes on from there, one message too far. So the
+//!   end of a partition is never asked for as an event, and after any other error ([`Messages::error_at`]) the reader moves the
+//!   client back to where its reading stands.
 //! * Every [`Message`] and [`Feed`] keeps the consumer alive, so none can outlive the client whose memory it points into.
 //!
 //! It does not block: an empty queue gives an empty read.
@@ -185,20 +189,16 @@ impl<C: ConsumerContext + 'static> Messages<C> {
         self.raw.is_empty()
     }
 
-    /// Takes the sign of the partition's end off the end; its offset, if it was there: nothing more was in the partition then. (One
-    /// that messages followed stays in its place and says nothing.)
-    pub fn take_end(&mut self) -> Option<i64> {
-        let mut end = None;
-        while let Some(&message) = self.raw.last() {
+    /// The offset of the first error that stands in a message's place, if the client gave one with it.
+    #[must_use]
+    pub fn error_at(&self) -> Option<i64> {
+        let errors = self.raw.iter().filter_map(|&raw| {
             // SAFETY: as in `iter`.
-            let raw = unsafe { &*message };
-            if raw.err != RDKafkaRespErr::RD_KAFKA_RESP_ERR__PARTITION_EOF {
-                break;
-            }
-            end = end.or(Some(raw.offset));
-            self.cut(self.raw.len() - 1);
-        }
-        end
+            let raw = unsafe { &*raw };
+            let failed = raw.err != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR;
+            (failed && raw.offset >= 0).then_some(raw.offset)
+        });
+        errors.min()
     }
 
     /// One pass over the messages: what the consumer thread wants to know of them.

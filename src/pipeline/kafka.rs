@@ -95,7 +95,7 @@ const OWNED: &[(&str, &str)] = &[
     ("auto.offset.reset", "anything but earliest skips records"),
     (
         "enable.partition.eof",
-        "the watermark follows the end of a partition past control records",
+        "an end-of-partition event moves the client's position past the next message, which a rebalance then skips",
     ),
     ("session.timeout.ms", "set kafka.session_timeout_ms"),
     ("statistics.interval.ms", "set kafka.statistics_interval_ms"),
@@ -255,7 +255,8 @@ impl Config {
                 self.commit_interval_ms.to_string(),
             )
             .set("auto.offset.reset", "earliest")
-            .set("enable.partition.eof", "true")
+            // Read in batches, such an event would move the client's position by one message too far (see `feed`).
+            .set("enable.partition.eof", "false")
             .set("session.timeout.ms", self.session_timeout_ms.to_string())
             .set(
                 "heartbeat.interval.ms",

@@ -43,6 +43,8 @@ pub enum Answer {
     Proof {
         key: Key,
         token: u64,
+        /// As asked.
+        points: Points,
         found: anyhow::Result<(Facts, Option<Point>)>,
     },
     Topics(anyhow::Result<HashMap<String, Topic>>),
@@ -132,9 +134,10 @@ fn failed(question: Question, why: &str) -> Answer {
             token,
             found: Err(error()),
         },
-        Question::Proof { key, token, .. } => Answer::Proof {
+        Question::Proof { key, token, points } => Answer::Proof {
             key,
             token,
+            points,
             found: Err(error()),
         },
         Question::Topics(_) => Answer::Topics(Err(error())),
@@ -193,7 +196,12 @@ fn answer(asker: &Asker, questions: Vec<Question>) -> Vec<Answer> {
                     let point = asker.find(&key, &points, &facts)?;
                     Ok((facts, point))
                 });
-                Answer::Proof { key, token, found }
+                Answer::Proof {
+                    key,
+                    token,
+                    points,
+                    found,
+                }
             }
             Question::Topics(names) => {
                 let known = |name: String| topics.get(&name).cloned().map(|topic| (name, topic));

@@ -181,8 +181,8 @@ impl OffsetTracker {
         self.step(from, true);
     }
 
-    /// The partition ends here, behind the newest message: what lies between are no messages (control records of transactions).
-    pub fn ends_at(&mut self, offset: i64) {
+    /// Reading goes on from here, behind the newest message: what lies between are no messages (control records of transactions).
+    pub fn passes(&mut self, offset: i64) {
         if self.newest.is_none_or(|newest| offset > newest) {
             self.step(offset, false);
         }
@@ -288,16 +288,16 @@ mod tests {
     #[test]
     fn the_end_of_a_partition_is_reached_once_everything_before_is_settled() {
         let mut tracker = OffsetTracker::live();
-        tracker.ends_at(3);
+        tracker.passes(3);
         assert_eq!(tracker.watermark(), Some(3), "nothing is in hand");
         let a = tracker.read(5, 1);
-        tracker.ends_at(7);
-        tracker.ends_at(9);
+        tracker.passes(7);
+        tracker.passes(9);
         assert_eq!(tracker.watermark(), Some(3));
         tracker.settle(a);
         assert_eq!(tracker.watermark(), Some(9));
         let b = tracker.read(9, 1);
-        tracker.ends_at(11);
+        tracker.passes(11);
         let c = tracker.read(14, 1);
         tracker.settle(b);
         assert_eq!(tracker.watermark(), Some(11));

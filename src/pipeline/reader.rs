@@ -102,6 +102,8 @@ struct Assigned {
     read_to: i64,
     /// Up to where the client fetched messages that are not for applications; -1 before the first time.
     passed: i64,
+    /// Behind the newest of those that the worker was told of; -1 before the first.
+    passed_to: i64,
     /// This partition's place on the board.
     shown: board::Feed,
     message_bytes: u64,
@@ -156,6 +158,7 @@ impl Reader {
                 }
             }
             if stored_at.elapsed() >= STORE_EVERY {
+                self.follow_positions(&mut assigned);
                 self.store(&mut assigned);
                 self.commit_early(&mut assigned, &mut asked);
                 self.publish(&assigned);
@@ -238,6 +241,7 @@ impl Reader {
                     for (topic, partition, offset) in offsets {
                         if let Some(ours) = assigned.get_mut(&(topic, partition)) {
                             ours.passed = ours.passed.max(offset);
+                            ours.log.fetched(offset);
                         }
                     }
                 }
@@ -346,6 +350,7 @@ impl Reader {
             began: i64::MAX,
             read_to: -1,
             passed: -1,
+            passed_to: -1,
             shown,
             message_bytes: FIRST_GUESS,
             log,

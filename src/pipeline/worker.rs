@@ -75,8 +75,10 @@ pub struct Chunk {
     pub skipped: Option<i64>,
     /// The life of the log these messages belong to, and where it begins.
     pub life: (u32, i64),
-    /// The end of the partition, when nothing more was there behind these messages.
-    pub end: Option<i64>,
+    /// Where the log ended when it was last checked.
+    pub log_end: Option<i64>,
+    /// Up to here nothing more is for applications.
+    pub passed: Option<i64>,
 }
 
 /// What the consumer thread wants of a worker.

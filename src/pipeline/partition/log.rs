@@ -10,10 +10,14 @@ impl Partition {
         (self.committed, self.end) = (0, None);
     }
 
-    /// See [`OffsetTracker::ends_at`](crate::pipeline::offsets::OffsetTracker::ends_at).
-    pub fn ends_at(&mut self, offset: i64) {
-        self.tracker.ends_at(offset);
-        self.end = Some(offset);
+    /// See [`OffsetTracker::passes`](crate::pipeline::offsets::OffsetTracker::passes).
+    pub fn passes(&mut self, offset: i64) {
+        self.tracker.passes(offset);
+    }
+
+    /// The log of the input ended here when it was checked.
+    pub fn log_ends_at(&mut self, end: i64) {
+        self.end = Some(end);
     }
 
     /// See [`OffsetTracker::life`](crate::pipeline::offsets::OffsetTracker::life).

@@ -58,7 +58,9 @@ pub(super) struct Log {
     /// Counted from 0 when the worker was started, and where it begins.
     life: (u32, i64),
     /// The life the worker was told of.
-    told: u32,
+    told: Option<u32>,
+    /// Where the log ended when it was last checked.
+    end: Option<i64>,
     /// Changes with everything that makes an answer on its way worthless.
     token: u64,
     stand: Stand,
@@ -135,7 +137,8 @@ impl Log {
         Self {
             topic_id: None,
             life: (0, 0),
-            told: 0,
+            told: None,
+            end: None,
             token: fresh(),
             stand: Stand::Start,
             doubted: false,
@@ -156,7 +159,7 @@ impl Log {
     fn for_another_worker(self, from: Option<i64>, now: Instant) -> Self {
         Self {
             life: (0, 0),
-            told: 0,
+            told: None,
             token: fresh(),
             stand: from.map_or(self.stand, Stand::Moving),
             asked: false,
@@ -180,6 +183,11 @@ impl Log {
         self.life
     }
 
+    /// Where the log ended when it was last checked.
+    pub fn end(&self) -> Option<i64> {
+        self.end
+    }
+
     /// The newest leader epoch that was read.
     pub fn epoch(&self) -> i32 {
         self.epochs.newest()
@@ -190,7 +198,14 @@ impl Log {
         self.silent.is_some_and(|since| since.elapsed() >= SILENT)
     }
 
-    /// The client came to the end of the partition, or to a batch it cannot read: it can read the log.
+    /// The client came up to here in the log, whether or not anything of it is for applications.
+    pub fn fetched(&mut self, offset: i64) {
+        if self.end.is_some_and(|end| offset >= end) {
+            self.came();
+        }
+    }
+
+    /// The client got something of the log: it can read it.
     pub fn came(&mut self) {
         self.silent = None;
     }
@@ -217,6 +232,12 @@ impl Log {
         self.stop(Stand::Back);
         self.ask_at = now;
         self.short = 0;
+    }
+
+    /// The client's position is wrong: it is to be read from `to` on.
+    pub fn move_to(&mut self, to: i64, now: Instant) {
+        self.stop(Stand::Moving(to));
+        self.ask_at = now;
     }
 
     fn stop(&mut self, stand: Stand) {

@@ -6,13 +6,17 @@
 //! * E1: messages of another life of the log are given back, and read again from where the log is shown to go on.
 //! * Nothing behind a batch that cannot be read is taken.
 
+use std::collections::HashMap;
 use std::time::Instant;
+
+use rdkafka::Offset;
+use rdkafka::consumer::Consumer as _;
 
 use super::{Assigned, Key, Reader};
 use crate::ops::metrics::pipeline as metrics;
 use crate::pipeline::consumer::Events;
 use crate::pipeline::fatal::Fatal;
-use crate::pipeline::feed::Feed;
+use crate::pipeline::feed::{Feed, Messages};
 use crate::pipeline::settings::MESSAGE_OVERHEAD;
 use crate::pipeline::worker::Chunk;
 
@@ -54,13 +58,10 @@ impl Reader {
             }
             return false;
         }
+        let failed_at = messages.error_at();
         let unreadable = messages.take_unreadable();
         if unreadable.is_some() {
             // The client reads this log, though not this batch.
-            partition.log.came();
-        }
-        let mut end = messages.take_end();
-        if end.is_some() {
             partition.log.came();
         }
         let survey = messages.survey(partition.read_to, partition.log.epoch());
@@ -68,7 +69,6 @@ impl Reader {
         if let Some(at) = survey.back {
             // What comes from there on is read again from where the log is shown to go on.
             let repeated = messages.cut(at);
-            end = None;
             metrics::repeated(&partition.progress.topic, repeated as u64);
             partition.log.went_back(Instant::now());
         }
@@ -79,8 +79,19 @@ impl Reader {
         }
         // Behind messages of another life of the log the error is one of that life: it is met again when that is read.
         let unreadable = unreadable.filter(|_| !went_back);
+        if let Some(at) = failed_at
+            && unreadable.is_none()
+            && !went_back
+        {
+            // The client's position is behind the error now (see `feed`).
+            let to = match partition.read_to {
+                to if to >= 0 => to,
+                _ => at,
+            };
+            partition.log.move_to(to, Instant::now());
+        }
         self.follow_data(key, partition, unreadable, survey.first.is_none());
-        if messages.is_empty() && end.is_none() {
+        if messages.is_empty() {
             return true;
         }
         let count = messages.len() as u64;
@@ -97,8 +108,47 @@ impl Reader {
             permit: Some(permit),
             skipped: None,
             life: partition.log.begun(),
-            end,
+            log_end: partition.log.end(),
+            passed: None,
         });
         true
+    }
+
+    /// Follows the client past the end of what is for applications: behind the newest message may lie control records of
+    /// transactions, and the watermark goes past them too.
+    ///
+    /// The client's position lies behind everything that it handed to this thread, and only this thread reads.
+    pub(super) fn follow_positions(&self, assigned: &mut HashMap<Key, Assigned>) {
+        let Ok(positions) = self.consumer.position() else {
+            // Without a group there are no partitions to follow.
+            return;
+        };
+        for element in positions.elements() {
+            let key = (element.topic().to_owned(), element.partition());
+            let (Some(partition), Offset::Offset(position)) =
+                (assigned.get_mut(&key), element.offset())
+            else {
+                continue;
+            };
+            if !partition.log.may_read() || partition.standing.is_some() {
+                continue;
+            }
+            partition.log.came();
+            if position > partition.read_to.max(partition.passed_to)
+                && partition.chunks.capacity() > 0
+                && let Some(permit) = partition.permits.reserve(0)
+            {
+                partition.passed_to = position;
+                let _ = partition.chunks.try_send(Chunk {
+                    messages: Messages::none(&self.consumer),
+                    payload_bytes: 0,
+                    permit: Some(permit),
+                    skipped: None,
+                    life: partition.log.begun(),
+                    log_end: partition.log.end(),
+                    passed: Some(position),
+                });
+            }
+        }
     }
 }

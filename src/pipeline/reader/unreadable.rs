@@ -11,9 +11,6 @@
 use std::sync::{Arc, mpsc as std_mpsc};
 use std::time::{Duration, Instant};
 
-use rdkafka::Offset;
-use rdkafka::consumer::Consumer as _;
-
 use super::{Assigned, Key, Reader};
 use crate::ops::metrics::pipeline as metrics;
 use crate::ops::waits::{self, Kind, Wait};
@@ -137,7 +134,7 @@ impl Reader {
                 behind.clear();
             }
             if now >= standing.try_at {
-                standing.trying = self.moves(key, standing.at);
+                standing.trying = self.moved(key, standing.at);
                 standing.try_at = now + standing.pause;
             }
         }
@@ -187,7 +184,7 @@ impl Reader {
             }
             return false;
         };
-        if !self.moves(key, skip.to) {
+        if !self.moved(key, skip.to) {
             return false;
         }
         tracing::warn!(
@@ -209,20 +206,11 @@ impl Reader {
             permit: Some(permit),
             skipped: Some(skip.to - 1),
             life: partition.log.begun(),
-            end: None,
+            log_end: partition.log.end(),
+            passed: None,
         });
         self.goes_on(key, partition);
         true
-    }
-
-    fn moves(&self, key: &Key, offset: i64) -> bool {
-        let moved = self
-            .consumer
-            .seek(&key.0, key.1, Offset::Offset(offset), Duration::ZERO);
-        if let Err(error) = &moved {
-            tracing::info!(topic = key.0, partition = key.1, offset, %error, "the client did not move; trying again");
-        }
-        moved.is_ok()
     }
 
     /// Erases a request that a confirmed commit has passed.

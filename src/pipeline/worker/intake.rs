@@ -40,6 +40,9 @@ impl Worker {
             self.last_dead = None;
             self.partition.begin_life(from);
         }
+        if let Some(end) = chunk.log_end {
+            self.partition.log_ends_at(end);
+        }
         if let Some(offset) = chunk.skipped {
             self.partition.skip(offset);
         }
@@ -115,8 +118,8 @@ impl Worker {
             self.queue(letters);
             if intake.rest.is_some() || !intake.ended {
                 self.intake = Some(intake);
-            } else if let Some(end) = intake.chunk.end {
-                self.partition.ends_at(end);
+            } else if let Some(offset) = intake.chunk.passed {
+                self.partition.passes(offset);
             }
         }
         Ok(())

@@ -11,7 +11,7 @@ use rdkafka::consumer::Consumer as _;
 use super::{AGAIN, DOUBTS, LOOK, Log, Lower, SEEK, Stand, Topics};
 use crate::log_life::broker::{Committed, Topic};
 use crate::log_life::{
-    Change, Facts, Point, Reading, TopicId, Verdict, judge_commit, judge_reading,
+    Change, Facts, Point, Points, Reading, TopicId, Verdict, judge_commit, judge_reading,
 };
 use crate::ops::metrics::log_life as metrics;
 use crate::ops::waits::{self, Kind};
@@ -77,7 +77,8 @@ impl Reader {
         }
     }
 
-    fn moved(&self, key: &Key, to: i64) -> bool {
+    /// Moves the client; false when it does not, and then it is tried again. Once it has moved, its position is known to be there.
+    pub(in crate::pipeline::reader) fn moved(&self, key: &Key, to: i64) -> bool {
         let wanted = list(std::iter::once((key, Some(to))));
         let moved = self.consumer.seek_partitions(wanted, SEEK);
         let refused = match &moved {
@@ -93,7 +94,7 @@ impl Reader {
     /// Tells the worker of a life that has begun, so that the watermark follows although nothing may be in the log.
     fn tell_life(&self, partition: &mut Assigned) {
         let log = &mut partition.log;
-        if log.told == log.life.0 || partition.chunks.capacity() == 0 {
+        if !log.may_read() || log.told == Some(log.life.0) || partition.chunks.capacity() == 0 {
             return;
         }
         let Some(permit) = partition.permits.reserve(0) else {
@@ -105,9 +106,10 @@ impl Reader {
             permit: Some(permit),
             skipped: None,
             life: log.life,
-            end: None,
+            log_end: log.end,
+            passed: None,
         };
-        log.told = log.life.0;
+        log.told = Some(log.life.0);
         let _ = partition.chunks.try_send(chunk);
     }
 
@@ -149,10 +151,15 @@ impl Reader {
                         }
                     }
                 }
-                Answer::Proof { key, token, found } => {
+                Answer::Proof {
+                    key,
+                    token,
+                    points,
+                    found,
+                } => {
                     if let Some((partition, found)) = due(assigned, &key, token, found) {
                         let (facts, point) = found;
-                        self.prove(&key, partition, facts, point.as_ref());
+                        self.prove(&key, partition, facts, &points, point.as_ref());
                         if let Some(id) = partition.log.topic_id.clone() {
                             topics.seen.insert(key, id);
                         }
@@ -193,6 +200,7 @@ impl Reader {
                 if let Some(committed) = committed {
                     log.epochs.note(committed.offset - 1, committed.epoch);
                 }
+                log.end = Some(facts.end);
                 log.stand = log.missed.take().map_or(Stand::Checked, Stand::Moving);
                 // The client may know the leader epoch of an assignment before, of a log that is gone.
                 let begin = committed.map_or(facts.low, |committed| committed.offset);
@@ -208,13 +216,22 @@ impl Reader {
     }
 
     /// Checks what was read against what the log holds.
-    fn prove(&self, key: &Key, partition: &mut Assigned, facts: Facts, point: Option<&Point>) {
+    ///
+    /// `points` are those that were asked about: more may have been read since.
+    fn prove(
+        &self,
+        key: &Key,
+        partition: &mut Assigned,
+        facts: Facts,
+        points: &Points,
+        point: Option<&Point>,
+    ) {
         let read_to = (partition.read_to >= 0).then_some(partition.read_to);
         let log = &mut partition.log;
         let reading = Reading {
             topic_id: log.topic_id.as_ref(),
-            read_to,
-            points: &log.points,
+            read_to: points.newest().map(|newest| newest.offset + 1),
+            points,
         };
         match judge_reading(&reading, &facts, point) {
             Verdict::Same => {
@@ -269,6 +286,7 @@ impl Reader {
         log.epochs.clear();
         log.lower = Lower::Due;
         log.silent = (facts.end > from).then(Instant::now);
+        log.end = Some(facts.end);
         (log.doubted, log.short) = (false, 0);
         log.missed = None;
         log.stop(Stand::Moving(from));
@@ -279,7 +297,7 @@ impl Reader {
         partition.committed = -1;
         partition.progress.set_committed(-1);
         partition.began = i64::MAX;
-        (partition.read_to, partition.passed) = (-1, -1);
+        (partition.read_to, partition.passed, partition.passed_to) = (-1, -1, -1);
         partition.progress.set_begin(from);
         self.goes_on(key, partition);
     }
