@@ -1,7 +1,7 @@
 //! Geotab serial numbers in one spelling: one type, parser and normal form for records, the device registry and orders.
 //!
 //! The box prints `CX00-0000-0001`, people copy invisible characters out of MyGeotab, and Geotab compares without regard to case
-//! (dig-api.md sections 8 and 12): the normal form has no hyphens, white space, U+200B or U+FEFF, and upper case. A record's serial
+//! (dig-api.md sections 8 and 12): the normal form has no hyphens, white space, U+200B or U+FEFF, and is in upper case. A record's serial
 //! of another alphabet is still sent with a warning, as nobody promises the shape; a [`Serial`] is letters and digits only.
 //!
 //! Pure. A text that is in normal form already costs no allocation ([`Serial::normal`]).
@@ -26,11 +26,18 @@ pub(super) fn is_upper_or_digit(byte: u8) -> bool {
     byte.wrapping_sub(b'A') < 26 || byte.wrapping_sub(b'0') < 10
 }
 
-/// Writes the normal form of a text into `out`, whatever letters are in it.
+/// Writes the normal form of a text into `out`, whatever letters are in it. Control characters stay, except for white space at the
+/// ends: inside a serial a tab or a line's end is no spelling but damage.
 pub(super) fn normalise(serial: &str, out: &mut String) {
     out.clear();
-    let kept = |c: &char| !c.is_whitespace() && !matches!(c, '-' | '\u{200b}' | '\u{feff}');
-    out.extend(serial.chars().filter(kept).map(|c| c.to_ascii_uppercase()));
+    let space = |c: char| c.is_whitespace() && !c.is_control();
+    let kept = |c: &char| !space(*c) && !matches!(c, '-' | '\u{200b}' | '\u{feff}');
+    let kept = serial.chars().filter(kept);
+    out.extend(
+        kept.skip_while(|c| c.is_whitespace())
+            .map(|c| c.to_ascii_uppercase()),
+    );
+    out.truncate(out.trim_end().len());
 }
 
 /// A Geotab serial number in normal form.
@@ -106,6 +113,7 @@ mod tests {
             ("CX00 0000 0001", "CX0000000001"),
             ("\u{200B}cx0b\u{200B}21338d8d", "CX0B21338D8D"),
             ("\u{feff}G9\u{a0}", "G9"),
+            ("\u{feff}\tG9\t-\r\n", "G9"),
         ] {
             assert_eq!(Serial::parse(given).unwrap().as_str(), normal, "{given:?}");
             let mut out = String::new();
@@ -125,6 +133,7 @@ mod tests {
             " - ",
             "CX00000000\u{0}1",
             "CX00000000\u{202e}1",
+            "CX00000000\t1",
             "CX00000000\u{ff11}1",
             "1.2E+05",
             "CX_1",

@@ -332,8 +332,8 @@ impl Case<'_> {
     }
 
     fn serial(&mut self, given: &str) -> Result<String, Broken> {
-        let serial = given
-            .replace(['\u{200B}', '-'], "")
+        let serial = regex!(r"[\p{White_Space}--\p{Cc}]|[-\u{200B}\u{FEFF}]")
+            .replace_all(given, "")
             .trim()
             .to_ascii_uppercase();
         if serial != given {
