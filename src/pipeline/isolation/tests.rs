@@ -20,6 +20,9 @@ const PAUSES: Pauses = Pauses {
     probe_max: Duration::from_secs(60),
 };
 
+/// How long a request takes.
+const REQUEST: Duration = Duration::from_millis(50);
+
 fn name(serial: u32) -> Name {
     Name {
         hash: u64::from(serial),
@@ -32,7 +35,7 @@ fn number(name: &Name) -> u32 {
 }
 
 /// A partition with `records` of each serial to send, one request at a time, a gateway that fails on some serials, and the
-/// circuit between them. Time passes only by waiting.
+/// circuit between them. Time passes by waiting, and with every request.
 struct Model {
     isolation: Isolation,
     circuit: Circuit,
@@ -110,6 +113,7 @@ impl Model {
         };
         let era = self.circuit.era();
         self.requests += 1;
+        self.now += REQUEST;
         let (sent, rest) = names.split_at(part);
         let failed = sent.iter().any(|name| fails(&mut self.dice, number(name)));
         let was_closed = self.circuit.state() == State::Closed;
