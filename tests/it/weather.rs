@@ -6,6 +6,7 @@ mod hostile_files;
 mod hostile_text;
 mod log_life;
 mod memory_bounds;
+mod positions;
 mod reporting;
 mod standing_still;
 mod unreadable;

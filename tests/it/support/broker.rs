@@ -155,6 +155,13 @@ impl Broker {
         });
     }
 
+    /// The mock answers so many of the next fetches with this error.
+    pub fn answer_fetches(&self, error: RDKafkaRespErr, times: usize) {
+        self.act(move |cluster| {
+            cluster.request_errors(RDKafkaApiKey::Fetch, &vec![error; times]);
+        });
+    }
+
     pub fn accept_writes(&self) {
         self.act(|cluster| cluster.clear_request_errors(RDKafkaApiKey::Produce));
     }

@@ -91,7 +91,7 @@ impl<'b> World<'b> {
         let dead_topic = format!("{topic}.dead");
         broker.topic(&topic, partitions, &[]);
         let quoted = |text: &str| format!("{text:?}");
-        let folder = tempfile::Builder::new().disable_cleanup(true).tempdir_in("/tmp/keep").expect("a folder");
+        let folder = tempfile::tempdir().expect("a folder");
         let password = folder.path().join("password");
         fs::write(&password, PASSWORD).expect("a password file");
         let mut world = Self {
