@@ -13,6 +13,7 @@ pub mod myadmin;
 pub mod ops;
 pub mod orders;
 pub mod pipeline;
+pub mod poll;
 pub mod record;
 pub mod registry;
 pub mod sim;

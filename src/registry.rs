@@ -10,7 +10,6 @@
 pub mod entries;
 pub mod file;
 pub mod mark;
-pub mod poll;
 mod shard;
 mod snapshot;
 pub mod topic;

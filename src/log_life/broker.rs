@@ -19,6 +19,7 @@ use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{ClientConfig, ClientContext, Message as _, Offset, TopicPartitionList};
 
 use super::{Facts, Point, Points, TopicId};
+use crate::poll;
 
 /// How long one call may take.
 pub const CALL: Duration = Duration::from_secs(10);
@@ -301,6 +302,11 @@ impl Asker {
                 .create()
                 .context("cannot open the client that asks for the state of logs")?,
         })
+    }
+
+    /// Serves the client's events.
+    pub fn serve(&self) {
+        poll::serve(&self.consumer, |_| {});
     }
 
     /// As [`topics`].

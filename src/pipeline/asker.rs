@@ -13,6 +13,8 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
+use crate::poll;
+
 /// How long one question waits before the complaints are looked at.
 const QUESTION: Duration = Duration::from_secs(1);
 
@@ -168,11 +170,11 @@ impl Asker {
                 Err(error) => error,
             };
             // Complaints come in by the event queue, one at a time.
-            while let Some(event) = self.client.poll(Duration::ZERO) {
+            poll::serve(&self.client, |event| {
                 if let Some(code) = event.err().and_then(|error| error.rdkafka_error_code()) {
                     self.client.context().heard().note(code);
                 }
-            }
+            });
             let Complaints { gravest, last } = self.client.context().heard().clone();
             let hopeless = gravest.is_some_and(is_final);
             if left <= QUESTION || hopeless {

@@ -8,6 +8,7 @@
 
 use std::collections::HashMap;
 use std::sync::mpsc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use rdkafka::ClientConfig;
@@ -16,6 +17,9 @@ use super::consumer::Answers;
 use super::kafka;
 use crate::log_life::broker::{Asker, Committed, Key, Topic};
 use crate::log_life::{Facts, Point, Points, TopicId};
+
+/// How often an idle client is polled.
+const OFTEN: Duration = Duration::from_secs(1);
 
 /// What is asked about one partition.
 #[derive(Debug, Clone)]
@@ -96,8 +100,17 @@ impl LogWatch {
 }
 
 fn run(client: &ClientConfig, asked: &mpsc::Receiver<Vec<Question>>, answers: &Answers) {
-    let mut asker = None;
-    while let Ok(mut questions) = asked.recv() {
+    let mut asker: Option<Asker> = None;
+    loop {
+        let mut questions = match asked.recv_timeout(OFTEN) {
+            Ok(questions) => questions,
+            Err(mpsc::RecvTimeoutError::Timeout) => {
+                // An idle client that is not polled would keep every line of its log.
+                asker.iter().for_each(Asker::serve);
+                continue;
+            }
+            Err(mpsc::RecvTimeoutError::Disconnected) => return,
+        };
         while let Ok(more) = asked.try_recv() {
             questions.extend(more);
         }

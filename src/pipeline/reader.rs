@@ -39,6 +39,7 @@ use crate::log_life::broker::Key;
 use crate::ops::board;
 use crate::ops::metrics::pipeline as metrics;
 use crate::ops::waits::Wait;
+use crate::poll;
 use crate::record::decode::Decoder;
 
 mod commit;
@@ -185,23 +186,18 @@ impl Reader {
         asked: &mut bool,
         topics: &mut log::Topics,
     ) {
-        let past = match self.consumer.poll(Duration::ZERO) {
-            None => None,
-            Some(Err(error)) => {
+        poll::serve(&self.consumer, |other| match other {
+            Err(error) => {
                 let remedy = error.rdkafka_error_code().and_then(super::asker::remedy);
                 tracing::warn!(%error, remedy, "kafka consumer");
                 log::doubt_if_lost(&error, assigned);
                 self.end_if_fatal(assigned);
-                None
             }
-            Some(Ok(message)) => Some((
-                (message.topic().to_owned(), message.partition()),
-                message.offset(),
-            )),
-        };
-        if let Some((key, offset)) = past {
-            self.split_again(&key, offset, feeds, assigned);
-        }
+            Ok(message) => {
+                let key = (message.topic().to_owned(), message.partition());
+                self.split_again(&key, message.offset(), feeds, assigned);
+            }
+        });
         while let Ok(event) = self.events.try_recv() {
             match event {
                 Event::Assigned(keys) => self.assign(&keys, feeds, assigned),

@@ -27,7 +27,7 @@ use super::{kafka, letter, skip, unreadable};
 use crate::log_life::broker::{Asker, epoch_of};
 use crate::log_life::{Change, TopicId, Verdict, judge_commit};
 use crate::ops::metrics::log_life as metrics;
-use crate::registry::poll;
+use crate::poll;
 
 pub use marks::{HeldAt, Mark, Marks, UnreadableMark, mark_name};
 

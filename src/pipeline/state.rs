@@ -13,7 +13,7 @@ use rdkafka::{Message as _, Offset, TopicPartitionList};
 
 use super::kafka;
 use super::producer::Producer;
-use crate::registry::poll;
+use crate::poll;
 
 /// How long a call to the broker may take.
 const CALL: Duration = Duration::from_secs(20);

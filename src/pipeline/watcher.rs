@@ -27,6 +27,7 @@ use super::reader::Assignment;
 use super::settings::{Input, Topics};
 use crate::ops::board::Board;
 use crate::ops::waits::{Kind, Wait};
+use crate::poll;
 
 /// Between two looks at the ends of the assigned partitions.
 const LOOK: Duration = Duration::from_secs(5);
@@ -95,7 +96,7 @@ impl Watcher {
                 let _ = self.fatal.try_send(error.into());
             }
             // What a client was told by its connections comes by its queue.
-            while client.poll(Duration::ZERO).is_some() {}
+            poll::serve(client, |_| {});
             let now = Instant::now();
             let mut asked = Ok(());
             if now >= topics_at || !published.topics.is_empty() {

@@ -10,6 +10,7 @@ use rdkafka::consumer::Consumer;
 use super::{Key, Reader, list};
 use crate::pipeline::consumer::Event;
 use crate::pipeline::feed::commit_stored;
+use crate::poll;
 
 /// How long the last commit may take.
 const LAST_COMMIT: Duration = Duration::from_secs(3);
@@ -20,7 +21,7 @@ impl Reader {
     pub(super) fn commit_last(&self, mut owed: HashMap<Key, i64>) {
         // From here on nobody drains: whatever the group wants is answered on the spot, by the callback itself and here.
         self.consumer.context().close();
-        let _ = self.consumer.poll(Duration::ZERO);
+        poll::serve(&self.consumer, |_| {});
         self.settle_up(&mut owed);
         if owed.is_empty() {
             return;
@@ -32,7 +33,7 @@ impl Reader {
         let deadline = Instant::now() + LAST_COMMIT;
         while Instant::now() < deadline {
             // Only events can come: every feed is drained or not read any more. The client's own waits follow the time of day.
-            let _ = self.consumer.poll(Duration::ZERO);
+            poll::serve(&self.consumer, |_| {});
             std::thread::park_timeout(Duration::from_millis(5));
             if self.settle_up(&mut owed) || owed.is_empty() {
                 return;

@@ -20,7 +20,7 @@ use crate::log_life::broker::epoch_of;
 use crate::ops::board::Board;
 use crate::ops::waits::{self, Kind, Wait};
 use crate::pipeline::partition::HeldMessage;
-use crate::registry::poll;
+use crate::poll;
 
 /// Batches waiting for a worker.
 pub const BATCHES: usize = 2;

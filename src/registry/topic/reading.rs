@@ -16,9 +16,9 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::BorrowedMessage;
 use rdkafka::{ClientConfig, Message as _, Offset, TopicPartitionList};
 
-use super::super::poll;
 use crate::log_life::broker::{CALL, Topic, epoch_of, topics};
 use crate::log_life::{Change, TopicId};
+use crate::poll;
 
 /// How long a topic that is not there is waited for.
 const BORN: Duration = Duration::from_secs(5);
