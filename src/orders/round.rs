@@ -36,6 +36,7 @@ use super::store::identity::Proof;
 use super::store::intents::Outcome;
 use super::store::lease::Token;
 use super::store::read::Whole;
+use super::store::seen::DEVICES_FIRST;
 use super::store::{Error, Store};
 use crate::myadmin;
 use crate::myadmin::wire::Window;
@@ -45,7 +46,6 @@ use crate::ops::metrics::orders as metrics;
 const LISTED: &str = "orders-listed";
 const SWEPT: &str = "orders-swept";
 pub(super) const DEVICES: &str = "devices-listed";
-const DEVICES_FIRST: &str = "devices-first-listed";
 
 /// Decisions of one round at most; each begins with what the store then holds.
 const PASSES: usize = 64;

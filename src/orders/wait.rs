@@ -10,7 +10,7 @@ pub mod bounds;
 pub mod call;
 mod told;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -18,9 +18,11 @@ use serde::Serialize;
 use super::journey::order::{Open, Order};
 use super::journey::unit::Unit;
 use super::journey::way::Live;
-use super::journey::{Code, Reason};
+use super::journey::{Code, Reason, Serial};
 use super::reconcile::fulfil::{beyond_shipping, is_untold, wished};
+use super::reconcile::orphans::Listed;
 use super::settings::Config;
+use super::store::identity::Origin;
 use super::store::intents::{IntentRow, Outcome};
 use super::store::read::Whole;
 use super::store::rows::{Shipment, UnitRow};
@@ -135,11 +137,30 @@ pub struct Facts {
     pub doubts: Vec<IntentRow>,
     /// Listed serials that no unit has.
     pub unclaimed: Vec<SeenRow>,
+    /// Serials that a person said are no unit's.
+    pub accepted: HashSet<Serial>,
+    /// When devices were listed first.
+    pub first_listed: Option<Timestamp>,
+    pub origin: Origin,
+    /// Why the store is not proven to know all that was provisioned, and since when; none if it is.
+    pub unproven: Option<(String, Timestamp)>,
     /// What MyAdmin shows of units.
     pub shown: BTreeMap<String, LineShown>,
     /// Since when orders that wait for a person are in their state.
     pub stopped: HashMap<String, Timestamp>,
     pub now: Timestamp,
+}
+
+impl Facts {
+    fn listed(&self) -> Listed<'_> {
+        Listed {
+            unclaimed: &self.unclaimed,
+            accepted: &self.accepted,
+            doubts: &self.doubts,
+            first_listed: self.first_listed,
+            origin: self.origin,
+        }
+    }
 }
 
 fn wait(
@@ -286,6 +307,14 @@ impl<'a> Scene<'a> {
                 "its parking for an account or a product that the settings lack",
             );
         }
+        if let Some((why, since)) = &self.facts.unproven {
+            return wait(
+                For::Provisioning,
+                row.updated_at.max(*since),
+                format!("its serial: nothing is provisioned, as {why}"),
+                "`orders recover` shows what is known; with --accept --by NAME it goes on",
+            );
+        }
         let open =
             |call: &&IntentRow| call.outcome == Outcome::Open && call.wish.product_code == *product;
         if let Some(other) = self.facts.doubts.iter().find(open) {
@@ -299,6 +328,20 @@ impl<'a> Scene<'a> {
                 format!(
                     "`orders show {}` tells what that call waits for",
                     other.wish.unit_id
+                ),
+            );
+        }
+        if let Some(seen) = self.facts.listed().blocks(product, self.config) {
+            let serial = seen.serial.as_str();
+            return wait(
+                For::Provisioning,
+                row.updated_at.max(seen.first_seen),
+                format!(
+                    "its serial: MyAdmin lists serial {serial} of the product, and no unit has it; nothing of the product is provisioned meanwhile"
+                ),
+                format!(
+                    "look in MyAdmin whose it is: `orders assign {} --serial {serial}` gives it to this unit; `orders recover` shows it, and with --accept --by NAME says that it is no unit's",
+                    row.id
                 ),
             );
         }

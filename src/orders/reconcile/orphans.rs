@@ -3,37 +3,74 @@
 //! Not asked about are serials that a person accepted, those that may be the answer of an open call, and, for a store that is
 //! older than identities, the fleet of before its first listing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
+use jiff::Timestamp;
 use serde_json::json;
 
 use super::{Held, doubt, seconds};
 use crate::orders::alarms::Due;
+use crate::orders::journey::Serial;
 use crate::orders::recovery::products;
 use crate::orders::settings::Config;
 use crate::orders::store::identity::Origin;
-use crate::orders::store::intents::Outcome;
+use crate::orders::store::intents::{IntentRow, Outcome};
 use crate::orders::store::seen::SeenRow;
 
-/// Serials that nothing explains; `fleet`: of the first listing.
-fn unexplained<'a>(
-    held: &'a Held,
-    config: &Config,
-    fleet: bool,
-) -> impl Iterator<Item = &'a SeenRow> {
-    let lag = seconds(config.provision.visible_after_s);
-    let first = held
-        .first_listed
-        .map(|first| first.saturating_add(lag).unwrap_or(jiff::Timestamp::MAX));
-    held.unclaimed.iter().filter(move |seen| {
-        let of_fleet = first.is_some_and(|first| seen.first_seen <= first);
-        let explained = held.accepted.contains(&seen.serial)
-            || held.doubts.iter().any(|intent| {
-                intent.outcome == Outcome::Open
-                    && doubt::fits(&intent.wish, seen) != doubt::Fit::Other
-            });
-        first.is_some() && of_fleet == fleet && !explained
-    })
+/// What is known of listed serials that no unit has.
+#[derive(Debug, Clone, Copy)]
+pub struct Listed<'a> {
+    pub unclaimed: &'a [SeenRow],
+    /// Serials that a person said are no unit's.
+    pub accepted: &'a HashSet<Serial>,
+    /// Provisioning calls of which a serial may have come that nobody told us.
+    pub doubts: &'a [IntentRow],
+    /// When devices were listed first.
+    pub first_listed: Option<Timestamp>,
+    pub origin: Origin,
+}
+
+impl<'a> Listed<'a> {
+    fn of(held: &'a Held) -> Self {
+        Self {
+            unclaimed: &held.unclaimed,
+            accepted: &held.accepted,
+            doubts: &held.doubts,
+            first_listed: held.first_listed,
+            origin: held.origin,
+        }
+    }
+
+    /// Serials that nothing explains; `fleet`: of the first listing.
+    fn unexplained(self, config: &Config, fleet: bool) -> impl Iterator<Item = &'a SeenRow> {
+        let lag = seconds(config.provision.visible_after_s);
+        let first = self
+            .first_listed
+            .map(|first| first.saturating_add(lag).unwrap_or(Timestamp::MAX));
+        self.unclaimed.iter().filter(move |seen| {
+            let of_fleet = first.is_some_and(|first| seen.first_seen <= first);
+            let explained = self.accepted.contains(&seen.serial)
+                || self.doubts.iter().any(|intent| {
+                    intent.outcome == Outcome::Open
+                        && doubt::fits(&intent.wish, seen) != doubt::Fit::Other
+                });
+            first.is_some() && of_fleet == fleet && !explained
+        })
+    }
+
+    /// Serials for whose sake nothing of their products is provisioned.
+    pub fn blocking(self, config: &Config) -> impl Iterator<Item = &'a SeenRow> {
+        let made = self.origin == Origin::Made;
+        let fleet = self.unexplained(config, true).filter(move |_| made);
+        self.unexplained(config, false).chain(fleet)
+    }
+
+    /// The first of them that stops this product.
+    #[must_use]
+    pub fn blocks(self, product: &str, config: &Config) -> Option<&'a SeenRow> {
+        self.blocking(config)
+            .find(|seen| products(seen, config).iter().any(|code| code == product))
+    }
 }
 
 /// Products of which nothing is provisioned.
@@ -42,21 +79,14 @@ pub fn blocked(held: &Held, config: &Config) -> BTreeSet<String> {
     if !held.may_provision {
         return config.products.keys().cloned().collect();
     }
-    let mut blocked = BTreeSet::new();
-    for seen in unexplained(held, config, false) {
-        blocked.extend(products(seen, config));
-    }
-    if held.origin == Origin::Made {
-        for seen in unexplained(held, config, true) {
-            blocked.extend(products(seen, config));
-        }
-    }
-    blocked
+    let blocking = Listed::of(held).blocking(config);
+    blocking.flat_map(|seen| products(seen, config)).collect()
 }
 
 /// Tells of them.
 pub fn due(held: &Held, config: &Config, due: &mut Vec<Due>) {
-    for seen in unexplained(held, config, false) {
+    let listed = Listed::of(held);
+    for seen in listed.unexplained(config, false) {
         let doubted = held.doubts.iter().find(|call| {
             call.outcome == Outcome::Unresolved
                 && doubt::fitting(call, std::slice::from_ref(seen)) == [seen.serial.clone()]
@@ -82,7 +112,8 @@ pub fn due(held: &Held, config: &Config, due: &mut Vec<Due>) {
         return;
     }
     for product in config.products.keys() {
-        let fleet: Vec<&str> = unexplained(held, config, true)
+        let fleet: Vec<&str> = listed
+            .unexplained(config, true)
             .filter(|seen| products(seen, config).contains(product))
             .map(|seen| seen.serial.as_str())
             .collect();

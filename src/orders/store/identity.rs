@@ -16,9 +16,10 @@ use crate::orders::journey::Actor;
 use crate::registry::mark::Mark;
 
 /// Where a store came from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Origin {
     /// Made empty by `orders init`.
+    #[default]
     Made,
     /// Older than identities: what MyAdmin listed at its first listing needs no explanation.
     CarriedOver,

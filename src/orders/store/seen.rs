@@ -10,6 +10,9 @@ use super::{During as _, Error, Store, micros};
 use crate::orders::journey::Serial;
 use crate::orders::store::change::Change;
 
+/// The mark that says when the partner's devices were listed first.
+pub const DEVICES_FIRST: &str = "devices-first-listed";
+
 /// A serial of the partner's device list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct SeenRow {

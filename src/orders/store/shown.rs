@@ -6,7 +6,9 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::change::{Cause, Change};
+use super::identity::Proof;
 use super::rows::{Reader, UnitRow};
+use super::seen::DEVICES_FIRST;
 use super::{During as _, Error, Store, micros};
 use crate::myadmin::wire;
 use crate::orders::journey::kit::ReadBack;
@@ -132,9 +134,16 @@ impl Store {
     /// # Errors
     /// The store cannot be read.
     pub async fn facts(&self, now: Timestamp) -> Result<Facts, Error> {
+        let identity = self.identity().await?;
+        let unproven =
+            (identity.proof == Proof::Unproven).then_some((identity.why, identity.proof_at));
         Ok(Facts {
             doubts: self.intents_in_doubt().await?,
             unclaimed: self.unclaimed().await?,
+            accepted: self.accepted_serials().await?,
+            first_listed: self.marks().await?.get(DEVICES_FIRST).copied(),
+            origin: identity.origin,
+            unproven,
             shown: self.lines_shown().await?,
             stopped: self.stopped_since().await?,
             now,

@@ -79,8 +79,17 @@ pub(super) struct Log {
     /// A message that came past the feed before the partition was checked.
     missed: Option<i64>,
     lower: Lower,
-    /// Since when nothing came of a life that has messages.
-    silent: Option<Instant>,
+    /// Nothing came yet of a life that has messages, or may get some.
+    silent: Option<Silent>,
+}
+
+/// Nothing was read yet of a life.
+#[derive(Debug, Clone, Copy)]
+struct Silent {
+    /// Where reading begins.
+    from: i64,
+    /// Since when messages were there to be read; without any, the broker is asked again and again.
+    since: Option<Instant>,
 }
 
 /// Whether the committed offset has to go down.
@@ -195,13 +204,36 @@ impl Log {
 
     /// Nothing came; whether the client will never read this life.
     pub fn nothing_came(&self) -> bool {
-        self.silent.is_some_and(|since| since.elapsed() >= SILENT)
+        let since = self.silent.and_then(|silent| silent.since);
+        since.is_some_and(|since| since.elapsed() >= SILENT)
     }
 
     /// The client came up to here in the log, whether or not anything of it is for applications.
     pub fn fetched(&mut self, offset: i64) {
-        if self.end.is_some_and(|end| offset >= end) {
+        // What the client said a moment ago may be of the life before.
+        let since = self.silent.and_then(|silent| silent.since);
+        let lately = since.is_none_or(|since| since.elapsed() < SILENT / 2);
+        if !lately && self.end.is_some_and(|end| offset >= end) {
             self.came();
+        }
+    }
+
+    /// Reading begins at `from`, and the log ends at `end` now.
+    fn waits_for_first(&mut self, from: i64, end: i64) {
+        self.silent = Some(Silent {
+            from,
+            since: (end > from).then(Instant::now),
+        });
+    }
+
+    /// The log ends here now: a client that reads nothing of it, though there is something, is found out.
+    fn ends_now(&mut self, end: i64, now: Instant) {
+        self.end = Some(end);
+        if let Some(silent) = &mut self.silent
+            && silent.since.is_none()
+        {
+            silent.since = (end > silent.from).then_some(now);
+            self.ask_at = now + LOOK;
         }
     }
 
@@ -316,6 +348,13 @@ impl Log {
                 token,
                 points: self.points.clone(),
             },
+            Stand::Checked if self.silent.is_some_and(|silent| silent.since.is_none()) => {
+                Question::Proof {
+                    key,
+                    token,
+                    points: self.points.clone(),
+                }
+            }
             Stand::Checked | Stand::Moving(_) => return None,
         };
         self.asked = true;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use dig_ingest::orders::alarms::AlarmShown;
 use dig_ingest::orders::journey::{Actor, Tags};
 use dig_ingest::orders::settings::Mode;
 use dig_ingest::orders::store::acts::Subject;
@@ -213,6 +214,23 @@ async fn a_person_may_say_that_no_listed_serial_is_what_a_call_made() {
     site.all(&order, "parked").await;
     let wait = site.wait(&unit.id).await;
     site.obey(&wait.remedy, "retry");
+    // The serial that is nobody's stops the product until a person says whose it is, and the unit says so.
+    let stopped = |alarm: &AlarmShown| alarm.row.kind == "orphan-serial";
+    let mut orphan = None;
+    for _ in 0..10 {
+        site.round(130).await;
+        orphan = site.alarms().await.into_iter().find(stopped);
+        if orphan.is_some() {
+            break;
+        }
+    }
+    let orphan = orphan.expect("a person is told");
+    assert_eq!(orphan.row.subject, other);
+    assert_eq!(site.unit(&unit.id).await.unit.state(), "ordered");
+    let wait = site.wait(&unit.id).await;
+    assert_eq!(wait.what.name(), "provisioning");
+    assert!(wait.said.contains(&other), "{wait:?}");
+    site.obey(&orphan.remedy, "clear");
     site.all(&order, "assigned").await;
     assert_ne!(serial(&site.unit(&unit.id).await).as_str(), other);
     site.store.close().await;

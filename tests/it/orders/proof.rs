@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use dig_ingest::orders::alarms::AlarmShown;
 use dig_ingest::orders::calls::Calls;
 use dig_ingest::orders::journey::{Actor, Serial, Tags};
 use dig_ingest::orders::lease::Lease;
@@ -359,10 +360,8 @@ async fn while_an_unexplained_serial_stands_nothing_of_its_product_is_provisione
     let orphan = standing.iter().find(|alarm| alarm.kind == "orphan-serial");
     let orphan = orphan.expect("a person is told");
     assert_eq!(orphan.subject, stranger);
-    assert!(
-        orphan.said.contains("orders recover --accept"),
-        "{orphan:?}"
-    );
+    let remedy = AlarmShown::from(orphan.clone()).remedy;
+    assert!(remedy.contains("orders clear orphan-serial"), "{remedy}");
     let plan = scene.plan(&holding.store).await;
     assert_eq!((plan.doubt.clone(), plan.accept.len()), (None, 1));
     let now = scene.world.now();

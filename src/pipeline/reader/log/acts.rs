@@ -37,7 +37,9 @@ impl Reader {
                 if self.moved(key, to) {
                     partition.log.stand = Stand::Checked;
                     // What is waited for begins now.
-                    partition.log.silent = partition.log.silent.map(|_| now);
+                    if let Some(silent) = &mut partition.log.silent {
+                        silent.since = silent.since.map(|_| now);
+                    }
                 } else {
                     partition.log.ask_at = now + AGAIN;
                 }
@@ -139,7 +141,7 @@ impl Reader {
                 Answer::Start { key, token, found } => {
                     if let Some((partition, found)) = due(assigned, &key, token, found) {
                         let (facts, committed) = found;
-                        let (id, from) = (facts.topic_id.clone(), facts.low);
+                        let (id, from, end) = (facts.topic_id.clone(), facts.low, facts.end);
                         let begun = self.start(&key, partition, facts, committed.as_ref());
                         let before = id.and_then(|id| {
                             let before = topics.seen.insert(key.clone(), id.clone());
@@ -147,6 +149,7 @@ impl Reader {
                         });
                         // It was given away while the topic was gone, and nothing is committed in the new one.
                         if before.is_some() && !begun {
+                            partition.log.waits_for_first(from, end);
                             self.say(&key, Change::Recreated, from);
                         }
                     }
@@ -204,7 +207,11 @@ impl Reader {
                 log.stand = log.missed.take().map_or(Stand::Checked, Stand::Moving);
                 // The client may know the leader epoch of an assignment before, of a log that is gone.
                 let begin = committed.map_or(facts.low, |committed| committed.offset);
-                log.silent = (facts.end > begin.max(facts.low)).then(Instant::now);
+                let begin = begin.max(facts.low);
+                log.silent = None;
+                if facts.end > begin {
+                    log.waits_for_first(begin, facts.end);
+                }
                 false
             }
             Verdict::New { from, change } => {
@@ -236,6 +243,7 @@ impl Reader {
         match judge_reading(&reading, &facts, point) {
             Verdict::Same => {
                 log.doubted = false;
+                log.ends_now(facts.end, Instant::now());
                 if log.stand == Stand::Back {
                     let to = read_to.map_or(facts.low, |to| to.max(facts.low));
                     log.stand = Stand::Moving(to);
@@ -285,7 +293,7 @@ impl Reader {
         log.points.forget_from(kept);
         log.epochs.clear();
         log.lower = Lower::Due;
-        log.silent = (facts.end > from).then(Instant::now);
+        log.waits_for_first(from, facts.end);
         log.end = Some(facts.end);
         (log.doubted, log.short) = (false, 0);
         log.missed = None;
