@@ -210,6 +210,8 @@ async fn a_person_may_say_that_no_listed_serial_is_what_a_call_made() {
     let unit = site.units(&order).await.remove(0);
     let ours = site.world.made_for_us().remove(0);
     assert!(site.world.terminate(&ours));
+    // Not of the fleet that was there at first.
+    site.world.pass(1_000);
     let other = site.world.make(10032);
     site.all(&order, "parked").await;
     let wait = site.wait(&unit.id).await;
