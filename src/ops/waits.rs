@@ -204,7 +204,6 @@ impl Waits {
     }
 
     /// Publishes a wait that begins at `now`, and logs it.
-    #[must_use]
     pub fn begin(
         &self,
         kind: Kind,

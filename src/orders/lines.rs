@@ -82,7 +82,7 @@ pub(super) fn read<const COLUMNS: usize>(
     let mut rows = Rows::new(bytes, delimiter.bytes().next().unwrap_or(b','));
     let unreadable = "save the file as CSV in UTF-8";
     let wide = |error: TooWide| bad(error.line, "", "", "is too wide", unreadable);
-    let header: Vec<String> = match rows.next() {
+    let header: Vec<String> = match rows.next_row() {
         Ok(Some(row)) => match texts(&row) {
             Some(titles) => titles.into_iter().map(str::to_owned).collect(),
             None => return vec![bad(1, "", "", "no header: it is not UTF-8", unreadable)],
@@ -100,7 +100,7 @@ pub(super) fn read<const COLUMNS: usize>(
     let mut wrong = Vec::new();
     let mut lines = 0;
     loop {
-        let row = match rows.next() {
+        let row = match rows.next_row() {
             Ok(None) => return wrong,
             Ok(Some(row)) => row,
             Err(error) => {

@@ -74,7 +74,7 @@ impl<'b> Rows<'b> {
     ///
     /// # Errors
     /// The row is too wide; nothing more can be read.
-    pub fn next(&mut self) -> Result<Option<Row<'_>>, TooWide> {
+    pub fn next_row(&mut self) -> Result<Option<Row<'_>>, TooWide> {
         let blank = self
             .rest
             .iter()
@@ -124,7 +124,7 @@ mod tests {
     fn all(bytes: &[u8]) -> Result<Vec<(u64, Vec<String>)>, TooWide> {
         let mut rows = Rows::new(bytes, b',');
         let mut found = Vec::new();
-        while let Some(row) = rows.next()? {
+        while let Some(row) = rows.next_row()? {
             let fields = row
                 .fields()
                 .map(|field| String::from_utf8_lossy(field).into_owned());

@@ -74,6 +74,7 @@ const OWNED: [(&str, &[&str]); 9] = [
         &[
             "pipeline/",
             "log_life/",
+            "poll.rs",
             "registry.rs",
             "registry/",
             "load/produce.rs",

@@ -233,13 +233,14 @@ mod tests {
         }
     }
 
-    fn started(
-        form: Form,
-    ) -> (
+    /// The lines, how writes are to end, and what was written.
+    type Started = (
         Arc<Lines>,
         mpsc::Sender<io::Result<()>>,
         Arc<Mutex<Vec<u8>>>,
-    ) {
+    );
+
+    fn started(form: Form) -> Started {
         let (tell, outcomes) = mpsc::channel();
         let written = Arc::new(Mutex::new(Vec::new()));
         let reader = Reader {

@@ -238,7 +238,7 @@ fn text(bytes: &[u8], config: &Config, reading: &mut Reading<'_>) -> Result<(), 
             "save the sheet as CSV with one device per line",
         )
     };
-    while let Some(row) = rows.next().map_err(wide)? {
+    while let Some(row) = rows.next_row().map_err(wide)? {
         let cell = |field: &[u8]| {
             let text = String::from_utf8_lossy(field);
             Cell::Text(text.chars().take(CELL_CHARS).collect())

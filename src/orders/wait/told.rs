@@ -68,9 +68,7 @@ impl Scene<'_> {
 
     /// All its units are settled, and its shipment was corrected since: MyAdmin shows the old one.
     pub(super) fn corrected(&self) -> Option<Wait> {
-        if self.whole.row.order.clear().is_none() {
-            return None;
-        }
+        self.whole.row.order.clear()?;
         let shipped =
             self.whole.units.iter().filter(|row| {
                 matches!(row.unit, Unit::Live(_)) && row.unit.known().parcel.is_some()

@@ -140,9 +140,7 @@ impl Reader {
         }
         match standing.asked.as_ref().map(std_mpsc::Receiver::try_recv) {
             Some(Ok(Some(skip))) => {
-                if self.skip(key, feed, partition, &skip) {
-                    return;
-                }
+                self.skip(key, feed, partition, &skip);
             }
             Some(Ok(None) | Err(std_mpsc::TryRecvError::Disconnected)) => standing.asked = None,
             Some(Err(std_mpsc::TryRecvError::Empty)) => {}
@@ -175,17 +173,17 @@ impl Reader {
         answer
     }
 
-    /// Reads on behind the batch; false if there is no room at the moment, and then the request is looked for again.
-    fn skip(&self, key: &Key, feed: &Feed<Events>, partition: &mut Assigned, skip: &Skip) -> bool {
+    /// Reads on behind the batch; without room at the moment the request is looked for again.
+    fn skip(&self, key: &Key, feed: &Feed<Events>, partition: &mut Assigned, skip: &Skip) {
         let permit = partition.permits.reserve(MESSAGE_OVERHEAD);
         let (Some(permit), true) = (permit, partition.chunks.capacity() > 0) else {
             if let Some(standing) = &mut partition.standing {
                 standing.asked = None;
             }
-            return false;
+            return;
         };
         if !self.moved(key, skip.to) {
-            return false;
+            return;
         }
         tracing::warn!(
             topic = key.0,
@@ -210,7 +208,6 @@ impl Reader {
             passed: None,
         });
         self.goes_on(key, partition);
-        true
     }
 
     /// Erases a request that a confirmed commit has passed.

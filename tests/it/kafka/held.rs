@@ -227,6 +227,8 @@ fn records_of_a_vendors_shape_wait_in_the_gateways_shape() {
     );
     import(&mut world, &fleet, |_| Some("active"));
     load.succeeded();
+    // What is held is committed too.
+    world.accepts(6_000);
     let ending = world.finish(0);
     assert_eq!(ending.report["letters"]["held"], 0, "{:#}", ending.report);
 }

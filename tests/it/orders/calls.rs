@@ -176,7 +176,7 @@ async fn a_serial_of_another_account_is_not_adopted() {
     };
     assert!(refusal.what.contains(&other), "{refusal}");
     let shown = site.explained(&order).await.doubts.remove(0);
-    assert_eq!(shown.fitting, [other.clone()]);
+    assert_eq!(shown.fitting, std::slice::from_ref(&other));
     // What the refusal offers, works: both ways.
     site.obey(&refusal.remedy, "assign");
     assert_eq!(

@@ -111,9 +111,10 @@ impl Scene {
                     last_seen: now,
                 })
             });
+        let entries = self.topic.lock().unwrap().entries.clone();
         let known = Known {
             unclaimed: unclaimed.collect(),
-            entries: self.topic.lock().unwrap().entries.clone(),
+            entries,
             wholes: store.open_orders(Timestamp::MIN).await.unwrap(),
             accepted: store.accepted_serials().await.unwrap(),
             intents: store.intents_in_doubt().await.unwrap(),

@@ -75,14 +75,12 @@ impl Run {
                 self.put(Store::open(&self.place).await.unwrap());
                 self.disasters.put_back += 1;
             }
-            2 => {
-                // Two losses at once are a person's to sort out from MyAdmin alone.
-                if self.is_proven() {
-                    self.topic.lock().unwrap().entries = Default::default();
-                    self.disasters.topic_lost += 1;
-                    // Compared before anything else happens, as it is every few minutes.
-                    self.compare().await;
-                }
+            // Two losses at once are a person's to sort out from MyAdmin alone.
+            2 if self.is_proven() => {
+                self.topic.lock().unwrap().entries = Default::default();
+                self.disasters.topic_lost += 1;
+                // Compared before anything else happens, as it is every few minutes.
+                self.compare().await;
             }
             3 if self.is_proven() => self.write_by_hand().await,
             4..=7 => {
