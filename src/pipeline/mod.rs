@@ -250,6 +250,7 @@ async fn once(
                 registry,
                 guard: Arc::new(guard::Guard::new(config.guard, Instant::now())),
                 board,
+                asked: Arc::default(),
                 sources,
                 batch: config.batch,
                 kafka: config.kafka.clone(),

@@ -10,7 +10,9 @@
 mod marks;
 mod reading;
 
-use std::time::Duration;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
@@ -45,6 +47,60 @@ pub struct Place {
     pub held_topic: String,
     pub state_topic: String,
     pub partition: i32,
+    pub asked: Arc<Asked>,
+}
+
+/// What was asked of held topics: the partitions of a job begin together, each question takes a client, and one answer serves all that
+/// wait for it.
+#[derive(Debug, Default)]
+pub struct Asked {
+    /// By topic: when it was asked for, and its partitions. Locked while the broker is asked, so that others wait for the one answer;
+    /// only threads that may block come here.
+    found: Mutex<HashMap<String, (Instant, Vec<i32>)>>,
+}
+
+impl Asked {
+    /// The partitions of a held topic, as of `since` or later; none if it does not exist or may not be asked for.
+    fn partitions(
+        &self,
+        kafka: &kafka::Config,
+        held_topic: &str,
+        since: Instant,
+    ) -> anyhow::Result<Vec<i32>> {
+        let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((at, partitions)) = found.get(held_topic)
+            && *at >= since
+        {
+            return Ok(partitions.clone());
+        }
+        let at = Instant::now();
+        let asker: BaseConsumer = kafka
+            .by_hand("held")?
+            .create()
+            .context("cannot open a reader of held records")?;
+        let topics = asker
+            .fetch_metadata(Some(held_topic), CALL)
+            .with_context(|| format!("cannot ask for topic {held_topic}"))?;
+        let topic = topics
+            .topics()
+            .iter()
+            .find(|topic| topic.name() == held_topic);
+        let partitions = match topic.map(|topic| (topic, topic.error().map(RDKafkaErrorCode::from)))
+        {
+            Some((topic, None)) => topic.partitions().iter().map(|p| p.id()).collect(),
+            None
+            | Some((
+                _,
+                Some(
+                    RDKafkaErrorCode::UnknownTopicOrPartition
+                    | RDKafkaErrorCode::TopicAuthorizationFailed,
+                ),
+            )) => Vec::new(),
+            Some((_, Some(error))) => anyhow::bail!("cannot ask for topic {held_topic}: {error}"),
+        };
+        found.insert(held_topic.to_owned(), (at, partitions.clone()));
+        Ok(partitions)
+    }
 }
 
 /// What the reading of held records came to, as it happens.
@@ -98,27 +154,11 @@ impl Place {
     /// # Errors
     /// The broker does not answer.
     pub fn is_there(&self) -> anyhow::Result<bool> {
-        let asker: BaseConsumer = self
-            .kafka
-            .by_hand("held")?
-            .create()
-            .context("cannot open a reader of held records")?;
-        let found = asker
-            .fetch_metadata(Some(&self.held_topic), CALL)
-            .with_context(|| format!("cannot ask for topic {}", self.held_topic))?;
-        let found = found
-            .topics()
-            .iter()
-            .find(|topic| topic.name() == self.held_topic);
-        let Some(found) = found else { return Ok(false) };
-        match found.error().map(RDKafkaErrorCode::from) {
-            None => Ok(found.partitions().iter().any(|p| p.id() == self.partition)),
-            Some(
-                RDKafkaErrorCode::UnknownTopicOrPartition
-                | RDKafkaErrorCode::TopicAuthorizationFailed,
-            ) => Ok(false),
-            Some(error) => anyhow::bail!("cannot ask for topic {}: {error}", self.held_topic),
-        }
+        let since = Instant::now();
+        let partitions = self
+            .asked
+            .partitions(&self.kafka, &self.held_topic, since)?;
+        Ok(partitions.contains(&self.partition))
     }
 
     /// Up to where the source partition `topic` is committed in the log that is there, -1 if nothing is. Blocks the calling thread.

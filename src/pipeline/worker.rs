@@ -36,7 +36,7 @@ use super::permits::{PartitionPermits, Permit};
 use super::producer::Producer;
 use super::progress::Progress;
 use super::queues::{Limits, Ticket, Watch};
-use super::release::Place;
+use super::release::{Asked, Place};
 use super::request::{Request, Verdicts};
 use super::settings::Topics;
 use super::sources::{Memory, Sources};
@@ -102,6 +102,8 @@ pub struct Shared {
     pub registry: registry::Feed,
     pub guard: Arc<Guard>,
     pub board: Arc<Board>,
+    /// What was asked of held topics, for all partitions.
+    pub asked: Arc<Asked>,
     pub sources: Arc<Sources>,
     pub batch: dispatch::Config,
     pub kafka: kafka::Config,
@@ -171,6 +173,7 @@ impl Worker {
             held_topic: format!("{}{}", progress.topic, shared.topics.held_suffix),
             state_topic: shared.topics.state.clone(),
             partition: progress.partition,
+            asked: Arc::clone(&shared.asked),
         };
         let registry = shared.registry.clone();
         let session = Duration::from_millis(shared.kafka.session_timeout_ms.into());

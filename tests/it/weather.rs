@@ -1,7 +1,7 @@
 //! Events of the real world that users of other Kafka-to-HTTP jobs reported in public, and hostile input: one file per kind, each test
 //! named after the event, with the public report in its doc comment.
 
-mod failing_device;
+pub mod failing_device;
 mod hostile_files;
 mod hostile_text;
 mod log_life;

@@ -1,5 +1,7 @@
 //! `dig-ingest devices held`: what waits in the held topics, since when, and why.
 
+use std::sync::Arc;
+
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -95,6 +97,7 @@ fn find(settings: &Settings, name: Option<&str>) -> anyhow::Result<Found> {
                 held_topic: held_topic.clone(),
                 state_topic: settings.topics.state.clone(),
                 partition,
+                asked: Arc::default(),
             };
             let mut told = |progress: Progress| {
                 if let Progress::Failed(error) = progress {

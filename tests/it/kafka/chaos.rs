@@ -11,6 +11,7 @@ use crate::support::{
     child::{Launch, LogReader, Running},
     world::World,
 };
+use crate::weather::failing_device::{QUICK, fail, serials, status};
 
 const PARTITIONS: i32 = 6;
 const INSTANCES: usize = 3;
@@ -70,6 +71,44 @@ impl Logs {
     }
 }
 
+/// Messages that are committed.
+fn settled(world: &World<'_>) -> u64 {
+    let committed = world
+        .broker
+        .committed(&world.group, &world.topic, PARTITIONS);
+    committed
+        .iter()
+        .map(|offset| (*offset).max(0).unsigned_abs())
+        .sum()
+}
+
+/// The broker is away for longer than the session of every member, static ones too.
+fn take_broker_away(world: &mut World<'_>) {
+    eprintln!("the broker is away for longer than a session");
+    let broker = world.broker;
+    broker.stop();
+    world.until("every instance has lost its session", |world| {
+        world.instances.iter_mut().all(|instance| {
+            let (_, status) = instance.told("/status");
+            status["group"]["steady"] == false
+        })
+    });
+    broker.revive();
+}
+
+/// Records that wait in the held topic, or were there.
+fn held(world: &World<'_>) -> u64 {
+    let topic = format!("{}.held", world.topic);
+    let ends = world.broker.ends(&topic, PARTITIONS);
+    ends.iter().map(|end| end.unsigned_abs()).sum()
+}
+
+/// The gateway takes the failing device again, and everything arrives.
+fn recover(world: &mut World<'_>) {
+    world.gateway.faults().clear();
+    world.accepts(u64::from(u32::MAX));
+}
+
 /// What the environment says, or else what every day's run has.
 pub(super) fn number(name: &str, default: u64) -> u64 {
     env::var(name).map_or(default, |text| {
@@ -98,6 +137,9 @@ fn killed_instances_lose_and_reorder_nothing() {
             ("batch.max_records", "500"),
         ],
     );
+    for (key, value) in QUICK {
+        world.set(key, value);
+    }
     let mut readers = Vec::new();
     for place in 0..INSTANCES {
         let (instance, reader) = start(&mut world, place);
@@ -109,6 +151,8 @@ fn killed_instances_lose_and_reorder_nothing() {
     for kill in 0..kills {
         if !load.alive() {
             load.succeeded();
+            // What is held would be gone from a disk that is put back.
+            recover(&mut world);
             logs.change(&mut world, &mut random);
             load = world.load(RECORDS, &["--rate", "4000"]);
         }
@@ -127,26 +171,33 @@ fn killed_instances_lose_and_reorder_nothing() {
             );
         }
         let place = random.random_range(0..INSTANCES);
-        let committed: i64 = world
-            .broker
-            .committed(&world.group, &world.topic, PARTITIONS)
-            .iter()
-            .sum();
+        let committed = settled(&world);
         world.instances[place].kill();
         // What had arrived and was not committed may arrive again; so may what was on its way.
-        bound += world
-            .arrived()
-            .saturating_sub(logs.before + committed as u64);
+        bound += world.arrived().saturating_sub(logs.before + committed);
         (world.instances[place], readers[place]) = start(&mut world, place);
         // Now and then the reader of a log goes, or stops reading.
-        match random.random_range(0..8) {
+        match random.random_range(0..16) {
             0 => readers[random.random_range(0..INSTANCES)].go(),
             1 => readers[random.random_range(0..INSTANCES)].read(false),
+            2 => {
+                let serials = serials(&world);
+                let failing = &serials[random.random_range(0..serials.len())];
+                eprintln!("the gateway fails on device {failing}");
+                fail(&world, std::slice::from_ref(failing), &status(500));
+            }
+            3 => {
+                let committed = settled(&world);
+                take_broker_away(&mut world);
+                bound += world.arrived().saturating_sub(logs.before + committed);
+            }
             _ => {}
         }
     }
     load.succeeded();
-    bound += logs.again;
+    recover(&mut world);
+    // What a killed owner had held and not committed is held twice.
+    bound += logs.again + held(&world);
     let ending = world.finish(bound);
     eprintln!(
         "{kills} kills: {} duplicates, at most {bound} allowed",
