@@ -7,7 +7,7 @@
 //!
 //! * A secret of [`SHORT`] to [`LONG`] - 1 characters is removed where it stands alone: it may be a common word.
 //! * Shorter ones are not removed; [`is_too_short`] tells who gives one.
-//! * Tokens of sessions: the last [`TOKENS`] are known.
+//! * Tokens of sessions: the last `TOKENS` are known.
 //!
 //! It does not look for what merely looks like a secret.
 
@@ -66,7 +66,7 @@ pub fn learn(secret: &str) {
     }
 }
 
-/// Learns a token of a session; after [`TOKENS`] newer ones it is forgotten.
+/// Learns a token of a session; after `TOKENS` newer ones it is forgotten.
 pub fn learn_token(token: &str) {
     if is_too_short(token) {
         return;

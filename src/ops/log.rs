@@ -3,7 +3,7 @@
 //! Levels by who must act: error, somebody now; warn, somebody soon; info, what an operator wants to read of a normal
 //! day; debug, for the developer.
 //!
-//! Errors and warnings are limited here and nowhere else ([`repeats`]). Every line is redacted (C1), has its control characters
+//! Errors and warnings are limited here and nowhere else (`repeats`). Every line is redacted (C1), has its control characters
 //! escaped and is handed to a writer that never waits ([`writer`], N1).
 
 mod repeats;

@@ -1,6 +1,6 @@
 //! Alarms about files of a watched folder that are not read: one per file, raised once and cleared when the file is gone or read.
 //!
-//! Owns what was told so far. At the start the store says which of these alarms stand. More than [`EACH`] files get one alarm together.
+//! Owns what was told so far. At the start the store says which of these alarms stand. More than `EACH` files get one alarm together.
 
 use std::collections::BTreeMap;
 

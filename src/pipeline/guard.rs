@@ -9,7 +9,7 @@
 //!   other devices must have some: one device, or one key, never stops the job. It is named in the log instead.
 //!
 //! It stops nothing itself: it answers whether the limit is passed, and stays tripped. Devices are remembered for the window only,
-//! at most [`DEVICES`] of them; further ones count together as one that is never the worst.
+//! at most `DEVICES` of them; further ones count together as one that is never the worst.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Mutex;

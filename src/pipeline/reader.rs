@@ -4,7 +4,7 @@
 //! a rebalance waits for workers and must not hold up the runtime they run on.
 //!
 //! * O1: it stores what a worker published as its watermark, nothing else; the client's timer commits what is stored.
-//! * E1: nothing is read of a partition before it was checked where its committed offset belongs ([`log`]); an offset is stored only
+//! * E1: nothing is read of a partition before it was checked where its committed offset belongs (`log`); an offset is stored only
 //!   in the life of the log it is an offset of.
 //! * O3: offsets are stored only for partitions assigned at that moment, and not at all for a lost one.
 //! * M1: no memory permit, no read. A refused read asks the worker to flush.

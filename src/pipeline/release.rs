@@ -1,6 +1,6 @@
 //! Reading a held topic: what is still held after a start ([`rebuild`]), and the records to be released ([`Reading`]).
 //!
-//! Owns no state of its own. Of the names and the text of marks see [`marks`].
+//! Owns no state of its own. Of the names and the text of marks see `marks`.
 //!
 //! * [`rebuild`] leaves out what marks of this life of the held log say is released (E1); nothing else is ever left out.
 //! * O3: it writes nothing; marks are the worker's.

@@ -3,7 +3,7 @@
 //! Owns one thread and one client of its own: what it learns does not depend on the fetching that it is to judge. It publishes
 //!
 //! * a broker that does not answer, and input topics that do not exist, as waits on the board;
-//! * where each assigned partition begins and ends, to its [`Progress`](super::progress::Progress);
+//! * where each assigned partition begins and ends, to its [`Progress`];
 //! * a fatal error of the producer of letters, which ends the job.
 //!
 //! It reads and writes no message, takes part in no group, and holds up nobody (N1): its calls block its own thread only, which

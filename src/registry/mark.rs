@@ -3,7 +3,7 @@
 //! Written under one reserved key in the same transaction as the devices. A store compares the mark with its own numbers before
 //! it provisions (P3): a store that was lost, exchanged or restored from an older copy does not know the nonce of the mark.
 //!
-//! * No device has a reserved key as its id: [`super::Device::check`] refuses it.
+//! * No device has a reserved key as its id: the check of a [`Device`](super::Device) refuses it.
 //! * A key that only a later version knows is passed over by every reader.
 
 use serde::{Deserialize, Serialize};

@@ -83,7 +83,7 @@ impl Shard {
         self.entries.iter().enumerate().filter_map(used)
     }
 
-    /// Adds a device that is not known yet; its texts fit ([`Device::check`]).
+    /// Adds a device that is not known yet; its texts fit (see [`Device`]).
     pub fn insert(&mut self, hash: u64, device: &Device) -> u32 {
         let entry = self.append(device);
         let at = match self.free.pop() {

@@ -255,7 +255,7 @@ impl Writer {
             .await
     }
 
-    /// Writes messages in their order, in transactions of at most [`TOGETHER`], and waits until each is committed.
+    /// Writes messages in their order, in transactions of at most `TOGETHER`, and waits until each is committed.
     ///
     /// # Errors
     /// The first transaction that was not committed; those before it are.

@@ -2,7 +2,7 @@
 //!
 //! Pure. Rows that cannot be read are told one by one, by line and column and never by their content, which may be that of any file
 //! that somebody put in place of a sheet; whether the rest counts is decided by [`super::judge`]. One row is in memory at a time
-//! ([`Rows`], [`workbook`]); of those that name a device the serial and the date are kept, of at most [`ROWS`] rows.
+//! ([`Rows`], `workbook`); of those that name a device the serial and the date are kept, of at most [`ROWS`] rows.
 
 use jiff::Timestamp;
 use jiff::civil::{Date, DateTime};
