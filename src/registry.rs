@@ -69,7 +69,7 @@ pub enum State {
     /// Ordered or provisioned, not yet allowed to send: its first record would start billing.
     Pending,
     Active,
-    /// Ended; a record would resume billing (dig-api.md 11.6).
+    /// Ended; a record would resume billing (dig/API.md 11.6).
     Terminated,
 }
 

@@ -1,4 +1,4 @@
-//! The client of the Data Intake Gateway (dig-api.md sections 1-5 and 10).
+//! The client of the Data Intake Gateway (dig/API.md sections 1-5 and 10).
 //!
 //! `wire` reads its JSON, `client` makes single calls, `session` owns the tokens. Retrying and pacing of records is not
 //! done here but in `pipeline::upload`.
@@ -52,7 +52,7 @@ pub struct Config {
     pub pool_size: usize,
     /// Seconds connections are used before new ones are made, which resolve the address again; 0 for ever.
     pub connection_max_age_s: u64,
-    /// Calls per minute the gateway allows on each authentication endpoint (dig-api.md 4.1).
+    /// Calls per minute the gateway allows on each authentication endpoint (dig/API.md 4.1).
     pub auth_calls_per_minute: f64,
     /// Part of those we use, 0 to 1.
     pub auth_share: f64,

@@ -1,4 +1,4 @@
-//! A page of `GET /invalidrecords`, read leniently (dig-api.md section 10): member names in any case, with and without an envelope.
+//! A page of `GET /invalidrecords`, read leniently (dig/API.md section 10): member names in any case, with and without an envelope.
 //!
 //! Nothing is built of the answer but the page's numbers and each record's own text: an answer of millions of empty arrays, or with
 //! members nobody asked for, costs its bytes. How many bytes are read is the client's part; here the number of records is bounded by

@@ -283,7 +283,7 @@ impl Keeper {
             self.denied.reset();
         }
         if rejected && !proven && held.origin == Origin::Login {
-            // dig-api.md 7.10: the credentials work and the token does not: a permission is missing.
+            // dig/API.md 7.10: the credentials work and the token does not: a permission is missing.
             tracing::error!(
                 "the gateway rejects a fresh login: is the DIG-Access role missing? Nothing is lost, records wait"
             );

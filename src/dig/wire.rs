@@ -1,4 +1,4 @@
-//! The gateway's JSON, read leniently (dig-api.md sections 2 and 3): member names in any case, `Data` as text, object,
+//! The gateway's JSON, read leniently (dig/API.md sections 2 and 3): member names in any case, `Data` as text, object,
 //! null or absent, dates with or without a zone. Pure.
 
 use std::fmt;

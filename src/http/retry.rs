@@ -63,7 +63,7 @@ pub enum Course {
     Misconfigured,
 }
 
-/// The outcome table (DESIGN, "Upload outcomes"; dig-api.md section 5.4).
+/// The outcome table (DESIGN, "Upload outcomes"; dig/API.md section 5.4).
 #[must_use]
 pub fn course(reply: Result<u16, &Failure>) -> Course {
     match reply {

@@ -80,7 +80,7 @@ pub fn fix(plan: &Plan, device: &Device, tick: u64) -> Fix {
 }
 
 /// The (code, raw value) of a status: published diagnostics of the telematics device in their raw units
-/// (spec/dig-api.md section 9).
+/// (dig/API.md section 9).
 #[must_use]
 pub fn status(plan: &Plan, device: &Device, draw: &Draw) -> (u32, i64) {
     let fix = fix(plan, device, draw.tick);

@@ -59,7 +59,7 @@ fn asked(wait: Option<Duration>) -> String {
     })
 }
 
-/// What kind of refusal an error envelope is (myadmin-api.md 1.3).
+/// What kind of refusal an error envelope is (myadmin/API.md 1.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// `SessionExpiredException`: log in again.

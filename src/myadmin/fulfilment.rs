@@ -1,4 +1,4 @@
-//! The partner's shipping REST surface (myadmin-api.md 2.6): orders to fulfil, their units, and what is reported of them.
+//! The partner's shipping REST surface (myadmin/API.md 2.6): orders to fulfil, their units, and what is reported of them.
 //!
 //! Lists are always read whole within an explicit window; their order is not to be relied on (U4, U5). Reports are
 //! written once and never taken for done here: whoever writes reads back (U7).

@@ -1,5 +1,5 @@
 //! How often we call: a table of limits per surface and per method, and the pause that a 429 asks for
-//! (myadmin-api.md 1.5 and U19).
+//! (myadmin/API.md 1.5 and U19).
 //!
 //! Every published figure counts, so a call passes all limits that name it. The defaults are the lowest ones published;
 //! `[myadmin.limits]` overrides them by name. Owns the limiters and one pause per surface, which every call of this

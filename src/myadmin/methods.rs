@@ -1,7 +1,7 @@
 //! The table of calls we make: name, whether it changes anything, which role it needs, under which version it is served.
 //! Pure.
 //!
-//! Versions are the documents' of today (myadmin-api.md 1.1); `[myadmin.versions]` overrides them, for MyAdmin moves methods
+//! Versions are the documents' of today (myadmin/API.md 1.1); `[myadmin.versions]` overrides them, for MyAdmin moves methods
 //! from one path to the other (U34).
 
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! The client of MyAdmin: both of its surfaces, JSON-RPC and the partner's shipping REST (myadmin-api.md).
+//! The client of MyAdmin: both of its surfaces, JSON-RPC and the partner's shipping REST (myadmin/API.md).
 //!
 //! `wire` holds what MyAdmin tells, `error` what can go wrong; [`Client`] has a method for every call we make. Below it:
 //! `exchange` makes single calls behind `limits`, `session` owns the login, `rpc`, `paging` and `profile` are pure.

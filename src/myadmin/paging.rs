@@ -1,4 +1,4 @@
-//! Pages of a long answer, by every published scheme (myadmin-api.md 1.6 and U4). Pure.
+//! Pages of a long answer, by every published scheme (myadmin/API.md 1.6 and U4). Pure.
 //!
 //! A `Pager` says what to ask for next and is told what came. Invariants:
 //! * P-a: every row that has an id comes out once, however often the server repeats it: a list may shift while it is read.

@@ -1,4 +1,4 @@
-//! Which roles the account has, and which are missing for what is switched on (myadmin-api.md section 2, U25). Pure.
+//! Which roles the account has, and which are missing for what is switched on (myadmin/API.md section 2, U25). Pure.
 
 use std::fmt;
 

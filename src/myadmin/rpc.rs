@@ -1,5 +1,5 @@
 //! The JSON-RPC envelope: how a call is written, how an answer is read, what kind of refusal an error is
-//! (myadmin-api.md 1.2 and 1.3). Pure.
+//! (myadmin/API.md 1.2 and 1.3). Pure.
 //!
 //! A result may be present, null or absent: the last two are the same. An error envelope counts under any HTTP status.
 

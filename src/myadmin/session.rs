@@ -1,5 +1,5 @@
 //! The session: one login for everybody who waits, and a new one only when MyAdmin has rejected the last
-//! (myadmin-api.md 1.4: how long a session lives is not to be relied on).
+//! (myadmin/API.md 1.4: how long a session lives is not to be relied on).
 //!
 //! Owns the keys and the `Authenticate` calls. Invariants:
 //! * L-a: one login at a time, and one per generation however many calls report it rejected.

@@ -1,4 +1,4 @@
-//! What MyAdmin tells us, as plain structs (myadmin-api.md section 3), read leniently. Pure.
+//! What MyAdmin tells us, as plain structs (myadmin/API.md section 3), read leniently. Pure.
 //!
 //! Members are found in any case, numbers may be text, absent and null are the same, an empty text is none. Only ids
 //! and serials are required. What a struct has no field for is kept in `other`. Written as JSON, a struct has the

@@ -1,4 +1,4 @@
-//! What the journey must be allowed at MyAdmin, and the report of what it is allowed, made at the start (myadmin-api.md
+//! What the journey must be allowed at MyAdmin, and the report of what it is allowed, made at the start (myadmin/API.md
 //! section 2, U25).
 //!
 //! A missing role stops nothing here: the journey does what it may, and every refused call says so where it is made.

@@ -1,4 +1,4 @@
-//! E-mail as a cross-check: orders that are known by mail and not by MyAdmin, and the other way round (myadmin-api.md section 6,
+//! E-mail as a cross-check: orders that are known by mail and not by MyAdmin, and the other way round (myadmin/API.md section 6,
 //! U31, U32).
 //!
 //! A purchase order and a packing slip arrive by mail for every order. [`letter`] reads them, [`check`] compares them with the

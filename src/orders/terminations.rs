@@ -1,4 +1,4 @@
-//! The daily sheet of terminations: read, judged, and only then obeyed (myadmin-api.md section 5, U27).
+//! The daily sheet of terminations: read, judged, and only then obeyed (myadmin/API.md section 5, U27).
 //!
 //! * T1: a sheet that is empty, shortened or malformed terminates nobody; it raises an alarm and waits for a person or a better one.
 //! * T2: obeying a sheet twice changes nothing.

@@ -3,7 +3,7 @@
 //! Owns the cursor. Invariants:
 //! * F-a: the cursor moves only after the sink has confirmed the page before it; it never goes back and never to zero.
 //! * F-b: an item whose content was handed on before is not handed on again while it is remembered (the key of a page
-//!   may include the last item of the page before, dig-api.md U18).
+//!   may include the last item of the page before, dig/API.md U18).
 //!
 //! No queue: one page at a time, the next one once it is confirmed. Cancelled between fetching and confirming, the page
 //! comes again.
@@ -30,7 +30,7 @@ use crate::ops::metrics::feedback as metrics;
 pub struct Config {
     /// Ask for invalid records at all.
     pub enabled: bool,
-    /// Milliseconds between polls; the gateway is made for a minute or more (dig-api.md 10.7).
+    /// Milliseconds between polls; the gateway is made for a minute or more (dig/API.md 10.7).
     pub poll_ms: u64,
     /// Records per page, 1 to 50,000.
     pub page: u32,
@@ -173,7 +173,7 @@ impl Cursor {
     }
 }
 
-/// The whole item's hash: serial, type and instants alone would merge two codes of one instant (dig-api.md 10.6).
+/// The whole item's hash: serial, type and instants alone would merge two codes of one instant (dig/API.md 10.6).
 fn content(item: &Invalid) -> u64 {
     let mut hasher = foldhash::quality::FixedState::with_seed(0).build_hasher();
     hasher.write(item.record.as_bytes());
@@ -196,7 +196,7 @@ pub fn message(item: &Invalid, source: Option<&Origin>) -> String {
     )
 }
 
-/// Gives causes a bounded number of metric labels. Cause texts are free (dig-api.md 10.9): words that hold a digit
+/// Gives causes a bounded number of metric labels. Cause texts are free (dig/API.md 10.9): words that hold a digit
 /// become `#`, case and spacing are dropped.
 #[derive(Debug)]
 pub struct Causes {

@@ -38,7 +38,7 @@ pub use watch::Watch;
 pub use withdraw::{Left, Withdrawn};
 
 const NIL: u32 = u32::MAX;
-/// Serials of 12 characters are the rule, 50 the longest the adapter's schema takes (dig-api.md 12); longer ones go to the heap.
+/// Serials of 12 characters are the rule, 50 the longest the adapter's schema takes (dig/API.md 12); longer ones go to the heap.
 const INLINE: usize = 50;
 #[derive(Debug, Clone, Copy)]
 struct Slot {

@@ -1,7 +1,7 @@
 //! Diagnostics: what a status record's code means, and how a physical value becomes its raw integer.
 //!
 //! Owns the table of published diagnostics (`diagnostics.txt`, 698 lines) and the entries a user adds to it. A status record
-//! carries `raw = (value - offset) / multiplier`, rounded to the nearest integer (dig-api, section 8: final = raw x conversion
+//! carries `raw = (value - offset) / multiplier`, rounded to the nearest integer (dig/API.md section 8: final = raw x conversion
 //! + offset). It does not decide which codes a record type may carry: that is validation's.
 
 use std::collections::HashMap;

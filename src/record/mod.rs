@@ -97,7 +97,7 @@ pub struct ValidRecord {
     pub(in crate::record) micros: i64,
 }
 
-/// One number for a record's identity: serial ([`serial_hash`]), type and time. The gateway has no better key (dig-api.md 7.4).
+/// One number for a record's identity: serial ([`serial_hash`]), type and time. The gateway has no better key (dig/API.md 7.4).
 #[must_use]
 pub fn identity(serial_hash: u64, kind: RecordType, micros: i64) -> u64 {
     let mixed = (micros as u64 ^ ((kind as u64) << 56)).wrapping_mul(0x9e37_79b9_7f4a_7c15);

@@ -303,7 +303,7 @@ const fn advised(member: Member, form: Form, rule: RuleNo) -> Field {
     }
 }
 
-/// The members of a type, in the order they are checked and rendered, that of [`Member`] (source: OpenAPI v3.4.2; dig-api.md 8, 12).
+/// The members of a type, in the order they are checked and rendered, that of [`Member`] (source: OpenAPI v3.4.2; dig/API.md 8, 12).
 #[must_use]
 pub const fn fields(kind: T) -> &'static [Field] {
     use Form::{Base64, Bool, Integer, Number, TroubleCode};

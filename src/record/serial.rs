@@ -1,7 +1,7 @@
 //! Geotab serial numbers in one spelling: one type, parser and normal form for records, the device registry and orders.
 //!
 //! The box prints `CX00-0000-0001`, people copy invisible characters out of MyGeotab, and Geotab compares without regard to case
-//! (dig-api.md sections 8 and 12): the normal form has no hyphens, white space, U+200B or U+FEFF, and is in upper case. A record's serial
+//! (dig/API.md sections 8 and 12): the normal form has no hyphens, white space, U+200B or U+FEFF, and is in upper case. A record's serial
 //! of another alphabet is still sent with a warning, as nobody promises the shape; a [`Serial`] is letters and digits only.
 //!
 //! Pure. A text that is in normal form already costs no allocation ([`Serial::normal`]).
@@ -56,7 +56,7 @@ pub struct NotASerial {
 }
 
 impl Serial {
-    /// Characters at most; twelve are usual (dig-api.md section 12).
+    /// Characters at most; twelve are usual (dig/API.md section 12).
     pub const LONGEST: usize = 50;
 
     /// Reads a serial as people, boxes and sheets write it (`C1-800-000-0001`).

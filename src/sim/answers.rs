@@ -70,7 +70,7 @@ impl Answer {
         Self::json(status, json!({"Error": [], "Data": content}).to_string())
     }
 
-    /// The error envelope (dig-api.md 2.1, 2.2).
+    /// The error envelope (dig/API.md 2.1, 2.2).
     #[must_use]
     pub fn error(status: u16, text: &str, settings: &Settings) -> Self {
         let body = match settings.empty_form {
@@ -230,7 +230,7 @@ fn granted(pair: &Pair, settings: &Settings) -> Answer {
 const MOST_RESULTS: usize = 50_000;
 const DEFAULT_RESULTS: usize = 1000;
 
-/// `GET /invalidrecords` (dig-api.md section 10); query names in any case.
+/// `GET /invalidrecords` (dig/API.md section 10); query names in any case.
 #[must_use]
 pub fn invalid_records(
     world: &World,

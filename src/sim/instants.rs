@@ -34,7 +34,7 @@ pub fn text(us: i64) -> String {
     }
 }
 
-/// RFC 3339 in UTC with three fractional digits, as MyAdmin writes (myadmin-api.md 1.3).
+/// RFC 3339 in UTC with three fractional digits, as MyAdmin writes (myadmin/API.md 1.3).
 #[must_use]
 pub fn millis(us: i64) -> String {
     let at = jiff::Timestamp::from_microsecond(us).unwrap_or_default();
@@ -77,7 +77,7 @@ pub const TICKS: i64 = 10_000_000;
 
 /// An RFC 3339 date-time with at most seven fractional digits, as ticks of 100 ns since the epoch.
 ///
-/// A zone-less value is refused unless `zoneless_is_utc` (dig-api.md 6.2, 6.3).
+/// A zone-less value is refused unless `zoneless_is_utc` (dig/API.md 6.2, 6.3).
 #[inline]
 #[must_use]
 pub fn parse(text: &[u8], zoneless_is_utc: bool) -> Option<i64> {

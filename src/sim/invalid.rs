@@ -1,6 +1,6 @@
 //! Records found invalid after they were accepted: what `GET /invalidrecords` pages through.
 //!
-//! Keys are opaque, increase and have gaps (dig-api.md 10.2); reading removes nothing; a key is inclusive (U18).
+//! Keys are opaque, increase and have gaps (dig/API.md 10.2); reading removes nothing; a key is inclusive (U18).
 //! A record gets its key when it starts to show, so that a reader who keeps a key misses nothing. Pure: the time is an argument.
 
 use std::collections::{BinaryHeap, VecDeque};

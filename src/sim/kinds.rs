@@ -1,6 +1,6 @@
 //! The twelve record types as the gateway sees them: member names, JSON types, bounds.
 //!
-//! Sources: the OpenAPI v3.4.2 `components/schemas` for names, types and bounds; dig-api.md section 12 for what is required.
+//! Sources: the OpenAPI v3.4.2 `components/schemas` for names, types and bounds; dig/API.md section 12 for what is required.
 //! A set of members is a `u64` mask, so that checking a record is a handful of mask operations.
 
 /// Every member any record type has.
@@ -193,7 +193,7 @@ pub struct Kind {
     pub numbers: u64,
     pub flags: u64,
     pub nullable: u64,
-    /// Bounds whose breach is a schema error: the ones the OpenAPI names, and 32 bits for status values (dig-api.md U23).
+    /// Bounds whose breach is a schema error: the ones the OpenAPI names, and 32 bits for status values (dig/API.md U23).
     pub bounds: &'static [(Member, i64, i64)],
 }
 
@@ -297,7 +297,7 @@ pub static KINDS: [Kind; 12] = [
         bounds: &[(M::KeyType, 0, 255)],
         ..kind("DriverChangeRecord")
     },
-    // An absent FaultStateActive reads as false here (dig-api.md section 12).
+    // An absent FaultStateActive reads as false here (dig/API.md section 12).
     Kind {
         required: BASE | M::Code.bit(),
         integers: M::Code.bit(),

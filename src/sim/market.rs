@@ -1,7 +1,7 @@
 //! The marketplace behind MyAdmin: users, accounts, products, orders, devices, databases, terminations, billing.
 //!
 //! Plain truth and pure rules: no HTTP, no clock, no randomness but from its seed; times are microseconds since the epoch and
-//! arguments. Two markets of one seed that are told the same acts are equal. Sources: myadmin-api.md; what they leave open is
+//! arguments. Two markets of one seed that are told the same acts are equal. Sources: myadmin/API.md; what they leave open is
 //! a setting ([`Settings`]) with the assumption of its section 7.
 //!
 //! One key per order: the `id` of the shipping header, which the REST surface shows too. `orderHeaderId` is another number.
@@ -72,7 +72,7 @@ impl Refused {
     }
 }
 
-/// What can be ordered. `productId` is for provisioning, `productCode` is what orders say (myadmin-api.md 3.2).
+/// What can be ordered. `productId` is for provisioning, `productCode` is what orders say (myadmin/API.md 3.2).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Product {

@@ -2,7 +2,7 @@
 //!
 //! Part of the product, because nobody can test on the real gateway. The same one serves `dig-ingest sim`, the demo and the
 //! tests; its ledger of accepted records, in arrival order, is what loss and order are judged by. What the published
-//! sources leave open is a setting with the assumption of dig-api.md section 14 ([`Settings`]).
+//! sources leave open is a setting with the assumption of dig/API.md section 14 ([`Settings`]).
 //!
 //! It has wire types of its own and knows neither the client nor the pipeline: two readings of one specification that must agree.
 //! The control API is described in [`control`]; [`Handle`] does the same in process.

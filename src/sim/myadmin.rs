@@ -1,7 +1,7 @@
 //! The JSON-RPC face of MyAdmin: `/v2/MyAdminApi.ashx` and `/v3/MyAdminApi.ashx` over the market. Decides nothing about devices itself.
 //!
 //! A call goes through the same doors in this order: the rate limits (429), the method and its version, the session, the
-//! role, and then what it asks. Whatever throws is answered with 200 and the error envelope (myadmin-api.md 1.3).
+//! role, and then what it asks. Whatever throws is answered with 200 and the error envelope (myadmin/API.md 1.3).
 
 use super::answers::Answer;
 use super::face::Done;

@@ -1,6 +1,6 @@
 //! The REST face of MyAdmin, `/api/v3/shipping/partner`: orders to fulfil, their units, and what is reported of them.
 //!
-//! Reads follow myadmin-api.md 2.6; writes are its assumption U1: `PUT {base}/{id}/items/{itemId}` with the item, and
+//! Reads follow myadmin/API.md 2.6; writes are its assumption U1: `PUT {base}/{id}/items/{itemId}` with the item, and
 //! `PUT {base}/{id}` with `carrier`, `trackingNumber` and `shipmentStatus`. Errors follow U6.
 
 use axum::http::Method;

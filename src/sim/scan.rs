@@ -1,6 +1,6 @@
 //! From a request's bytes to checked records: one pass over the body, no tree, no allocation per record.
 //!
-//! All or nothing: the first record that does not fit the specification refuses the whole body (dig-api.md 5.6, 5.7).
+//! All or nothing: the first record that does not fit the specification refuses the whole body (dig/API.md 5.6, 5.7).
 //! What fits but means nonsense comes out as a [`Fate`] other than `Valid`, to be shown later as an invalid record.
 
 use super::cursor::{Bad, Class, Cursor, Place, Value};
@@ -26,7 +26,7 @@ pub struct Limits {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate {
     Valid,
-    /// Accepted by HTTP and silently discarded (dig-api.md 5.8).
+    /// Accepted by HTTP and silently discarded (dig/API.md 5.8).
     Dropped,
     /// Accepted by HTTP and shown by `GET /invalidrecords` with this cause.
     Invalid(&'static str),

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
-/// What the world thinks of a serial (dig-api.md U5, U6).
+/// What the world thinks of a serial (dig/API.md U5, U6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
@@ -46,7 +46,7 @@ pub struct Mark {
     pub state: State,
 }
 
-/// The marks. Serials compare without regard to case (dig-api.md section 8).
+/// The marks. Serials compare without regard to case (dig/API.md section 8).
 #[derive(Debug, Clone, Default)]
 pub struct Serials {
     serials: HashMap<String, State>,

@@ -1,6 +1,6 @@
 //! Who may call: accounts, token pairs, and the limit on authentication calls.
 //!
-//! Pairs are independent: an old bearer lives to its expiry after a refresh and is blocked a little after a revoke (dig-api.md U14).
+//! Pairs are independent: an old bearer lives to its expiry after a refresh and is blocked a little after a revoke (dig/API.md U14).
 //! Pure: the time is an argument.
 
 use std::collections::{HashMap, VecDeque};

@@ -1,4 +1,4 @@
-//! Settings of the simulated gateway; every one an assumption of dig-api.md section 14 where the sources are silent.
+//! Settings of the simulated gateway; every one an assumption of dig/API.md section 14 where the sources are silent.
 //!
 //! All may be changed while it runs (`PATCH /control/settings`, [`super::Handle::change`]).
 
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
-    /// Life of a bearer token, seconds (dig-api.md 3.3).
+    /// Life of a bearer token, seconds (dig/API.md 3.3).
     pub bearer_s: u64,
     /// Life of a refresh token, seconds (3.4).
     pub refresh_s: u64,

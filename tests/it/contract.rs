@@ -132,7 +132,7 @@ impl Contract {
             }
         };
         let mut wrong = errors(&self.answers[documented.unwrap_or("ErrorResponse")], &body);
-        // Success and failure exclude each other (dig-api.md 2.1), which no schema says.
+        // Success and failure exclude each other (src/dig/API.md 2.1), which no schema says.
         let failed = body["Error"]
             .as_array()
             .is_none_or(|texts| !texts.is_empty());
@@ -152,7 +152,7 @@ impl Contract {
             return vec![format!("{name}: no such operation")];
         };
         let mut wrong = Vec::new();
-        // Known clients refresh and revoke with the tokens in the body alone (dig-api.md 3.8).
+        // Known clients refresh and revoke with the tokens in the body alone (src/dig/API.md 3.8).
         let needs_bearer = operation["bearer"] == true && !name.contains("-token");
         if needs_bearer && !exchange.bearer {
             wrong.push("no bearer".to_owned());

@@ -21,7 +21,7 @@ pub struct Kit {
     pub(super) tags: Tags,
 }
 
-/// The name of a database that owns a device: never empty (sharing alone is not enough, myadmin-api.md 2.3).
+/// The name of a database that owns a device: never empty (sharing alone is not enough, myadmin/API.md 2.3).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OwnerDatabase(pub(super) Box<str>);
 

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::record::serial::{NotASerial, Serial};
 
-/// What a line asks for before it may ship (myadmin-api.md 3.2).
+/// What a line asks for before it may ship (myadmin/API.md 3.2).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Needs {
     pub serial: bool,

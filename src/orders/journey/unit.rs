@@ -20,7 +20,7 @@ pub struct Cancelled {
     pub at: Timestamp,
 }
 
-/// Ended; a record would resume its billing (myadmin-api.md 2.7).
+/// Ended; a record would resume its billing (myadmin/API.md 2.7).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Terminated {
     serial: Serial,

@@ -13,7 +13,7 @@ use crate::orders::journey::stored::{self, FlatOrder, FlatUnit};
 use crate::orders::journey::unit::Unit;
 use crate::orders::journey::{Needs, Parcel, Serial, Tags};
 
-/// Where an order goes (myadmin-api.md 3.1). There is no country in the source.
+/// Where an order goes (myadmin/API.md 3.1). There is no country in the source.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Contact {

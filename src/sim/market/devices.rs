@@ -1,6 +1,6 @@
 //! Devices: who owns them, in which database they are, whether they are terminated and billed.
 //!
-//! Serials compare without regard to case, and dashes in them mean nothing (myadmin-api.md 2.2).
+//! Serials compare without regard to case, and dashes in them mean nothing (myadmin/API.md 2.2).
 
 use std::borrow::Cow;
 

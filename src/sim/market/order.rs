@@ -1,4 +1,4 @@
-//! An order and its units, what is put into one, and what is asked and reported of it (myadmin-api.md 3.1, 3.2).
+//! An order and its units, what is put into one, and what is asked and reported of it (myadmin/API.md 3.1, 3.2).
 
 use serde::{Deserialize, Serialize};
 

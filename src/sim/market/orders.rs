@@ -1,6 +1,6 @@
 //! The acts on orders: a customer orders, the Partner decides, the integrator reports, anybody cancels.
 //!
-//! An order shows on the REST surface from its approval on. Writes: the last one wins (myadmin-api.md U7); a cancelled order
+//! An order shows on the REST surface from its approval on. Writes: the last one wins (myadmin/API.md U7); a cancelled order
 //! takes none.
 
 use super::order::{Cart, Contact, Filter, Order, Shipment, Stage, Unit, UnitReport};

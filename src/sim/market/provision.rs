@@ -1,6 +1,6 @@
 //! Provisioning: how a serial is made, and the scripted ways in which that goes wrong.
 //!
-//! There is no idempotency key (myadmin-api.md 2.2): every call that takes effect makes another serial.
+//! There is no idempotency key (myadmin/API.md 2.2): every call that takes effect makes another serial.
 
 use rand::Rng as _;
 use serde::{Deserialize, Serialize};

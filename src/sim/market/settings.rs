@@ -1,4 +1,4 @@
-//! Settings of the market and of the faces before it; every one an assumption of myadmin-api.md section 7 where the sources are silent.
+//! Settings of the market and of the faces before it; every one an assumption of myadmin/API.md section 7 where the sources are silent.
 //!
 //! All may be changed while it runs (`PATCH /control/market/settings`).
 

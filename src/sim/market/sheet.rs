@@ -1,4 +1,4 @@
-//! The daily sheet of terminations (myadmin-api.md section 5): published at fixed times of the world's clock, unchanged in between.
+//! The daily sheet of terminations (myadmin/API.md section 5): published at fixed times of the world's clock, unchanged in between.
 
 use std::fmt::Write as _;
 

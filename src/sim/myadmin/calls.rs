@@ -1,4 +1,4 @@
-//! What the methods do: each a few lines over the market, in the wire's own shapes (myadmin-api.md sections 2 and 3.3).
+//! What the methods do: each a few lines over the market, in the wire's own shapes (myadmin/API.md sections 2 and 3.3).
 
 use serde_json::{Value, json};
 

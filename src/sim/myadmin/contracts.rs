@@ -1,4 +1,4 @@
-//! The lists of an account's devices, with the three schemes of paging (myadmin-api.md 1.6, 2.4).
+//! The lists of an account's devices, with the three schemes of paging (myadmin/API.md 1.6, 2.4).
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! The envelopes of JSON-RPC 1.0 as MyAdmin speaks it (myadmin-api.md 1.2, 1.3).
+//! The envelopes of JSON-RPC 1.0 as MyAdmin speaks it (myadmin/API.md 1.2, 1.3).
 
 use serde_json::{Map, Value, json};
 

@@ -1,4 +1,4 @@
-//! The rate limits before both MyAdmin faces: the table of the settings, and who has asked how much (myadmin-api.md 1.5). Pure: the time is an argument.
+//! The rate limits before both MyAdmin faces: the table of the settings, and who has asked how much (myadmin/API.md 1.5). Pure: the time is an argument.
 
 use std::collections::{HashMap, VecDeque};
 

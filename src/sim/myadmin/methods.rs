@@ -1,4 +1,4 @@
-//! The methods of MyAdmin the simulator has: which version serves them, and who may call them (myadmin-api.md section 2).
+//! The methods of MyAdmin the simulator has: which version serves them, and who may call them (myadmin/API.md section 2).
 
 use crate::sim::market::{Thrown, User};
 use crate::sim::operation::Operation;

@@ -1,4 +1,4 @@
-//! Sessions of MyAdmin: handed out at login, ended by age, by idling, or on demand (myadmin-api.md 1.4). Pure: the time is an argument.
+//! Sessions of MyAdmin: handed out at login, ended by age, by idling, or on demand (myadmin/API.md 1.4). Pure: the time is an argument.
 
 use std::collections::HashMap;
 

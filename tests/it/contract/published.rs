@@ -2,7 +2,7 @@
 //! either can judge an exchange.
 //!
 //! What is changed on the way, and why: `nullable` becomes a type; `allOf` is merged, because the base record forbids further
-//! members and so, taken literally, every record type (dig-api.md 5.10); an invalid record's `BaseRecord` is any record with
+//! members and so, taken literally, every record type (src/dig/API.md 5.10); an invalid record's `BaseRecord` is any record with
 //! its own members, as the file's example shows; `Type` is the schema's name; the base record's "all fields are
 //! required" is taken from its description; `int16` becomes its bounds; formats nobody can check go.
 
