@@ -1,7 +1,7 @@
 //! The contract: every answer of the simulator, and every request of a client, against the gateway's published OpenAPI.
 //!
-//! The published file stays out of the repository: `DIG_OPENAPI` names it, and with `CI=true` it must. Without it our own
-//! JSON Schema of the same facts (`tests/fixtures/openapi/dig.json`) judges alone; with it the two must agree.
+//! The published file stays out of the repository: `DIG_OPENAPI` names it. Without it our own JSON Schema of the same facts
+//! (`tests/fixtures/openapi/dig.json`) judges alone, and says so; with it the two must agree.
 //! A test of the client opens the simulator's tap, works, and hands what was kept to [`assert_fit`].
 
 mod published;
@@ -28,10 +28,10 @@ fn published_file() -> Option<String> {
     match text {
         Some((_, Ok(text))) => Some(text),
         Some((path, Err(error))) => panic!("DIG_OPENAPI names {}: {error}", path.display()),
-        None if std::env::var("CI").is_ok_and(|ci| ci == "true") => {
-            panic!("DIG_OPENAPI must name the published OpenAPI file when CI=true")
+        None => {
+            eprintln!("DIG_OPENAPI names no published file: our own schema judges alone");
+            None
         }
-        None => None,
     }
 }
 
