@@ -7,9 +7,9 @@
 //!   the topic is away while nothing of it is assigned; a queue opened before then would stay silent for ever, and the messages
 //!   would come past it. Opening the same queue again is harmless: the old handle only gives its reference back.
 //! * librdkafka takes whatever is read in a batch for a message: an error in a message's place moves the client's position behind
-//!   the offset that comes with it (librdkafka#4844), and after the pause of a rebalance the client goes on from there, one message too far. So the
-//!   end of a partition is never asked for as an event, and after any other error ([`Messages::error_at`]) the reader moves the
-//!   client back to where its reading stands.
+//!   the offset that comes with it (librdkafka#4844), and after the pause of a rebalance the client goes on from there, one message
+//!   too far. So the end of a partition is never asked for as an event, and after any other error ([`Messages::error_at`]) the
+//!   reader moves the client back to where its reading stands.
 //! * Every [`Message`] and [`Feed`] keeps the consumer alive, so none can outlive the client whose memory it points into.
 //!
 //! It does not block: an empty queue gives an empty read.
