@@ -192,14 +192,16 @@ fn quarantine_outlives_an_outage_and_its_owner() {
     let then = held(&world);
     world.until("live records go behind them", |world| held(world) > then);
     load.succeeded();
+    // The fleet goes on talking, also where the load was over before the successor began.
+    world.produced(TALK, &["--devices", DEVICES, "--rate", "80"]);
     // What the killed owner had held and not committed is held twice.
     let held = others_go_on(&mut world, failing);
-    let missing = 2 * RECORDS - world.accepted();
+    let missing = 2 * RECORDS + TALK - world.accepted();
     assert!(
         (1..=held).contains(&missing),
         "{missing} missing, {held} held"
     );
-    recovers(world, 2 * RECORDS, sent);
+    recovers(world, 2 * RECORDS + TALK, sent);
 }
 
 /// With a gate: a device in quarantine that is terminated gets what every terminated device gets.
