@@ -267,8 +267,6 @@ impl<'b> World<'b> {
             &self.topic,
             "--records",
             &records.to_string(),
-            "--seed",
-            &(number + 1).to_string(),
             "--run-id",
             &number.to_string(),
             "--manifest",
@@ -278,6 +276,10 @@ impl<'b> World<'b> {
         ]
         .map(str::to_owned)
         .into();
+        // Each load has devices of its own, unless it is to be those of another.
+        if !more.contains(&"--seed") {
+            args.extend(["--seed".to_owned(), (number + 1).to_string()]);
+        }
         args.extend(self.access());
         args.extend(more.iter().map(|arg| (*arg).to_owned()));
         self.manifests.push(manifest);
@@ -326,6 +328,26 @@ impl<'b> World<'b> {
             assert!(!ended, "an instance ended on its own before: {what}");
             condition(self)
         });
+    }
+
+    /// Waits as [`World::until`] does, while small loads go on being produced one after another; gives what they produced.
+    pub fn until_amid_traffic(
+        &mut self,
+        what: &str,
+        load: &[&str],
+        mut condition: impl FnMut(&mut Self) -> bool,
+    ) -> u64 {
+        const PART: u64 = 80;
+        let mut produced = 0;
+        self.until(what, |world| {
+            if condition(world) {
+                return true;
+            }
+            world.produced(PART, load);
+            produced += PART;
+            false
+        });
+        produced
     }
 
     /// Waits until the gateway has accepted so many more records than now, or all there will be (good loads only).

@@ -15,8 +15,8 @@ use crate::support::{broker::Broker, world::World};
 
 const RECORDS: u64 = 3_000;
 const DEVICES: &str = "40";
-/// Records that come while a backlog is sent.
-const TALK: u64 = 800;
+/// The fleet goes on talking: while nothing but failing devices is left in hand, nobody can tell whether the gateway works.
+const TALK: [&str; 2] = ["--devices", DEVICES];
 /// What takes minutes takes a second.
 pub const QUICK: [(&str, &str); 6] = [
     ("upload.quarantine_after_s", "1"),
@@ -149,13 +149,14 @@ fn half_the_fleet_failing_holds_up_only_that_half() {
         let (mut world, serials) = backlog(&broker, 3);
         let failing: Vec<String> = serials.iter().step_by(share).cloned().collect();
         fail(&world, &failing, &status(500));
-        // The fleet goes on talking: while nothing but failing devices is left, nobody can tell whether the gateway works.
-        let mut talk = world.load(TALK, &["--devices", DEVICES, "--rate", "80"]);
         world.join();
-        talk.succeeded();
+        let talk = world.until_amid_traffic("all are in quarantine", &TALK, |world| {
+            let quarantined = world.instances[0].metric("dig_ingest_devices_quarantined_total");
+            quarantined >= failing.len() as f64
+        });
         let held = others_go_on(&mut world, &failing);
-        assert_eq!(world.accepted(), RECORDS + TALK - held);
-        recovers(world, RECORDS + TALK, 0);
+        assert_eq!(world.accepted(), RECORDS + talk - held);
+        recovers(world, RECORDS + talk, 0);
     }
 }
 
@@ -167,11 +168,8 @@ fn quarantine_outlives_an_outage_and_its_owner() {
     let mut world = World::new(&broker, 2, &QUICK);
     let fleet = fleet(&world);
     let path = fleet.display().to_string();
-    let more = ["--devices", DEVICES, "--registry", &path, "--rate", "600"];
-    let mut load = world.load(2 * RECORDS, &more);
-    world.until("the load says which devices it has", |_| {
-        fs::read_to_string(&fleet).is_ok_and(|text| text.lines().count() >= 40)
-    });
+    let load = ["--devices", DEVICES, "--seed", "1", "--registry", &path];
+    world.produced(RECORDS, &load);
     let failing = &devices_of(&fleet)[..2];
     fail(&world, failing, &status(500));
     world.join();
@@ -184,24 +182,25 @@ fn quarantine_outlives_an_outage_and_its_owner() {
     world.gateway.outage(None);
     let topic = format!("{}.held", world.topic);
     let held = |world: &World<'_>| world.broker.ends(&topic, 2).iter().sum::<i64>();
-    world.until("both are in quarantine", |world| held(world) > 10);
+    let mut talk = world.until_amid_traffic("both are in quarantine", &load, |world| {
+        world.instances[0].metric("dig_ingest_devices_quarantined_total") >= 2.0
+    });
     // What the killed owner had sent and not committed may come again: records of devices that fail hold the commit up.
     let sent = world.arrived();
     world.instances.remove(0).kill();
     world.join();
     let then = held(&world);
-    world.until("live records go behind them", |world| held(world) > then);
-    load.succeeded();
-    // The fleet goes on talking, also where the load was over before the successor began.
-    world.produced(TALK, &["--devices", DEVICES, "--rate", "80"]);
+    talk += world.until_amid_traffic("live records go behind them", &load, |world| {
+        held(world) > then
+    });
     // What the killed owner had held and not committed is held twice.
     let held = others_go_on(&mut world, failing);
-    let missing = 2 * RECORDS + TALK - world.accepted();
+    let missing = RECORDS + talk - world.accepted();
     assert!(
         (1..=held).contains(&missing),
         "{missing} missing, {held} held"
     );
-    recovers(world, 2 * RECORDS + TALK, sent);
+    recovers(world, RECORDS + talk, sent);
 }
 
 /// With a gate: a device in quarantine that is terminated gets what every terminated device gets.
