@@ -19,6 +19,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers as _};
 use rdkafka::{Message as _, Offset, TopicPartitionList};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
 
 pub use reading::{BATCH_BYTES, BATCH_MESSAGES, BATCHES, Batch, Reading};
@@ -50,16 +51,37 @@ pub struct Place {
     pub asked: Arc<Asked>,
 }
 
+/// Partitions of a job that find out at once what is held. Each has two clients meanwhile, of 4 threads and some 5 MiB each.
+const AT_ONCE: usize = 2;
+/// Nobody waits longer than this for those before: what keeps them may be theirs alone.
+const TURN: Duration = Duration::from_secs(10);
+
 /// What was asked of held topics: the partitions of a job begin together, each question takes a client, and one answer serves all that
 /// wait for it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Asked {
+    turns: Semaphore,
     /// By topic: when it was asked for, and its partitions. Locked while the broker is asked, so that others wait for the one answer;
     /// only threads that may block come here.
     found: Mutex<HashMap<String, (Instant, Vec<i32>)>>,
 }
 
+impl Default for Asked {
+    fn default() -> Self {
+        Self {
+            turns: Semaphore::new(AT_ONCE),
+            found: Mutex::default(),
+        }
+    }
+}
+
 impl Asked {
+    /// Waits until few others find out what is held, for 10 seconds at the longest. `None`: there was no turn in time.
+    pub async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+        let turn = tokio::time::timeout(TURN, self.turns.acquire()).await;
+        turn.ok().and_then(Result::ok)
+    }
+
     /// The partitions of a held topic, as of `since` or later; none if it does not exist or may not be asked for.
     fn partitions(
         &self,
@@ -142,7 +164,11 @@ impl UnreadableBatch {
 }
 
 impl Place {
-    fn asker(&self) -> anyhow::Result<Asker> {
+    /// A client that asks for this partition's logs and commits.
+    ///
+    /// # Errors
+    /// Properties that the client refuses.
+    pub fn asker(&self) -> anyhow::Result<Asker> {
         let mut client = self.kafka.by_hand("held")?;
         // As a stranger to the group, who only asks for its commits.
         client.set("group.id", &self.kafka.group);
@@ -161,39 +187,22 @@ impl Place {
         Ok(partitions.contains(&self.partition))
     }
 
-    /// Up to where the source partition `topic` is committed in the log that is there, -1 if nothing is. Blocks the calling thread.
+    /// Up to where the source partition `topic` is committed in the log that is there, -1 if nothing is, and where it ends. Blocks the
+    /// calling thread.
     ///
     /// # Errors
     /// The broker does not answer.
-    pub fn committed(&self, topic: &str) -> anyhow::Result<i64> {
+    pub fn source(&self, asker: &Asker, topic: &str) -> anyhow::Result<(i64, i64)> {
         let key = (topic.to_owned(), self.partition);
-        let asker = self.asker()?;
         let mut all = asker.committed(std::iter::once(&key))?;
-        let Some(committed) = all.remove(&key) else {
-            return Ok(-1);
-        };
         let facts = asker.facts(&key, asker.topic_id(topic)?)?;
-        let verdict = judge_commit(committed.offset, committed.topic_id.as_ref(), &facts);
-        Ok(match verdict {
-            Verdict::Same => committed.offset,
-            Verdict::New { .. } => -1,
-        })
-    }
-
-    /// Where the source partition `topic` ends. Blocks the calling thread.
-    ///
-    /// # Errors
-    /// The broker does not answer.
-    pub fn end(&self, topic: &str) -> anyhow::Result<i64> {
-        let asker: BaseConsumer = self
-            .kafka
-            .by_hand("held")?
-            .create()
-            .context("cannot open an asker for the end of the source")?;
-        let (_, end) = asker
-            .fetch_watermarks(topic, self.partition, CALL)
-            .with_context(|| format!("cannot ask for the end of {topic}"))?;
-        Ok(end)
+        let committed = all.remove(&key).map_or(-1, |committed| {
+            match judge_commit(committed.offset, committed.topic_id.as_ref(), &facts) {
+                Verdict::Same => committed.offset,
+                Verdict::New { .. } => -1,
+            }
+        });
+        Ok((committed, facts.end))
     }
 
     /// Where to read on behind held records that cannot be read. Blocks the calling thread.
@@ -247,10 +256,10 @@ impl Place {
 /// The broker does not answer, or a mark cannot be read.
 pub fn rebuild(
     place: &Place,
+    asker: &Asker,
     progress: &mut dyn FnMut(Progress),
     stop: &CancellationToken,
 ) -> anyhow::Result<Rebuilt> {
-    let asker = place.asker()?;
     let key = (place.held_topic.clone(), place.partition);
     let facts = asker.facts(&key, asker.topic_id(&place.held_topic)?)?;
     let mut rebuilt = Rebuilt {

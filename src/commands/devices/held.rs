@@ -104,7 +104,12 @@ fn find(settings: &Settings, name: Option<&str>) -> anyhow::Result<Found> {
                     tracing::warn!(%error, topic = place.held_topic, "reading held records");
                 }
             };
-            let rebuilt = rebuild(&place, &mut told, &CancellationToken::new())?;
+            let rebuilt = rebuild(
+                &place,
+                &place.asker()?,
+                &mut told,
+                &CancellationToken::new(),
+            )?;
             for (key, held) in rebuilt.hold.held() {
                 let device = String::from_utf8_lossy(key).into_owned();
                 if name.is_some_and(|name| name != device) {

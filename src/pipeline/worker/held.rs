@@ -191,7 +191,16 @@ impl Side {
             board,
             stop: self.stop.clone(),
         };
-        self.rebuilding = Some(tokio::task::spawn_blocking(move || beginning.run()));
+        let asked = Arc::clone(&self.place.asked);
+        self.rebuilding = Some(tokio::spawn(async move {
+            let _turn = asked.turn().await;
+            match tokio::task::spawn_blocking(move || beginning.run()).await {
+                Ok(found) => found,
+                Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+                // The runtime ends.
+                Err(_) => None,
+            }
+        }));
     }
 
     /// The text of a mark at this offset of the held log.

@@ -398,11 +398,16 @@ impl Broker {
 
     /// Per partition: the first offset that is there, and the one after the last.
     pub fn bounds(&self, topic: &str, partitions: i32) -> Vec<(i64, i64)> {
-        let asker = self.asker("nobody");
+        let mut asker = self.asker("nobody");
         (0..partitions)
             .map(|partition| {
                 wait_for("the end of a partition", || {
-                    asker.fetch_watermarks(topic, partition, ASK).ok()
+                    let asked = asker.fetch_watermarks(topic, partition, ASK);
+                    if asked.is_err() {
+                        // A client remembers for minutes that there was no such partition.
+                        asker = self.asker("nobody");
+                    }
+                    asked.ok()
                 })
             })
             .collect()

@@ -190,7 +190,6 @@ fn a_backlog_fits_into_the_memory_of_a_small_container() {
     world.gateway.outage(None);
     world.drained();
     let peak = world.instances[0].peak_resident_bytes();
-    eprintln!("PEAK {peak}");
     assert!(
         peak < LIMIT,
         "{peak} bytes resident in a container of {LIMIT}"

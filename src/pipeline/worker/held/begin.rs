@@ -104,8 +104,8 @@ impl Beginning {
         } else if !place.is_there()? {
             return Ok(Found::nothing());
         }
-        let committed = place.committed(&self.topic)?;
-        let source_end = place.end(&self.topic)?;
+        let asker = place.asker()?;
+        let (committed, source_end) = place.source(&asker, &self.topic)?;
         let mut reading = |progress: Progress| match progress {
             // It is read, so whatever failed before does not any more.
             Progress::Read => *wait = None,
@@ -115,7 +115,7 @@ impl Beginning {
                 self.publish(wait, Blocked::of(&error, place));
             }
         };
-        let rebuilt = rebuild(place, &mut reading, &self.stop)?;
+        let rebuilt = rebuild(place, &asker, &mut reading, &self.stop)?;
         Ok(Found {
             rebuilt,
             committed,
