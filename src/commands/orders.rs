@@ -143,11 +143,36 @@ enum Act {
         #[arg(long)]
         anew: bool,
     },
-    /// Cancel an order with all its units; nothing of it is activated afterwards.
+    /// Cancel an order with all its units, or one unit; nothing of it is activated afterwards.
     #[command(after_help = "Examples:
-  dig-ingest orders cancel 1042 --why 'cancelled by telephone' --config job.toml")]
+  dig-ingest orders cancel 1042 --why 'cancelled by telephone' --config job.toml
+  dig-ingest orders cancel 1042.2 --why 'one less is wanted' --config job.toml")]
     Cancel {
-        order: String,
+        /// An order's or a unit's id.
+        id: String,
+        /// The reason, for the audit trail.
+        #[arg(long)]
+        why: String,
+    },
+    /// Take up again what was cancelled: an order with the units that were cancelled with it, or one unit.
+    #[command(after_help = "Examples:
+  dig-ingest orders resume 1042 --why 'ordered after all' --by ann --config job.toml
+
+A serial that was terminated in MyAdmin meanwhile is of no use any more: replace its unit then.")]
+    Resume {
+        /// An order's or a unit's id.
+        id: String,
+        /// The reason, for the audit trail.
+        #[arg(long)]
+        why: String,
+    },
+    /// Replace the device of a unit (RMA): its serial is terminated, and a new unit of the same line begins.
+    #[command(after_help = "Examples:
+  dig-ingest orders replace 1042.2 --why 'came back broken, RMA 17' --by ann --config job.toml")]
+    Replace {
+        /// The unit's id.
+        unit: String,
+        /// The reason, for the audit trail.
         #[arg(long)]
         why: String,
     },
@@ -374,9 +399,22 @@ async fn act(store: &Store, settings: &Settings, args: Args) -> anyhow::Result<E
             store.retry_as(&subject, anew, &by, now).await?;
             after(store, settings, report, order_of(&subject)).await?;
         }
-        Act::Cancel { order, why } => {
-            store.cancel(&order, &why, &by, now).await?;
-            after(store, settings, report, &order).await?;
+        Act::Cancel { id, why } => {
+            let subject = Subject::parse(&id);
+            match &subject {
+                Subject::Order(order) => store.cancel(order, &why, &by, now).await?,
+                Subject::Unit(unit) => store.cancel_unit(unit, &why, &by, now).await?,
+            }
+            after(store, settings, report, order_of(&subject)).await?;
+        }
+        Act::Resume { id, why } => {
+            let subject = Subject::parse(&id);
+            store.resume(&subject, &why, &by, now).await?;
+            after(store, settings, report, order_of(&subject)).await?;
+        }
+        Act::Replace { unit, why } => {
+            store.replace(&unit, &why, &by, now).await?;
+            after(store, settings, report, order_of(&Subject::parse(&unit))).await?;
         }
         Act::Clear { kind, subject } => {
             let cleared = store.clear_alarm(&kind, &subject, &by, now).await?;

@@ -23,13 +23,14 @@ pub struct Due {
 }
 
 /// Kinds that are found out by every round: those that are not due any more end.
-const FOUND_OUT: [&str; 9] = [
+const FOUND_OUT: [&str; 10] = [
     "orphan-serial",
     "fleet-not-accepted",
     "terminated-reappears",
     "left-database",
     "order-vanished",
     "cancelled-reappears",
+    "line-vanished",
     "lost-answer",
     "order-unreadable",
     "device-unreadable",
@@ -172,9 +173,14 @@ pub fn remedy(alarm: &AlarmRow) -> String {
             format!("{clear} if it is to be waited for"),
         ),
         "cancelled-reappears" => (
-            "have it cancelled in MyAdmin, which ends the alarm".to_owned(),
+            format!("`orders resume {subject} --why WHY` takes it up again, or have it cancelled in MyAdmin: both end the alarm"),
             clear,
         ),
+        "line-vanished" => (
+            format!("ask whether the unit was taken out of the order: if so `orders cancel {subject} --why WHY`"),
+            format!("{clear} if it is to go on"),
+        ),
+        "replaced-serial" => ("have the serial terminated in MyAdmin".to_owned(), clear),
         "terminated-reappears" | "left-database" => (
             format!("`orders show {subject}` and compare with MyAdmin; it ends when MyAdmin shows it otherwise"),
             clear,

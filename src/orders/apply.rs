@@ -26,7 +26,7 @@ use super::settings::Config;
 use super::store::change::{Cause, Change};
 use super::store::intents::{IntentRow, Outcome};
 use super::store::lease::Token;
-use super::store::rows::{OrderRow, UnitRow};
+use super::store::rows::{LineStanding, OrderRow, UnitRow};
 use super::store::{Error, Store};
 use crate::ops::metrics::orders as metrics;
 
@@ -227,6 +227,48 @@ impl<M: Market + Clone + 'static> Hand<M> {
                 };
                 let cause = Cause::new("leave", "it is in no database any more");
                 return self.put(&row, Live::Confirmed(unit.leave()), cause).await;
+            }
+            Act::AddUnit { row, line, reason } => {
+                let mut change = self.change().await?;
+                if change.order(&row.id).await?.version != row.version {
+                    return Ok(Done::Same);
+                }
+                tracing::warn!(order = %row.id, line = line.id, "MyAdmin added a line; it is taken in");
+                if !change.add_late_unit(&row, &line, reason).await? {
+                    return Ok(Done::Same);
+                }
+                change.commit().await?;
+            }
+            Act::LineGone { row } => {
+                let mut change = self.change().await?;
+                if change.is_in_doubt(&row.id).await? {
+                    return Ok(Done::Same);
+                }
+                tracing::warn!(unit = %row.id, "MyAdmin does not show its line any more; it is cancelled");
+                let cause = Cause::new("cancel", "MyAdmin does not show its line any more");
+                change.cancel_unit(&row, cause).await?;
+                change
+                    .put_line_standing(&row.id, LineStanding::Gone)
+                    .await?;
+                change.commit().await?;
+            }
+            Act::LineBack { row } => {
+                let mut change = self.change().await?;
+                if change.unit(&row.id).await?.version != row.version {
+                    return Ok(Done::Same);
+                }
+                change
+                    .resume_unit(&row, "MyAdmin shows its line again")
+                    .await?;
+                change.commit().await?;
+            }
+            Act::Move { unit, database } => {
+                let mut change = self.change().await?;
+                tracing::info!(%unit, database = database.as_str(), "an active device moved to another database");
+                if !change.move_unit(&unit, database).await? {
+                    return Ok(Done::Same);
+                }
+                change.commit().await?;
             }
             // Told at the end of the round, all at once.
             Act::Alarm(_) => return Ok(Done::Same),

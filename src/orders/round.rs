@@ -67,6 +67,8 @@ pub struct Reconciler<M> {
     odd: Vec<Due>,
     /// Whether this round listed the devices.
     looked_at_devices: bool,
+    /// Lines of all orders under way were read in this round.
+    looked_at_lines: bool,
 }
 
 /// What a round did.
@@ -109,6 +111,7 @@ impl<M: Market + Clone + 'static> Reconciler<M> {
             shelf: Shelf::default(),
             odd: Vec::new(),
             looked_at_devices: false,
+            looked_at_lines: false,
         }
     }
 
@@ -123,6 +126,7 @@ impl<M: Market + Clone + 'static> Reconciler<M> {
         self.store.straighten(self.hand.token, longest, now).await?;
         self.odd.clear();
         self.looked_at_devices = false;
+        self.looked_at_lines = false;
         self.look_at_shelf().await;
         let mut held = self.held().await?;
         let mut view = self.look(&held, &mut report).await?;
@@ -171,6 +175,9 @@ impl<M: Market + Clone + 'static> Reconciler<M> {
         if !self.looked_at_devices {
             unknown.insert("device-unreadable");
         }
+        if !self.looked_at_lines {
+            unknown.insert("line-vanished");
+        }
         unknown
     }
 
@@ -192,6 +199,7 @@ impl<M: Market + Clone + 'static> Reconciler<M> {
             unclaimed: self.store.unclaimed().await?,
             reappeared: self.store.reappeared(reappear).await?,
             left: self.store.left(reappear).await?,
+            moved: self.store.moved(seconds(0)).await?,
             first_listed: marks.get(DEVICES_FIRST).copied(),
             last_listed: marks.get(DEVICES).copied(),
             ..Held::default()
@@ -254,6 +262,7 @@ impl<M: Market + Clone + 'static> Reconciler<M> {
         };
         let listing = Listing::new(orders, from, full);
         let mut complete = true;
+        self.looked_at_lines = listing.full;
         for id in self.lines_wanted(&listing, held) {
             let Ok(number) = id.parse::<i64>() else {
                 continue;
@@ -271,6 +280,7 @@ impl<M: Market + Clone + 'static> Reconciler<M> {
                         let said = format!("its lines cannot be read: {error}");
                         self.odd.push(unreadable_order(&id, &said));
                     }
+                    self.looked_at_lines = false;
                     failed("order-units", &error, report);
                 }
             }

@@ -232,6 +232,8 @@ mod tests {
                 attribute: None,
             },
             unit: Unit::Live(live),
+            standing: Default::default(),
+            replaces: None,
             attempts: 0,
             retry_at: None,
             created_at: Timestamp::UNIX_EPOCH,

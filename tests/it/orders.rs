@@ -4,6 +4,7 @@ mod calls;
 pub mod desk;
 mod file;
 mod inventory;
+mod later;
 mod model;
 mod postgres;
 mod proof;

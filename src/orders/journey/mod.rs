@@ -203,7 +203,7 @@ impl Code {
             }
             Self::Serial => "look in MyAdmin which serial is right, then `orders assign --serial`",
             Self::LineChanged => {
-                "compare the order in MyAdmin with `orders show`, then `orders retry`"
+                "compare the order in MyAdmin with `orders show`; `orders retry` lets the unit go on as it is, `orders cancel` ends it"
             }
             Self::Differs => {
                 "correct the values in MyAdmin or by `orders assign` and `orders ship`, then `orders retry`"

@@ -77,6 +77,16 @@ impl Open {
     }
 }
 
+impl Cancelled {
+    /// A person takes it up again, which approves it.
+    #[must_use]
+    pub fn resume(self, by: &Actor) -> Approved {
+        Approved {
+            by: Some(by.name().into()),
+        }
+    }
+}
+
 impl Parked {
     /// Back to where it was.
     #[must_use]

@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 
 use super::kit::Known;
-use super::way::{Live, Ordered};
-use super::{Reason, Serial};
+use super::way::{Live, Ordered, Provisioned};
+use super::{Needs, Reason, Serial};
 
 /// Stopped until a person decides; goes on from where it was.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +42,42 @@ impl Parked {
     #[must_use]
     pub fn unpark(self) -> Live {
         self.before
+    }
+}
+
+impl Cancelled {
+    /// Back on its way, as far as what is known of it reaches: one that was shipped is reported anew.
+    #[must_use]
+    pub fn resume(self, needs: Needs) -> Live {
+        let Known {
+            serial,
+            tags,
+            parcel,
+            ..
+        } = self.known;
+        let assigned = match serial {
+            None => {
+                let ordered = Ordered { tags };
+                if needs.serial || parcel.is_none() {
+                    return Live::Ordered(ordered);
+                }
+                match ordered.clone().assign(needs) {
+                    Ok(assigned) => assigned,
+                    Err(_) => return Live::Ordered(ordered),
+                }
+            }
+            Some(serial) => {
+                let provisioned = Provisioned { serial, tags };
+                match provisioned.clone().assign(needs) {
+                    Ok(assigned) => assigned,
+                    Err(_) => return Live::Provisioned(provisioned),
+                }
+            }
+        };
+        match parcel {
+            Some(parcel) => Live::Shipped(assigned.ship(parcel)),
+            None => Live::Assigned(assigned),
+        }
     }
 }
 

@@ -249,6 +249,17 @@ impl Active {
     pub fn since(&self) -> Timestamp {
         self.since
     }
+
+    #[must_use]
+    pub fn database(&self) -> &OwnerDatabase {
+        &self.database
+    }
+
+    /// Another database owns it now; it goes on sending.
+    #[must_use]
+    pub fn moved(self, database: OwnerDatabase) -> Self {
+        Self { database, ..self }
+    }
 }
 
 /// What keeps a correction from being made.

@@ -26,10 +26,11 @@ pub fn read_back(line: &wire::LineUnit) -> ReadBack<'_> {
     }
 }
 
-/// Whether all units that are to ship have.
+/// Whether all units that are to ship have. A replacement is not waited for: its order was fulfilled by the device before it.
 #[must_use]
 pub fn all_shipped(whole: &Whole) -> bool {
-    whole.units.iter().all(|row| match &row.unit {
+    let mut ordered = whole.units.iter().filter(|row| row.replaces.is_none());
+    ordered.all(|row| match &row.unit {
         Unit::Live(live) => beyond_shipping(live),
         Unit::Parked(parked) => beyond_shipping(&parked.before),
         Unit::Cancelled(_) | Unit::Terminated(_) => true,
@@ -68,7 +69,8 @@ pub fn wished(whole: &Whole, config: &Config) -> Option<Shipment> {
     let parcels: Vec<Parcel> = whole
         .units
         .iter()
-        .filter(|row| matches!(row.unit, Unit::Live(_) | Unit::Parked(_)))
+        // A device that was terminated has travelled all the same.
+        .filter(|row| !matches!(row.unit, Unit::Cancelled(_)))
         .filter_map(|row| row.unit.known().parcel)
         .collect();
     for parcel in &parcels {
@@ -145,7 +147,10 @@ pub fn decide(view: &View, whole: &Whole, config: &Config, now: Timestamp, acts:
                 Ok(_) => acts.push(Act::Told {
                     row: Box::new(unit.clone()),
                 }),
-                Err(differences) => tell(unit, line, differences, by_us, config, now, acts),
+                Err(differences) => {
+                    let before = replaced(whole, unit);
+                    tell((unit, before), line, differences, by_us, config, now, acts);
+                }
             }
         }
     }
@@ -201,9 +206,16 @@ pub fn decide(view: &View, whole: &Whole, config: &Config, now: Timestamp, acts:
     }
 }
 
-/// A unit that is not shown as it is.
+/// The serial of the device that a unit's device replaces.
+fn replaced(whole: &Whole, unit: &UnitRow) -> Option<Serial> {
+    let before = unit.replaces.as_ref()?;
+    let row = whole.units.iter().find(|row| row.id == *before)?;
+    row.unit.serial()
+}
+
+/// A unit that is not shown as it is; `before` is the serial of the device that its device replaces.
 fn tell(
-    unit: &UnitRow,
+    (unit, before): (&UnitRow, Option<Serial>),
     line: &wire::LineUnit,
     differences: Vec<String>,
     by_us: bool,
@@ -216,7 +228,10 @@ fn tell(
         .serial_number
         .as_deref()
         .filter(|text| !text.trim().is_empty());
-    let foreign = shown.is_some_and(|text| Serial::parse(text).ok() != ours);
+    let foreign = shown.is_some_and(|text| {
+        let shown = Serial::parse(text).ok();
+        shown != ours && (before.is_none() || shown != before)
+    });
     if foreign {
         // Ours would overwrite somebody else's word.
         acts.push(Act::ParkUnit {

@@ -2,14 +2,17 @@
 
 use serde_json::json;
 
-use super::{Act, Held, View};
+use super::{Act, Held, View, fulfil};
 use crate::myadmin::wire;
+use crate::orders::alarms::Due;
 use crate::orders::journey::order::{Closed, Order};
 use crate::orders::journey::unit::Unit;
+use crate::orders::journey::way::Live;
 use crate::orders::journey::{Code, Needs, Reason};
 use crate::orders::settings::{Config, Standing};
+use crate::orders::store::intents::Outcome;
 use crate::orders::store::read::Whole;
-use crate::orders::store::rows::{Contact, Head, Line};
+use crate::orders::store::rows::{Contact, Head, Line, LineStanding, UnitRow};
 
 /// Names under which an order may show its shipment once it was written (U1).
 const CARRIER: &str = "carrier";
@@ -63,7 +66,7 @@ pub fn decide(view: &View, held: &Held, config: &Config, acts: &mut Vec<Act>) {
         }
     }
     for whole in &held.orders {
-        lines(view, whole, acts);
+        lines(view, held, whole, config, acts);
     }
 }
 
@@ -160,9 +163,9 @@ fn line(unit: &wire::LineUnit, config: &Config) -> (Line, Option<Reason>) {
     (line, reason)
 }
 
-/// Lines that came, went or changed after the order was taken in.
-fn lines(view: &View, whole: &Whole, acts: &mut Vec<Act>) {
-    if whole.row.order.clear().is_none() {
+/// Lines that came, went or changed after the order was taken in. The other units of the order go on.
+fn lines(view: &View, held: &Held, whole: &Whole, config: &Config, acts: &mut Vec<Act>) {
+    if !matches!(whole.row.order, Order::Open(_)) {
         return;
     }
     let Some(seen) = view
@@ -172,42 +175,101 @@ fn lines(view: &View, whole: &Whole, acts: &mut Vec<Act>) {
     else {
         return;
     };
-    let park = |text: String, evidence| Act::ParkOrder {
-        row: Box::new(whole.row.clone()),
-        reason: Reason::new(Code::LineChanged, text),
-        evidence,
-    };
     for unit in seen {
         let id = unit.id.to_string();
-        let ours = whole.units.iter().find(|row| row.line.id == id);
-        let act = match ours {
-            None => park(
-                format!(
-                    "line {id} (product {:?}) came after it was taken in",
-                    unit.product_code
-                ),
-                json!({ "line": unit }),
-            ),
-            Some(row) if row.line.product_code != unit.product_code => park(
-                format!(
-                    "line {id} was product {:?} and is {:?} now",
-                    row.line.product_code, unit.product_code
-                ),
-                json!({ "line": unit }),
-            ),
-            Some(_) => continue,
+        let mut ours = whole.units.iter().filter(|row| row.line.id == id);
+        let current = ours
+            .clone()
+            .find(|row| !matches!(row.unit, Unit::Cancelled(_) | Unit::Terminated(_)));
+        match current {
+            Some(row) => acts.extend(changed(row, unit)),
+            None => match ours.next_back() {
+                None => acts.push(added(whole, unit, config)),
+                Some(row)
+                    if row.standing == LineStanding::Gone
+                        && matches!(row.unit, Unit::Cancelled(_)) =>
+                {
+                    acts.push(Act::LineBack {
+                        row: Box::new(row.clone()),
+                    });
+                }
+                // It was cancelled or terminated for another reason: that it is still shown changes nothing.
+                Some(_) => {}
+            },
+        }
+    }
+    let gone = |row: &&UnitRow| {
+        row.standing != LineStanding::Kept
+            && !seen.iter().any(|unit| unit.id.to_string() == row.line.id)
+    };
+    for row in whole.units.iter().filter(gone) {
+        let Unit::Live(live) = &row.unit else {
+            continue;
         };
-        acts.push(act);
-        return;
+        let text = format!("MyAdmin does not show its line {} any more", row.line.id);
+        let evidence = json!({ "lines": seen.len() });
+        let row = Box::new(row.clone());
+        acts.push(match live {
+            Live::Ordered(_) if !in_doubt(held, &row.id) => Act::LineGone { row },
+            Live::Ordered(_) | Live::Provisioned(_) | Live::Assigned(_) => Act::ParkUnit {
+                row,
+                reason: Reason::new(Code::LineChanged, text),
+                evidence,
+            },
+            // It has left the warehouse: it goes on, and a person is told.
+            Live::Shipped(_)
+            | Live::Reported(_)
+            | Live::Confirmed(_)
+            | Live::InDatabase(_)
+            | Live::Active(_) => Act::Alarm(Due {
+                kind: "line-vanished",
+                subject: row.id.clone(),
+                said: format!("{text}, and it has left the warehouse: it goes on"),
+                evidence,
+            }),
+        });
     }
-    let gone = whole.units.iter().find(|row| {
-        let ended = matches!(row.unit, Unit::Cancelled(_) | Unit::Terminated(_));
-        !ended && !seen.iter().any(|unit| unit.id.to_string() == row.line.id)
-    });
-    if let Some(row) = gone {
-        acts.push(park(
-            format!("line {} is not shown any more", row.line.id),
-            json!({ "lines": seen.len() }),
-        ));
+}
+
+/// A line that came after its order was taken in. It waits for a person where the whole order would.
+fn added(whole: &Whole, unit: &wire::LineUnit, config: &Config) -> Act {
+    let (line, reason) = line(unit, config);
+    let asks = asks(&whole.row.head, whole.units.len() + 1, config);
+    let late = || {
+        let why = asks.join("; ");
+        let text = format!("MyAdmin added its line after the order was taken in, and {why}");
+        Reason::new(Code::LineChanged, text)
+    };
+    // An order that waits for approval is approved with all its units.
+    let waits = whole.row.order.clear().is_none() || asks.is_empty();
+    Act::AddUnit {
+        row: Box::new(whole.row.clone()),
+        line: Box::new(line),
+        reason: reason.or_else(|| (!waits).then(late)),
     }
+}
+
+/// A line whose product is another one now: what was made for the old one does not fit.
+fn changed(row: &UnitRow, unit: &wire::LineUnit) -> Option<Act> {
+    let under_way = matches!(&row.unit, Unit::Live(live) if !fulfil::beyond_shipping(live));
+    let other = row.line.product_code != unit.product_code;
+    (under_way && other && row.standing != LineStanding::Kept).then(|| Act::ParkUnit {
+        row: Box::new(row.clone()),
+        reason: Reason::new(
+            Code::LineChanged,
+            format!(
+                "its line {} was product {:?} and is {:?} now",
+                row.line.id, row.line.product_code, unit.product_code
+            ),
+        ),
+        evidence: json!({ "line": unit }),
+    })
+}
+
+/// Whether a provisioning call for a unit may have made a serial that nobody knows.
+fn in_doubt(held: &Held, unit: &str) -> bool {
+    let unknown = |outcome| matches!(outcome, Outcome::Open | Outcome::Unresolved);
+    held.doubts
+        .iter()
+        .any(|call| call.wish.unit_id == unit && unknown(call.outcome))
 }

@@ -59,6 +59,8 @@ pub struct Held {
     pub reappeared: Vec<(String, SeenRow)>,
     /// Active units that are listed in no database any more.
     pub left: Vec<(String, SeenRow)>,
+    /// Active units that are listed in another database than theirs.
+    pub moved: Vec<(String, SeenRow)>,
     /// Devices on the shelf, and which marks are a unit's.
     pub spares: Arc<[Spare]>,
     pub used: Used,
@@ -153,6 +155,25 @@ pub enum Act {
     Leave {
         row: Box<UnitRow>,
     },
+    /// MyAdmin added a line to an order.
+    AddUnit {
+        row: Box<OrderRow>,
+        line: Box<Line>,
+        reason: Option<Reason>,
+    },
+    /// MyAdmin took the line of a unit away for which nothing was done yet.
+    LineGone {
+        row: Box<UnitRow>,
+    },
+    /// MyAdmin shows the line of such a unit again.
+    LineBack {
+        row: Box<UnitRow>,
+    },
+    /// Another database owns an active device now.
+    Move {
+        unit: String,
+        database: OwnerDatabase,
+    },
     /// Stands while its cause does.
     Alarm(Due),
 }
@@ -188,6 +209,10 @@ impl Act {
             Self::Differs { .. } => "differs",
             Self::Activate { .. } => "activate",
             Self::Leave { .. } => "leave",
+            Self::AddUnit { .. } => "add-unit",
+            Self::LineGone { .. } => "line-gone",
+            Self::LineBack { .. } => "line-back",
+            Self::Move { .. } => "move",
             Self::Alarm(_) => "alarm",
         }
     }
@@ -200,6 +225,14 @@ pub fn decide(view: &View, held: &Held, config: &Config, now: Timestamp) -> Vec<
     // What is in doubt first: its answer may be what others wait for.
     doubt::decide(view, held, config, now, &mut acts);
     intake::decide(view, held, config, &mut acts);
+    // A unit whose line went or changed is worked on no more in this pass.
+    let aside: BTreeSet<String> = acts
+        .iter()
+        .filter_map(|act| match act {
+            Act::ParkUnit { row, .. } | Act::LineGone { row } => Some(row.id.clone()),
+            _ => None,
+        })
+        .collect();
     let mut provisioning: BTreeSet<String> = held
         .doubts
         .iter()
@@ -220,6 +253,9 @@ pub fn decide(view: &View, held: &Held, config: &Config, now: Timestamp) -> Vec<
             let Unit::Live(live) = &row.unit else {
                 continue;
             };
+            if aside.contains(&row.id) {
+                continue;
+            }
             match live {
                 Live::Ordered(_) => {
                     ordered(whole, row, config, now, &mut provisioning, &mut acts);
@@ -259,6 +295,11 @@ pub fn decide(view: &View, held: &Held, config: &Config, now: Timestamp) -> Vec<
         fulfil::decide(view, whole, config, now, &mut acts);
     }
     stock::decide(held, config, &mut acts);
+    acts.extend(held.moved.iter().filter_map(|(unit, seen)| {
+        let database = OwnerDatabase::new(&seen.owner_database)?;
+        let unit = unit.clone();
+        Some(Act::Move { unit, database })
+    }));
     odds::decide(held, config, &mut acts);
     acts
 }
@@ -370,10 +411,11 @@ fn order(view: &View, whole: &Whole, config: &Config, acts: &mut Vec<Act>) {
         )),
         Standing::Done if is_open => {
             let unshipped = whole.units.iter().any(|unit| {
-                matches!(
-                    unit.unit,
-                    Unit::Live(Live::Ordered(_) | Live::Provisioned(_) | Live::Assigned(_))
-                )
+                unit.replaces.is_none()
+                    && matches!(
+                        unit.unit,
+                        Unit::Live(Live::Ordered(_) | Live::Provisioned(_) | Live::Assigned(_))
+                    )
             });
             if unshipped {
                 acts.push(park(
@@ -444,6 +486,7 @@ impl Default for Held {
             unclaimed: Vec::new(),
             reappeared: Vec::new(),
             left: Vec::new(),
+            moved: Vec::new(),
             spares: Arc::default(),
             used: Used::new(),
             first_listed: None,

@@ -7,10 +7,11 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::orders::journey::way::Ordered;
-use crate::orders::journey::{Needs, Parcel, Tags};
+use crate::orders::journey::{Needs, Parcel};
 use crate::orders::settings::{
     CheckContracts, Fulfilment, Mode, Packages, Partial, Product, Provision,
 };
+use crate::orders::store::rows::LineStanding;
 use doubts::seen;
 use view::Listing;
 
@@ -77,6 +78,8 @@ fn unit_row(n: u32, unit: Unit) -> UnitRow {
             attribute: None,
         },
         unit,
+        standing: Default::default(),
+        replaces: None,
         attempts: 0,
         retry_at: None,
         created_at: at(0),
@@ -465,30 +468,35 @@ fn an_order_that_sweeps_miss_is_checked_not_acted_upon() {
 }
 
 #[test]
-fn a_line_that_changes_afterwards_parks_its_order() {
-    let row = || unit_row(1, Unit::ordered());
+fn a_line_that_changes_afterwards_is_taken_in_and_the_others_go_on() {
+    let decided = |units: Vec<UnitRow>, lines| {
+        let view = view(vec![wire_order("PendingFulfillment")], lines, false);
+        let held = held(order_row("PendingFulfillment"), units);
+        decide(&view, &held, &config(), at(0))
+    };
+    let names = |acts: &[Act]| acts.iter().map(Act::name).collect::<Vec<_>>();
+    let new = || unit_row(1, Unit::ordered());
+    let acts = decided(vec![new()], vec![wire_line(1, None), wire_line(2, None)]);
+    assert_eq!(names(&acts), ["add-unit", "provision"]);
     let mut other = wire_line(1, None);
     other.product_code = "CTD-200".into();
-    for lines in [
-        vec![wire_line(1, None), wire_line(2, None)],
-        vec![other],
+    let acts = decided(vec![new()], vec![other]);
+    assert!(
+        matches!(&acts[..], [Act::ParkUnit { reason, .. }] if reason.code == Code::LineChanged),
+        "{acts:?}"
+    );
+    let acts = decided(
+        vec![new(), unit_row(2, Unit::ordered())],
         vec![wire_line(2, None)],
-    ] {
-        let view = view(vec![wire_order("PendingFulfillment")], lines, false);
-        let acts = decide(
-            &view,
-            &held(order_row("PendingFulfillment"), vec![row()]),
-            &config(),
-            at(0),
-        );
-        assert!(
-            acts.iter().any(
-                |act| matches!(act, Act::ParkOrder { reason, .. } if reason.code == Code::LineChanged)
-            ),
-            "{acts:?}"
-        );
-    }
-    assert!(Tags::default().lacking(row().line.needs).is_empty());
+    );
+    assert_eq!(names(&acts), ["line-gone", "provision"]);
+    // A person let it go on.
+    let kept = UnitRow {
+        standing: LineStanding::Kept,
+        ..new()
+    };
+    let acts = decided(vec![kept], vec![wire_line(2, None)]);
+    assert_eq!(names(&acts), ["add-unit", "provision"]);
 }
 
 #[test]
@@ -504,12 +512,6 @@ fn an_order_that_this_pass_stops_is_told_of_no_more() {
     assert_eq!(acts("PendingFulfillment", &config), ["report-shipment"]);
     assert_eq!(acts("Cancelled", &config), ["head", "cancel-order"]);
     assert_eq!(acts("Odd", &config), ["head", "park-order"]);
-    // A line that came later parks it, too.
-    let mut more = lines();
-    more.push(wire_line(2, None));
-    let view = view(vec![wire_order("PendingFulfillment")], more, false);
-    let held = held(order_row("PendingFulfillment"), units());
-    assert_eq!(names(&decide(&view, &held, &config, at(0))), ["park-order"]);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::change::{Cause, Change};
 use super::intents::{IntentRow, Outcome};
-use super::rows::{OrderRow, UnitRow};
+use super::rows::{LineStanding, OrderRow, UnitRow};
 use super::{Error, Refusal, Store};
 use crate::orders::journey::order::{Open, Order};
 use crate::orders::journey::unit::Unit;
@@ -275,11 +275,15 @@ async fn retry_unit(change: &mut Change, row: &UnitRow, anew: bool) -> Result<()
     match row.unit.clone() {
         Unit::Parked(parked) => {
             let why = format!("was parked for {}", parked.reason);
+            let kept = parked.reason.code == Code::LineChanged;
             let live = Unit::Live(parked.unpark());
-            change
-                .put_unit(row, live, Cause::new("retry", why))
-                .await
-                .map(drop)
+            change.put_unit(row, live, Cause::new("retry", why)).await?;
+            if kept {
+                change
+                    .put_line_standing(&row.id, LineStanding::Kept)
+                    .await?;
+            }
+            Ok(())
         }
         Unit::Live(_) => {
             change

@@ -87,6 +87,15 @@ pub enum Ended {
 }
 
 impl Registration {
+    /// The same device under its serial as its id; none if it has no serial.
+    fn by_serial(&self) -> Option<Self> {
+        let serial = self.serial.as_ref()?;
+        Some(Self {
+            device_id: serial.as_str().into(),
+            ..self.clone()
+        })
+    }
+
     pub(super) fn read(row: &AnyRow) -> Result<Self, Error> {
         let reader = Reader::new(row, "a device");
         let state = reader.text("state")?;
@@ -128,12 +137,20 @@ impl Change {
             self.forget_adopted(unit, &serial, &wanted.device_id)
                 .await?;
         }
-        if let Some((owner, _)) = claimed.first()
-            && owner.as_deref().is_some_and(|owner| owner != unit)
+        if let Some((Some(owner), known)) = claimed.first()
+            && owner != unit
         {
-            // The id went on to another unit: this one has ended and has no say in it.
+            // The id went on to another unit: what has ended is known by its serial, so that its records are never unknown (G1).
             if wanted.state == State::Terminated {
+                if let Some(by_serial) = wanted.by_serial()
+                    && !before.iter().any(|(_, device)| *device == by_serial)
+                {
+                    self.put_device(Some(unit), &by_serial).await?;
+                }
                 return Ok(());
+            }
+            if let Some(by_serial) = known.by_serial() {
+                self.put_device(Some(owner), &by_serial).await?;
             }
         }
         for (_, left) in before {

@@ -86,15 +86,30 @@ pub struct Line {
     pub attribute: Option<String>,
 }
 
+/// What a change of a unit's line came to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum LineStanding {
+    /// The line is as it was taken in.
+    #[default]
+    AsTaken = 0,
+    /// It changed or is not shown any more, and a person lets the unit go on all the same.
+    Kept = 1,
+    /// The unit was cancelled because its line is not shown any more; it goes on when the line is shown again.
+    Gone = 2,
+}
+
 /// A unit as stored.
 #[derive(Debug, Clone, PartialEq)]
 pub struct UnitRow {
-    /// Order id and line id, joined by a dot.
+    /// Order id and line id, joined by a dot; of a replacement with `r` and a number behind them.
     pub id: String,
     pub order_id: String,
     pub version: i64,
     pub line: Line,
     pub unit: Unit,
+    pub standing: LineStanding,
+    /// The unit of the same line whose device it replaces.
+    pub replaces: Option<String>,
     pub attempts: i64,
     pub retry_at: Option<Timestamp>,
     pub created_at: Timestamp,
@@ -272,6 +287,13 @@ impl UnitRow {
                 needs,
                 attribute: reader.maybe_text("attribute")?,
             },
+            standing: match reader.number("line_standing")? {
+                0 => LineStanding::AsTaken,
+                1 => LineStanding::Kept,
+                2 => LineStanding::Gone,
+                other => return Err(reader.corrupt(format!("there is no line standing {other}"))),
+            },
+            replaces: reader.maybe_text("replaces")?,
             attempts: reader.number("attempts")?,
             retry_at: reader.maybe_time("retry_at")?,
             created_at: reader.time("created_at")?,

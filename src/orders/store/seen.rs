@@ -128,6 +128,16 @@ impl Store {
         self.at_odds(active, after).await
     }
 
+    /// Active units that were listed with another database than theirs later than `after` their activation: unit and what was seen.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn moved(&self, after: SignedDuration) -> Result<Vec<(String, SeenRow)>, Error> {
+        let moved = "u.state = 'active' AND s.owner_database <> '' AND s.owner_database <> u.owner_database \
+                     AND s.last_seen > u.active_since + $1";
+        self.at_odds(moved, after).await
+    }
+
     async fn at_odds(
         &self,
         which: &'static str,

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::change::{About, Cause, Change, changed, columns, json};
-use super::rows::{Line, UnitRow, unit_id};
+use super::rows::{Line, LineStanding, UnitRow, unit_id};
 use super::{During as _, Error, Refusal, micros};
 use crate::orders::journey::registration::registration;
 use crate::orders::journey::stored::FlatUnit;
@@ -21,16 +21,41 @@ impl Change {
         unit: &Unit,
         cause: Cause,
     ) -> Result<bool, Error> {
-        let id = unit_id(order, &line.id);
-        let flat = FlatUnit::from(unit);
+        let row = UnitRow {
+            id: unit_id(order, &line.id),
+            order_id: order.to_owned(),
+            version: 1,
+            line: line.clone(),
+            unit: unit.clone(),
+            standing: LineStanding::default(),
+            replaces: None,
+            attempts: 0,
+            retry_at: None,
+            created_at: self.now,
+            updated_at: self.now,
+        };
+        self.add_unit_row(&row, cause).await
+    }
+
+    /// As [`Change::add_unit`], with the unit's id and what it replaces.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    pub(super) async fn add_unit_row(
+        &mut self,
+        row: &UnitRow,
+        cause: Cause,
+    ) -> Result<bool, Error> {
+        let line = &row.line;
+        let flat = FlatUnit::from(&row.unit);
         let (code, text) = columns(flat.reason.as_ref());
         let made = sqlx::query(
             "INSERT INTO units (id, order_id, version, line_id, product_code, needs_serial, needs_sim, needs_imei, attribute, \
-             state, parked_from, reason_code, reason_text, attempts, created_at, updated_at) \
-             VALUES ($1, $2, 1, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 0, $13, $13) ON CONFLICT (id) DO NOTHING",
+             state, parked_from, reason_code, reason_text, replaces, attempts, created_at, updated_at) \
+             VALUES ($1, $2, 1, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 0, $14, $14) ON CONFLICT (id) DO NOTHING",
         )
-        .bind(id.clone())
-        .bind(order.to_owned())
+        .bind(row.id.clone())
+        .bind(row.order_id.clone())
         .bind(line.id.clone())
         .bind(line.product_code.clone())
         .bind(i64::from(line.needs.serial))
@@ -41,6 +66,7 @@ impl Change {
         .bind(flat.parked_from)
         .bind(code)
         .bind(text)
+        .bind(row.replaces.clone())
         .bind(micros(self.now))
         .execute(&mut *self.tx)
         .await
@@ -48,9 +74,9 @@ impl Change {
         .rows_affected();
         if made == 1 {
             let about = About {
-                order: Some(order),
-                unit: Some(&id),
-                to: Some(unit.state()),
+                order: Some(&row.order_id),
+                unit: Some(&row.id),
+                to: Some(row.unit.state()),
                 ..About::default()
             };
             self.event(about, cause).await?;
@@ -101,7 +127,7 @@ impl Change {
             return Err(Refusal::new(
                 format!("unit {}", row.id),
                 format!("it has serial {had}, and a unit keeps its serial"),
-                "cancel this one if the device was swapped",
+                "`orders replace` it if the device was swapped",
             )
             .into());
         }

@@ -110,7 +110,7 @@ impl Change {
             refused_unit(
                 &row,
                 &not_now.to_string(),
-                "cancel it and order another one if the device was swapped",
+                &format!("`orders replace {}` if the device was swapped", row.id),
             )
         })?;
         let live = if parked.is_none() {
@@ -262,7 +262,7 @@ async fn give_serial(change: &mut Change, row: UnitRow, serial: &Serial) -> Resu
                 "it has serial {}, and a unit keeps its serial",
                 row.unit.serial().map(|s| s.to_string()).unwrap_or_default()
             ),
-            "cancel it and order another one if the device was swapped",
+            &format!("`orders replace {}` if the device was swapped", row.id),
         ));
     };
     let intents = change.intents_of(&row.id).await?;

@@ -120,6 +120,8 @@ fn whole(order: Order, unit: Unit) -> Whole {
                 attribute: None,
             },
             unit,
+            standing: Default::default(),
+            replaces: None,
             attempts: 0,
             retry_at: None,
             created_at: at(0),

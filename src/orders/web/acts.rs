@@ -129,6 +129,62 @@ pub(super) async fn cancel(
     after(&desk, &id).await
 }
 
+pub(super) async fn cancel_unit(
+    State(desk): State<Desk>,
+    Extension(by): Who,
+    Path(id): Path<String>,
+    body: Body,
+) -> Answer {
+    let why = Fields::body(body, &["why"])?.required("why")?;
+    let of = order_of(&desk, &id).await?;
+    desk.store
+        .cancel_unit(&id, &why, &by, (desk.clock)())
+        .await?;
+    after(&desk, &of).await
+}
+
+pub(super) async fn replace(
+    State(desk): State<Desk>,
+    Extension(by): Who,
+    Path(id): Path<String>,
+    body: Body,
+) -> Answer {
+    let why = Fields::body(body, &["why"])?.required("why")?;
+    let of = order_of(&desk, &id).await?;
+    desk.store.replace(&id, &why, &by, (desk.clock)()).await?;
+    after(&desk, &of).await
+}
+
+pub(super) async fn resume_order(
+    State(desk): State<Desk>,
+    Extension(by): Who,
+    Path(id): Path<String>,
+    body: Body,
+) -> Answer {
+    let why = Fields::body(body, &["why"])?.required("why")?;
+    order(&desk, &id).await?;
+    let subject = Subject::Order(id.clone());
+    desk.store
+        .resume(&subject, &why, &by, (desk.clock)())
+        .await?;
+    after(&desk, &id).await
+}
+
+pub(super) async fn resume_unit(
+    State(desk): State<Desk>,
+    Extension(by): Who,
+    Path(id): Path<String>,
+    body: Body,
+) -> Answer {
+    let why = Fields::body(body, &["why"])?.required("why")?;
+    let of = order_of(&desk, &id).await?;
+    let subject = Subject::Unit(id);
+    desk.store
+        .resume(&subject, &why, &by, (desk.clock)())
+        .await?;
+    after(&desk, &of).await
+}
+
 pub(super) async fn park_order(
     State(desk): State<Desk>,
     Extension(by): Who,

@@ -224,6 +224,60 @@ impl Market {
         Ok(order)
     }
 
+    /// Adds a unit to an order that was placed; gives its id.
+    ///
+    /// # Errors
+    /// No such order or product, an order that is cancelled or fulfilled.
+    pub fn add_unit(&mut self, id: u64, product_code: &str, now: i64) -> Result<u64, Refused> {
+        if self.writable(id, now)?.status == self.settings.status_fulfilled {
+            return Err(Refused::Conflict(format!("order {id} is fulfilled")));
+        }
+        let product = self
+            .product(product_code)
+            .ok_or_else(|| Refused::missing("product", product_code))?;
+        let unit = Unit {
+            id: FIRST_UNIT + self.last_unit,
+            product_code: product.product_code.clone(),
+            requires_serial: product.requires_serial,
+            requires_sim: product.requires_sim,
+            requires_imei: product.requires_imei,
+            serial: None,
+            sim: None,
+            imei: None,
+            attribute: product.attribute.clone(),
+        };
+        let unit_id = unit.id;
+        self.last_unit += 1;
+        self.order_mut(id)?.units.push(unit);
+        Ok(unit_id)
+    }
+
+    /// Takes a unit out of an order that was placed.
+    ///
+    /// # Errors
+    /// No such order or unit, the last unit of an order, a cancelled order.
+    pub fn drop_unit(&mut self, id: u64, unit: u64, now: i64) -> Result<Unit, Refused> {
+        let order = self.writable(id, now)?;
+        let at = order.units.iter().position(|known| known.id == unit);
+        let at = at.ok_or_else(|| Refused::missing("item", unit))?;
+        if order.units.len() == 1 {
+            return Err(Refused::Conflict(format!(
+                "item {unit} is the last of order {id}"
+            )));
+        }
+        Ok(self.order_mut(id)?.units.remove(at))
+    }
+
+    /// Puts a unit back that was taken out of an order.
+    ///
+    /// # Errors
+    /// No such order, a cancelled order.
+    pub fn restore_unit(&mut self, id: u64, unit: Unit, now: i64) -> Result<(), Refused> {
+        self.writable(id, now)?;
+        self.order_mut(id)?.units.push(unit);
+        Ok(())
+    }
+
     /// Writes a unit's serial, SIM or IMEI; the last write wins.
     ///
     /// # Errors

@@ -437,11 +437,34 @@ impl Run {
             let cancelled = events.iter().find(|event| {
                 event.unit_id.is_none() && event.to_state.as_deref() == Some("cancelled")
             });
+            let resumed = |from: i64, to: i64| {
+                events
+                    .iter()
+                    .any(|event| event.act == "resume" && (from..to).contains(&event.seq))
+            };
             let late = events.iter().find(|event| {
                 event.to_state.as_deref() == Some("active")
                     && event.act == "activate"
-                    && cancelled.is_some_and(|cancelled| cancelled.seq < event.seq)
+                    && cancelled.is_some_and(|cancelled| {
+                        cancelled.seq < event.seq && !resumed(cancelled.seq, event.seq)
+                    })
             });
+            // What a person took up again after it was cancelled may become active.
+            for unit in &whole.units {
+                let of_unit = events
+                    .iter()
+                    .filter(|event| event.unit_id.as_deref() == Some(&*unit.id));
+                let last = of_unit
+                    .filter(|event| {
+                        ["resume", "cancel", "terminate", "replace"].contains(&&*event.act)
+                    })
+                    .last();
+                if let (Some(serial), Some("resume")) =
+                    (unit.unit.serial(), last.map(|event| &*event.act))
+                {
+                    self.terminated.remove(serial.as_str());
+                }
+            }
             assert!(
                 late.is_none(),
                 "seed {seed}: activated after it was cancelled: {late:?}"

@@ -2,14 +2,14 @@
 
 use std::path::Path;
 
-use dig_ingest::orders::journey::{Actor, Serial};
+use dig_ingest::orders::journey::{Actor, Serial, Tags};
 use dig_ingest::orders::outbox::Entry;
 use dig_ingest::orders::recovery::{self, Known};
 use dig_ingest::orders::registrar;
-use dig_ingest::orders::store::Store;
 use dig_ingest::orders::store::identity::Proof;
 use dig_ingest::orders::store::intents::Outcome;
 use dig_ingest::orders::store::seen::SeenRow;
+use dig_ingest::orders::store::{Error, Store};
 use dig_ingest::registry::State;
 use jiff::Timestamp;
 use rand::Rng as _;
@@ -147,8 +147,46 @@ impl Run {
         self.compare().await;
     }
 
+    /// A person gives units the serials that the labels of their devices show. False while one of them is not taken in yet.
+    async fn give_labelled(&self) -> bool {
+        let own = registrar::own(&self.store).await.unwrap();
+        let mut all = true;
+        for serial in self.world.made_for_us() {
+            let serial = Serial::parse(&serial).unwrap();
+            let Some(unit) = self.world.unit_labelled(serial.as_str()) else {
+                continue;
+            };
+            if own.serials.contains(&serial) {
+                continue;
+            }
+            let (none, ann) = (Tags::default(), Actor::Person("ann".into()));
+            match self.store.unit(&unit).await.unwrap() {
+                // A unit that nobody takes in any more: its order is closed, or it replaced another one.
+                None => {
+                    let order = unit.split('.').next().unwrap_or(&unit);
+                    all &= self.store.order(order).await.unwrap().is_some();
+                }
+                Some(_) => {
+                    let now = self.world.now();
+                    let given = self
+                        .store
+                        .assign(&unit, Some(&serial), &none, &ann, now)
+                        .await;
+                    // The store refuses it where the unit has ended, or a call for it is open.
+                    if let Err(error) = given {
+                        assert!(matches!(error, Error::Refused(_)), "{error}");
+                    }
+                }
+            }
+        }
+        all
+    }
+
     /// A person looks at what is known, and accepts it.
     pub async fn recover(&mut self) {
+        if !self.give_labelled().await {
+            return;
+        }
         let entries = self.topic.lock().unwrap().entries.clone();
         let wholes = self.store.open_orders(Timestamp::MIN).await.unwrap();
         let own = registrar::own(&self.store).await.unwrap();

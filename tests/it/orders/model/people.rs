@@ -40,12 +40,14 @@ pub async fn act(world: &World, store: &Store, config: &Config, dice: &mut StdRn
         return;
     }
     let whole = &wholes[dice.random_range(0..wholes.len())];
-    match dice.random_range(0..10) {
+    match dice.random_range(0..12) {
         0 => approve(world, store, whole).await,
         1..3 => retry(world, store, &wholes, whole).await,
         3..6 => assign(world, store, whole, dice).await,
         6..8 => ship(world, store, whole, dice).await,
         8 => key_in(world, config, whole),
+        9 => change_quantity(world, whole, dice),
+        10 => change_units(world, store, whole, dice).await,
         _ => {
             let active = whole.units.iter().find(|row| row.unit.is_active());
             if let Some(serial) = active.and_then(|row| row.unit.serial()) {
@@ -55,11 +57,108 @@ pub async fn act(world: &World, store: &Store, config: &Config, dice: &mut StdRn
     }
 }
 
+/// A customer wants one more, or one less.
+fn change_quantity(world: &World, whole: &Whole, dice: &mut StdRng) {
+    let order: u64 = whole.row.id.parse().unwrap();
+    let Some(row) = whole.units.first() else {
+        return;
+    };
+    let more = dice.random_bool(0.5) && whole.units.len() < 5;
+    // MyAdmin may refuse either.
+    world.meanwhile(|market, now| {
+        if more {
+            let _ = market.add_unit(order, &row.line.product_code, now);
+        } else {
+            let _ = market.drop_unit(order, row.line.id.parse().unwrap(), now);
+        }
+    });
+}
+
+/// One unit is cancelled, here and in MyAdmin; or its device is replaced; or something cancelled is taken up again.
+async fn change_units(world: &World, store: &Store, whole: &Whole, dice: &mut StdRng) {
+    let Some(row) = whole
+        .units
+        .get(dice.random_range(0..whole.units.len().max(1)))
+    else {
+        return;
+    };
+    let now = world.now();
+    match dice.random_range(0..4) {
+        0 => told(store.replace(&row.id, "RMA", &ann(), now).await.map(drop)),
+        1 => {
+            let unit = Subject::Unit(row.id.clone());
+            told(store.resume(&unit, "after all", &ann(), now).await);
+        }
+        2 => {
+            let order = Subject::Order(whole.row.id.clone());
+            told(store.resume(&order, "after all", &ann(), now).await);
+        }
+        _ => cancel_unit(world, store, row).await,
+    }
+}
+
+async fn cancel_unit(world: &World, store: &Store, row: &UnitRow) {
+    let order: u64 = row.order_id.parse().unwrap();
+    let line: u64 = row.line.id.parse().unwrap();
+    let gone = world.meanwhile(|market, now| market.drop_unit(order, line, now).is_ok());
+    if gone || !world.shows(order, line) {
+        let now = world.now();
+        told(store.cancel_unit(&row.id, "one less", &ann(), now).await);
+    }
+}
+
+/// MyAdmin takes no order for fulfilled while a line of it is blank: what has ended is taken up again, or replaced.
+async fn complete_lines(world: &World, store: &Store, whole: &Whole) {
+    if whole.row.order.clear().is_none() {
+        return;
+    }
+    let order: u64 = whole.row.id.parse().unwrap();
+    for row in &whole.units {
+        let live = |other: &&UnitRow| {
+            other.line.id == row.line.id && matches!(other.unit, Unit::Live(_) | Unit::Parked(_))
+        };
+        if whole.units.iter().any(|row| live(&row))
+            || !world.is_blank(order, row.line.id.parse().unwrap())
+        {
+            continue;
+        }
+        let now = world.now();
+        match &row.unit {
+            Unit::Cancelled(_) => {
+                let unit = Subject::Unit(row.id.clone());
+                told(
+                    store
+                        .resume(&unit, "it is still ordered", &ann(), now)
+                        .await,
+                );
+            }
+            Unit::Terminated(_) => {
+                told(
+                    store
+                        .replace(&row.id, "it is still ordered", &ann(), now)
+                        .await
+                        .map(drop),
+                );
+            }
+            Unit::Live(_) | Unit::Parked(_) => {}
+        }
+    }
+}
+
 /// Everybody does all they have to.
 pub async fn settle(world: &World, store: &Store, config: &Config, dice: &mut StdRng) {
     world.own_all();
     for whole in store.open_orders(Timestamp::MIN).await.unwrap() {
         approve(world, store, &whole).await;
+        // What is not in MyAdmin any more cannot be reported there.
+        for row in &whole.units {
+            let order: u64 = row.order_id.parse().unwrap();
+            if !world.shows(order, row.line.id.parse().unwrap()) {
+                let now = world.now();
+                told(store.cancel_unit(&row.id, "one less", &ann(), now).await);
+            }
+        }
+        complete_lines(world, store, &whole).await;
         let wholes = store.open_orders(Timestamp::MIN).await.unwrap();
         retry(world, store, &wholes, &whole).await;
         assign(world, store, &whole, dice).await;

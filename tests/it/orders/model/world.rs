@@ -237,6 +237,14 @@ impl World {
         labels.entry(unit.to_owned()).or_insert(serial.to_owned());
     }
 
+    /// The unit whose label a device has.
+    pub fn unit_labelled(&self, serial: &str) -> Option<String> {
+        let inner = self.inner();
+        let mut labels = inner.labels.iter();
+        let found = labels.find(|(_, labelled)| *labelled == serial);
+        found.map(|(unit, _)| unit.clone())
+    }
+
     /// Serials that may be a unit's, as a person finds them who looks at the labels: its own, else those without one.
     pub fn labelled_or_free(&self, unit: &str, serials: Vec<String>) -> Vec<String> {
         let inner = self.inner();
@@ -370,6 +378,31 @@ impl World {
         for serial in serials {
             inner.own(&serial);
         }
+    }
+
+    /// The customer changes an order, or its devices' database, by whatever means MyAdmin has.
+    pub fn meanwhile<T>(&self, change: impl FnOnce(&mut market::Market, i64) -> T) -> T {
+        let mut inner = self.inner();
+        let now = inner.now_us;
+        change(&mut inner.market, now)
+    }
+
+    /// Whether MyAdmin has this line in its order.
+    pub fn shows(&self, order: u64, line: u64) -> bool {
+        let inner = self.inner();
+        let order = inner.market.get(order);
+        order.is_some_and(|order| order.units.iter().any(|unit| unit.id == line))
+    }
+
+    /// Whether MyAdmin has this line and no serial on it, though it asks for one.
+    pub fn is_blank(&self, order: u64, line: u64) -> bool {
+        let inner = self.inner();
+        let mut units = inner
+            .market
+            .get(order)
+            .into_iter()
+            .flat_map(|order| &order.units);
+        units.any(|unit| unit.id == line && unit.requires_serial && unit.serial.is_none())
     }
 
     /// What a person keys into the fulfilment page.

@@ -1,0 +1,301 @@
+//! What becomes of units after their order was taken in: a unit cancelled on its own, a device replaced, what was cancelled taken up
+//! again, a device moved to another database.
+//!
+//! * P1: a device that is replaced keeps its unit and its serial, both terminated; its replacement is another unit of the same line.
+//! * G1: what is cancelled or replaced is terminated in the registry, in the same transaction.
+
+use jiff::Timestamp;
+use serde_json::json;
+
+use super::acts::{Subject, refused_order, refused_unit};
+use super::change::{Cause, Change};
+use super::intents::Outcome;
+use super::rows::{LineStanding, OrderRow, UnitRow, unit_id};
+use super::{During as _, Error, Store};
+use crate::orders::journey::kit::OwnerDatabase;
+use crate::orders::journey::order::{Open, Order};
+use crate::orders::journey::unit::Unit;
+use crate::orders::journey::way::Live;
+use crate::orders::journey::{Actor, Code, Reason};
+
+impl Store {
+    /// Cancels a unit; its order and the other units go on. A serial that it has is told of by an alarm.
+    ///
+    /// # Errors
+    /// It is active, or has ended; a provisioning call for it is under way.
+    pub async fn cancel_unit(
+        &self,
+        unit: &str,
+        why: &str,
+        by: &Actor,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        self.act(by, now, async |mut change: Change| {
+            let row = change.unit(unit).await?;
+            if row.unit.is_active() {
+                return Err(refused_unit(
+                    &row,
+                    "it is active: its device sends",
+                    &format!(
+                        "have the device terminated in MyAdmin, or `orders replace {}` if another device takes its place",
+                        row.id
+                    ),
+                ));
+            }
+            if matches!(row.unit, Unit::Cancelled(_) | Unit::Terminated(_)) {
+                return Err(refused_unit(
+                    &row,
+                    &format!("it is {} already", row.unit.state()),
+                    "nothing is left to do",
+                ));
+            }
+            change.cancel_unit(&row, Cause::new("cancel", why)).await?;
+            change.commit().await
+        })
+        .await
+    }
+
+    /// Replaces the device of a unit (RMA): its serial is terminated, and a new unit of the same line goes the whole journey. Gives the
+    /// new unit's id.
+    ///
+    /// # Errors
+    /// It has no serial, was replaced before, or its order is over; a provisioning call for it is in doubt.
+    pub async fn replace(
+        &self,
+        unit: &str,
+        why: &str,
+        by: &Actor,
+        now: Timestamp,
+    ) -> Result<String, Error> {
+        self.act(by, now, async |mut change: Change| {
+            let row = change.unit(unit).await?;
+            let order = change.order(&row.order_id).await?;
+            if order.order.is_over() {
+                return Err(refused_unit(
+                    &row,
+                    &format!("its order is {}", order.order.state()),
+                    &format!("`orders resume {}` takes a cancelled order up again; otherwise order another unit", order.id),
+                ));
+            }
+            let Some(serial) = row.unit.serial() else {
+                return Err(refused_unit(
+                    &row,
+                    "it has no serial yet, so there is no device to replace",
+                    &format!("`orders assign {}` corrects its SIM, IMEI or device id", row.id),
+                ));
+            };
+            let units = change.units(&row.order_id).await?;
+            if let Some(other) = units.iter().find(|other| other.replaces.as_deref() == Some(unit)) {
+                return Err(refused_unit(
+                    &row,
+                    &format!("it was replaced by unit {}", other.id),
+                    &format!("`orders replace {}` if that device is replaced too", other.id),
+                ));
+            }
+            if change.is_in_doubt(unit).await? {
+                return Err(refused_unit(
+                    &row,
+                    "a provisioning call for it is under way or in doubt",
+                    "wait until it is settled, or settle it with `orders assign --serial` or `orders retry`",
+                ));
+            }
+            let evidence = json!({ "serial": serial, "tags": row.unit.known().tags });
+            if let Some(terminated) = row.unit.clone().terminate(change.now()) {
+                let cause = Cause::new("replace", why).with(evidence.clone());
+                change.put_unit(&row, Unit::Terminated(terminated), cause).await?;
+            }
+            for kind in ["cancelled-serial", "cancelled-active"] {
+                change.end_alarm(kind, unit).await?;
+            }
+            let said = "its device was replaced: have the serial terminated in MyAdmin";
+            change.alarm("replaced-serial", unit, said, Some(&evidence)).await?;
+            let of_line = units.iter().filter(|other| other.line.id == row.line.id).count();
+            let id = unit_id(&row.order_id, &format!("{}r{of_line}", row.line.id));
+            let fresh = UnitRow {
+                id: id.clone(),
+                replaces: Some(row.id.clone()),
+                unit: Unit::ordered(),
+                ..row.clone()
+            };
+            let cause = Cause::new("take-in", format!("replaces unit {}: {why}", row.id));
+            change.add_unit_row(&fresh, cause).await?;
+            change.commit().await?;
+            Ok(id)
+        })
+        .await
+    }
+
+    /// Takes up again what was cancelled: a unit, or an order with the units that were cancelled with it.
+    ///
+    /// # Errors
+    /// It is not cancelled, or its order is.
+    pub async fn resume(
+        &self,
+        subject: &Subject,
+        why: &str,
+        by: &Actor,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        self.act(by, now, async |mut change: Change| {
+            match subject {
+                Subject::Order(id) => {
+                    let row = change.order(id).await?;
+                    let Order::Cancelled(cancelled) = row.order.clone() else {
+                        return Err(refused_order(
+                            &row,
+                            &format!("it is {}, not cancelled", row.order.state()),
+                            "`orders retry` lets a parked one go on",
+                        ));
+                    };
+                    let open = Order::Open(Open::Approved(cancelled.clone().resume(by)));
+                    change
+                        .put_order(&row, &open, Cause::new("resume", why))
+                        .await?;
+                    for unit in change.units(id).await? {
+                        if let Unit::Cancelled(ended) = &unit.unit
+                            && ended.at == cancelled.at
+                        {
+                            change.resume_unit(&unit, why).await?;
+                        }
+                    }
+                    change.end_alarm("cancelled-reappears", id).await?;
+                }
+                Subject::Unit(id) => {
+                    let row = change.unit(id).await?;
+                    let order = change.order(&row.order_id).await?;
+                    if matches!(order.order, Order::Cancelled(_)) {
+                        return Err(refused_unit(
+                            &row,
+                            "its order is cancelled",
+                            &format!("`orders resume {}` takes the order up again", order.id),
+                        ));
+                    }
+                    change.resume_unit(&row, why).await?;
+                }
+            }
+            change.commit().await
+        })
+        .await
+    }
+}
+
+impl Change {
+    /// Cancels a unit that is under way; another stays as it is. A serial that it has is told of by an alarm.
+    ///
+    /// # Errors
+    /// As [`Change::put_unit`].
+    pub async fn cancel_unit(&mut self, row: &UnitRow, cause: Cause) -> Result<(), Error> {
+        let Some(cancelled) = row.unit.clone().cancel(self.now()) else {
+            return Ok(());
+        };
+        let known = row.unit.known();
+        self.put_unit(row, Unit::Cancelled(cancelled), cause)
+            .await?;
+        if let Some(serial) = known.serial {
+            let said = "it was cancelled after its serial was made: have the serial terminated";
+            let evidence = json!({ "serial": serial, "parcel": known.parcel });
+            self.alarm("cancelled-serial", &row.id, said, Some(&evidence))
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Takes up a cancelled unit again, as far on its way as what is known of it reaches.
+    ///
+    /// # Errors
+    /// It is not cancelled.
+    pub async fn resume_unit(&mut self, row: &UnitRow, why: &str) -> Result<(), Error> {
+        let Unit::Cancelled(cancelled) = row.unit.clone() else {
+            return Err(refused_unit(
+                row,
+                &format!("it is {}, not cancelled", row.unit.state()),
+                "`orders retry` lets a parked one go on; a terminated device stays so: `orders replace` gives another one",
+            ));
+        };
+        let live = cancelled.resume(row.line.needs);
+        let unit = if self.is_in_doubt(&row.id).await? {
+            let text = "it was cancelled while the answer of its provisioning call was in doubt";
+            Unit::Parked(live.park(Reason::new(Code::LostAnswer, text)))
+        } else {
+            Unit::Live(live)
+        };
+        self.put_unit(row, unit, Cause::new("resume", why)).await?;
+        self.put_line_standing(&row.id, LineStanding::AsTaken)
+            .await?;
+        self.end_alarm("cancelled-serial", &row.id).await
+    }
+
+    /// Writes which database owns an active device now; false if the unit is not active, or is there already.
+    ///
+    /// # Errors
+    /// As [`Change::put_unit`].
+    pub async fn move_unit(&mut self, unit: &str, to: OwnerDatabase) -> Result<bool, Error> {
+        let row = self.unit(unit).await?;
+        let Unit::Live(Live::Active(active)) = row.unit.clone() else {
+            return Ok(false);
+        };
+        let from = active.database().as_str().to_owned();
+        if from == to.as_str() {
+            return Ok(false);
+        }
+        let why = format!("it moved from database {from} to {}", to.as_str());
+        let evidence = json!({ "from": from, "to": to.as_str() });
+        let moved = Unit::Live(Live::Active(active.moved(to)));
+        self.put_unit(&row, moved, Cause::new("move", why).with(evidence))
+            .await?;
+        Ok(true)
+    }
+
+    /// Writes what a change of the unit's line came to.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    pub async fn put_line_standing(
+        &mut self,
+        unit: &str,
+        standing: LineStanding,
+    ) -> Result<(), Error> {
+        sqlx::query("UPDATE units SET line_standing = $2 WHERE id = $1")
+            .bind(unit.to_owned())
+            .bind(standing as i64)
+            .execute(&mut *self.tx)
+            .await
+            .during("writing a line's standing")?;
+        Ok(())
+    }
+
+    /// Whether a provisioning call for a unit is under way, or was and nobody knows what it made.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn is_in_doubt(&mut self, unit: &str) -> Result<bool, Error> {
+        let calls = self.intents_of(unit).await?;
+        let unknown = |outcome| matches!(outcome, Outcome::Open | Outcome::Unresolved);
+        Ok(calls.iter().any(|call| unknown(call.outcome)))
+    }
+
+    /// A unit of a line that came after its order was taken in; false if it is there already.
+    ///
+    /// # Errors
+    /// As [`Change::add_unit`].
+    pub async fn add_late_unit(
+        &mut self,
+        order: &OrderRow,
+        line: &super::rows::Line,
+        reason: Option<Reason>,
+    ) -> Result<bool, Error> {
+        let why = reason.as_ref().map_or_else(
+            || format!("MyAdmin added its line ({})", line.product_code),
+            ToString::to_string,
+        );
+        let unit = match reason {
+            None => Unit::ordered(),
+            Some(reason) => match Unit::ordered() {
+                Unit::Live(live) => Unit::Parked(live.park(reason)),
+                other => other,
+            },
+        };
+        self.add_unit(&order.id, line, &unit, Cause::new("take-in", why))
+            .await
+    }
+}
