@@ -162,6 +162,16 @@ fn rust_files() -> Vec<(String, String)> {
         .collect()
 }
 
+/// Every README of the tree, as (path relative to the root, text).
+pub fn readmes() -> Vec<(String, String)> {
+    let first = fs::read_to_string(root().join("README.md")).unwrap();
+    ["src", "tests", "benches", "config", "scripts"]
+        .iter()
+        .flat_map(|folder| files(folder, &["/README.md"]))
+        .chain([("README.md".to_owned(), first)])
+        .collect()
+}
+
 /// The module a source file belongs to: its folder, or its name, under `src/`.
 fn module_of(path: &str) -> &str {
     let path = path.strip_prefix("src/").unwrap_or(path);
