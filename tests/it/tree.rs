@@ -1,8 +1,9 @@
 //! The tree's own rules, checked on the source text: who may import whom, which file owns which crate, sizes, names,
-//! module docs, help texts.
+//! module docs, help texts, and the links of the READMEs.
 //!
 //! A rule that is broken is reported with file and line, all of them at once.
 
+mod links;
 mod source;
 
 use std::{
