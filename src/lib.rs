@@ -18,3 +18,8 @@ pub mod record;
 pub mod registry;
 pub mod sim;
 pub mod verify;
+
+/// The Rust example of `config/README.md` is a documentation test.
+#[cfg(doctest)]
+#[doc = include_str!("../config/README.md")]
+struct SettingsExample;

@@ -1,8 +1,8 @@
 //! Reads letters from the dead-letter topic and from held topics, and hands them to the judge.
 //!
-//! Only what the README says about them is relied on: the original bytes as value, the serial or device id as key, the
-//! headers `reason`, `source-topic`, `source-partition` and `source-offset`. Reads by hand and commits nothing. Blocks the
-//! calling thread; the judge keeps what it was told, so reading may go on later.
+//! Only what src/pipeline/README.md (Output) says about them is relied on: the original bytes as value, the serial or device id
+//! as key, the headers `reason`, `source-topic`, `source-partition` and `source-offset`. Reads by hand and commits nothing.
+//! Blocks the calling thread; the judge keeps what it was told, so reading may go on later.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};

@@ -125,7 +125,7 @@ fn steady_state_allocates_nothing_per_record() {
     );
 }
 
-/// What the README says of the names that wait; the index is not part of the memory formula.
+/// What src/pipeline/README.md (Held and released) says of the names that wait; the index is not part of the memory formula.
 #[test]
 fn a_held_name_takes_some_200_bytes() {
     const NAMES: u64 = 100_000;

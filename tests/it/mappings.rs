@@ -71,6 +71,22 @@ fn every_shipped_mapping_makes_the_expected_records_of_its_sample() {
     }
 }
 
+/// The two JSON blocks of the README: a message, and the body that carries the record made of it.
+#[test]
+fn the_readmes_record_goes_out_as_it_says() {
+    let readme = include_str!("../../README.md");
+    let blocks: Vec<&str> = readme
+        .split("```json\n")
+        .skip(1)
+        .filter_map(|rest| rest.split("```").next())
+        .collect();
+    let [message, body] = blocks[..] else {
+        panic!("{} JSON blocks", blocks.len())
+    };
+    let records = lines(&decode(shipped("generic"), message.as_bytes()));
+    assert_eq!(format!("[{}]\n", records.trim()), body);
+}
+
 #[test]
 fn a_shipped_mapping_says_what_it_is_for() {
     for (name, _) in SHIPPED {
@@ -78,7 +94,8 @@ fn a_shipped_mapping_says_what_it_is_for() {
     }
 }
 
-/// The TOML examples of the README: the first is a mapping, the last a diagnostics file, between them the beginnings of mappings.
+/// The TOML examples of `config/mappings/README.md`: the first is a mapping, the second a diagnostics file, the others are beginnings
+/// of mappings.
 #[test]
 fn the_readmes_examples_compile() {
     let readme = include_str!("../../config/mappings/README.md");

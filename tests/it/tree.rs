@@ -1,8 +1,9 @@
 //! The tree's own rules, checked on the source text: who may import whom, which file owns which crate, sizes, names,
-//! module docs, help texts.
+//! module docs, help texts, and the links of the READMEs.
 //!
 //! A rule that is broken is reported with file and line, all of them at once.
 
+mod links;
 mod source;
 
 use std::{
@@ -159,6 +160,16 @@ fn rust_files() -> Vec<(String, String)> {
     ["src", "tests", "benches"]
         .iter()
         .flat_map(|folder| files(folder, &[".rs"]))
+        .collect()
+}
+
+/// Every README of the tree, as (path relative to the root, text).
+pub fn readmes() -> Vec<(String, String)> {
+    let first = fs::read_to_string(root().join("README.md")).unwrap();
+    ["src", "tests", "benches", "config", "scripts"]
+        .iter()
+        .flat_map(|folder| files(folder, &["/README.md"]))
+        .chain([("README.md".to_owned(), first)])
         .collect()
 }
 

@@ -83,7 +83,11 @@ impl Problem {
 
     pub(super) fn nowhere(path: &str) -> Self {
         let what = "this path is not served";
-        let mut problem = Self::missing("path", path, "the README lists the API's paths");
+        let mut problem = Self::missing(
+            "path",
+            path,
+            "src/orders/README.md lists the paths of the API",
+        );
         what.clone_into(&mut problem.what);
         problem
     }

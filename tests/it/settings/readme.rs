@@ -1,28 +1,24 @@
-//! Tests of the README: its tables agree with the sources, its commands take the flags it gives them, its tests exist.
+//! Tests of the READMEs: their tables agree with the sources, their commands take the flags given to them, their tests exist.
 //!
-//! `DIG_README=write cargo test --test it settings::readme` writes the two generated tables anew.
+//! `DIG_README=write cargo test --test it settings::readme` writes the generated tables anew.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::Path;
 use std::process::Command;
-use std::sync::{Mutex, PoisonError};
 
 use dig_ingest::config::{Kind, Settings};
 
 use super::{example, root};
+use crate::tree::readmes;
 
-fn readme() -> String {
-    std::fs::read_to_string(root("README.md")).unwrap()
+fn read(path: &str) -> String {
+    std::fs::read_to_string(root(path)).unwrap()
 }
 
-/// Both tables are in one file: whoever writes it reads what the other one wrote.
-static WRITING: Mutex<()> = Mutex::new(());
-
-/// Compares what stands between two markers with what should, or writes it.
-fn generated(name: &str, wanted: &str) {
-    let _writing = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
-    let text = readme();
+/// Compares what stands between two markers of a file with what should, or writes it.
+fn generated(path: &str, name: &str, wanted: &str) {
+    let text = read(path);
     let (begin, end) = (
         format!("<!-- {name}: begin -->\n"),
         format!("<!-- {name}: end -->"),
@@ -31,13 +27,13 @@ fn generated(name: &str, wanted: &str) {
     let to = text.find(&end).unwrap_or_else(|| panic!("no {end}"));
     if std::env::var_os("DIG_README").is_some_and(|word| word == "write") {
         let written = format!("{}\n{wanted}\n{}", &text[..from], &text[to..]);
-        std::fs::write(root("README.md"), written).unwrap();
+        std::fs::write(root(path), written).unwrap();
         return;
     }
     assert_eq!(
         text[from..to].trim(),
         wanted.trim(),
-        "README.md, {name}: out of date; DIG_README=write cargo test --test it settings::readme writes it anew"
+        "{path}, {name}: out of date; DIG_README=write cargo test --test it settings::readme writes it anew"
     );
 }
 
@@ -63,7 +59,7 @@ fn settings_tables() -> String {
             };
             write!(
                 out,
-                "\n#### {section}\n\n{about}| setting | default | meaning |\n|---|---|---|\n"
+                "\n### {section}\n\n{about}| setting | default | meaning |\n|---|---|---|\n"
             )
             .unwrap();
             comment.clear();
@@ -208,7 +204,7 @@ fn meaning(said: &str, name: &str) -> String {
     item.map_or_else(|| before.collect::<Vec<_>>().join(" "), str::to_owned)
 }
 
-/// The table from which `/metrics` has its HELP lines: the same sentences as in the README.
+/// The table from which `/metrics` has its HELP lines: the same sentences as in `src/ops/README.md`.
 #[test]
 fn every_metric_has_its_help_as_it_is_in_the_sources() {
     let mut table = String::new();
@@ -234,7 +230,7 @@ fn every_metric_has_its_help_as_it_is_in_the_sources() {
 
 #[test]
 fn every_setting_is_in_the_readme_as_it_is_in_the_example() {
-    generated("settings", &settings_tables());
+    generated("config/README.md", "settings", &settings_tables());
 }
 
 #[test]
@@ -268,7 +264,7 @@ fn every_metric_is_in_the_readme_as_it_is_in_the_sources() {
         )
         .unwrap();
     }
-    generated("metrics", &table);
+    generated("src/ops/README.md", "metrics", &table);
 }
 
 fn sources(folder: &Path, into: &mut String) {
@@ -282,25 +278,26 @@ fn sources(folder: &Path, into: &mut String) {
     }
 }
 
+/// The rows of the tables in the section on guarantees.
+fn guarantees(path: &str) -> Vec<String> {
+    let text = read(path);
+    let section = text.split("\n## Guarantees\n").nth(1).unwrap();
+    let section = section.split("\n## ").next().unwrap();
+    section
+        .lines()
+        .filter(|line| line.starts_with("| ") && !line.starts_with("| event"))
+        .map(str::to_owned)
+        .collect()
+}
+
 #[test]
 fn every_guarantee_names_a_test_that_exists() {
     let mut all = String::new();
     sources(&root("src"), &mut all);
     sources(&root("tests"), &mut all);
-    let text = readme();
-    let rows = text
-        .split("## Guarantees")
-        .nth(1)
-        .unwrap()
-        .split("\n## ")
-        .next()
-        .unwrap();
-    let rows: Vec<_> = rows
-        .lines()
-        .filter(|line| line.starts_with("| ") && !line.starts_with("| event"))
-        .collect();
-    assert!(rows.len() >= 10, "{} rows", rows.len());
-    for row in rows {
+    let rows = guarantees("tests/README.md");
+    assert!(rows.len() >= 80, "{} rows", rows.len());
+    for row in &rows {
         let tests = row.trim_end_matches([' ', '|']).rsplit('|').next().unwrap();
         let names: Vec<_> = tests.split('`').skip(1).step_by(2).collect();
         assert!(!names.is_empty(), "no test is named: {row}");
@@ -313,13 +310,23 @@ fn every_guarantee_names_a_test_that_exists() {
     }
 }
 
-/// The commands of the README's console blocks, a line each.
+#[test]
+fn the_readme_has_guarantees_as_they_are_in_the_whole_table() {
+    let (few, all) = (guarantees("README.md"), guarantees("tests/README.md"));
+    assert_eq!(few.len(), 8);
+    for row in few {
+        assert!(all.contains(&row), "not in tests/README.md: {row}");
+    }
+}
+
+/// The commands of the console blocks in all READMEs, a line each.
 fn commands() -> Vec<String> {
-    let text = readme();
-    let blocks = text
-        .split("```console\n")
-        .skip(1)
-        .map(|rest| rest.split("```").next().unwrap());
+    let texts = readmes();
+    let blocks = texts.iter().flat_map(|(_, text)| {
+        text.split("```console\n")
+            .skip(1)
+            .map(|rest| rest.split("```").next().unwrap())
+    });
     let joined: Vec<String> = blocks.map(|block| block.replace("\\\n", " ")).collect();
     joined
         .iter()
@@ -330,7 +337,7 @@ fn commands() -> Vec<String> {
 }
 
 #[test]
-fn every_command_of_the_readme_exists_and_takes_its_flags() {
+fn every_command_of_a_readme_exists_and_takes_its_flags() {
     let program = env!("CARGO_BIN_EXE_dig-ingest");
     let mut checked = 0;
     for line in commands() {
@@ -383,5 +390,5 @@ fn every_command_of_the_readme_exists_and_takes_its_flags() {
         }
         checked += 1;
     }
-    assert!(checked >= 8, "only {checked} commands were found");
+    assert!(checked >= 50, "only {checked} commands were found");
 }
