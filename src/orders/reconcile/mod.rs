@@ -417,7 +417,11 @@ fn order(view: &View, whole: &Whole, config: &Config, acts: &mut Vec<Act>) {
                         Unit::Live(Live::Ordered(_) | Live::Provisioned(_) | Live::Assigned(_))
                     )
             });
-            if unshipped {
+            // What we told ourselves before a unit was added is corrected by the next report.
+            let told = row.reported.as_ref();
+            let ours =
+                told.is_some_and(|told| config.status.standing(&told.status) == Standing::Done);
+            if unshipped && !ours {
                 acts.push(park(
                     Code::Elsewhere,
                     format!(
