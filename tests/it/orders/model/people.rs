@@ -147,7 +147,7 @@ async fn assign(world: &World, store: &Store, whole: &Whole, dice: &mut StdRng) 
         if lacking.is_empty() {
             continue;
         }
-        let number: u64 = dice.random_range(1_000_000..1_000_000_000_000);
+        let number: u64 = dice.random_range(100_000_000_000_000..999_999_999_999_999);
         let tags = Tags {
             sim: Some(iccid(number).into()),
             imei: Some(imei(number).into()),
