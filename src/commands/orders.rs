@@ -21,20 +21,22 @@ use crate::app::Chosen;
 use crate::config::{ConfigArgs, Settings};
 use crate::ops::{log, panics};
 use crate::orders::alarms::AlarmShown;
-use crate::orders::journey::{Actor, Parcel, Serial, Tags};
+use crate::orders::identifiers::Unfit;
+use crate::orders::journey::{Actor, Parcel};
+use crate::orders::marks::{Given, Mark};
 use crate::orders::shown::{self, UnitShown};
 use crate::orders::store::Store;
 use crate::orders::store::acts::Subject;
 use crate::orders::store::read::Filter;
 use crate::orders::wait::For;
-use crate::orders::{desk, import, wall_clock};
+use crate::orders::{desk, wall_clock};
 
 /// Arguments of `dig-ingest orders`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   dig-ingest orders list --state approved --config job.toml
   dig-ingest orders show 1042 --config job.toml
-  dig-ingest orders assign 1042.1 --imei 356938035643809 --sim 8931440400000000001 --by ann --config job.toml
+  dig-ingest orders assign 1042.1 --imei 356938035643809 --sim 8931440400000000008 --by ann --config job.toml
   dig-ingest orders ship 1042 --carrier Post --tracking T123 --by ann --config job.toml
   dig-ingest orders import assignments.csv --config job.toml
   dig-ingest orders export worksheet-page --to fulfil.html --config job.toml
@@ -87,15 +89,20 @@ enum Act {
   dig-ingest orders show 1042 --config job.toml
   dig-ingest orders show 356938035643809 --report json --config job.toml")]
     Show { name: String },
-    /// Give a unit its marks; one that has all its line asks for becomes assigned.
+    /// Give a unit its marks; one that has all its line asks for becomes assigned. IMEI, ICCID and the serial's prefix are checked.
     #[command(after_help = "Examples:
-  dig-ingest orders assign 1042.1 --imei 356938035643809 --sim 8931440400000000001 --config job.toml
-  dig-ingest orders assign 1042.2 --serial CX0000000001 --config job.toml")]
+  dig-ingest orders assign 1042.1 --imei 356938035643809 --sim 8931440400000000008 --config job.toml
+  dig-ingest orders assign 1042.2 --serial CX0000000001 --config job.toml
+  dig-ingest orders assign 1042.3 --imei A10000009296F2 --force --by ann --config job.toml
+
+An IMEI has 15 digits, an ICCID 19 or 20 that begin with 89 (an F that fills it up is left out); both end with a check
+digit. A serial begins with the prefix of its unit's product in [orders.products], if it has one.")]
     Assign {
         unit: String,
         /// A serial that was made by other means, or is the answer to a call in doubt.
         #[arg(long)]
         serial: Option<String>,
+        /// The SIM's number (ICCID).
         #[arg(long)]
         sim: Option<String>,
         #[arg(long)]
@@ -103,6 +110,9 @@ enum Act {
         /// Your own id of the device; without it the IMEI, without that the serial.
         #[arg(long)]
         device_id: Option<String>,
+        /// Take an IMEI, an ICCID or a serial that a check refuses as it is; the audit trail tells it.
+        #[arg(long)]
+        force: bool,
     },
     /// Ship all units of an order that are ready, or those named; a named one that was shipped before is corrected.
     #[command(after_help = "Examples:
@@ -201,7 +211,12 @@ A serial that was terminated in MyAdmin meanwhile is of no use any more: replace
   dig-ingest orders import shipments.csv --partial --report json --config job.toml
 
 The header names the columns, in any order: unit (or order, to ship all of it), serial, sim, imei, device_id, carrier,
-tracking. [orders.import] gives them other names. The same file may be imported again: it changes nothing then.")]
+tracking, force. [orders.import] gives them other names. The same file may be imported again: it changes nothing then.
+yes in the column force takes an IMEI, an ICCID or a serial that a check refuses as it is; the audit trail tells it:
+
+  unit,imei,force
+  1042.1,356938035643809,
+  1042.3,A10000009296F2,yes")]
     Import {
         file: PathBuf,
         /// Do the good lines even if others are bad.
@@ -359,17 +374,30 @@ async fn act(store: &Store, settings: &Settings, args: Args) -> anyhow::Result<E
             sim,
             imei,
             device_id,
+            force,
         } => {
-            let serial = serial.map(|text| Serial::parse(&text)).transpose();
-            let serial = serial.context("--serial")?;
-            let tags = Tags {
-                sim: mark("--sim", sim)?,
-                imei: mark("--imei", imei)?,
-                device_id: mark("--device-id", device_id)?,
-            };
-            let row = store
-                .assign(&unit, serial.as_ref(), &tags, &by, now)
-                .await?;
+            let mut given = Given::new(force);
+            for (mark, flag, text) in [
+                (Mark::Serial, "--serial", &serial),
+                (Mark::Sim, "--sim", &sim),
+                (Mark::Imei, "--imei", &imei),
+                (Mark::DeviceId, "--device-id", &device_id),
+            ] {
+                let text = text.as_deref();
+                given
+                    .add(mark, text)
+                    .map_err(|why| unfit(flag, text, &why))?;
+            }
+            if let (Some(text), Some(row)) = (&serial, store.unit(&unit).await?) {
+                given
+                    .fits(
+                        row.unit.serial().as_ref(),
+                        &row.line.product_code,
+                        &settings.orders.prefixes(),
+                    )
+                    .map_err(|why| unfit("--serial", Some(text), &why))?;
+            }
+            let row = store.give(&unit, &given, &by, now).await?;
             units(report, &[UnitShown::from(&row)]);
         }
         Act::Ship {
@@ -493,12 +521,8 @@ fn order_of(subject: &Subject) -> &str {
     }
 }
 
-fn mark(flag: &str, text: Option<String>) -> anyhow::Result<Option<Box<str>>> {
-    let Some(text) = text else { return Ok(None) };
-    let text = text.trim();
-    let kind = flag.trim_start_matches('-').replace('-', "_");
-    if let Some((what, remedy)) = import::unfit(&kind, text) {
-        anyhow::bail!("{flag} {text:?}: {what}; {remedy}");
-    }
-    Ok(Some(text.into()))
+/// A value that a check refuses, with its place.
+fn unfit(flag: &str, text: Option<&str>, why: &Unfit) -> anyhow::Error {
+    let (text, remedy) = (text.unwrap_or_default(), why.remedy("give --force"));
+    anyhow::anyhow!("{flag} {text:?}: {}; {remedy}", why.what)
 }

@@ -167,6 +167,11 @@ pub fn remedy(alarm: &AlarmRow) -> String {
             "look in MyAdmin which serial is the device's, and have the other one terminated".to_owned(),
             clear,
         ),
+        "serial-prefix" => (
+            "correct the prefix of its product in [orders.products] if the serial is right, else ask Geotab which product it is"
+                .to_owned(),
+            clear,
+        ),
         "told-late" => ("correct in MyAdmin what was told".to_owned(), clear),
         "order-vanished" => (
             format!("ask whether it was cancelled: if so `orders cancel {subject} --why WHY`"),

@@ -81,6 +81,7 @@ impl Answered {
                             )
                             .await?;
                         give(&mut change, &row, &serial, "MyAdmin gave it", evidence).await?;
+                        other_prefix(&mut change, &row, &serial, &self.config).await?;
                     }
                     Err(why) => {
                         change
@@ -182,6 +183,27 @@ async fn otherwise_concluded(
         .await?;
     change.commit().await?;
     Ok(Done::Changed)
+}
+
+/// A serial that MyAdmin made is the unit's, whatever it begins with; a prefix of another product is told.
+async fn other_prefix(
+    change: &mut Change,
+    row: &UnitRow,
+    serial: &Serial,
+    config: &Config,
+) -> Result<(), Error> {
+    let Err(unfit) = config.prefixes().check(&row.line.product_code, serial) else {
+        return Ok(());
+    };
+    let said = format!(
+        "MyAdmin made serial {serial} for it, which {}; it was taken",
+        unfit.what
+    );
+    let evidence = json!({ "serial": serial, "product_code": row.line.product_code });
+    change
+        .alarm("serial-prefix", &row.id, &said, Some(&evidence))
+        .await?;
+    Ok(())
 }
 
 /// The serial, if it can be one and nobody has it.

@@ -312,7 +312,7 @@ impl<M: Market + Clone + 'static> Hand<M> {
         change
             .note(Some(&row.order_id), Some(&row.id), cause)
             .await?;
-        change.assign(&row.id, None, &spare.tags).await?;
+        change.give(&row.id, &spare.given).await?;
         change.commit().await?;
         Ok(Done::Changed)
     }

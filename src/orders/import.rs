@@ -2,20 +2,21 @@
 //!
 //! A line names a unit (or, to ship all of it that can, an order) and gives marks, or a carrier and tracking numbers, or both.
 //! Reading is pure and finds every bad line at once. Doing is one change of the store, all lines or none, unless the caller
-//! wants the good ones; a line whose unit has all of it already changes nothing, so a file may be imported again.
+//! wants the good ones; a line whose unit has all of it already changes nothing, so a file may be imported again. A line that insists
+//! on its values (column `force`) gets them although a check refuses them, with an event for each.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::journey::{Actor, Parcel, Serial, Tags};
-use super::lines::{self, BadLine, bad};
+use super::identifiers::{Prefixes, Unfit};
+use super::journey::{Actor, Parcel};
+use super::lines::{self, BadLine, bad, unfit};
+use super::marks::{Given, Mark, insists};
 use super::store::change::Change;
 use super::store::{Error, Store};
 
 /// Bytes of a file that are read at most.
 pub const LARGEST: u64 = 16 * 1024 * 1024;
-/// Bytes of a mark at most.
-const LONGEST_MARK: usize = 64;
 
 /// Settings (`[orders.import]`): the header names of the columns.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -29,6 +30,7 @@ pub struct Config {
     pub device_id: String,
     pub carrier: String,
     pub tracking: String,
+    pub force: String,
     /// Between columns; one character.
     pub delimiter: String,
     /// Between several tracking numbers of one field.
@@ -46,6 +48,7 @@ impl Default for Config {
             device_id: "device_id".into(),
             carrier: "carrier".into(),
             tracking: "tracking".into(),
+            force: "force".into(),
             delimiter: ",".into(),
             separator: ";".into(),
         }
@@ -53,7 +56,7 @@ impl Default for Config {
 }
 
 impl Config {
-    fn columns(&self) -> [(&'static str, &str); 8] {
+    fn columns(&self) -> [(&'static str, &str); 9] {
         [
             ("unit", &self.unit),
             ("order", &self.order),
@@ -63,6 +66,7 @@ impl Config {
             ("device_id", &self.device_id),
             ("carrier", &self.carrier),
             ("tracking", &self.tracking),
+            ("force", &self.force),
         ]
     }
 
@@ -92,8 +96,7 @@ pub struct Wish {
     /// Its number in the file; the header is line 1.
     pub line: u64,
     pub whose: Whose,
-    pub serial: Option<Serial>,
-    pub tags: Tags,
+    pub given: Given,
     pub parcel: Option<Parcel>,
 }
 
@@ -128,11 +131,21 @@ pub fn read(bytes: &[u8], config: &Config) -> Wishes {
 
 fn wish(
     line: u64,
-    fields: [Option<&str>; 8],
-    names: [&str; 8],
+    fields: [Option<&str>; 9],
+    names: [&str; 9],
     config: &Config,
 ) -> Result<Wish, BadLine> {
-    let [unit, order, serial, sim, imei, device_id, carrier, tracking] = fields;
+    let [
+        unit,
+        order,
+        serial,
+        sim,
+        imei,
+        device_id,
+        carrier,
+        tracking,
+        force,
+    ] = fields;
     let name = |at: usize| names[at];
     let whose = match (unit, order) {
         (Some(unit), Some(order)) if !unit.starts_with(&format!("{order}.")) => {
@@ -152,32 +165,26 @@ fn wish(
             return Err(bad(line, name(0), "", "is empty", remedy));
         }
     };
-    let serial = serial
-        .map(|text| {
-            Serial::parse(text).map_err(|error| {
-                bad(
-                    line,
-                    name(2),
-                    text,
-                    &error.to_string(),
-                    "copy it from MyAdmin",
-                )
-            })
-        })
-        .transpose()?;
-    for (at, kind, text) in [
-        (3, "sim", sim),
-        (4, "imei", imei),
-        (5, "device_id", device_id),
-    ] {
-        mark(line, name(at), text, kind)?;
-    }
-    let tags = Tags {
-        sim: sim.map(Into::into),
-        imei: imei.map(Into::into),
-        device_id: device_id.map(Into::into),
+    let refuse = |at: usize, text: Option<&str>, why: Unfit| {
+        unfit(
+            line,
+            name(at),
+            text.unwrap_or_default(),
+            &why,
+            &config.force,
+        )
     };
-    let marked = serial.is_some() || tags != Tags::default();
+    let insists = insists(force).map_err(|why| refuse(8, force, why))?;
+    let mut given = Given::new(insists);
+    for (at, mark, text) in [
+        (2, Mark::Serial, serial),
+        (3, Mark::Sim, sim),
+        (4, Mark::Imei, imei),
+        (5, Mark::DeviceId, device_id),
+    ] {
+        given.add(mark, text).map_err(|why| refuse(at, text, why))?;
+    }
+    let marked = !given.is_empty();
     let parcel = match (carrier, tracking) {
         (None, None) => None,
         (Some(carrier), Some(tracking)) => {
@@ -211,35 +218,19 @@ fn wish(
     Ok(Wish {
         line,
         whose,
-        serial,
-        tags,
+        given,
         parcel,
     })
 }
 
-fn mark(line: u64, name: &str, text: Option<&str>, kind: &str) -> Result<(), BadLine> {
-    match text.and_then(|text| unfit(kind, text).map(|why| (text, why))) {
-        None => Ok(()),
-        Some((text, (what, remedy))) => Err(bad(line, name, text, what, remedy)),
-    }
-}
-
-/// Why a text cannot be a unit's mark, and what to do about it. Spreadsheets turn long numbers into `3.5E+14`: the mark is lost.
-#[must_use]
-pub fn unfit(kind: &str, text: &str) -> Option<(&'static str, &'static str)> {
-    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
-    if text.parse::<f64>().is_ok() && !digits {
-        let remedy = "format the column as text in the spreadsheet and enter it again";
-        return Some(("a number in another spelling", remedy));
-    }
-    if kind == "imei" && !digits {
-        return Some(("not all digits", "copy it from the device"));
-    }
-    if text.is_empty() || text.len() > LONGEST_MARK || text.chars().any(char::is_control) {
-        let remedy = "give 1 to 64 characters, none of them a control character";
-        return Some(("cannot be a mark", remedy));
-    }
-    None
+/// How a file is done.
+#[derive(Debug, Clone, Copy)]
+pub struct Way<'a> {
+    /// Whatever can be done, instead of all of it or nothing.
+    pub partial: bool,
+    /// The header names of the columns, for what is told about them.
+    pub columns: &'a Config,
+    pub prefixes: &'a Prefixes,
 }
 
 /// Does what a file asks for: all of it or nothing, or with `partial` whatever can be done.
@@ -249,7 +240,7 @@ pub fn unfit(kind: &str, text: &str) -> Option<(&'static str, &'static str)> {
 pub async fn perform(
     store: &Store,
     wishes: Wishes,
-    partial: bool,
+    way: Way<'_>,
     by: &Actor,
     now: Timestamp,
 ) -> Result<Outcome, Error> {
@@ -257,25 +248,23 @@ pub async fn perform(
         bad: wishes.bad,
         ..Outcome::default()
     };
-    if partial {
+    if way.partial {
         for wish in &wishes.good {
             let mut change = store.change(by.clone(), None, now).await?;
-            match grant(&mut change, wish).await {
+            match grant(&mut change, wish, way).await {
                 Ok(changed) => {
                     change.commit().await?;
                     outcome.count(changed);
                 }
-                Err(Error::Refused(refusal)) => outcome.bad.push(refused(wish, &refusal)),
-                Err(error) => return Err(error),
+                Err(not) => outcome.bad.push(not.told(wish)?),
             }
         }
     } else {
         let mut change = store.change(by.clone(), None, now).await?;
         for wish in &wishes.good {
-            match grant(&mut change, wish).await {
+            match grant(&mut change, wish, way).await {
                 Ok(changed) => outcome.count(changed),
-                Err(Error::Refused(refusal)) => outcome.bad.push(refused(wish, &refusal)),
-                Err(error) => return Err(error),
+                Err(not) => outcome.bad.push(not.told(wish)?),
             }
         }
         if outcome.bad.is_empty() {
@@ -288,6 +277,29 @@ pub async fn perform(
     Ok(outcome)
 }
 
+/// Why a line is not done.
+enum Not {
+    Bad(BadLine),
+    Store(Error),
+}
+
+impl From<Error> for Not {
+    fn from(error: Error) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl Not {
+    /// What is told of it, unless the store failed.
+    fn told(self, wish: &Wish) -> Result<BadLine, Error> {
+        match self {
+            Self::Bad(bad) => Ok(bad),
+            Self::Store(Error::Refused(refusal)) => Ok(refused(wish, &refusal)),
+            Self::Store(error) => Err(error),
+        }
+    }
+}
+
 impl Outcome {
     fn count(&mut self, changed: bool) {
         self.done += 1;
@@ -296,14 +308,27 @@ impl Outcome {
 }
 
 /// Does one line; false if nothing had to be changed.
-async fn grant(change: &mut Change, wish: &Wish) -> Result<bool, Error> {
+async fn grant(change: &mut Change, wish: &Wish, way: Way<'_>) -> Result<bool, Not> {
     let mut changed = false;
     if let Whose::Unit(id) = &wish.whose
-        && (wish.serial.is_some() || wish.tags != Tags::default())
+        && !wish.given.is_empty()
     {
-        let before = change.unit(id).await?.version;
-        let after = change.assign(id, wish.serial.as_ref(), &wish.tags).await?;
-        changed |= after.version != before;
+        let before = change.unit(id).await?;
+        let mut given = wish.given.clone();
+        let fits = given.fits(
+            before.unit.serial().as_ref(),
+            &before.line.product_code,
+            way.prefixes,
+        );
+        fits.map_err(|why| {
+            let columns = way.columns;
+            let serial = given.serial.as_ref().map(ToString::to_string);
+            let serial = serial.unwrap_or_default();
+            let line = wish.line;
+            Not::Bad(unfit(line, &columns.serial, &serial, &why, &columns.force))
+        })?;
+        let after = change.give(id, &given).await?;
+        changed |= after.version != before.version;
     }
     if let Some(parcel) = &wish.parcel {
         let (order, named) = match &wish.whose {

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::orders::journey::Serial;
 
 fn read_text(text: &str) -> Wishes {
     read(text.as_bytes(), &Config::default())
@@ -8,18 +9,18 @@ fn read_text(text: &str) -> Wishes {
 
 #[test]
 fn columns_are_found_by_name_in_any_order() {
-    let text = "\u{feff}IMEI, Unit ,note,serial\n350000000000001,7.1,x,cx00-0000-0001\n\n,,,\n350000000000002,7.2,,\n";
+    let text = "\u{feff}IMEI, Unit ,note,serial\n350000000000014,7.1,x,cx00-0000-0001\n\n,,,\n350000000000022,7.2,,\n";
     let wishes = read_text(text);
     assert_eq!(wishes.bad, []);
     assert_eq!(wishes.good.len(), 2);
     assert_eq!(wishes.good[0].line, 2);
     assert_eq!(wishes.good[0].whose, Whose::Unit("7.1".into()));
     assert_eq!(
-        wishes.good[0].serial.as_ref().map(Serial::as_str),
+        wishes.good[0].given.serial.as_ref().map(Serial::as_str),
         Some("CX0000000001")
     );
     assert_eq!(wishes.good[1].line, 5);
-    assert_eq!(wishes.good[1].serial, None);
+    assert_eq!(wishes.good[1].given.serial, None);
     let windows = read_text(&text.replace('\n', "\r\n"));
     assert_eq!(windows, wishes, "lines are counted the same");
 }
@@ -28,7 +29,7 @@ fn columns_are_found_by_name_in_any_order() {
 fn every_bad_line_is_told_with_its_field_and_remedy() {
     let text = "unit,order,serial,imei,carrier,tracking\n\
         ,,CX1,,,\n\
-        7.1,8,,350000000000001,,\n\
+        7.1,8,,350000000000014,,\n\
         7.1,,C/X,,,\n\
         7.1,,,3.5E+14,,\n\
         7.1,,,,Post,\n\
@@ -61,6 +62,50 @@ fn every_bad_line_is_told_with_its_field_and_remedy() {
     assert_eq!(wishes.good.len(), 1);
     let parcel = wishes.good[0].parcel.as_ref().expect("a parcel");
     assert_eq!(parcel.tracking().len(), 2);
+}
+
+#[test]
+fn identifiers_of_a_line_are_checked_and_a_line_may_insist_on_them() {
+    let text = "unit,sim,imei,force\n\
+        7.1,,0,\n\
+        7.1,,3500000000001,\n\
+        7.1,,35000000000001,\n\
+        7.1,,3500000000000140,\n\
+        7.1,,350000000000015,\n\
+        7.1,8901,,\n\
+        7.1,8900000000000000012,,no\n\
+        7.1,8900000000000000011,0,yes\n\
+        7.1,,350000000000014,perhaps\n";
+    let wishes = read_text(text);
+    let told: Vec<(u64, &str)> = wishes
+        .bad
+        .iter()
+        .map(|bad| (bad.line, bad.field.as_str()))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            (2, "imei"),
+            (3, "imei"),
+            (4, "imei"),
+            (5, "imei"),
+            (6, "imei"),
+            (7, "sim"),
+            (8, "sim"),
+            (10, "force"),
+        ]
+    );
+    let said = wishes.bad[0].to_string();
+    assert!(
+        said.starts_with("line 2, imei \"0\": has 1 digit"),
+        "{said}"
+    );
+    assert!(said.contains("write yes in the column \"force\""), "{said}");
+    let [wish] = &wishes.good[..] else {
+        panic!("{:?}", wishes.good);
+    };
+    assert_eq!(wish.given.tags.imei.as_deref(), Some("0"));
+    assert_eq!(wish.given.forced.len(), 1, "{wish:?}");
 }
 
 #[test]

@@ -14,9 +14,11 @@ use std::time::SystemTime;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use super::identifiers::Unfit;
 use super::import;
 use super::journey::{Needs, Tags};
-use super::lines::{self, BadLine, bad};
+use super::lines::{self, BadLine, bad, unfit};
+use super::marks::{Given, Mark, insists};
 use super::watched::{self, Unread};
 use crate::ops::panics;
 
@@ -36,6 +38,7 @@ pub struct Config {
     pub sim: String,
     pub device_id: String,
     pub product: String,
+    pub force: String,
     /// Between columns; one character.
     pub delimiter: String,
 }
@@ -49,18 +52,20 @@ impl Default for Config {
             sim: "sim".into(),
             device_id: "device_id".into(),
             product: "product".into(),
+            force: "force".into(),
             delimiter: ",".into(),
         }
     }
 }
 
 impl Config {
-    fn columns(&self) -> [(&'static str, &str); 4] {
+    fn columns(&self) -> [(&'static str, &str); 5] {
         [
             ("imei", &self.imei),
             ("sim", &self.sim),
             ("device_id", &self.device_id),
             ("product", &self.product),
+            ("force", &self.force),
         ]
     }
 
@@ -83,7 +88,14 @@ pub struct Spare {
     pub line: u64,
     /// The product code it serves; none: any.
     pub product: Option<Box<str>>,
-    pub tags: Tags,
+    /// Its marks, and which of them the file insists on.
+    pub given: Given,
+}
+
+impl Spare {
+    fn tags(&self) -> &Tags {
+        &self.given.tags
+    }
 }
 
 /// A file as read: its devices, and the lines that are none.
@@ -120,18 +132,21 @@ pub fn read(bytes: &[u8], config: &Config) -> Shelf {
     }
 }
 
-fn spare(line: u64, fields: [Option<&str>; 4], config: &Config) -> Result<Spare, BadLine> {
-    let [imei, sim, device_id, product] = fields;
-    for (kind, name, text) in [
-        ("imei", &config.imei, imei),
-        ("sim", &config.sim, sim),
-        ("device_id", &config.device_id, device_id),
+fn spare(line: u64, fields: [Option<&str>; 5], config: &Config) -> Result<Spare, BadLine> {
+    let [imei, sim, device_id, product, force] = fields;
+    let refuse = |name: &str, text: Option<&str>, why: Unfit| {
+        unfit(line, name, text.unwrap_or_default(), &why, &config.force)
+    };
+    let insists = insists(force).map_err(|why| refuse(&config.force, force, why))?;
+    let mut given = Given::new(insists);
+    for (mark, name, text) in [
+        (Mark::Imei, &config.imei, imei),
+        (Mark::Sim, &config.sim, sim),
+        (Mark::DeviceId, &config.device_id, device_id),
     ] {
-        if let Some(text) = text
-            && let Some((what, remedy)) = import::unfit(kind, text)
-        {
-            return Err(bad(line, name, text, what, remedy));
-        }
+        given
+            .add(mark, text)
+            .map_err(|why| refuse(name, text, why))?;
     }
     if imei.is_none() && sim.is_none() {
         let remedy = "give its IMEI or its SIM, or leave the line out";
@@ -146,11 +161,7 @@ fn spare(line: u64, fields: [Option<&str>; 4], config: &Config) -> Result<Spare,
     Ok(Spare {
         line,
         product: product.map(Into::into),
-        tags: Tags {
-            sim: sim.map(Into::into),
-            imei: imei.map(Into::into),
-            device_id: device_id.map(Into::into),
-        },
+        given,
     })
 }
 
@@ -160,9 +171,9 @@ fn once(
     first_lines: &mut HashMap<(&'static str, Box<str>), u64>,
     config: &Config,
 ) -> Result<(), BadLine> {
-    for mark in marks(&spare.tags) {
+    for mark in marks(spare.tags()) {
         if let Some(first) = first_lines.get(&mark) {
-            let [imei, sim, device_id, _] = config.columns();
+            let [imei, sim, device_id, ..] = config.columns();
             let name = match mark.0 {
                 "imei" => imei.1,
                 "sim" => sim.1,
@@ -178,7 +189,7 @@ fn once(
             ));
         }
     }
-    first_lines.extend(marks(&spare.tags).map(|mark| (mark, spare.line)));
+    first_lines.extend(marks(spare.tags()).map(|mark| (mark, spare.line)));
     Ok(())
 }
 
@@ -196,7 +207,7 @@ fn marks(tags: &Tags) -> impl Iterator<Item = (&'static str, Box<str>)> {
 /// Whether no unit but `unit` has a mark of it.
 #[must_use]
 pub fn is_free(spare: &Spare, used: &Used, unit: &str) -> bool {
-    marks(&spare.tags).all(|mark| used.get(&mark).is_none_or(|by| by == unit))
+    marks(spare.tags()).all(|mark| used.get(&mark).is_none_or(|by| by == unit))
 }
 
 /// The device a unit gets: it has all that is lacking, contradicts nothing the unit has, and serves its product; rather one for
@@ -217,19 +228,19 @@ pub fn pick<'s>(
             .product
             .as_ref()
             .is_none_or(|serves| serves.eq_ignore_ascii_case(product))
-            && agrees(&spare.tags.imei, &tags.imei)
-            && agrees(&spare.tags.sim, &tags.sim)
-            && agrees(&spare.tags.device_id, &tags.device_id)
+            && agrees(&spare.tags().imei, &tags.imei)
+            && agrees(&spare.tags().sim, &tags.sim)
+            && agrees(&spare.tags().device_id, &tags.device_id)
             && tags
                 .clone()
-                .updated(spare.tags.clone())
+                .updated(spare.tags().clone())
                 .lacking(needs)
                 .is_empty()
             && is_free(spare, used, unit)
     };
     let more = |spare: &Spare| {
-        usize::from(!needs.imei && spare.tags.imei.is_some())
-            + usize::from(!needs.sim && spare.tags.sim.is_some())
+        usize::from(!needs.imei && spare.tags().imei.is_some())
+            + usize::from(!needs.sim && spare.tags().sim.is_some())
     };
     spares
         .iter()
@@ -239,7 +250,7 @@ pub fn pick<'s>(
 
 /// Marks of a picked device count as the unit's at once.
 pub fn take(used: &mut Used, spare: &Spare, unit: &str) {
-    used.extend(marks(&spare.tags).map(|mark| (mark, unit.to_owned())));
+    used.extend(marks(spare.tags()).map(|mark| (mark, unit.to_owned())));
 }
 
 /// How many free devices there are by product code; those for any under the empty one.

@@ -5,6 +5,7 @@
 
 use serde::Serialize;
 
+use super::identifiers::Unfit;
 use super::rows::{Row, Rows, TooWide};
 
 /// Lines of one file at most.
@@ -43,6 +44,12 @@ pub(super) fn bad(line: u64, field: &str, value: &str, what: &str, remedy: &str)
         what: what.to_owned(),
         remedy: remedy.to_owned(),
     }
+}
+
+/// A value that a check refuses, in a file whose column `force` may insist on it.
+pub(super) fn unfit(line: u64, field: &str, value: &str, why: &Unfit, force: &str) -> BadLine {
+    let remedy = why.remedy(&format!("write yes in the column {force:?}"));
+    bad(line, field, value, &why.what, &remedy)
 }
 
 /// Checks the settings of such a file: `[orders.SECTION]`, with what each column is and its header name.

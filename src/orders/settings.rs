@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::identifiers::Prefixes;
 use super::wait::bounds::Waits;
 use super::{import, inventory, mail, store, terminations, web};
 
@@ -339,6 +340,14 @@ impl Config {
                     .strip_suffix('*')
                     .map_or(allowed == account, |start| account.starts_with(start))
             })
+    }
+
+    /// The prefixes of serials, by product.
+    #[must_use]
+    pub fn prefixes(&self) -> Prefixes {
+        let told = self.products.iter();
+        told.map(|(code, product)| (code.as_str(), product.prefix.as_str()))
+            .collect()
     }
 
     /// What the types cannot say.

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::identifiers;
 use super::journey::order::{Open, Order};
 use super::journey::unit::Unit;
 use super::journey::{Needs, Reason, Serial};
@@ -63,6 +64,8 @@ pub struct UnitShown {
     pub sim: Option<String>,
     pub imei: Option<String>,
     pub device_id: Option<String>,
+    /// What looks wrong with its IMEI or SIM: older than the checks, or taken by force.
+    pub odd: Vec<String>,
     pub carrier: Option<String>,
     pub tracking: Vec<String>,
     pub database: Option<String>,
@@ -145,6 +148,10 @@ impl From<&UnitRow> for UnitShown {
             lacking,
             needs,
             serial: known.serial.as_ref().map(ToString::to_string),
+            odd: identifiers::odd(&known.tags)
+                .into_iter()
+                .map(|(what, value, why)| format!("{what} {value:?} {why}"))
+                .collect(),
             sim: known.tags.sim.map(String::from),
             imei: known.tags.imei.map(String::from),
             device_id: known.tags.device_id.map(String::from),

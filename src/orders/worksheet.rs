@@ -162,10 +162,19 @@ fn sheet(out: &mut String, whole: &WholeShown, made: &str) {
             mark(&unit.imei),
         );
     }
+    out.push_str("</tbody></table>\n");
+    for unit in whole.units.iter().filter(|unit| !unit.odd.is_empty()) {
+        let _ = writeln!(
+            out,
+            "<p class=\"wide\">Unit {}: compare with the device. {}</p>",
+            escaped(&unit.id),
+            escaped(&unit.odd.join("; ")),
+        );
+    }
     let count = whole.units.len();
     let _ = writeln!(
         out,
-        "</tbody></table>\n<footer>{count} {} · {}</footer>\n</section>",
+        "<footer>{count} {} · {}</footer>\n</section>",
         if count == 1 { "unit" } else { "units" },
         escaped(made)
     );
@@ -207,7 +216,7 @@ mod tests {
         };
         let ordered = Ordered {
             tags: Tags {
-                imei: Some("350000000000001".into()),
+                imei: Some("350000000000014".into()),
                 ..Tags::default()
             },
         };
@@ -271,7 +280,7 @@ mod tests {
         assert_eq!(orders[0].units.len(), 1);
         let text = csv(&orders);
         assert_eq!(text.lines().count(), 2, "{text}");
-        assert!(text.contains("7,SO-7,,,7.1,CTD-100,CX0000000001,,350000000000001,Post,T1; T2"));
+        assert!(text.contains("7,SO-7,,,7.1,CTD-100,CX0000000001,,350000000000014,Post,T1; T2"));
     }
 
     #[test]

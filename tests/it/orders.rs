@@ -3,6 +3,7 @@
 mod calls;
 pub mod desk;
 mod file;
+mod identifiers;
 mod inventory;
 mod later;
 mod model;

@@ -5,6 +5,7 @@
 
 pub mod broker;
 pub mod child;
+pub mod marks;
 pub mod proxy;
 pub mod trade;
 pub mod world;

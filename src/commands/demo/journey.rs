@@ -14,7 +14,9 @@ use jiff::Timestamp;
 use super::fleet::Fleet;
 use super::screen::Screen;
 use crate::ops::board::Board;
-use crate::orders::journey::{Actor, Parcel, Tags};
+use crate::orders::identifiers::{Unfit, check_digit};
+use crate::orders::journey::{Actor, Parcel};
+use crate::orders::marks::{Given, Mark};
 use crate::orders::store::Store;
 use crate::orders::store::rows::UnitRow;
 use crate::sim;
@@ -161,13 +163,15 @@ impl Journey<'_> {
                 continue;
             }
             let imei = imeis.next().context("more units than devices")?;
-            let tags = Tags {
-                sim: Some(format!("8944{imei}").into()),
-                imei: Some(imei.into()),
-                device_id: None,
-            };
+            let sim = iccid(&imei).context("an IMEI is digits")?;
+            let mut given = Given::new(false);
+            for (mark, text) in [(Mark::Sim, &sim), (Mark::Imei, &imei)] {
+                given
+                    .add(mark, Some(text))
+                    .map_err(|why: Unfit| anyhow::anyhow!("{text}: {why}"))?;
+            }
             self.store
-                .assign(&row.id, None, &tags, &warehouse(), Timestamp::now())
+                .give(&row.id, &given, &warehouse(), Timestamp::now())
                 .await?;
         }
         let units = self
@@ -401,6 +405,13 @@ fn activated(roles: &[Role]) -> impl Iterator<Item = &Role> {
 
 fn warehouse() -> Actor {
     Actor::Person("warehouse".into())
+}
+
+/// The SIM that lies in the same box as a device: an IMEI without its check digit and an ICCID's own.
+fn iccid(imei: &str) -> Option<String> {
+    let digits = format!("8944{}", imei.get(..14)?);
+    let check = check_digit(&digits)?;
+    Some(format!("{digits}{check}"))
 }
 
 /// Serial by IMEI.

@@ -76,7 +76,12 @@ pub(super) async fn imported(
         .with_context(|| format!("{name}: cannot be read"))?;
     let wishes = import::read(&bytes, &settings.orders.import);
     let by = Actor::Import(name.to_string().into());
-    let outcome = import::perform(store, wishes, partial, &by, now).await?;
+    let way = import::Way {
+        partial,
+        columns: &settings.orders.import,
+        prefixes: &settings.orders.prefixes(),
+    };
+    let outcome = import::perform(store, wishes, way, &by, now).await?;
     for bad in &outcome.bad {
         noteln!("{name}: {bad}");
     }

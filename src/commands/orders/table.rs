@@ -171,6 +171,9 @@ pub(super) fn whole(explained: &Explained) -> String {
     }
     out.push('\n');
     out.push_str(&units(&whole.units));
+    for unit in whole.units.iter().filter(|unit| !unit.odd.is_empty()) {
+        let _ = writeln!(out, "{}: {}", unit.id, plain(&unit.odd.join("; ")));
+    }
     // One of each kind: five hundred units that wait for their IMEI need one line.
     let mut told = BTreeMap::new();
     for unit in &whole.units {

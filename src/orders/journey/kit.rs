@@ -153,7 +153,7 @@ mod tests {
     fn kit() -> Kit {
         let tags = Tags {
             sim: Some("8931 0001".into()),
-            imei: Some("350000000000001".into()),
+            imei: Some("350000000000014".into()),
             device_id: None,
         };
         Kit::complete(Serial::parse("CX0000000001").ok(), tags, ALL).expect("complete")
@@ -174,11 +174,11 @@ mod tests {
         let same = ReadBack {
             serial: Some("cx00-0000-0001"),
             sim: Some("89310001"),
-            imei: Some("350000000000001 "),
+            imei: Some("350000000000014 "),
         };
         assert!(same.compare(&kit()).is_ok());
         let other = ReadBack {
-            imei: Some("350000000000002"),
+            imei: Some("350000000000022"),
             sim: None,
             ..same
         };

@@ -12,9 +12,30 @@ use crate::orders::journey::order::Order;
 use crate::orders::journey::unit::Unit;
 use crate::orders::journey::way::{Live, NotNow};
 use crate::orders::journey::{Actor, Parcel, Serial, Tags};
+use crate::orders::marks::{Forced, Given, Mark};
 
 impl Store {
-    /// Gives a unit its marks: SIM, IMEI, own device id; and a serial that was made by other means.
+    /// Gives a unit what a person gave it: as [`Store::assign`], with an event for each value that was taken by force.
+    ///
+    /// # Errors
+    /// As [`Store::assign`].
+    pub async fn give(
+        &self,
+        unit: &str,
+        given: &Given,
+        by: &Actor,
+        now: Timestamp,
+    ) -> Result<UnitRow, Error> {
+        self.act(by, now, async |mut change: Change| {
+            let row = change.give(unit, given).await?;
+            change.commit().await?;
+            Ok(row)
+        })
+        .await
+    }
+
+    /// Gives a unit its marks: SIM, IMEI, own device id; and a serial that was made by other means. They are taken as they are:
+    /// [`Given`] checks what a person gives.
     /// A unit that has all its line asks for becomes assigned.
     ///
     /// # Errors
@@ -57,6 +78,30 @@ impl Store {
 }
 
 impl Change {
+    /// As [`Store::give`], as a part of a larger change. A unit that has all of it already stays as it is.
+    ///
+    /// # Errors
+    /// As [`Store::assign`].
+    pub async fn give(&mut self, unit: &str, given: &Given) -> Result<UnitRow, Error> {
+        let before = self.unit(unit).await?;
+        let row = self
+            .assign(unit, given.serial.as_ref(), &given.tags)
+            .await?;
+        for forced in &given.forced {
+            if !has(&before, forced) {
+                let why = format!(
+                    "{} {:?} was taken by force: it {}",
+                    forced.mark.name(),
+                    forced.value,
+                    forced.what
+                );
+                let cause = Cause::new("force", why).with(json!(forced));
+                self.note(Some(&row.order_id), Some(&row.id), cause).await?;
+            }
+        }
+        Ok(row)
+    }
+
     /// As [`Store::assign`], as a part of a larger change. A unit that has all of it already stays as it is.
     ///
     /// # Errors
@@ -237,6 +282,18 @@ fn holds(row: &UnitRow, serial: Option<&Serial>, tags: &Tags) -> bool {
             row.unit,
             Unit::Live(Live::Ordered(_) | Live::Provisioned(_))
         )
+}
+
+/// Whether a unit has a value already: then nobody has to insist on it.
+fn has(row: &UnitRow, forced: &Forced) -> bool {
+    let known = row.unit.known();
+    let value = match forced.mark {
+        Mark::Serial => known.serial.as_ref().map(Serial::as_str),
+        Mark::Sim => known.tags.sim.as_deref(),
+        Mark::Imei => known.tags.imei.as_deref(),
+        Mark::DeviceId => known.tags.device_id.as_deref(),
+    };
+    value == Some(&*forced.value)
 }
 
 /// Provisioned by other means, or the answer to what was in doubt.

@@ -23,7 +23,7 @@ fn lives() -> Vec<Live> {
     let ordered = Ordered::default();
     let tagged = Ordered {
         tags: Tags {
-            imei: Some("350000000000001".into()),
+            imei: Some("350000000000014".into()),
             ..Tags::default()
         },
     };
@@ -37,7 +37,7 @@ fn lives() -> Vec<Live> {
     let shown = ReadBack {
         serial: Some("CX0000000001"),
         sim: None,
-        imei: Some("350000000000001"),
+        imei: Some("350000000000014"),
     };
     let matches = shown.compare(reported.kit()).expect("the same");
     let confirmed = reported.clone().confirm(matches);

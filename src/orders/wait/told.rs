@@ -3,9 +3,10 @@
 use jiff::Timestamp;
 
 use super::{Facts, For, Scene, Wait, job, wait};
-use crate::orders::journey::Parcel;
+use crate::orders::identifiers::odd;
 use crate::orders::journey::kit::Kit;
 use crate::orders::journey::unit::Unit;
+use crate::orders::journey::{Parcel, Tags};
 use crate::orders::reconcile::fulfil::plain;
 use crate::orders::settings::{Config, Mode, Partial, Standing};
 use crate::orders::store::read::Whole;
@@ -121,24 +122,48 @@ fn some(units: &[&str]) -> String {
     }
 }
 
-/// What is wrong in MyAdmin is corrected there, what is wrong here is corrected here.
+/// What is wrong in MyAdmin is corrected there, what is wrong here is corrected here. What MyAdmin shows is never refused: an
+/// identifier that looks wrong is told, and a person may insist on it.
 fn correct(row: &UnitRow, kit: &Kit, shown: &LineShown) -> String {
-    let back = |shown: &Option<String>, ours: Option<&str>, flag: &str| {
-        let shown = shown.as_deref()?;
-        (ours.is_some() && ours != Some(shown)).then(|| format!(" {flag} {shown}"))
+    let back = |shown: &Option<String>, ours: Option<&str>| {
+        let other = |shown: &&str| ours.is_some() && ours != Some(*shown);
+        shown.as_deref().filter(other).map(Into::into)
     };
-    let flags = [
-        back(&shown.imei, kit.tags().imei.as_deref(), "--imei"),
-        back(&shown.sim, kit.tags().sim.as_deref(), "--sim"),
-    ];
-    let flags: String = flags.into_iter().flatten().collect();
+    let theirs = Tags {
+        imei: back(&shown.imei, kit.tags().imei.as_deref()),
+        sim: back(&shown.sim, kit.tags().sim.as_deref()),
+        device_id: None,
+    };
+    let flag = |flag: &str, value: &Option<Box<str>>| {
+        let value = value.as_ref();
+        value.map(|value| format!(" {flag} {}", word(value)))
+    };
+    let flags = [flag("--imei", &theirs.imei), flag("--sim", &theirs.sim)];
+    let mut flags: String = flags.into_iter().flatten().collect();
     if flags.is_empty() {
-        "correct it in MyAdmin".to_owned()
+        return "correct it in MyAdmin".to_owned();
+    }
+    let odd: Vec<String> = odd(&theirs)
+        .into_iter()
+        .map(|(what, value, why)| format!("{what} {value:?} {why}"))
+        .collect();
+    let mut there = "correct it in MyAdmin".to_owned();
+    if !odd.is_empty() {
+        flags.push_str(" --force");
+        there = format!("{there} ({})", odd.join("; "));
+    }
+    format!(
+        "{there}, or, if MyAdmin is right, `orders assign {}{flags}`",
+        row.id
+    )
+}
+
+/// A text as one word of a command that is pasted into a shell.
+fn word(text: &str) -> String {
+    if text.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        text.to_owned()
     } else {
-        format!(
-            "correct it in MyAdmin, or, if MyAdmin is right, `orders assign {}{flags}`",
-            row.id
-        )
+        format!("'{}'", text.replace('\'', "'\\''"))
     }
 }
 

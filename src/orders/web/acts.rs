@@ -10,8 +10,10 @@ use super::Desk;
 use super::fields::{Asked, Body, Fields, bytes};
 use super::problem::Problem;
 use crate::orders::alarms::AlarmShown;
+use crate::orders::identifiers::Unfit;
 use crate::orders::import as imports;
-use crate::orders::journey::{Actor, Parcel, Serial, Tags};
+use crate::orders::journey::{Actor, Parcel};
+use crate::orders::marks::{Given, Mark};
 use crate::orders::paper::Paper;
 use crate::orders::shown::{self, UnitShown};
 use crate::orders::store::acts::Subject;
@@ -244,45 +246,45 @@ pub(super) async fn assign(
     Path(id): Path<String>,
     body: Body,
 ) -> Answer {
-    let mut fields = Fields::body(body, &["serial", "sim", "imei", "device_id"])?;
-    let serial = match fields.text("serial")? {
-        None => None,
-        Some(text) => Some(Serial::parse(&text).map_err(|error| {
-            let remedy = "copy it from MyAdmin";
-            Problem::field("serial", Some(&text), error.to_string(), remedy)
-        })?),
-    };
-    let tags = Tags {
-        sim: mark(&mut fields, "sim")?,
-        imei: mark(&mut fields, "imei")?,
-        device_id: mark(&mut fields, "device_id")?,
-    };
+    let known = ["serial", "sim", "imei", "device_id", "force"];
+    let mut fields = Fields::body(body, &known)?;
+    let mut given = Given::new(fields.choice("force")?);
+    for mark in [Mark::Serial, Mark::Sim, Mark::Imei, Mark::DeviceId] {
+        let text = fields.text(mark.name())?;
+        given
+            .add(mark, text.as_deref())
+            .map_err(|why| unfit(mark, text.as_deref(), &why))?;
+    }
     order_of(&desk, &id).await?;
-    let complete = desk.store.unit(&id).await?.is_some_and(|row| {
+    let row = desk.store.unit(&id).await?;
+    let complete = row.as_ref().is_some_and(|row| {
         let lacking = row.unit.known().tags.lacking(row.line.needs);
         lacking.is_empty() && (row.unit.serial().is_some() || !row.line.needs.serial)
     });
-    if serial.is_none() && tags == Tags::default() && !complete {
+    if given.is_empty() && !complete {
         let remedy = "give serial, sim, imei or device_id";
         return Err(Problem::field("imei", None, "nothing is assigned", remedy));
     }
+    if let Some(row) = row {
+        let fits = given.fits(
+            row.unit.serial().as_ref(),
+            &row.line.product_code,
+            &desk.config.prefixes(),
+        );
+        fits.map_err(|why| {
+            let serial = given.serial.as_ref().map(ToString::to_string);
+            unfit(Mark::Serial, serial.as_deref(), &why)
+        })?;
+    }
     let now = (desk.clock)();
-    let row = desk
-        .store
-        .assign(&id, serial.as_ref(), &tags, &by, now)
-        .await?;
+    let row = desk.store.give(&id, &given, &by, now).await?;
     Ok(Json(json!({ "units": [UnitShown::from(&row)] })).into_response())
 }
 
-/// A mark, as imports and commands take it.
-fn mark(fields: &mut Fields, name: &str) -> Result<Option<Box<str>>, Problem> {
-    let Some(text) = fields.text(name)? else {
-        return Ok(None);
-    };
-    match imports::unfit(name, &text) {
-        None => Ok(Some(text.into())),
-        Some((what, remedy)) => Err(Problem::field(name, Some(&text), what, remedy)),
-    }
+/// A value that a check refuses.
+fn unfit(mark: Mark, text: Option<&str>, why: &Unfit) -> Problem {
+    let remedy = why.remedy("give \"force\": true");
+    Problem::field(mark.name(), text, &*why.what, remedy)
 }
 
 pub(super) async fn ship(
@@ -357,7 +359,12 @@ pub(super) async fn import(
     let wishes = imports::read(&bytes(body)?, &desk.config.import);
     let by = Actor::Import(format!("of {}", by.name()).into());
     let now = (desk.clock)();
-    let outcome = imports::perform(&desk.store, wishes, partial, &by, now).await?;
+    let way = imports::Way {
+        partial,
+        columns: &desk.config.import,
+        prefixes: &desk.config.prefixes(),
+    };
+    let outcome = imports::perform(&desk.store, wishes, way, &by, now).await?;
     let status = if outcome.bad.is_empty() || partial {
         StatusCode::OK
     } else {

@@ -89,7 +89,7 @@ fn confirmed(world: &World<'_>, api: &str) -> (u64, String) {
     let order = ordered(world, "CTD-200", 1);
     let made = unit(api, order, "provisioned");
     let id = made["id"].as_str().expect("an id");
-    let marks = json!({ "imei": IMEI, "sim": "8931440400000000001" });
+    let marks = json!({ "imei": IMEI, "sim": "8931440400000000008" });
     desk(api, &format!("POST /api/units/{id}/assign"), &marks);
     let parcel = json!({ "carrier": "Post", "tracking": ["T1"] });
     desk(api, &format!("POST /api/orders/{order}/ship"), &parcel);

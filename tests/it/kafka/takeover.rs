@@ -72,7 +72,7 @@ fn a_killed_instance_is_taken_over_and_the_device_is_active_in_the_topic() {
     let made = unit(&api, order, "provisioned");
     first.kill();
     let id = made["id"].as_str().expect("an id");
-    let marks = json!({ "imei": IMEI, "sim": "8931440400000000001" });
+    let marks = json!({ "imei": IMEI, "sim": "8931440400000000008" });
     desk(&api, &format!("POST /api/units/{id}/assign"), &marks);
     let parcel = json!({ "carrier": "Post", "tracking": ["T1"] });
     desk(&api, &format!("POST /api/orders/{order}/ship"), &parcel);
@@ -126,7 +126,7 @@ fn one_process_does_both_and_a_pipeline_alone_needs_no_store() {
     let text = std::fs::read_to_string(&fleet).expect("the load wrote its device");
     let device: Value = serde_json::from_str(&text).expect("one device");
     let id = made["id"].as_str().expect("an id");
-    let marks = json!({ "imei": device["device_id"], "sim": "8931440400000000001" });
+    let marks = json!({ "imei": device["device_id"], "sim": "8931440400000000008" });
     desk(&api, &format!("POST /api/units/{id}/assign"), &marks);
     let parcel = json!({ "carrier": "Post", "tracking": ["T1"] });
     desk(&api, &format!("POST /api/orders/{order}/ship"), &parcel);

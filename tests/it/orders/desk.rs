@@ -52,7 +52,7 @@ pub(crate) async fn filled(folder: &Path) -> (PathBuf, Store) {
     (file, store)
 }
 
-fn orders(file: &Path, args: &[&str]) -> Output {
+pub(super) fn orders(file: &Path, args: &[&str]) -> Output {
     let place = format!("orders.store.file={}", file.display());
     Command::new(env!("CARGO_BIN_EXE_dig-ingest"))
         .arg("orders")
@@ -62,7 +62,7 @@ fn orders(file: &Path, args: &[&str]) -> Output {
         .unwrap()
 }
 
-fn report(file: &Path, args: &[&str]) -> Value {
+pub(super) fn report(file: &Path, args: &[&str]) -> Value {
     let output = orders(file, &[args, &["--report", "json"]].concat());
     let text = String::from_utf8(output.stdout).unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
@@ -73,7 +73,7 @@ fn report(file: &Path, args: &[&str]) -> Value {
     serde_json::from_str(last).unwrap()
 }
 
-fn refused(file: &Path, args: &[&str]) -> String {
+pub(super) fn refused(file: &Path, args: &[&str]) -> String {
     let output = orders(file, args);
     assert!(!output.status.success(), "{args:?}");
     String::from_utf8(output.stderr).unwrap()
@@ -95,7 +95,7 @@ async fn an_order_is_assigned_shipped_and_keyed_in() {
         said.contains("IMEI") && said.contains("orders show"),
         "{said}"
     );
-    let imei = "350000000000001";
+    let imei = "350000000000014";
     let unit = report(&file, &["assign", "7.1", "--imei", imei]);
     assert_eq!(unit["units"][0]["state"], "assigned");
     let said = refused(&file, &["assign", "7.2", "--imei", imei]);
@@ -114,7 +114,7 @@ async fn an_order_is_assigned_shipped_and_keyed_in() {
     let sheet = String::from_utf8(sheet.stdout).unwrap();
     assert_eq!(sheet.lines().count(), 2, "{sheet}");
     assert!(
-        sheet.contains("SO-7,PO-7,PART01,7.1,CTD-100,,,350000000000001,Post,T1"),
+        sheet.contains("SO-7,PO-7,PART01,7.1,CTD-100,,,350000000000014,Post,T1"),
         "{sheet}"
     );
     let page = folder.path().join("page.html");
@@ -209,9 +209,9 @@ async fn the_inventory_is_shown_with_what_is_wrong_in_it() {
     let folder = tempfile::tempdir().unwrap();
     let (file, store) = filled(folder.path()).await;
     store.close().await;
-    report(&file, &["assign", "7.1", "--imei", "350000000000001"]);
+    report(&file, &["assign", "7.1", "--imei", "350000000000014"]);
     let shelf = folder.path().join("shelf.csv");
-    let text = "imei,product\n350000000000001,CTD-100\n350000000000002,CTD-100\n3.5E+14,\n350000000000003,\n";
+    let text = "imei,product\n350000000000014,CTD-100\n350000000000022,CTD-100\n3.5E+14,\n350000000000030,\n";
     std::fs::write(&shelf, text).unwrap();
     let place = format!("orders.inventory.file={}", shelf.display());
     let args = ["inventory", "--set", &place];
@@ -238,9 +238,9 @@ async fn an_import_is_all_or_nothing_and_may_be_repeated() {
     let csv = folder.path().join("marks.csv");
     let path = csv.to_str().unwrap();
     let bad = "unit,imei,carrier,tracking\n\
-        7.1,350000000000001,Post,T1\n\
-        7.9,350000000000009,,\n\
-        7.2,350000000000001,,\n\
+        7.1,350000000000014,Post,T1\n\
+        7.9,350000000000097,,\n\
+        7.2,350000000000014,,\n\
         7.2,12x,,\n";
     std::fs::write(&csv, bad).unwrap();
     let outcome = report(&file, &["import", path]);

@@ -33,7 +33,9 @@ async fn units_are_assigned_from_the_inventory_and_a_shortage_is_told() {
     config.inventory.auto = true;
     config.inventory.file = folder.path().join("shelf.csv");
     let shelf = |text: &str| std::fs::write(folder.path().join("shelf.csv"), text).unwrap();
-    shelf("imei,sim,product\n350000000000001,8901,CTD-200\n350000000000002,8902,OTHER\n");
+    shelf(
+        "imei,sim,product\n350000000000014,8900000000000000011,CTD-200\n350000000000022,8900000000000000029,OTHER\n",
+    );
     let place = store::Config {
         file: folder.path().join("orders.db"),
         ..store::Config::default()
@@ -71,7 +73,7 @@ async fn units_are_assigned_from_the_inventory_and_a_shortage_is_told() {
     let file = folder.path().join("shelf.csv").display().to_string();
 
     reconciler.round().await.unwrap();
-    let first = ("assigned".to_owned(), Some("350000000000001".to_owned()));
+    let first = ("assigned".to_owned(), Some("350000000000014".to_owned()));
     assert_eq!(
         states(&store, &order).await,
         [first.clone(), ("provisioned".to_owned(), None)]
@@ -80,15 +82,19 @@ async fn units_are_assigned_from_the_inventory_and_a_shortage_is_told() {
     assert_eq!(kinds(&store).await, std::slice::from_ref(&short));
 
     // A line that cannot be used is told, and the good ones count.
-    shelf("imei,sim,product\n350000000000001,8901,CTD-200\n3.5E+14,8902,CTD-200\n");
+    shelf(
+        "imei,sim,product\n350000000000014,8900000000000000011,CTD-200\n3.5E+14,8900000000000000029,CTD-200\n",
+    );
     reconciler.round().await.unwrap();
     let mut told = kinds(&store).await;
     told.sort();
     assert_eq!(told, [("inventory-file".to_owned(), file), short]);
 
-    shelf("imei,sim,product\n350000000000001,8901,CTD-200\n350000000000003,8903,\n");
+    shelf(
+        "imei,sim,product\n350000000000014,8900000000000000011,CTD-200\n350000000000030,8900000000000000037,\n",
+    );
     reconciler.round().await.unwrap();
-    let second = ("assigned".to_owned(), Some("350000000000003".to_owned()));
+    let second = ("assigned".to_owned(), Some("350000000000030".to_owned()));
     assert_eq!(states(&store, &order).await, [first, second]);
     assert_eq!(kinds(&store).await, []);
     let events = store.events(&order).await.unwrap();

@@ -43,6 +43,7 @@ use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 
 use super::registry::{Fate, Shared, registrar};
+use crate::support::marks::{iccid, imei};
 use world::World;
 
 /// What every day's run may take, and how many seeds it runs at least.
@@ -184,7 +185,8 @@ impl Run {
         if dice.random_bool(0.4) {
             config.inventory.auto = true;
             config.inventory.file = directory.path().join("shelf.csv");
-            let spares = (0..dice.random_range(0..30)).map(|n| format!("{},89{n}\n", 350_000 + n));
+            let spares =
+                (0..dice.random_range(0..30)).map(|n| format!("{},{}\n", imei(n), iccid(n)));
             let text = format!("imei,sim\n{}", spares.collect::<String>());
             std::fs::write(&config.inventory.file, text).unwrap();
         }

@@ -20,6 +20,7 @@ use rand::rngs::StdRng;
 
 use super::model::{self, world::World};
 use super::registry::{Shared, registrar};
+use crate::support::marks as made_up;
 
 /// Longer than any holder of these tests is silent.
 const LEASE: Duration = Duration::from_secs(10_000_000);
@@ -266,8 +267,8 @@ impl Site {
 pub fn marks(row: &UnitRow) -> Tags {
     let line: u64 = row.line.id.parse().unwrap();
     Tags {
-        imei: Some(format!("{}", 350_000_000_000_000 + line).into()),
-        sim: Some(format!("{}", 89_000_000_000_000_u64 + line).into()),
+        imei: Some(made_up::imei(line).into()),
+        sim: Some(made_up::iccid(line).into()),
         device_id: None,
     }
 }

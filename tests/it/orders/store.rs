@@ -167,7 +167,7 @@ async fn walks_the_whole_journey(store: Store) {
     take_in(&store, "77", 1).await;
     provision(&store, "77.1", &serial(1)).await;
     let row = store
-        .assign("77.1", None, &tags("350000000000001"), &ann(), at(2))
+        .assign("77.1", None, &tags("350000000000014"), &ann(), at(2))
         .await
         .unwrap();
     assert_eq!(row.unit.state(), "assigned");
@@ -184,7 +184,7 @@ async fn walks_the_whole_journey(store: Store) {
     let shown = ReadBack {
         serial: Some("CX0000000001"),
         sim: None,
-        imei: Some("350000000000001"),
+        imei: Some("350000000000014"),
     };
     let confirmed = reported
         .clone()
@@ -219,7 +219,7 @@ async fn walks_the_whole_journey(store: Store) {
     assert_eq!(active.since(), at(7));
     let devices = store.devices().await.unwrap();
     assert_eq!(devices.len(), 1);
-    assert_eq!(&*devices[0].device_id, "350000000000001");
+    assert_eq!(&*devices[0].device_id, "350000000000014");
     assert_eq!(
         (devices[0].state, devices[0].since),
         (State::Active, Some(at(7)))

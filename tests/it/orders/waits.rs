@@ -66,11 +66,22 @@ async fn a_unit_says_in_every_state_what_it_waits_for_and_each_remedy_works() {
 
 #[tokio::test]
 async fn a_typing_mistake_in_myadmin_is_shown_told_and_corrected_on_either_side() {
-    for (at, there) in [(0, true), (1, true), (0, false), (1, false)] {
+    // A typing mistake may look right: then nobody has to insist on it.
+    for (at, there, looks_right) in [
+        (0, true, false),
+        (1, true, false),
+        (0, false, false),
+        (1, false, false),
+        (0, false, true),
+    ] {
         let mut site = Site::new(Mode::Worksheet, |_| {}).await;
         let order = site.shipped(1).await;
         let row = site.units(&order).await.remove(0);
-        let wrong = "350000000000099".to_owned();
+        let wrong = if looks_right {
+            "350000000000097".to_owned()
+        } else {
+            "350000000000099".to_owned()
+        };
         site.key_in(&row, |report| match at {
             0 => report.imei = Some(wrong.clone()),
             _ => report.sim = Some(wrong.clone()),
@@ -98,7 +109,11 @@ async fn a_typing_mistake_in_myadmin_is_shown_told_and_corrected_on_either_side(
             assert!(alarm.remedy.contains("correct it in MyAdmin"), "{alarm:?}");
             site.key_in(&row, |_| {});
         } else {
+            let odd = alarm.remedy.contains("--force");
+            assert_eq!(odd, !looks_right, "{alarm:?}");
             site.obey(&alarm.remedy, "assign");
+            let forced = site.acts(&order).await;
+            assert_eq!(forced.iter().any(|act| act == "force"), odd, "{forced:?}");
         }
         site.world.own_all();
         site.all(&order, "active").await;

@@ -14,15 +14,19 @@ use super::desk::filled;
 
 const TOKEN: &str = "0123456789abcdef-ann";
 
-struct Api {
+pub(super) struct Api {
     base: String,
     http: reqwest::Client,
-    store: Store,
+    pub(super) store: Store,
     handle: web::Handle,
 }
 
 impl Api {
     async fn start(folder: &Path) -> Self {
+        Self::with(folder, |_| {}).await
+    }
+
+    pub(super) async fn with(folder: &Path, change: impl FnOnce(&mut orders::Config)) -> Self {
         let (_, store) = filled(folder).await;
         let tokens = folder.join("tokens");
         std::fs::write(&tokens, format!("ann {TOKEN}\nbob 0123456789abcdef-bob\n")).unwrap();
@@ -30,6 +34,7 @@ impl Api {
         config.web.listen = "127.0.0.1:0".parse().unwrap();
         config.web.token_file = tokens;
         config.web.max_body_bytes = 4096;
+        change(&mut config);
         let handle = web::start(Arc::new(config), store.clone(), wall_clock())
             .await
             .unwrap();
@@ -42,7 +47,7 @@ impl Api {
         }
     }
 
-    async fn send(&self, method: Method, path: &str, body: &str) -> (StatusCode, Value) {
+    pub(super) async fn send(&self, method: Method, path: &str, body: &str) -> (StatusCode, Value) {
         let answer = self
             .http
             .request(method, format!("{}{path}", self.base))
@@ -58,19 +63,19 @@ impl Api {
         )
     }
 
-    async fn get(&self, path: &str) -> Value {
+    pub(super) async fn get(&self, path: &str) -> Value {
         let (status, value) = self.send(Method::GET, path, "").await;
         assert_eq!(status, 200, "{path}: {value}");
         value
     }
 
-    async fn post(&self, path: &str, body: Value) -> Value {
+    pub(super) async fn post(&self, path: &str, body: Value) -> Value {
         let (status, value) = self.send(Method::POST, path, &body.to_string()).await;
         assert_eq!(status, 200, "{path}: {value}");
         value
     }
 
-    async fn refused(&self, path: &str, body: &str, status: u16) -> Value {
+    pub(super) async fn refused(&self, path: &str, body: &str, status: u16) -> Value {
         let (got, value) = self.send(Method::POST, path, body).await;
         assert_eq!(got, status, "{path} {body}: {value}");
         let error = &value["error"];
@@ -83,7 +88,7 @@ impl Api {
         error.clone()
     }
 
-    async fn end(self) {
+    pub(super) async fn end(self) {
         self.handle.stop().await;
         self.store.close().await;
     }
@@ -158,13 +163,13 @@ async fn an_order_goes_its_way_by_the_api() {
         api.post("/api/orders/8/approve", json!({})).await["state"],
         "approved"
     );
-    let imei = json!({ "imei": "350000000000001" });
+    let imei = json!({ "imei": "350000000000014" });
     let unit = api.post("/api/units/7.1/assign", imei.clone()).await;
     assert_eq!(unit["units"][0]["state"], "assigned");
     let parcel = json!({ "carrier": "Post", "tracking": ["T1", "T2"] });
     let shipped = api.post("/api/orders/7/ship", parcel).await;
     assert_eq!(shipped["units"][0]["tracking"], json!(["T1", "T2"]));
-    let whole = api.get("/api/orders/350000000000001").await;
+    let whole = api.get("/api/orders/350000000000014").await;
     assert_eq!(
         (&whole["id"], &whole["units"][0]["state"]),
         (&json!("7"), &json!("shipped"))
@@ -218,7 +223,7 @@ async fn what_is_wrong_is_told_with_field_and_remedy() {
         (assign, "{}", 400, "bad-field", "imei"),
         (
             "/api/units/7.9/assign",
-            "{\"imei\": \"35\"}",
+            "{\"imei\": \"350000000000014\"}",
             404,
             "not-found",
             "unit",
@@ -279,7 +284,7 @@ async fn what_is_wrong_is_told_with_field_and_remedy() {
 async fn an_import_by_the_api_is_all_or_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let api = Api::start(folder.path()).await;
-    let csv = "unit,imei\n7.1,350000000000001\n7.9,350000000000009\n";
+    let csv = "unit,imei\n7.1,350000000000014\n7.9,350000000000097\n";
     let (status, outcome) = api.send(Method::POST, "/api/import", csv).await;
     assert_eq!(status, 422, "{outcome}");
     assert_eq!(

@@ -23,9 +23,9 @@ fn devices_of_the_shelf_go_to_units_that_have_their_serial() {
         row
     });
     let mut held = held(order_row("PendingFulfillment"), units.collect());
-    let text = b"imei\n350000000000001\n350000000000002\n350000000000003\n";
+    let text = b"imei\n350000000000014\n350000000000022\n350000000000030\n";
     held.spares = crate::orders::inventory::read(text, &config.inventory).spares;
-    held.used = [(("imei", "350000000000002".into()), "12.1".to_owned())].into();
+    held.used = [(("imei", "350000000000022".into()), "12.1".to_owned())].into();
     assert!(!names(&decide(&View::default(), &held, &config, at(0))).contains(&"stock"));
     config.inventory.auto = true;
     let acts = decide(&View::default(), &held, &config, at(0));

@@ -23,6 +23,7 @@ use rand::rngs::StdRng;
 use serde_json::Value;
 
 use super::Size;
+use crate::support::marks::iccid;
 use crate::support::trade;
 use crate::support::wait_for;
 use crate::support::world::World;
@@ -197,8 +198,10 @@ impl People {
             let Some(imei) = self.drawer.last() else {
                 continue;
             };
+            // A device's SIM lies in its box: the number of one tells the other's.
+            let number: u64 = imei[..14].parse().expect("digits");
             let tags = Tags {
-                sim: Some(format!("89{imei}").into()),
+                sim: Some(iccid(number).into()),
                 imei: Some(imei.as_str().into()),
                 device_id: None,
             };

@@ -20,6 +20,7 @@ use rand::rngs::StdRng;
 use serde_json::json;
 
 use super::world::World;
+use crate::support::marks::{iccid, imei};
 
 fn ann() -> Actor {
     Actor::Person("ann".into())
@@ -247,8 +248,8 @@ async fn assign(world: &World, store: &Store, whole: &Whole, dice: &mut StdRng) 
         }
         let number: u64 = dice.random_range(100_000_000_000_000..999_999_999_999_999);
         let tags = Tags {
-            sim: Some(format!("89{number}").into()),
-            imei: Some(number.to_string().into()),
+            sim: Some(iccid(number).into()),
+            imei: Some(imei(number).into()),
             device_id: None,
         };
         told(
