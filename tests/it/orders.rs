@@ -2,8 +2,10 @@
 
 mod calls;
 pub mod desk;
+mod doubted;
 mod file;
 mod inventory;
+mod mail;
 mod model;
 mod postgres;
 mod proof;
