@@ -214,7 +214,6 @@ pub async fn accept(
     let newer = Newer {
         subject,
         serials: kept.serials().cloned().collect(),
-        rows: kept.rows,
     };
     let content = kept.with(deeds.waiting()).written();
     let again_at = carry::again_at(&deeds, now);

@@ -261,6 +261,7 @@ pub fn settled(mut sheet: Sheet, now: Timestamp) -> Sheet {
             let what = "is a day number, and the newest of the sheet lies more than three years back: it may count from 1904 on";
             let remedy = "write dates as 2026-03-01, or save the sheet as XLSX";
             sheet.spoil(bad(row.line, "date", what, remedy));
+            sheet.spoiled.push(row.serial);
         }
     }
     sheet

@@ -24,6 +24,8 @@ pub struct Kept {
     pub good: Vec<(u64, Serial, Option<i64>)>,
     pub bad: Vec<BadLine>,
     pub bad_count: u64,
+    /// The serials of rows that are not understood, as far as the serial is.
+    pub spoiled: Vec<Serial>,
     pub form: String,
 }
 
@@ -34,6 +36,7 @@ impl Kept {
             good: sheet.good.iter().map(flat).collect(),
             bad: sheet.bad.clone(),
             bad_count: sheet.bad_count,
+            spoiled: sheet.spoiled.clone(),
             form: sheet.form.clone(),
         }
     }
@@ -46,8 +49,10 @@ impl Kept {
         }
     }
 
+    /// Every serial that is named, in rows that are understood and in others.
     pub(super) fn serials(&self) -> impl Iterator<Item = &Serial> {
-        self.good.iter().map(|(_, serial, _)| serial)
+        let good = self.good.iter().map(|(_, serial, _)| serial);
+        good.chain(&self.spoiled)
     }
 
     /// As it was read. That a date was a day number was settled before.
@@ -63,6 +68,7 @@ impl Kept {
             good: self.good.iter().map(row).collect(),
             bad: self.bad.clone(),
             bad_count: self.bad_count,
+            spoiled: self.spoiled.clone(),
             form: self.form.clone(),
         }
     }
@@ -134,6 +140,7 @@ mod tests {
             }],
             bad: vec![super::super::sheet::bad(3, "date", "is none", "write one")],
             bad_count: 1,
+            spoiled: vec![Serial::parse("CX02").unwrap()],
             form: "workbook".into(),
         };
         let kept = Kept::of(&sheet);

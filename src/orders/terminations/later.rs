@@ -46,10 +46,10 @@ pub(super) fn kept_of(row: &JudgedRow) -> Option<Kept> {
 pub(super) struct Newer<'s> {
     pub subject: &'s str,
     pub serials: HashSet<Serial>,
-    pub rows: u64,
 }
 
-/// Whether a later sheet accounts for every device of a doubted one: it names it, or nothing is left to be ended.
+/// Whether a later sheet accounts for every device of a doubted one: it names it, or nothing is left to be ended. For each row of
+/// which not even the serial was understood it must end one more.
 fn accounts_for(newer: &Newer<'_>, older: &JudgedRow, known: &Known) -> bool {
     let Some(content) = &older.content else {
         // It was no sheet at all, and named nobody.
@@ -58,14 +58,21 @@ fn accounts_for(newer: &Newer<'_>, older: &JudgedRow, known: &Known) -> bool {
     let Some(kept) = Kept::read(content) else {
         return false;
     };
-    let over = |serial: &Serial| {
-        newer.serials.contains(serial)
+    let over = |serial: &&Serial| {
+        newer.serials.contains(*serial)
             || matches!(
                 known.find(serial),
                 Found::Unknown | Found::Ended | Found::Returned
             )
     };
-    (kept.bad_count == 0 || newer.rows >= kept.rows) && kept.serials().all(over)
+    let named: HashSet<&Serial> = kept.serials().collect();
+    let nameless = kept.bad_count.saturating_sub(kept.spoiled.len() as u64);
+    let live = |serial: &&Serial| matches!(known.find(serial), Found::Live | Found::Unasked);
+    let others = newer
+        .serials
+        .iter()
+        .filter(|serial| !named.contains(serial));
+    named.iter().all(over) && others.filter(live).count() as u64 >= nameless
 }
 
 /// Replaces the doubted sheets of the same name that this one accounts for. `alarm` is the one that this sheet raises itself.
@@ -120,6 +127,7 @@ pub(super) async fn compare(
     else {
         return Ok(());
     };
+    // Of an obeyed sheet only what was to be done later is kept.
     for row in kept.sheet().good {
         let serial = &row.serial;
         let is_there = matches!(known.find(serial), Found::Live | Found::Unasked);

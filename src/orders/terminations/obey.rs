@@ -194,7 +194,6 @@ pub async fn obey(
     let newer = Newer {
         subject: &subject,
         serials: kept.iter().flat_map(Kept::serials).cloned().collect(),
-        rows: kept.as_ref().map_or(0, |kept| kept.rows),
     };
     let by = Actor::Sheet(name.into());
     let mut row = SheetRow {

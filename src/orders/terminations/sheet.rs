@@ -46,6 +46,8 @@ pub struct Sheet {
     pub bad: Vec<BadLine>,
     /// All that are not understood.
     pub bad_count: u64,
+    /// The serials of those whose serial is understood.
+    pub spoiled: Vec<Serial>,
     /// How it was read, for people: `text in UTF-8, semicolon between columns`.
     pub form: String,
 }
@@ -297,7 +299,10 @@ impl<'c> Reading<'c> {
         }
         match row(line, header, self.config, self.system) {
             Ok(row) => self.sheet.good.push(row),
-            Err(bad) => self.sheet.spoil(bad),
+            Err((bad, serial)) => {
+                self.sheet.spoil(bad);
+                self.sheet.spoiled.extend(serial);
+            }
         }
         Ok(())
     }
@@ -353,32 +358,40 @@ pub(super) fn bad(line: u64, field: &str, what: &str, remedy: &str) -> BadLine {
     }
 }
 
-fn row(line: &Line, header: Header, config: &Config, system: System) -> Result<Row, BadLine> {
+/// A row of a device, or why it is none, with its serial if that is understood.
+fn row(
+    line: &Line,
+    header: Header,
+    config: &Config,
+    system: System,
+) -> Result<Row, (BadLine, Option<Serial>)> {
     let number = line.number;
-    // Of a text every row must be as wide as the header: a narrower one was cut off.
+    // Of a text every row must be as wide as the header: a narrower one was cut off, perhaps within its serial.
     if system == System::Text && line.cells.len() != header.width {
         let (there, wanted) = (line.cells.len(), header.width);
         let what = format!("{there} fields, the header has {wanted}");
         let remedy = "the sheet may be cut off: get it again; a row below the devices that is no device begins with a word of \
                       orders.terminations.footer";
-        return Err(bad(number, "", &what, remedy));
+        return Err((bad(number, "", &what, remedy), None));
     }
     let text = line
         .cells
         .get(header.serial)
         .map_or(String::new(), Cell::text);
-    let serial = Serial::parse(&text)
-        .map_err(|error| bad(number, &config.serial, error.why, "correct the sheet"))?;
+    let serial = Serial::parse(&text).map_err(|error| {
+        let bad = bad(number, &config.serial, error.why, "correct the sheet");
+        (bad, None)
+    })?;
     let moment = match header.date.map(|date| line.cells.get(date)) {
         None => None,
-        Some(cell) => {
-            let read = cell.and_then(|cell| moment(cell, config, system));
-            Some(read.ok_or_else(|| {
-                let what = "is no known form of a date";
+        Some(cell) => match cell.and_then(|cell| moment(cell, config, system)) {
+            None => {
+                let what = format!("{serial} has no known form of a date");
                 let remedy = "add its form to orders.terminations.date_formats";
-                bad(number, &config.date, what, remedy)
-            })?)
-        }
+                return Err((bad(number, &config.date, &what, remedy), Some(serial)));
+            }
+            read => read,
+        },
     };
     Ok(Row {
         line: number,

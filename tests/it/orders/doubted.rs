@@ -228,10 +228,57 @@ async fn a_corrected_sheet_of_the_same_name_replaces_a_doubted_one() {
     put(1, HALF).await;
     only_alarm(&store, "sheet-malformed").await;
     // It leaves CX01 out: that device would be forgotten.
-    put(2, &sheet(&["CX03", "CX04"])).await;
+    put(2, &sheet(&["CX02", "CX03"])).await;
     only_alarm(&store, "sheet-malformed").await;
     assert_eq!(state(&store, "8.1").await, "terminated");
+    // A device of a row that is not understood is one too.
+    put(3, HALF).await;
+    only_alarm(&store, "sheet-malformed").await;
+    put(4, &sheet(&["CX01", "CX03"])).await;
+    assert_eq!(alarms(&store).await, [], "CX02 was ended by the second one");
+    assert_eq!(state(&store, "7.1").await, "terminated");
+    store.close().await;
+}
+
+/// A device whose date is not understood, and a row of which nothing is, are not forgotten either.
+#[tokio::test]
+async fn a_row_that_is_not_understood_is_not_forgotten() {
+    let (_folder, store, place) = scene().await;
+    let mut watch = watcher(&store, of(&place));
+    let mut put = async |second, content: &str| {
+        drop_file(&place, "daily.csv", content, second);
+        watch.look().await;
+        watch.look().await;
+    };
+    put(1, HALF).await;
+    let alarm = only_alarm(&store, "sheet-malformed").await;
+    assert!(alarm.row.said.contains("CX02"), "{alarm:?}");
+    put(2, &sheet(&["CX01", "CX03"])).await;
+    only_alarm(&store, "sheet-malformed").await;
     put(3, &sheet(&["CX01", "CX02"])).await;
+    assert_eq!(alarms(&store).await, []);
+    // Two devices, of which one is cut off: the other one must be there too.
+    put(4, "Serial Number,Termination Date\nCX03,2026-01-01\nCX0").await;
+    only_alarm(&store, "sheet-malformed").await;
+    put(5, &sheet(&["CX03", "CX01"])).await;
+    only_alarm(&store, "sheet-malformed").await;
+    put(6, &sheet(&["CX03", "CX04"])).await;
+    assert_eq!(alarms(&store).await, []);
+    assert_eq!(state(&store, "8.2").await, "terminated");
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_replaced_sheet_is_in_the_audit_trail() {
+    let (_folder, store, place) = scene().await;
+    let mut watch = watcher(&store, of(&place));
+    let mut put = async |second, content: &str| {
+        drop_file(&place, "daily.csv", content, second);
+        watch.look().await;
+        watch.look().await;
+    };
+    put(1, HALF).await;
+    put(2, &sheet(&["CX01", "CX02"])).await;
     assert_eq!(alarms(&store).await, []);
     assert_eq!(state(&store, "7.1").await, "terminated");
     assert_eq!(events(&store, "replace-sheet").await.len(), 1);
