@@ -4,6 +4,7 @@
 
 mod files;
 mod keep;
+mod sheets;
 mod table;
 
 use std::path::PathBuf;
@@ -39,6 +40,7 @@ use crate::orders::{desk, wall_clock};
   dig-ingest orders assign 1042.1 --imei 356938035643809 --sim 8931440400000000008 --by ann --config job.toml
   dig-ingest orders ship 1042 --carrier Post --tracking T123 --by ann --config job.toml
   dig-ingest orders import assignments.csv --config job.toml
+  dig-ingest orders sheet list --config job.toml
   dig-ingest orders export worksheet-page --to fulfil.html --config job.toml
   dig-ingest orders backup /backup/orders.db --config job.toml
 
@@ -186,13 +188,27 @@ A serial that was terminated in MyAdmin meanwhile is of no use any more: replace
         #[arg(long)]
         why: String,
     },
-    /// Clear an alarm that was seen to.
+    /// Clear an alarm that was seen to. The alarm of a doubted sheet: the sheet is refused.
     #[command(after_help = "Examples:
-  dig-ingest orders clear sheet-short terminations.csv --by ann --config job.toml")]
+  dig-ingest orders clear orphan-serial CX0000000001 --by ann --config job.toml
+  dig-ingest orders clear sheet-vanished CX0000000002 --by ann --config job.toml")]
     Clear {
         /// Its kind, as `orders list --alarms` shows it.
         kind: String,
         subject: String,
+    },
+    /// List, show, accept or refuse sheets of terminations that wait for a person.
+    #[command(after_help = "Examples:
+  dig-ingest orders sheet list --config job.toml
+  dig-ingest orders sheet show 2026-03-01.csv --config job.toml
+  dig-ingest orders sheet accept 2026-03-01.csv --yes --by ann --config job.toml
+  dig-ingest orders sheet refuse 2026-03-01.csv --yes --by ann --config job.toml
+
+A sheet that is empty, shortened, not understood or too large for orders.terminations.most_at_once ends nobody until a person
+accepts it, or until a corrected sheet of the same name accounts for all its devices. Rows that are not understood end nobody.")]
+    Sheet {
+        #[command(subcommand)]
+        act: sheets::Act,
     },
     /// Write orders, units, events or the worksheet, for a spreadsheet or the printer.
     #[command(after_help = "Examples:
@@ -456,6 +472,7 @@ async fn act(store: &Store, settings: &Settings, args: Args) -> anyhow::Result<E
                 || json!({ "cleared": true }),
             );
         }
+        Act::Sheet { act } => sheets::run(store, settings, act, (&by, now, report)).await?,
         Act::Export { what, to } => {
             let text = files::written(store, what, now).await?;
             files::put(&text, to.as_deref(), report)?;

@@ -199,11 +199,47 @@ pub fn remedy(alarm: &AlarmRow) -> String {
             "have its Partner terminate the device: the sheet ends it here".to_owned(),
             clear,
         ),
-        "sheet-empty" | "sheet-malformed" | "sheet-unreadable" | "sheet-short" | "sheet-many"
-        | "sheet-stale" | "sheet-unconfirmed" => (
-            "have the sheet corrected or sent again whole: a good one is read by itself".to_owned(),
+        // Without a digest: of a version that had one alarm for all sheets of a place. What they named is not known any more.
+        "sheet-empty" | "sheet-malformed" | "sheet-short" | "sheet-many"
+            if given("digest").is_none() =>
+        {
+            (
+                "have the sheet sent again whole, under another name".to_owned(),
+                clear,
+            )
+        }
+        "sheet-empty" | "sheet-malformed" | "sheet-short" | "sheet-many" => {
+            let then = format!(
+                "`orders sheet refuse {subject:?} --yes --by NAME` leaves its devices as they are; a corrected sheet of the same name \
+                 that accounts for all its devices replaces it by itself"
+            );
+            let Some(understood) = given("understood") else {
+                return then;
+            };
+            return format!(
+                "`orders sheet show {subject:?}` shows whom it would end and which rows are not understood; \
+                 `orders sheet accept {subject:?} --yes --by NAME` obeys {understood}, {then}"
+            );
+        }
+        "sheet-unreadable" => (
+            "see to what it says; the file is read by itself then, which ends the alarm".to_owned(),
             clear,
         ),
+        "sheet-stale" => (
+            "have a new sheet put into orders.terminations.folder, which ends the alarm".to_owned(),
+            clear,
+        ),
+        "sheet-unconfirmed" => (
+            "ask the Partner; it is ended as soon as the partner's device list does not show it any more".to_owned(),
+            format!("{clear} if the sheet is wrong"),
+        ),
+        "sheet-vanished" => {
+            let sheet = given("named_by").unwrap_or_else(|| "SHEET".to_owned());
+            (
+                format!("ask the Partner: if it is to be ended all the same, `orders sheet accept {sheet:?} --yes --by NAME` ends it"),
+                format!("{clear} if it goes on"),
+            )
+        }
         "sheet-unknown" | "sheet-claimed" | "sheet-returned" => (
             "compare the sheet's serial with MyAdmin; `devices terminate` ends a device that no unit is"
                 .to_owned(),

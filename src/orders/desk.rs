@@ -55,10 +55,11 @@ async fn watch(
 ) -> anyhow::Result<()> {
     let sheets = async {
         if config.terminations.wanted() {
-            let config = config.terminations.clone();
+            let (own, config) = (config.own_prefixes(), config.terminations.clone());
             let mut tick = every(config.every_s);
             let (store, ask, clock) = (store.clone(), Arc::clone(ask), Arc::clone(clock));
-            let mut watcher = terminations::watch::Watcher::new(store, ask, config, clock)?;
+            let watcher = terminations::watch::Watcher::new(store, ask, config, clock)?;
+            let mut watcher = watcher.with_own(own);
             loop {
                 tick.tick().await;
                 watcher.look().await;

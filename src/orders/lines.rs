@@ -3,7 +3,7 @@
 //! Columns are found by the header names of the settings, in any order; others are passed over. Pure; one row is in memory at a time,
 //! and the number of lines is bounded.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::identifiers::Unfit;
 use super::rows::{Row, Rows, TooWide};
@@ -14,7 +14,7 @@ pub const LINES: u64 = 200_000;
 pub const BAD: usize = 1_000;
 
 /// A line that cannot be done, and what to do about it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BadLine {
     pub line: u64,
     pub field: String,

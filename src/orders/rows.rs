@@ -109,6 +109,12 @@ impl<'b> Rows<'b> {
         }))
     }
 
+    /// Whether nothing is left after the row that came last.
+    #[must_use]
+    pub fn is_at_end(&self) -> bool {
+        self.rest.is_empty()
+    }
+
     fn advance(&mut self, bytes: usize) {
         let (read, rest) = self.rest.split_at(bytes);
         self.line += read.iter().filter(|byte| **byte == b'\n').count() as u64;

@@ -350,6 +350,14 @@ impl Config {
             .collect()
     }
 
+    /// What the serials of own products begin with.
+    #[must_use]
+    pub fn own_prefixes(&self) -> Vec<String> {
+        let prefixes = self.products.values().map(|product| product.prefix.trim());
+        let prefixes = prefixes.filter(|prefix| !prefix.is_empty());
+        prefixes.map(str::to_ascii_uppercase).collect()
+    }
+
     /// What the types cannot say.
     ///
     /// # Errors

@@ -1,17 +1,31 @@
 //! The daily sheet of terminations: read, judged, and only then obeyed (myadmin/API.md section 5, U27).
 //!
-//! * T1: a sheet that is empty, shortened or malformed terminates nobody; it raises an alarm and waits for a person or a better one.
+//! * T1: a sheet that is empty, shortened or not understood terminates nobody; it raises an alarm of its own and waits for a person or
+//!   for a corrected one.
 //! * T2: obeying a sheet twice changes nothing.
 //! * T3: nothing on a sheet ever brings a device back.
+//! * T4: a device that a doubted sheet names is never forgotten: the sheet's alarm stands until a person accepts or refuses the sheet,
+//!   or a later sheet of the same name accounts for every one of its devices.
+//! * T5: a device that an obeyed sheet was to end later, and that the next one does not name any more, is shown and never ended by
+//!   itself.
 //! * A device that no unit is, but that the device registry knows (`devices import`), is terminated there, once: what a person
 //!   registers again after that stays as the person wants it, with an alarm.
 //!
-//! [`sheet`] reads bytes and [`judge`] decides, both pure; [`obey`] does what was decided; [`watch`] looks at a folder or a URL.
+//! [`sheet`] reads bytes and [`judge`] decides, both pure; [`obey`] does what was decided; [`decide`] is what a person decides;
+//! [`watch`] looks at a folder or a URL.
 
+mod carry;
+mod dates;
+pub mod decide;
 mod fetch;
+mod footer;
 pub mod judge;
+mod kept;
+mod later;
 pub mod obey;
 pub mod sheet;
+mod text;
+mod told;
 pub mod watch;
 mod workbook;
 
@@ -22,6 +36,7 @@ use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
 use super::journey::Serial;
+use super::store::Store;
 use crate::config::secret::Secret;
 use crate::http::transport::secret_address;
 use crate::registry::Device;
@@ -29,6 +44,36 @@ use crate::registry::Device;
 /// Asks the device registry which devices have one of these serials. Handed in: only the registry knows Kafka.
 pub type Ask =
     Arc<dyn Fn(Vec<Serial>) -> BoxFuture<'static, anyhow::Result<Vec<Device>>> + Send + Sync>;
+
+/// The delimiter that is found out.
+const AUTO: &str = "auto";
+/// Words that begin a row below the devices, unless the settings say otherwise.
+const FOOTER: [&str; 14] = [
+    "Total",
+    "Totals",
+    "Grand total",
+    "Sum",
+    "Count",
+    "Number of",
+    "Note",
+    "Notes",
+    "Generated",
+    "Created",
+    "Printed",
+    "Page",
+    "End",
+    "Source",
+];
+
+/// What sheets are judged and obeyed with.
+#[derive(Clone, Copy)]
+pub struct Means<'a> {
+    pub store: &'a Store,
+    pub ask: &'a Ask,
+    pub config: &'a Config,
+    /// What the serials of own products begin with.
+    pub own: &'a [String],
+}
 
 /// Settings (`[orders.terminations]`).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -52,8 +97,10 @@ pub struct Config {
     pub date: String,
     /// How dates are written, as `strftime` has it; ISO dates are always understood.
     pub date_formats: Vec<String>,
-    /// Between columns of a CSV sheet; one character.
+    /// Between columns of a CSV sheet: one character, or "auto" for the comma, semicolon or tab that shows the headers.
     pub delimiter: String,
+    /// Words that begin a row below the devices that is no device, such as a total.
+    pub footer: Vec<String>,
     /// A sheet that lost this share of the rows of the one before, or more, is taken for shortened.
     pub shrink_percent: u32,
     /// Whether a sheet without rows is right before there was one with rows.
@@ -62,6 +109,10 @@ pub struct Config {
     pub most_at_once: usize,
     /// What must say so before a device is terminated.
     pub confirm: Confirm,
+    /// What happens about serials that no unit and no registered device has.
+    pub foreign_serials: Foreign,
+    /// What happens about a device that a sheet was to end and that the next one does not name.
+    pub vanished: Vanished,
     /// Hours without a new sheet in the folder before an alarm; 0: never.
     pub stale_after_h: u64,
     pub max_bytes: u64,
@@ -77,6 +128,27 @@ pub enum Confirm {
     Contracts,
 }
 
+/// Serials that no unit and no registered device has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Foreign {
+    /// Those that begin as own products do, or that MyAdmin has listed, are alarms; the others are other integrators'.
+    Own,
+    /// Every one is an alarm.
+    Alarm,
+    /// None is.
+    Ignore,
+}
+
+/// A device that a sheet was to end and that the next one does not name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Vanished {
+    Alarm,
+    /// It is in `orders sheet list` and in the audit trail.
+    Note,
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -89,11 +161,14 @@ impl Default for Config {
             serial: "Serial Number".into(),
             date: "Termination Date".into(),
             date_formats: vec!["%Y-%m-%d".into()],
-            delimiter: ",".into(),
+            delimiter: "auto".into(),
+            footer: FOOTER.map(str::to_owned).into(),
             shrink_percent: 50,
             allow_empty: false,
             most_at_once: 100,
             confirm: Confirm::Sheet,
+            foreign_serials: Foreign::Own,
+            vanished: Vanished::Alarm,
             stale_after_h: 48,
             max_bytes: 16 * 1024 * 1024,
         }
@@ -105,6 +180,12 @@ impl Config {
     #[must_use]
     pub fn wanted(&self) -> bool {
         !self.folder.as_os_str().is_empty() || !self.url.is_empty()
+    }
+
+    /// What stands between columns, unless it is found out.
+    fn delimiter(&self) -> Option<u8> {
+        let fixed = self.delimiter.bytes().next();
+        fixed.filter(|_| self.delimiter != AUTO)
     }
 
     /// What the types cannot say.
@@ -121,8 +202,11 @@ impl Config {
         if self.serial.trim().eq_ignore_ascii_case(self.date.trim()) {
             return Err("terminations.date: names the same column as terminations.serial".into());
         }
-        if self.delimiter.len() != 1 {
-            return Err("terminations.delimiter: must be one ASCII character".into());
+        if self.delimiter != AUTO && self.delimiter.len() != 1 {
+            return Err("terminations.delimiter: must be one ASCII character, or \"auto\"".into());
+        }
+        if self.footer.iter().any(|word| word.trim().is_empty()) {
+            return Err("terminations.footer: a word must not be empty".into());
         }
         if !(1..=100).contains(&self.shrink_percent) {
             return Err("terminations.shrink_percent: must be 1 to 100".into());

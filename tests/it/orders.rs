@@ -2,10 +2,12 @@
 
 mod calls;
 pub mod desk;
+mod doubted;
 mod file;
 mod identifiers;
 mod inventory;
 mod later;
+mod mail;
 mod model;
 mod postgres;
 mod proof;

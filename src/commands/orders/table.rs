@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use crate::config::printable;
 use crate::orders::alarms::AlarmShown;
 use crate::orders::shown::{Explained, OrderShown, UnitShown};
+use crate::orders::store::judged::{JudgedRow, VanishedRow};
 use crate::orders::store::rows::EventRow;
 use crate::orders::store::seen::SeenRow;
 use crate::orders::wait::Wait;
@@ -37,7 +38,7 @@ fn aligned<const N: usize>(
 }
 
 /// A remote text may hold control characters: a terminal would obey them.
-fn plain(text: &str) -> String {
+pub(super) fn plain(text: &str) -> String {
     printable::text(text).into_owned()
 }
 
@@ -224,6 +225,57 @@ pub(super) fn unclaimed(serials: &[SeenRow]) -> String {
             ]
         }),
     )
+}
+
+pub(super) fn sheets(sheets: &[JudgedRow], vanished: &[VanishedRow], all: bool) -> String {
+    let mut out = String::new();
+    if sheets.is_empty() {
+        out.push_str(if all {
+            "no sheet was read\n"
+        } else {
+            "no sheet waits for a decision\n"
+        });
+    } else {
+        let header = [
+            "SHEET",
+            "STATE",
+            "READ AT",
+            "ROWS",
+            "NOT UNDERSTOOD",
+            "DECIDED BY",
+            "SAID",
+        ];
+        out = aligned(
+            header,
+            sheets.iter().map(|sheet| {
+                [
+                    sheet.subject.clone(),
+                    sheet.state.name().to_owned(),
+                    sheet.judged_at.to_string(),
+                    sheet.rows.to_string(),
+                    sheet.bad.to_string(),
+                    or_dash(sheet.decided_by.as_deref()),
+                    sheet.said.clone(),
+                ]
+            }),
+        );
+    }
+    if !vanished.is_empty() {
+        out.push('\n');
+        let header = ["VANISHED DEVICE", "NAMED BY", "MISSING IN", "AT"];
+        out += &aligned(
+            header,
+            vanished.iter().map(|row| {
+                [
+                    row.serial.to_string(),
+                    row.named_by.clone(),
+                    row.missing_in.clone(),
+                    row.at.to_string(),
+                ]
+            }),
+        );
+    }
+    out
 }
 
 pub(super) fn events(events: &[EventRow]) -> String {

@@ -243,6 +243,13 @@ impl Store {
                 // Its product was not provisioned while it stood: that ends with a person's word.
                 change.accept_serial(subject).await?;
             }
+            if cleared && change.refuse_sheet(kind, subject).await? {
+                let why =
+                    format!("the alarm {kind} of the sheet {subject} was cleared: it ends nobody");
+                change
+                    .note(None, None, Cause::new("refuse-sheet", why))
+                    .await?;
+            }
             change.commit().await?;
             Ok(cleared)
         })

@@ -17,6 +17,7 @@ pub mod devices;
 pub mod ends;
 pub mod identity;
 pub mod intents;
+pub mod judged;
 mod later;
 pub mod lease;
 mod orders;
@@ -49,11 +50,16 @@ use crate::config::private;
 use crate::config::secret::Secret;
 
 /// The migrations, oldest first. One that was released never changes.
-const MIGRATIONS: [(i64, &str, &str); 5] = [
+const MIGRATIONS: [(i64, &str, &str); 6] = [
     (1, "journey", include_str!("migrations/0001_journey.sql")),
     (2, "sheets", include_str!("migrations/0002_sheets.sql")),
     (3, "identity", include_str!("migrations/0003_identity.sql")),
     (4, "waits", include_str!("migrations/0004_waits.sql")),
+    (
+        5,
+        "judged_sheets",
+        include_str!("migrations/0005_judged_sheets.sql"),
+    ),
     (6, "lines", include_str!("migrations/0006_lines.sql")),
 ];
 

@@ -4,14 +4,17 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
-use super::sheet::{NoSheet, Row, Sheet};
-use super::{Config, Confirm};
+use super::sheet::{NoSheet, Row, Sheet, bad};
+use super::{Config, Confirm, Foreign};
 use crate::orders::journey::Serial;
 use crate::orders::lines::BadLine;
 use crate::orders::store::sheets::Fate;
 use crate::registry::{Device, State};
+
+/// The newest day number of a text is not older than this, or its days count from 1904 on: they would be read as four years ago.
+const OLDEST: SignedDuration = SignedDuration::from_hours(24 * 3 * 365);
 
 /// What is known besides the sheet.
 #[derive(Debug, Clone, Default)]
@@ -26,6 +29,10 @@ pub struct Known {
     pub last_listed: HashMap<Serial, Timestamp>,
     /// Rows of the last sheet from the same place that was obeyed.
     pub rows_before: Option<u64>,
+    /// What the serials of own products begin with, in upper case.
+    pub own: Vec<String>,
+    /// Serials that a later sheet does not name any more: this one does not end them (T5).
+    pub withdrawn: HashSet<Serial>,
 }
 
 /// What the device registry says of serials that no unit has.
@@ -114,16 +121,21 @@ pub struct Deeds {
     pub later: Vec<Row>,
     /// The partner's device list still shows them, or has not been read since.
     pub unconfirmed: Vec<Row>,
-    /// No unit of ours has these, and no device of the registry.
+    /// No unit of ours has these, and no device of the registry; a person is told.
     pub unknown: Vec<Serial>,
+    /// Nor these, and they are taken for those of other integrators.
+    pub foreign: Vec<Serial>,
+    /// A later sheet does not name them any more.
+    pub withdrawn: Vec<Row>,
     /// No unit has these, and the registry could not be asked.
-    pub unasked: Vec<Serial>,
+    pub unasked: Vec<Row>,
     /// A sheet terminated these, and somebody has registered them again since.
     pub returned: Vec<Serial>,
 }
 
 /// What a sheet finds under one serial.
-enum Found {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Found {
     Unknown,
     Unasked,
     Ended,
@@ -132,7 +144,7 @@ enum Found {
 }
 
 impl Known {
-    fn find(&self, serial: &Serial) -> Found {
+    pub(super) fn find(&self, serial: &Serial) -> Found {
         if let Some(fate) = self.fates.get(serial) {
             return if fate.terminated {
                 Found::Ended
@@ -161,6 +173,12 @@ impl Known {
         }
     }
 
+    /// Whether a serial that nobody has may be ours all the same.
+    fn is_own(&self, serial: &Serial) -> bool {
+        let begins = |prefix: &String| serial.as_str().starts_with(&**prefix);
+        self.own.iter().any(begins) || self.last_listed.contains_key(serial)
+    }
+
     /// Devices of the registry that have this serial and are not terminated.
     pub fn registered(&self, serial: &Serial) -> impl Iterator<Item = &Device> {
         let devices = match &self.registry {
@@ -173,6 +191,12 @@ impl Known {
 }
 
 impl Deeds {
+    /// Rows that are to be done later, or that only a person can have done.
+    pub fn waiting(&self) -> impl Iterator<Item = &Row> {
+        let later = self.later.iter().chain(&self.unconfirmed);
+        later.chain(&self.unasked).chain(&self.withdrawn)
+    }
+
     /// The first date that has not come.
     #[must_use]
     pub fn next(&self) -> Option<Timestamp> {
@@ -200,10 +224,10 @@ pub fn judge(
             }
         }
     })?;
-    if !sheet.bad.is_empty() {
-        let count = sheet.rows - sheet.good.len() as u64;
+    let sheet = settled(sheet, now);
+    if sheet.bad_count > 0 {
         return Err(Doubt::Malformed {
-            what: format!("{count} of its {} rows cannot be read", sheet.rows),
+            what: format!("{} of its rows are not understood", sheet.bad_count),
             bad: sheet.bad,
         });
     }
@@ -216,7 +240,7 @@ pub fn judge(
         let rows = sheet.rows;
         return Err(Doubt::Short { rows, before });
     }
-    let deeds = deeds(sheet, known, config, now);
+    let deeds = asked(sheet, known, config, now);
     let (devices, most) = (deeds.now.len(), config.most_at_once);
     if most > 0 && devices > most {
         return Err(Doubt::Many { devices, most });
@@ -224,7 +248,28 @@ pub fn judge(
     Ok(deeds)
 }
 
-fn deeds(sheet: Sheet, known: &Known, config: &Config, now: Timestamp) -> Deeds {
+/// The sheet without the day numbers that cannot be what they seem: those of a text whose newest one lies years back.
+#[must_use]
+pub fn settled(mut sheet: Sheet, now: Timestamp) -> Sheet {
+    let assumed = sheet.good.iter().filter(|row| row.assumed);
+    let newest = assumed.filter_map(|row| row.since).max();
+    if newest.is_some_and(|newest| now.duration_since(newest) > OLDEST) {
+        let (assumed, good) = sheet.good.into_iter().partition(|row| row.assumed);
+        sheet.good = good;
+        let assumed: Vec<Row> = assumed;
+        for row in assumed {
+            let what = "is a day number, and the newest of the sheet lies more than three years back: it may count from 1904 on";
+            let remedy = "write dates as 2026-03-01, or save the sheet as XLSX";
+            sheet.spoil(bad(row.line, "date", what, remedy));
+            sheet.spoiled.push(row.serial);
+        }
+    }
+    sheet
+}
+
+/// What a sheet asks for, whatever may be doubted about it: a person decided. It is [`settled`].
+#[must_use]
+pub fn asked(sheet: Sheet, known: &Known, config: &Config, now: Timestamp) -> Deeds {
     let mut deeds = Deeds {
         rows: sheet.rows,
         ..Deeds::default()
@@ -241,10 +286,23 @@ fn deeds(sheet: Sheet, known: &Known, config: &Config, now: Timestamp) -> Deeds 
     }
     for (serial, row) in rows {
         match known.find(&serial) {
-            Found::Unknown => deeds.unknown.push(serial),
-            Found::Unasked => deeds.unasked.push(serial),
+            Found::Unknown => {
+                let told = match config.foreign_serials {
+                    Foreign::Alarm => true,
+                    Foreign::Own => known.is_own(&serial),
+                    Foreign::Ignore => false,
+                };
+                let list = if told {
+                    &mut deeds.unknown
+                } else {
+                    &mut deeds.foreign
+                };
+                list.push(serial);
+            }
+            Found::Unasked => deeds.unasked.push(row),
             Found::Returned => deeds.returned.push(serial),
             Found::Ended => deeds.already += 1,
+            Found::Live if known.withdrawn.contains(&serial) => deeds.withdrawn.push(row),
             Found::Live if row.since.is_some_and(|since| since > now) => deeds.later.push(row),
             Found::Live if !confirmed(&row, known, config.confirm) => deeds.unconfirmed.push(row),
             Found::Live => deeds.now.push(row),

@@ -86,7 +86,7 @@ fn a_device_of_the_registry_is_terminated_once() {
     let deeds = of(registry, "2026-04-01");
     assert_eq!(serials(&deeds.later), [serial(40), serial(41)]);
     let deeds = of(Registry::Silent, "2026-03-01");
-    assert_eq!(deeds.unasked, numbers.map(serial));
+    assert_eq!(serials(&deeds.unasked), numbers.map(serial));
     assert_eq!((deeds.now, deeds.unknown), (vec![], vec![]));
 }
 
@@ -120,7 +120,7 @@ fn each_device_gets_what_it_is() {
     assert_eq!(deeds.already, 1);
     assert_eq!(deeds.later[0].serial, serial(2));
     assert_eq!(deeds.next(), Some("2026-04-01T00:00:00Z".parse().unwrap()));
-    assert_eq!(deeds.unknown, [serial(77)]);
+    assert_eq!(deeds.foreign, [serial(77)]);
 }
 
 #[test]
@@ -215,6 +215,84 @@ fn the_partners_list_confirms_if_the_settings_ask_it() {
     }
 }
 
+#[test]
+fn serials_of_others_are_told_as_the_settings_say() {
+    let seen = (serial(78), now());
+    let of = |foreign_serials, own: &[&str]| {
+        let known = Known {
+            own: own.iter().map(|prefix| (*prefix).to_owned()).collect(),
+            last_listed: [seen.clone()].into(),
+            ..known(None)
+        };
+        let config = Config {
+            foreign_serials,
+            ..Config::default()
+        };
+        let deeds = judged(rows([77, 78], "2026-03-01"), &known, &config).unwrap();
+        assert_eq!(deeds.unknown.len() + deeds.foreign.len(), 2);
+        deeds.unknown
+    };
+    assert_eq!(
+        of(Foreign::Own, &["G9"]),
+        [serial(78)],
+        "MyAdmin has listed it"
+    );
+    assert_eq!(of(Foreign::Own, &["G9", "CX"]), [serial(77), serial(78)]);
+    assert_eq!(of(Foreign::Alarm, &[]), [serial(77), serial(78)]);
+    assert_eq!(of(Foreign::Ignore, &["CX"]), []);
+}
+
+/// A text does not say whether its days count from 1904 on: a sheet of them would be read four years too early.
+#[test]
+fn day_numbers_that_may_count_from_1904_on_end_nobody() {
+    let config = Config::default();
+    let of = |day: u32| rows([1], &day.to_string());
+    // 2026-03-01, in both systems.
+    let deeds = judged(of(46_082), &known(None), &config).unwrap();
+    assert_eq!(deeds.now.len(), 1);
+    let doubt = judged(of(46_082 - 1_462), &known(None), &config).unwrap_err();
+    assert_eq!(doubt.kind(), "sheet-malformed");
+    assert!(doubt.to_string().contains("1904"), "{doubt}");
+    // Nor does a person's word end it: it is not understood.
+    let sheet = settled(of(46_082 - 1_462).unwrap(), now());
+    assert_eq!((sheet.bad_count, sheet.bad[0].line), (1, 2));
+    let deeds = asked(sheet, &known(None), &config, now());
+    assert_eq!(deeds.now, []);
+    // The remedy: the same day as a date.
+    let dated = judged(rows([1], "2026-03-01"), &known(None), &config);
+    assert_eq!(dated.unwrap().now.len(), 1);
+    // Old ones beside a new one are as old as they seem.
+    let mixed = format!(
+        "Serial Number,Termination Date\n{},43831\n{},46082\n",
+        serial(1),
+        serial(2)
+    );
+    let sheet = sheet::read(mixed.as_bytes(), &config);
+    assert_eq!(judged(sheet, &known(None), &config).unwrap().now.len(), 2);
+}
+
+#[test]
+fn a_device_that_a_later_sheet_does_not_name_is_not_ended_by_the_earlier_one() {
+    let known = Known {
+        withdrawn: [serial(1)].into(),
+        ..known(None)
+    };
+    let deeds = judged(rows([1, 2], "2026-03-01"), &known, &Config::default()).unwrap();
+    assert_eq!(deeds.withdrawn[0].serial, serial(1));
+    assert_eq!(deeds.now[0].serial, serial(2));
+}
+
+#[test]
+fn a_person_s_word_counts_whatever_is_doubted() {
+    let config = Config {
+        most_at_once: 1,
+        ..Config::default()
+    };
+    let sheet = rows(0..3, "2026-03-01").unwrap();
+    assert!(judged(Ok(sheet.clone()), &known(Some(100)), &config).is_err());
+    assert_eq!(asked(sheet, &known(Some(100)), &config, now()).now.len(), 3);
+}
+
 proptest! {
     /// T1, and that every row is accounted for.
     #[test]
@@ -230,7 +308,7 @@ proptest! {
                 let mut named = numbers.clone();
                 named.sort_unstable();
                 named.dedup();
-                let told = deeds.now.len() + deeds.already + deeds.later.len() + deeds.unknown.len();
+                let told = deeds.now.len() + deeds.already + deeds.later.len() + deeds.foreign.len();
                 prop_assert_eq!(told, named.len());
                 prop_assert!(deeds.now.iter().all(|row| known.fates.contains_key(&row.serial)));
                 prop_assert!(!future || deeds.now.is_empty());

@@ -1,57 +1,56 @@
-//! Doing what a sheet asks for, and telling people what it does not do.
+//! Reading a sheet, judging it, and obeying it or keeping it for a person.
 //!
-//! Each device is terminated by a change of its own; that the sheet was read is written last, with its alarms. Broken off in
-//! between, the sheet is read again, which changes nothing twice (T2). Serials that no unit has are looked up in the device registry;
-//! if it cannot be asked these wait, and the rest is done.
+//! Each device is terminated by a change of its own ([`super::carry`]); that the sheet was read is written last, with its alarms.
+//! Broken off in between, the sheet is read again, which changes nothing twice (T2). Serials that no unit has are looked up in the
+//! device registry; if it cannot be asked these wait, and the rest is done.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use jiff::{SignedDuration, Timestamp};
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::judge::{Deeds, Doubt, Known, Registry, judge};
-use super::sheet::NoSheet;
-use super::{Ask, Config, sheet};
-use crate::ops::metrics::orders as metrics;
+use super::judge::{self, Deeds, Doubt, Known, Registry, judge, settled};
+use super::kept::{self, Kept};
+use super::later::{self, Former, Newer, kept_of};
+use super::sheet::{NoSheet, Sheet};
+use super::told::{self, Before};
+use super::{Ask, Config, Means, carry, sheet};
 use crate::ops::panics;
 use crate::orders::journey::{Actor, Serial};
 use crate::orders::round;
 use crate::orders::store::change::Change;
-use crate::orders::store::devices::Ended;
-use crate::orders::store::ends::Termination;
+use crate::orders::store::judged::{JudgedRow, Standing};
 use crate::orders::store::sheets::SheetRow;
 use crate::orders::store::{Error, Store};
 use crate::registry::Device;
 
-/// The alarm's kind for serials that nobody knows.
-const UNKNOWN: &str = "sheet-unknown";
-/// Unknown serials that get an alarm each; more of them get one together.
-const EACH: usize = 50;
-/// Before a sheet with unconfirmed devices is looked at again.
-const UNCONFIRMED_WAIT: SignedDuration = SignedDuration::from_mins(15);
-/// Before a registry that did not answer is asked again.
-const UNASKED_WAIT: SignedDuration = SignedDuration::from_mins(1);
+/// How long decided sheets are kept.
+const KEPT: SignedDuration = SignedDuration::from_hours(24 * 400);
+/// Rows that are told with an alarm.
+const TOLD: usize = 20;
 
-/// What a sheet is judged by.
-async fn known(
-    store: &Store,
+/// What sheets are judged by, of these serials.
+pub(super) async fn known(
+    means: Means<'_>,
     place: &str,
-    sheet: Option<&sheet::Sheet>,
-    ask: &Ask,
+    mut serials: Vec<Serial>,
 ) -> Result<Known, Error> {
+    let store = means.store;
     let last_listed = store.seen().await?.into_iter();
     let fates = store.fates().await?;
-    let rows = sheet.map(|sheet| &sheet.good[..]).unwrap_or_default();
-    let mut others: Vec<Serial> = rows.iter().map(|row| row.serial.clone()).collect();
-    others.retain(|serial| !fates.contains_key(serial));
+    serials.sort_unstable();
+    serials.dedup();
+    serials.retain(|serial| !fates.contains_key(serial));
     Ok(Known {
-        registry: registry(store, others, ask).await?,
+        registry: registry(store, serials, means.ask).await?,
         fates,
         listed_at: store.marks().await?.get(round::DEVICES).copied(),
         last_listed: last_listed
             .map(|(serial, seen)| (serial, seen.last_seen))
             .collect(),
         rows_before: store.rows_before(place).await?,
+        own: means.own.to_vec(),
+        withdrawn: HashSet::new(),
     })
 }
 
@@ -82,7 +81,7 @@ async fn registry(store: &Store, serials: Vec<Serial>, ask: &Ask) -> Result<Regi
 }
 
 /// Reads a sheet on a thread that may block. Whatever reading it does, a panic included, is this sheet's trouble alone.
-async fn parsed(bytes: &[u8], config: &Config) -> Result<sheet::Sheet, NoSheet> {
+async fn parsed(bytes: &[u8], config: &Config) -> Result<Sheet, NoSheet> {
     let (bytes, config) = (bytes.to_vec(), config.clone());
     let read = panics::blocking(move || sheet::read(&bytes, &config)).await;
     read.unwrap_or_else(|error| {
@@ -94,206 +93,294 @@ async fn parsed(bytes: &[u8], config: &Config) -> Result<sheet::Sheet, NoSheet> 
     })
 }
 
+/// Whether a sheet has to be judged now.
+enum Due {
+    No(Option<Timestamp>),
+    /// `again`: it was obeyed before, and something of it waited.
+    Yes {
+        again: bool,
+    },
+}
+
+/// What was known of a sheet's content before.
+struct Past {
+    /// The last sheet of this name.
+    row: Option<SheetRow>,
+    judged: Option<JudgedRow>,
+    /// The alarm of a version that had one alarm per place, if it is about this very sheet.
+    old_alarm: Option<(String, String)>,
+}
+
+impl Past {
+    fn due(&self, digest: &str, judged_by: &str, now: Timestamp) -> Due {
+        let same = self.row.as_ref().filter(|row| row.digest == digest);
+        let later = |again_at: Option<Timestamp>| again_at.is_none_or(|at| at > now);
+        match (&self.judged, same) {
+            (Some(judged), same) => match judged.state {
+                Standing::Refused | Standing::Accepted => Due::No(None),
+                Standing::Replaced if same.is_some() => Due::No(None),
+                Standing::Doubted if same.is_some() && judged.judged_by == judged_by => {
+                    Due::No(None)
+                }
+                Standing::Obeyed if same.is_some() && later(judged.again_at) => {
+                    Due::No(judged.again_at)
+                }
+                Standing::Obeyed => Due::Yes {
+                    again: same.is_some(),
+                },
+                Standing::Replaced | Standing::Doubted => Due::Yes { again: false },
+            },
+            // A version that kept no sheets has judged it.
+            (None, Some(row)) if self.old_alarm.is_none() => {
+                if later(row.again_at) {
+                    Due::No(row.again_at)
+                } else {
+                    Due::Yes { again: true }
+                }
+            }
+            (None, _) => Due::Yes { again: false },
+        }
+    }
+}
+
 /// Reads a sheet and obeys it, or says why not; gives when it is to be judged again though it is the same. One that was read before,
-/// and has nothing that waits, is left alone.
+/// and has nothing that waits, is left alone; so is one that a person decided about.
 ///
 /// # Errors
 /// The store failed; what was done stays, and the rest is done by doing it again.
 pub async fn obey(
-    (store, ask): (&Store, &Ask),
+    means: Means<'_>,
     place: &str,
     name: &str,
     bytes: &[u8],
-    config: &Config,
     now: Timestamp,
 ) -> Result<Option<Timestamp>, Error> {
-    let digest = digest(bytes);
-    let before = store.sheet(place, name).await?;
-    let same = before.as_ref().is_some_and(|row| row.digest == digest);
-    if let Some(row) = before.as_ref().filter(|_| same)
-        && row.again_at.is_none_or(|at| at > now)
-    {
-        return Ok(row.again_at);
-    }
-    let sheet = parsed(bytes, config).await;
-    let mut known = known(store, place, sheet.as_ref().ok(), ask).await?;
-    if same {
-        // It was not shortened since.
+    let (store, config) = (means.store, means.config);
+    let (digest, judged_by) = (kept::digest(bytes), kept::judged_by(config));
+    let before = Before {
+        raised: store.raised().await?,
+        standing: store.alarms().await?,
+    };
+    let row = store.sheet(place, name).await?;
+    let same = row.as_ref().filter(|row| row.digest == digest);
+    let past = Past {
+        old_alarm: same.and_then(|_| old_alarm(&before, place, name)),
+        row,
+        judged: store.judged(place, name, &digest).await?,
+    };
+    let again = match past.due(&digest, &judged_by, now) {
+        Due::No(again_at) => return Ok(again_at),
+        Due::Yes { again } => again,
+    };
+    let sheet = parsed(bytes, config).await.map(|sheet| settled(sheet, now));
+    let former = former(store, place, name, &digest).await?;
+    let kept = sheet.as_ref().ok().map(Kept::of);
+    let mut serials = former.serials();
+    serials.extend(kept.iter().flat_map(Kept::serials).cloned());
+    let mut known = known(means, place, serials).await?;
+    if again {
+        // It was not shortened since, and a later sheet may have taken devices back.
         known.rows_before = None;
+        known.withdrawn = former
+            .vanished
+            .iter()
+            .map(|row| row.serial.clone())
+            .collect();
     }
+    let names_a_row = kept
+        .as_ref()
+        .is_some_and(|kept| kept.rows + kept.bad_count > 0);
+    let subject = kept::subject(name, &digest, names_a_row);
+    let newer = Newer {
+        subject: &subject,
+        serials: kept.iter().flat_map(Kept::serials).cloned().collect(),
+    };
     let by = Actor::Sheet(name.into());
-    let verdict = judge(sheet, &known, config, now);
     let mut row = SheetRow {
         place: place.to_owned(),
         name: name.to_owned(),
-        digest,
+        digest: digest.clone(),
         read_at: now,
         again_at: None,
-        obeyed_rows: before.as_ref().and_then(|row| row.obeyed_rows),
-        obeyed_at: before.as_ref().and_then(|row| row.obeyed_at),
+        obeyed_rows: past.row.as_ref().and_then(|row| row.obeyed_rows),
+        obeyed_at: past.row.as_ref().and_then(|row| row.obeyed_at),
     };
-    match verdict {
+    let mut judged = JudgedRow {
+        place: place.to_owned(),
+        name: name.to_owned(),
+        digest,
+        subject: subject.clone(),
+        state: Standing::Doubted,
+        kind: None,
+        said: String::new(),
+        rows: kept.as_ref().map_or(0, |kept| number(kept.rows)),
+        bad: kept.as_ref().map_or(0, |kept| number(kept.bad_count)),
+        judged_by,
+        judged_at: now,
+        again_at: None,
+        decided_by: None,
+        decided_at: None,
+        content: kept.as_ref().map(Kept::written),
+    };
+    match judge(sheet, &known, config, now) {
         Err(doubt) => {
+            judged.said = format!("the sheet {name} was not obeyed: {doubt}");
+            judged.kind = Some(doubt.kind().to_owned());
             let mut change = store.change(by, None, now).await?;
             change.put_sheet(&row).await?;
-            let said = format!("the sheet {name} was not obeyed: {doubt}");
-            let evidence = json!({ "sheet": name, "bad": bad(&doubt) });
-            raise(&mut change, doubt.kind(), place, &said, &evidence).await?;
+            change.put_judged(&judged).await?;
+            let alarm = (doubt.kind(), &*subject);
+            end_former(&mut change, &past, Some(alarm)).await?;
+            later::replace(&mut change, &former, &newer, &known, Some(alarm)).await?;
+            let evidence = json!({
+                "sheet": name,
+                "digest": judged.digest,
+                // What can be accepted.
+                "understood": judged.content.as_ref().map(|_| "what is understood"),
+                "bad": bad(&doubt),
+            });
+            told::raise(&mut change, doubt.kind(), &subject, &judged.said, &evidence).await?;
             change.commit().await?;
             Ok(None)
         }
         Ok(deeds) => {
-            let mut claimed = Vec::new();
-            for device in &deeds.now {
-                let since = device.since.map(|since| since.to_string());
-                let why = match &since {
-                    Some(since) => format!("the sheet of terminations names it since {since}"),
-                    None => "the sheet of terminations names it".to_owned(),
-                };
-                let evidence = json!({ "sheet": name, "line": device.line, "since": since });
-                let done = store
-                    .terminate(&device.serial, &why, &evidence, &by, now)
-                    .await?;
-                if matches!(done, Termination::Done { .. }) {
-                    tracing::info!(serial = %device.serial, sheet = name, "terminated");
-                }
-                for registered in known.registered(&device.serial) {
-                    let (id, serial) = (&*registered.device_id, &device.serial);
-                    let mut evidence = evidence.clone();
-                    evidence["device_id"] = id.into();
-                    evidence["serial"] = serial.as_str().into();
-                    let done = store
-                        .terminate_device((registered, serial), &why, &evidence, &by, now)
-                        .await?;
-                    match done {
-                        Ended::Now => {
-                            tracing::info!(%serial, device_id = id, sheet = name, "terminated");
-                        }
-                        Ended::Before => {}
-                        Ended::OfUnit => claimed.push(device),
-                    }
-                }
-            }
-            let wait =
-                |some: bool, wait| some.then(|| now.saturating_add(wait).unwrap_or(Timestamp::MAX));
-            let waits = [
-                deeds.next(),
-                wait(!deeds.unconfirmed.is_empty(), UNCONFIRMED_WAIT),
-                wait(!deeds.unasked.is_empty(), UNASKED_WAIT),
-            ];
-            row.again_at = waits.into_iter().flatten().min();
-            row.obeyed_rows = Some(i64::try_from(deeds.rows).unwrap_or(i64::MAX));
-            if !same || row.obeyed_at.is_none() {
-                row.obeyed_at = Some(now);
-            }
-            let raised = store.raised().await?;
-            let is_new = |kind: &str, subject: &str| {
-                !raised.contains(&(kind.to_owned(), subject.to_owned()))
-            };
+            let done = carry::carry_out(store, name, (&deeds, &known), &by, now).await?;
+            let again_at = carry::again_at(&deeds, now);
+            row.again_at = again_at;
+            row.obeyed_rows = Some(judged.rows);
+            let first = past.judged.as_ref().and_then(|judged| judged.decided_at);
+            let obeyed_at = first.or(row.obeyed_at).filter(|_| again).unwrap_or(now);
+            row.obeyed_at = Some(obeyed_at);
+            judged.state = Standing::Obeyed;
+            judged.said = said(&deeds, done.ended.len());
+            judged.again_at = again_at;
+            judged.decided_at = Some(obeyed_at);
+            judged.content = kept.map(|kept| kept.with(deeds.waiting()).written());
             let mut change = store.change(by, None, now).await?;
             change.put_sheet(&row).await?;
-            for kind in Doubt::KINDS {
-                change.clear_alarm(kind, place).await?;
+            change.put_judged(&judged).await?;
+            end_former(&mut change, &past, None).await?;
+            later::replace(&mut change, &former, &newer, &known, None).await?;
+            if !again {
+                later::compare(&mut change, &former, &newer, &known, config).await?;
             }
-            unknown(&mut change, place, name, &deeds, is_new).await?;
-            for device in &deeds.now {
-                let serial = device.serial.as_str();
-                for kind in ["sheet-unconfirmed", UNKNOWN] {
-                    change.clear_alarm(kind, serial).await?;
-                }
-            }
-            let returned = deeds.returned.iter().map(|serial| {
-                let said = "a sheet terminated it, and the registry has it as not terminated again: nothing was done";
-                ("sheet-returned", serial, said)
-            });
-            let claimed = claimed.iter().map(|device| {
-                let said = "the registry has it under the id of a unit with another serial: terminate it by hand";
-                ("sheet-claimed", &device.serial, said)
-            });
-            for (kind, serial, said) in returned.chain(claimed) {
-                let serial = serial.as_str();
-                if is_new(kind, serial) {
-                    raise(&mut change, kind, serial, said, &json!({ "sheet": name })).await?;
-                }
-            }
-            for device in &deeds.unconfirmed {
-                let serial = device.serial.as_str();
-                if is_new("sheet-unconfirmed", serial) {
-                    let said = format!(
-                        "the sheet {name} terminates it and the partner's device list still shows it: nothing was done"
-                    );
-                    let evidence = json!({ "sheet": name, "line": device.line });
-                    raise(&mut change, "sheet-unconfirmed", serial, &said, &evidence).await?;
-                }
-            }
+            told::tell(&mut change, (place, name), (&deeds, &done), &before).await?;
+            change
+                .forget_sheets(now.saturating_sub(KEPT).unwrap_or(Timestamp::MIN))
+                .await?;
             change.commit().await?;
-            Ok(row.again_at)
+            Ok(again_at)
         }
     }
 }
 
-/// Serials that no unit has: told once each, or together when there are many.
-async fn unknown(
-    change: &mut Change,
-    place: &str,
-    name: &str,
-    deeds: &Deeds,
-    is_new: impl Fn(&str, &str) -> bool,
-) -> Result<(), Error> {
-    let serials = &deeds.unknown;
-    if serials.len() > EACH {
-        let said = format!(
-            "the sheet {name} names {} serials that no unit and no registered device has",
-            serials.len()
-        );
-        let first: Vec<&str> = serials.iter().take(EACH).map(|s| s.as_str()).collect();
-        let evidence = json!({ "sheet": name, "first": first });
-        return raise(change, UNKNOWN, place, &said, &evidence).await;
-    }
-    for serial in serials
-        .iter()
-        .filter(|serial| is_new(UNKNOWN, serial.as_str()))
-    {
-        let said =
-            format!("the sheet {name} terminates it, and no unit and no registered device has it");
-        raise(
-            change,
-            UNKNOWN,
-            serial.as_str(),
-            &said,
-            &json!({ "sheet": name }),
+/// Does what is due of sheets that a person accepted: their files may be gone.
+///
+/// # Errors
+/// The store failed; the rest is done by doing it again.
+pub async fn resume(means: Means<'_>, now: Timestamp) -> Result<(), Error> {
+    for mut row in means.store.accepted_due(now).await? {
+        let Some(kept) = kept_of(&row) else { continue };
+        let mut known = known(means, &row.place, kept.serials().cloned().collect()).await?;
+        let vanished = means.store.vanished().await?;
+        known.withdrawn = vanished.into_iter().map(|row| row.serial).collect();
+        let deeds = judge::asked(kept.sheet(), &known, means.config, now);
+        let by = Actor::Sheet(row.name.as_str().into());
+        let done = carry::carry_out(means.store, &row.name, (&deeds, &known), &by, now).await?;
+        let before = Before {
+            raised: means.store.raised().await?,
+            standing: Vec::new(),
+        };
+        row.again_at = carry::again_at(&deeds, now);
+        row.content = Some(kept.with(deeds.waiting()).written());
+        let mut change = means.store.change(by, None, now).await?;
+        change.put_judged(&row).await?;
+        told::tell(
+            &mut change,
+            (&row.place, &row.name),
+            (&deeds, &done),
+            &before,
         )
         .await?;
+        change.commit().await?;
     }
     Ok(())
 }
 
-async fn raise(
+/// What was there before a sheet.
+pub(super) async fn former(
+    store: &Store,
+    place: &str,
+    name: &str,
+    digest: &str,
+) -> Result<Former, Error> {
+    let mut doubted = store.doubted(place, name).await?;
+    doubted.retain(|row| row.digest != digest);
+    let last = store.last_obeyed(place).await?;
+    Ok(Former {
+        doubted,
+        last: last.filter(|row| row.name != name || row.digest != digest),
+        vanished: store.vanished().await?,
+    })
+}
+
+/// The alarm of the version that had one alarm per place and kind, whatever the sheet.
+fn old_alarm(before: &Before, place: &str, name: &str) -> Option<(String, String)> {
+    let found = before.standing.iter().find(|alarm| {
+        let sheet = alarm.evidence.as_ref().map(|evidence| &evidence["sheet"]);
+        Doubt::KINDS.contains(&&*alarm.kind)
+            && alarm.subject == place
+            && sheet.is_some_and(|sheet| sheet == name)
+    });
+    found.map(|alarm| (alarm.kind.clone(), alarm.subject.clone()))
+}
+
+/// Ends the alarms that were about the same content, or about the place of a sheet, but for the one that is raised now.
+async fn end_former(
     change: &mut Change,
-    kind: &'static str,
-    subject: &str,
-    said: &str,
-    evidence: &Value,
+    past: &Past,
+    alarm: Option<(&str, &str)>,
 ) -> Result<(), Error> {
-    if change.alarm(kind, subject, said, Some(evidence)).await? {
-        metrics::count_alarm(kind);
-        tracing::warn!(kind, subject, said, "alarm");
+    let judged = past
+        .judged
+        .as_ref()
+        .filter(|row| row.state == Standing::Doubted);
+    let judged = judged.and_then(|row| Some((row.kind.clone()?, row.subject.clone())));
+    for (kind, subject) in judged.into_iter().chain(past.old_alarm.clone()) {
+        if alarm != Some((&*kind, &*subject)) {
+            change.end_alarm(&kind, &subject).await?;
+        }
     }
     Ok(())
 }
 
-/// The rows that cannot be read.
+/// What was done, in one line.
+pub(super) fn said(deeds: &Deeds, ended: usize) -> String {
+    let mut said = format!("{ended} ended, {} ended before", deeds.already);
+    for (count, what) in [
+        (deeds.later.len(), "later"),
+        (deeds.unconfirmed.len(), "not confirmed"),
+        (deeds.unasked.len(), "wait for the device registry"),
+        (deeds.withdrawn.len(), "not named any more"),
+        (deeds.returned.len(), "registered again"),
+        (deeds.unknown.len(), "unknown"),
+        (deeds.foreign.len(), "of others"),
+    ] {
+        if count > 0 {
+            said.push_str(&format!(", {count} {what}"));
+        }
+    }
+    said
+}
+
+fn number(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+/// The first rows that are not understood.
 fn bad(doubt: &Doubt) -> Vec<String> {
     match doubt {
-        Doubt::Malformed { bad, .. } => bad.iter().map(ToString::to_string).collect(),
+        Doubt::Malformed { bad, .. } => bad.iter().take(TOLD).map(ToString::to_string).collect(),
         Doubt::Empty | Doubt::Short { .. } | Doubt::Many { .. } => Vec::new(),
     }
-}
-
-/// Tells one content from another; not a defence against forgery. FNV-1a, with the length.
-fn digest(bytes: &[u8]) -> String {
-    let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    });
-    format!("{hash:016x}-{}", bytes.len())
 }

@@ -1,15 +1,18 @@
-//! A sheet as read: CSV or XLSX, told apart by their first bytes; columns found by their headers.
+//! A sheet as read: text or XLSX, told apart by their first bytes; columns found by their headers.
 //!
-//! Pure. Rows that cannot be read are told one by one, by line and column and never by their content, which may be that of any file
-//! that somebody put in place of a sheet; whether the rest counts is decided by [`super::judge`]. One row is in memory at a time
-//! ([`Rows`], `workbook`); of those that name a device the serial and the date are kept, of at most [`ROWS`] rows.
+//! Pure. What a text is written in and what stands between its columns is found out ([`super::text`]), day numbers are dates
+//! ([`super::dates`]), and rows below the devices that name none are passed over by a rule ([`super::footer`]). Rows that cannot be
+//! read are told one by one, by line and column and never by their content, which may be that of any file that somebody put in place
+//! of a sheet; whether the rest counts is decided by [`super::judge`]. One row is in memory at a time ([`Rows`], `workbook`); of
+//! those that name a device the serial and the date are kept, of at most [`ROWS`] rows.
 
 use jiff::Timestamp;
-use jiff::civil::{Date, DateTime};
-use jiff::fmt::strtime;
-use jiff::tz::TimeZone;
+use jiff::civil::DateTime;
 
 use super::Config;
+use super::dates::{System, moment};
+use super::footer::{Footer, footer};
+use super::text::{self, DELIMITERS, Text};
 use super::workbook::{self, CELL_CHARS, Limits};
 use crate::orders::journey::Serial;
 use crate::orders::lines::BadLine;
@@ -20,7 +23,7 @@ const TITLES: usize = 20;
 /// Rows below the header at most.
 pub const ROWS: u64 = 200_000;
 /// Bad rows that are told one by one.
-const TOLD: usize = 20;
+pub(super) const TOLD: usize = 1_000;
 
 /// One device of the sheet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +32,8 @@ pub struct Row {
     pub serial: Serial,
     /// From when on it is terminated; none: the sheet has no dates.
     pub since: Option<Timestamp>,
+    /// The date was a day number of a text, which does not say what it counts from.
+    pub assumed: bool,
 }
 
 /// A sheet that is one.
@@ -37,8 +42,23 @@ pub struct Sheet {
     /// Rows that name a device, good and bad.
     pub rows: u64,
     pub good: Vec<Row>,
-    /// The first ones that cannot be read.
+    /// The first ones that are not understood.
     pub bad: Vec<BadLine>,
+    /// All that are not understood.
+    pub bad_count: u64,
+    /// The serials of those whose serial is understood.
+    pub spoiled: Vec<Serial>,
+    /// How it was read, for people: `text in UTF-8, semicolon between columns`.
+    pub form: String,
+}
+
+impl Sheet {
+    pub(super) fn spoil(&mut self, bad: BadLine) {
+        self.bad_count += 1;
+        if self.bad.len() < TOLD {
+            self.bad.push(bad);
+        }
+    }
 }
 
 /// Why a file is no sheet at all.
@@ -65,18 +85,20 @@ impl NoSheet {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Cell {
     Text(String),
+    Number(f64),
     Day(DateTime),
 }
 
 impl Cell {
-    fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         match self {
             Self::Text(text) => text.trim().to_owned(),
+            Self::Number(number) => number.to_string(),
             Self::Day(day) => day.to_string(),
         }
     }
 
-    fn is_blank(&self) -> bool {
+    pub(super) fn is_blank(&self) -> bool {
         matches!(self, Self::Text(text) if text.trim().is_empty())
     }
 }
@@ -85,6 +107,8 @@ impl Cell {
 pub(super) struct Line {
     pub number: u64,
     pub cells: Vec<Cell>,
+    /// It is the last one of a text that does not end with a line's end.
+    pub open: bool,
 }
 
 /// Reads a sheet.
@@ -92,146 +116,73 @@ pub(super) struct Line {
 /// # Errors
 /// It is empty, of another kind, or has not the columns.
 pub fn read(bytes: &[u8], config: &Config) -> Result<Sheet, NoSheet> {
-    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    let mut reading = Reading::new(config, !bytes.starts_with(b"PK\x03\x04"));
     match bytes {
-        _ if bytes.iter().all(u8::is_ascii_whitespace) => {
-            return Err(NoSheet {
-                blank: true,
-                ..NoSheet::new("the file is empty", "look where it comes from")
-            });
-        }
         [b'P', b'K', 3, 4, ..] => {
+            let mut reading = Reading::new(config, System::Usual);
             let limits = Limits::of(config.max_bytes);
-            workbook::read(bytes, limits, |line| reading.take(line))?;
+            let from_1904 = workbook::read(bytes, limits, |line, from_1904| {
+                if from_1904 {
+                    reading.system = System::From1904;
+                }
+                reading.take(&line)
+            })?;
+            let system = if from_1904 { ", days from 1904 on" } else { "" };
+            reading.end(format!("workbook{system}"))
         }
-        [0xD0, 0xCF, 0x11, 0xE0, ..] => {
-            return Err(NoSheet::new(
-                "it is a workbook of the old kind",
-                "save it as XLSX or CSV",
-            ));
-        }
-        _ if bytes.contains(&0) => {
-            return Err(NoSheet::new("it is no text", "save it as CSV in UTF-8"));
-        }
-        _ if bytes.trim_ascii_start().starts_with(b"<") => {
-            return Err(NoSheet::new(
-                "it is a web page, perhaps one that asks to sign in",
-                "look whether the sheet is shared by its link",
-            ));
-        }
-        _ => text(bytes, config, &mut reading)?,
-    }
-    reading.end()
-}
-
-/// The rows of a file as they come, until the header is found and below it.
-struct Reading<'c> {
-    config: &'c Config,
-    /// Of a text every row must be as wide as the header: a narrower one was cut off.
-    exact: bool,
-    header: Option<Header>,
-    /// Rows looked at for the header.
-    titles: usize,
-    /// The first row of the file, for the person who is to name the columns.
-    first: String,
-    sheet: Sheet,
-}
-
-/// Where the columns are.
-#[derive(Debug, Clone, Copy)]
-struct Header {
-    width: usize,
-    serial: usize,
-    date: Option<usize>,
-}
-
-impl<'c> Reading<'c> {
-    fn new(config: &'c Config, exact: bool) -> Self {
-        Self {
-            config,
-            exact,
-            header: None,
-            titles: 0,
-            first: String::new(),
-            sheet: Sheet::default(),
-        }
-    }
-
-    fn take(&mut self, line: Line) -> Result<(), NoSheet> {
-        let Some(header) = self.header else {
-            return self.look_for_header(&line);
-        };
-        if line.cells.iter().all(Cell::is_blank) {
-            return Ok(());
-        }
-        self.sheet.rows += 1;
-        if self.sheet.rows > ROWS {
-            return Err(NoSheet::new(
-                format!("the sheet has more than {ROWS} rows"),
-                "give a sheet of fewer rows: those of former sheets need not be on it",
-            ));
-        }
-        match row(&line, header, self.config, self.exact) {
-            Ok(row) => self.sheet.good.push(row),
-            Err(bad) if self.sheet.bad.len() < TOLD => self.sheet.bad.push(bad),
-            Err(_) => {}
-        }
-        Ok(())
-    }
-
-    fn look_for_header(&mut self, line: &Line) -> Result<(), NoSheet> {
-        let place = |name: &str| {
-            let is = |cell: &Cell| cell.text().eq_ignore_ascii_case(name.trim());
-            line.cells.iter().position(is)
-        };
-        let dated = !self.config.date.trim().is_empty();
-        let date = place(&self.config.date).filter(|_| dated);
-        if let Some(serial) = place(&self.config.serial)
-            && date.is_some() == dated
-        {
-            self.header = Some(Header {
-                width: line.cells.len(),
-                serial,
-                date,
-            });
-            return Ok(());
-        }
-        if self.titles == 0 {
-            let cells: Vec<String> = line.cells.iter().map(Cell::text).collect();
-            self.first = cells.join(",").chars().take(200).collect();
-        }
-        self.titles += 1;
-        if self.titles >= TITLES {
-            return Err(self.no_header());
-        }
-        Ok(())
-    }
-
-    fn no_header(&self) -> NoSheet {
-        let (config, first) = (self.config, &self.first);
-        let wanted = if config.date.trim().is_empty() {
-            format!("{:?}", config.serial)
-        } else {
-            format!("{:?} and {:?}", config.serial, config.date)
-        };
-        NoSheet::new(
-            format!("no line has the headers {wanted}; the first one is {first:?}"),
-            "name the columns in [orders.terminations]",
-        )
-    }
-
-    fn end(self) -> Result<Sheet, NoSheet> {
-        match self.header {
-            Some(_) => Ok(self.sheet),
-            None => Err(self.no_header()),
+        [0xD0, 0xCF, 0x11, 0xE0, ..] => Err(NoSheet::new(
+            "it is a workbook of the old kind",
+            "save it as XLSX or CSV",
+        )),
+        _ => {
+            let text = text::decode(bytes)?;
+            if text.text.trim().is_empty() {
+                return Err(NoSheet {
+                    blank: true,
+                    ..NoSheet::new("the file is empty", "look where it comes from")
+                });
+            }
+            if text.text.trim_start().starts_with('<') {
+                return Err(NoSheet::new(
+                    "it is a web page, perhaps one that asks to sign in",
+                    "look whether the sheet is shared by its link",
+                ));
+            }
+            read_text(&text, config)
         }
     }
 }
 
-fn text(bytes: &[u8], config: &Config, reading: &mut Reading<'_>) -> Result<(), NoSheet> {
-    let delimiter = config.delimiter.bytes().next().unwrap_or(b',');
-    let mut rows = Rows::new(bytes, delimiter);
+/// Reads a text with the delimiter of the settings, or with the one that shows the headers.
+fn read_text(text: &Text<'_>, config: &Config) -> Result<Sheet, NoSheet> {
+    let shows = |delimiter: &u8| {
+        let mut reading = Reading::new(config, System::Text);
+        reading.only_header = true;
+        // What is wrong with it is told when it is read.
+        each(&text.text, *delimiter, &mut reading).is_ok() && reading.header.is_some()
+    };
+    let mut known = DELIMITERS.iter().map(|(delimiter, _)| *delimiter);
+    let delimiter = config.delimiter();
+    let used = delimiter
+        .or_else(|| known.clone().find(shows))
+        .unwrap_or(b',');
+    let mut reading = Reading::new(config, System::Text);
+    each(&text.text, used, &mut reading)?;
+    if reading.header.is_none()
+        && let Some(other) = delimiter.and_then(|_| known.find(shows))
+    {
+        return Err(NoSheet::new(
+            format!("its columns are parted by a {}", text::name(other)),
+            "set orders.terminations.delimiter = \"auto\"",
+        ));
+    }
+    let (encoding, name) = (text.encoding, text::name(used));
+    reading.end(format!("text in {encoding}, {name} between columns"))
+}
+
+/// Hands over the rows of a text until the reading has enough.
+fn each(text: &str, delimiter: u8, reading: &mut Reading<'_>) -> Result<(), NoSheet> {
+    let whole = text.ends_with(['\n', '\r']);
+    let mut rows = Rows::new(text.as_bytes(), delimiter);
     let wide = |error: TooWide| {
         NoSheet::new(
             error.to_string(),
@@ -243,76 +194,211 @@ fn text(bytes: &[u8], config: &Config, reading: &mut Reading<'_>) -> Result<(), 
             let text = String::from_utf8_lossy(field);
             Cell::Text(text.chars().take(CELL_CHARS).collect())
         };
-        reading.take(Line {
-            number: row.line,
-            cells: row.fields().map(cell).collect(),
-        })?;
+        let (number, cells) = (row.line, row.fields().map(cell).collect());
+        let line = Line {
+            number,
+            cells,
+            open: !whole && rows.is_at_end(),
+        };
+        reading.take(&line)?;
+        if reading.is_enough() {
+            break;
+        }
     }
     Ok(())
 }
 
-fn row(line: &Line, header: Header, config: &Config, exact: bool) -> Result<Row, BadLine> {
-    let bad = |field: &str, what: String, remedy: &str| BadLine {
-        line: line.number,
+/// The rows of a file as they come, until the header is found and below it.
+struct Reading<'c> {
+    config: &'c Config,
+    system: System,
+    header: Option<Header>,
+    /// Only whether there is a header is asked.
+    only_header: bool,
+    /// Rows looked at for the header.
+    titles: usize,
+    /// Rows below the last device that name none.
+    footers: Vec<Footer>,
+    sheet: Sheet,
+}
+
+/// Where the columns are.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Header {
+    pub width: usize,
+    pub serial: usize,
+    pub date: Option<usize>,
+}
+
+impl Header {
+    fn find(line: &Line, config: &Config) -> Option<Self> {
+        let place = |name: &str| {
+            let is = |cell: &Cell| cell.text().eq_ignore_ascii_case(name.trim());
+            line.cells.iter().position(is)
+        };
+        let dated = !config.date.trim().is_empty();
+        let date = place(&config.date).filter(|_| dated);
+        let serial = place(&config.serial)?;
+        (date.is_some() == dated).then_some(Self {
+            width: line.cells.len(),
+            serial,
+            date,
+        })
+    }
+}
+
+impl<'c> Reading<'c> {
+    fn new(config: &'c Config, system: System) -> Self {
+        Self {
+            config,
+            system,
+            header: None,
+            only_header: false,
+            titles: 0,
+            footers: Vec::new(),
+            sheet: Sheet::default(),
+        }
+    }
+
+    fn is_enough(&self) -> bool {
+        self.header.is_none() && self.titles >= TITLES || self.only_header && self.header.is_some()
+    }
+
+    fn take(&mut self, line: &Line) -> Result<(), NoSheet> {
+        let Some(header) = self.header else {
+            if self.titles < TITLES {
+                self.header = Header::find(line, self.config);
+                self.titles += 1;
+            }
+            return Ok(());
+        };
+        if line.cells.iter().all(Cell::is_blank) {
+            return Ok(());
+        }
+        if let Some(footer) = footer(line, header, self.config, self.system) {
+            if self.footers.len() < TOLD {
+                self.footers.push(footer);
+                return Ok(());
+            }
+            return Err(NoSheet::new(
+                format!("more than {TOLD} rows in a row name no device"),
+                "remove them from the sheet",
+            ));
+        }
+        for footer in std::mem::take(&mut self.footers) {
+            let what = "names no device and stands between rows of devices";
+            let remedy = "remove the row, or look at the sheet with `orders sheet show`";
+            self.sheet.spoil(bad(footer.line, "", what, remedy));
+        }
+        self.sheet.rows += 1;
+        if self.sheet.rows > ROWS {
+            return Err(NoSheet::new(
+                format!("the sheet has more than {ROWS} rows"),
+                "give a sheet of fewer rows: those of former sheets need not be on it",
+            ));
+        }
+        match row(line, header, self.config, self.system) {
+            Ok(row) => self.sheet.good.push(row),
+            Err((bad, serial)) => {
+                self.sheet.spoil(bad);
+                self.sheet.spoiled.extend(serial);
+            }
+        }
+        Ok(())
+    }
+
+    /// The footers as far as they do not agree with the rows (F4, F5).
+    fn end_footers(&mut self) {
+        let rows = self.sheet.rows;
+        let mut serials: Vec<&Serial> = self.sheet.good.iter().map(|row| &row.serial).collect();
+        serials.sort_unstable();
+        serials.dedup();
+        let devices = serials.len() as u64;
+        for footer in std::mem::take(&mut self.footers) {
+            let agrees = footer.total.map(|total| total == rows || total == devices);
+            if agrees == Some(false) {
+                let total = footer.total.unwrap_or_default();
+                let what = format!("is a total of {total}, and {rows} rows name a device");
+                let remedy = "rows may be missing: get the sheet again, or correct its total";
+                self.sheet.spoil(bad(footer.line, "", &what, remedy));
+            } else if footer.doubtful && agrees.is_none() {
+                let what = "is the last row and has no end of line";
+                let remedy = "the sheet may be cut off: get it again";
+                self.sheet.spoil(bad(footer.line, "", what, remedy));
+            }
+        }
+    }
+
+    fn end(mut self, form: String) -> Result<Sheet, NoSheet> {
+        if self.header.is_some() {
+            self.end_footers();
+            self.sheet.form = form;
+            return Ok(self.sheet);
+        }
+        let config = self.config;
+        let wanted = if config.date.trim().is_empty() {
+            format!("{:?}", config.serial)
+        } else {
+            format!("{:?} and {:?}", config.serial, config.date)
+        };
+        Err(NoSheet::new(
+            format!("no line has the headers {wanted}; it was read as {form}"),
+            "write the headers as the sheet has them into orders.terminations.serial and orders.terminations.date",
+        ))
+    }
+}
+
+pub(super) fn bad(line: u64, field: &str, what: &str, remedy: &str) -> BadLine {
+    BadLine {
+        line,
         field: field.to_owned(),
         value: String::new(),
-        what,
+        what: what.to_owned(),
         remedy: remedy.to_owned(),
-    };
-    if exact && line.cells.len() != header.width {
+    }
+}
+
+/// A row of a device, or why it is none, with its serial if that is understood.
+fn row(
+    line: &Line,
+    header: Header,
+    config: &Config,
+    system: System,
+) -> Result<Row, (BadLine, Option<Serial>)> {
+    let number = line.number;
+    // Of a text every row must be as wide as the header: a narrower one was cut off, perhaps within its serial.
+    if system == System::Text && line.cells.len() != header.width {
         let (there, wanted) = (line.cells.len(), header.width);
         let what = format!("{there} fields, the header has {wanted}");
-        return Err(bad("", what, "the sheet may be cut off: get it again"));
+        let remedy = "the sheet may be cut off: get it again; a row below the devices that is no device begins with a word of \
+                      orders.terminations.footer";
+        return Err((bad(number, "", &what, remedy), None));
     }
     let text = line
         .cells
         .get(header.serial)
         .map_or(String::new(), Cell::text);
     let serial = Serial::parse(&text).map_err(|error| {
-        let why = error.why.to_string();
-        bad(&config.serial, why, "correct the sheet")
+        let bad = bad(number, &config.serial, error.why, "correct the sheet");
+        (bad, None)
     })?;
-    let since = match header.date {
+    let moment = match header.date.map(|date| line.cells.get(date)) {
         None => None,
-        Some(date) => {
-            let cell = line.cells.get(date);
-            let since = cell.and_then(|cell| moment(cell, config));
-            Some(since.ok_or_else(|| {
+        Some(cell) => match cell.and_then(|cell| moment(cell, config, system)) {
+            None => {
+                let what = format!("{serial} has no known form of a date");
                 let remedy = "add its form to orders.terminations.date_formats";
-                bad(
-                    &config.date,
-                    "is no known form of a date".to_owned(),
-                    remedy,
-                )
-            })?)
-        }
+                return Err((bad(number, &config.date, &what, remedy), Some(serial)));
+            }
+            read => read,
+        },
     };
     Ok(Row {
-        line: line.number,
+        line: number,
         serial,
-        since,
+        since: moment.map(|moment| moment.at),
+        assumed: moment.is_some_and(|moment| moment.assumed),
     })
-}
-
-/// When a termination counts from. A day without a zone begins at midnight UTC: rather early than late.
-fn moment(cell: &Cell, config: &Config) -> Option<Timestamp> {
-    let at_utc = |at: DateTime| TimeZone::UTC.to_timestamp(at).ok();
-    let text = match cell {
-        Cell::Day(at) => return at_utc(*at),
-        Cell::Text(text) => text.trim(),
-    };
-    let formatted = config.date_formats.iter().find_map(|format| {
-        let parsed = strtime::parse(format, text).ok()?;
-        parsed
-            .to_timestamp()
-            .ok()
-            .or_else(|| parsed.to_datetime().ok().and_then(at_utc))
-            .or_else(|| parsed.to_date().ok().and_then(|day| at_utc(day.into())))
-    });
-    formatted
-        .or_else(|| text.parse::<Timestamp>().ok())
-        .or_else(|| text.parse::<DateTime>().ok().and_then(at_utc))
-        .or_else(|| text.parse::<Date>().ok().and_then(|day| at_utc(day.into())))
 }
 
 #[cfg(test)]

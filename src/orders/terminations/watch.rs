@@ -13,7 +13,7 @@ use anyhow::Context as _;
 use jiff::{SignedDuration, Timestamp};
 
 use super::fetch::Fetch;
-use super::{Ask, Config, obey};
+use super::{Ask, Config, Means, obey};
 use crate::ops::metrics::orders as metrics;
 use crate::ops::panics;
 use crate::orders::Clock;
@@ -44,6 +44,8 @@ pub struct Watcher {
     store: Store,
     ask: Ask,
     config: Config,
+    /// What the serials of own products begin with.
+    own: Vec<String>,
     clock: Clock,
     fetch: Option<Fetch>,
     files: HashMap<PathBuf, Known>,
@@ -76,6 +78,7 @@ impl Watcher {
             store,
             ask,
             config,
+            own: Vec::new(),
             clock,
             fetch,
             files: HashMap::new(),
@@ -85,8 +88,31 @@ impl Watcher {
         })
     }
 
-    /// One look at every place.
+    /// With what the serials of own products begin with.
+    #[must_use]
+    pub fn with_own(mut self, own: Vec<String>) -> Self {
+        self.own = own;
+        self
+    }
+
+    fn means(&self) -> Means<'_> {
+        Means {
+            store: &self.store,
+            ask: &self.ask,
+            config: &self.config,
+            own: &self.own,
+        }
+    }
+
+    /// One look at every place, and at what is due of accepted sheets.
     pub async fn look(&mut self) {
+        if let Err(error) = obey::resume(self.means(), (self.clock)()).await {
+            let error = format!("{error:#}");
+            tracing::warn!(
+                error,
+                "what is due of accepted sheets waits for the next look"
+            );
+        }
         if !self.config.folder.as_os_str().is_empty() {
             let looked = self.look_at_folder().await;
             self.tell(FOLDER, looked).await;
@@ -169,15 +195,8 @@ impl Watcher {
             Err(unread) if unread.is_gone() => return Ok(Ok(())),
             Err(unread) => return Ok(Err(unread)),
         };
-        let again_at = obey::obey(
-            (&self.store, &self.ask),
-            FOLDER,
-            &watched::shown(&path),
-            &bytes,
-            &self.config,
-            now,
-        )
-        .await?;
+        let name = watched::shown(&path);
+        let again_at = obey::obey(self.means(), FOLDER, &name, &bytes, now).await?;
         if let Some(known) = self.files.get_mut(&path) {
             (known.judged, known.again_at) = (true, again_at);
         }
@@ -190,15 +209,7 @@ impl Watcher {
         };
         let bytes = fetch.get().await?;
         let now = (self.clock)();
-        obey::obey(
-            (&self.store, &self.ask),
-            URL,
-            URL,
-            &bytes,
-            &self.config,
-            now,
-        )
-        .await?;
+        obey::obey(self.means(), URL, URL, &bytes, now).await?;
         Ok(())
     }
 

@@ -57,17 +57,19 @@ fn broken(error: impl std::fmt::Display) -> NoSheet {
     no_sheet(format!("the workbook cannot be read: {error}"))
 }
 
-/// Hands over every row of the first sheet that has a cell, with its number from 1.
+/// Hands over every row of the first sheet that has a cell, with its number from 1, and whether days count from 1904 on, which it
+/// also gives back.
 ///
 /// # Errors
 /// It is no workbook, or exceeds the limits; and what `take` refuses.
 pub(super) fn read(
     bytes: &[u8],
     limits: Limits,
-    mut take: impl FnMut(Line) -> Result<(), NoSheet>,
-) -> Result<(), NoSheet> {
+    mut take: impl FnMut(Line, bool) -> Result<(), NoSheet>,
+) -> Result<bool, NoSheet> {
     measure(bytes, limits)?;
     let mut book: Xlsx<_> = Xlsx::new(Cursor::new(bytes)).map_err(broken)?;
+    let from_1904 = book.has_1904_epoch();
     let Some(name) = book.sheet_names().first().cloned() else {
         return Err(NoSheet::new(
             "the workbook has no sheet",
@@ -82,11 +84,12 @@ pub(super) fn read(
         if line.as_ref().is_some_and(|line| line.number != number)
             && let Some(full) = line.take()
         {
-            take(full)?;
+            take(full, from_1904)?;
         }
         let line = line.get_or_insert_with(|| Line {
             number,
             cells: Vec::new(),
+            open: false,
         });
         let column = usize::try_from(column).unwrap_or(usize::MAX);
         if column < COLUMNS {
@@ -96,7 +99,10 @@ pub(super) fn read(
             line.cells[column] = read_cell(cell.get_value());
         }
     }
-    line.map_or(Ok(()), take)
+    if let Some(last) = line {
+        take(last, from_1904)?;
+    }
+    Ok(from_1904)
 }
 
 fn read_cell(data: &DataRef<'_>) -> Cell {
@@ -106,8 +112,8 @@ fn read_cell(data: &DataRef<'_>) -> Cell {
             text(given)
         }
         DataRef::SharedString(given) => text(given),
-        DataRef::Int(number) => Cell::Text(number.to_string()),
-        DataRef::Float(number) => Cell::Text(number.to_string()),
+        DataRef::Int(number) => Cell::Number(*number as f64),
+        DataRef::Float(number) => Cell::Number(*number),
         DataRef::Bool(truth) => Cell::Text(truth.to_string()),
         DataRef::Error(error) => Cell::Text(error.to_string()),
         DataRef::Empty => Cell::Text(String::new()),

@@ -20,6 +20,12 @@ pub(crate) async fn filled(folder: &Path) -> (PathBuf, Store) {
         ..store::Config::default()
     };
     let store = Store::init(&config).await.unwrap();
+    fill(&store).await;
+    (file, store)
+}
+
+/// Orders 7 and 8 of two units each.
+pub(crate) async fn fill(store: &Store) {
     let now = Timestamp::now();
     let mut change = store.change(Actor::Reconciler, None, now).await.unwrap();
     for (id, asks) in [("7", vec![]), ("8", vec!["a comment".into()])] {
@@ -49,10 +55,9 @@ pub(crate) async fn filled(folder: &Path) -> (PathBuf, Store) {
         }
     }
     change.commit().await.unwrap();
-    (file, store)
 }
 
-pub(super) fn orders(file: &Path, args: &[&str]) -> Output {
+pub(crate) fn orders(file: &Path, args: &[&str]) -> Output {
     let place = format!("orders.store.file={}", file.display());
     Command::new(env!("CARGO_BIN_EXE_dig-ingest"))
         .arg("orders")
@@ -62,7 +67,7 @@ pub(super) fn orders(file: &Path, args: &[&str]) -> Output {
         .unwrap()
 }
 
-pub(super) fn report(file: &Path, args: &[&str]) -> Value {
+pub(crate) fn report(file: &Path, args: &[&str]) -> Value {
     let output = orders(file, &[args, &["--report", "json"]].concat());
     let text = String::from_utf8(output.stdout).unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
@@ -73,7 +78,7 @@ pub(super) fn report(file: &Path, args: &[&str]) -> Value {
     serde_json::from_str(last).unwrap()
 }
 
-pub(super) fn refused(file: &Path, args: &[&str]) -> String {
+pub(crate) fn refused(file: &Path, args: &[&str]) -> String {
     let output = orders(file, args);
     assert!(!output.status.success(), "{args:?}");
     String::from_utf8(output.stderr).unwrap()

@@ -1,4 +1,4 @@
-//! Tests of termination sheets and of the mail's cross-check, on a store in a file.
+//! Tests of termination sheets, on a store in a file.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -6,10 +6,9 @@ use std::time::{Duration, SystemTime};
 
 use dig_ingest::config::secret::Secret;
 use dig_ingest::orders::journey::{Actor, Serial, Tags};
-use dig_ingest::orders::mail::{self, folder};
 use dig_ingest::orders::outbox::Entry;
 use dig_ingest::orders::store::Store;
-use dig_ingest::orders::terminations::{Ask, Config, Confirm, watch::Watcher};
+use dig_ingest::orders::terminations::{Ask, Config, Confirm, Foreign, watch::Watcher};
 use dig_ingest::orders::{Clock, wall_clock};
 use dig_ingest::registry::{Device, State};
 use jiff::Timestamp;
@@ -23,6 +22,11 @@ use super::registry::{Shared, registrar};
 /// Units 7.1, 7.2, 8.1 and 8.2 with serials CX01 to CX04.
 pub(crate) async fn provisioned(folder: &Path) -> Store {
     let (_, store) = filled(folder).await;
+    provision(&store).await;
+    store
+}
+
+pub(crate) async fn provision(store: &Store) {
     let by = Actor::Person("ann".into());
     for (unit, serial) in [
         ("7.1", "CX01"),
@@ -36,11 +40,10 @@ pub(crate) async fn provisioned(folder: &Path) -> Store {
             .await
             .unwrap();
     }
-    store
 }
 
 /// Those units, and an empty place for sheets; all of it goes with the folder.
-async fn scene() -> (tempfile::TempDir, Store, PathBuf) {
+pub(crate) async fn scene() -> (tempfile::TempDir, Store, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let store = provisioned(folder.path()).await;
     let place = folder.path().join("sheets");
@@ -48,11 +51,11 @@ async fn scene() -> (tempfile::TempDir, Store, PathBuf) {
     (folder, store, place)
 }
 
-async fn state(store: &Store, unit: &str) -> &'static str {
+pub(crate) async fn state(store: &Store, unit: &str) -> &'static str {
     store.unit(unit).await.unwrap().unwrap().unit.state()
 }
 
-async fn alarms(store: &Store) -> Vec<(String, String)> {
+pub(crate) async fn alarms(store: &Store) -> Vec<(String, String)> {
     let alarms = store.alarms().await.unwrap();
     alarms
         .into_iter()
@@ -64,7 +67,7 @@ fn told(kind: &str, subject: &str) -> Vec<(String, String)> {
     vec![(kind.to_owned(), subject.to_owned())]
 }
 
-fn sheet(rows: &[&str]) -> String {
+pub(crate) fn sheet(rows: &[&str]) -> String {
     let mut text = "Serial Number,Termination Date\n".to_owned();
     for row in rows {
         text.push_str(&format!("{row},2026-01-01\n"));
@@ -73,7 +76,7 @@ fn sheet(rows: &[&str]) -> String {
 }
 
 /// A file that is older than the next one.
-fn drop_file(folder: &Path, name: &str, content: impl AsRef<[u8]>, second: u64) {
+pub(crate) fn drop_file(folder: &Path, name: &str, content: impl AsRef<[u8]>, second: u64) {
     let path = folder.join(name);
     std::fs::write(&path, content).unwrap();
     let file = std::fs::File::options().write(true).open(path).unwrap();
@@ -100,12 +103,12 @@ pub(crate) fn registry(devices: &Arc<Devices>) -> Ask {
     })
 }
 
-fn watcher_at(store: &Store, config: Config, clock: Clock) -> Watcher {
+pub(crate) fn watcher_at(store: &Store, config: Config, clock: Clock) -> Watcher {
     let nobody = Arc::new(Mutex::new(Some(Vec::new())));
     Watcher::new(store.clone(), registry(&nobody), config, clock).unwrap()
 }
 
-fn watcher(store: &Store, config: Config) -> Watcher {
+pub(crate) fn watcher(store: &Store, config: Config) -> Watcher {
     watcher_at(store, config, wall_clock())
 }
 
@@ -116,6 +119,7 @@ async fn a_sheet_in_the_folder_terminates_its_devices_once() {
     let place = folder.path().join("sheets");
     let config = Config {
         folder: place.clone(),
+        foreign_serials: Foreign::Alarm,
         ..Config::default()
     };
     let mut watch = watcher(&store, config.clone());
@@ -187,8 +191,9 @@ async fn a_sheet_in_the_folder_terminates_its_devices_once() {
     store.close().await;
 }
 
+/// Whatever comes after a doubted sheet: its alarm stands until a sheet of its name accounts for all its devices.
 #[tokio::test]
-async fn a_spoiled_sheet_terminates_nobody_and_a_good_one_clears_its_alarm() {
+async fn a_spoiled_sheet_terminates_nobody_and_stands_until_its_devices_are_accounted_for() {
     let (_folder, store, place) = scene().await;
     let config = Config {
         folder: place.clone(),
@@ -197,37 +202,46 @@ async fn a_spoiled_sheet_terminates_nobody_and_a_good_one_clears_its_alarm() {
     };
     let mut watch = watcher(&store, config);
     let four = sheet(&["CX91", "CX92", "CX93", "CX94"]);
-    for (second, content, kind) in [
-        (1, String::new(), "sheet-empty"),
-        (2, sheet(&[]), "sheet-empty"),
-        (3, format!("{}CX02", sheet(&["CX01"])), "sheet-malformed"),
-        (4, "<html>Sign in</html>".to_owned(), "sheet-malformed"),
-        (5, sheet(&["CX01", "CX02", "CX03"]), "sheet-many"),
-        (6, four, ""),
-        (7, sheet(&["CX01", "CX02"]), "sheet-short"),
-        (8, sheet(&["CX91", "CX92", "CX93", "CX01"]), ""),
+    let (empty, malformed) = ("sheet-empty", "sheet-malformed");
+    let (many, short) = ("sheet-many", "sheet-short");
+    for (second, content, kinds) in [
+        (1, String::new(), &[empty][..]),
+        (2, sheet(&[]), &[empty]),
+        (3, format!("{}CX02", sheet(&["CX01"])), &[malformed]),
+        // It names nobody, so it replaces nothing.
+        (
+            4,
+            "<html>Sign in</html>".to_owned(),
+            &[malformed, malformed],
+        ),
+        (5, sheet(&["CX01", "CX02", "CX03"]), &[many]),
+        (6, four, &[many]),
+        (7, sheet(&["CX01", "CX02"]), &[many, short]),
+        (8, sheet(&["CX91", "CX92", "CX93", "CX01"]), &[many, short]),
+        (9, sheet(&["CX01", "CX02", "CX03"]), &[]),
     ] {
         drop_file(&place, "daily.csv", content, second);
         watch.look().await;
         watch.look().await;
-        let standing: Vec<_> = alarms(&store)
+        let mut standing: Vec<String> = alarms(&store)
             .await
             .into_iter()
-            .filter(|(alarm, _)| alarm != "sheet-unknown")
+            .map(|(kind, subject)| {
+                assert!(subject.starts_with("daily.csv"), "{subject}");
+                kind
+            })
             .collect();
-        if kind.is_empty() {
-            assert_eq!(standing, [], "{second}");
-        } else {
-            let last = standing.iter().any(|(alarm, _)| alarm == kind);
-            assert!(last, "{second}: {standing:?}");
-        }
-        let ended = if second == 8 {
-            "terminated"
-        } else {
-            "provisioned"
+        standing.sort();
+        assert_eq!(standing, kinds, "{second}");
+        let ended = |from| {
+            if second < from {
+                "provisioned"
+            } else {
+                "terminated"
+            }
         };
-        assert_eq!(state(&store, "7.1").await, ended, "{second}");
-        assert_eq!(state(&store, "7.2").await, "provisioned", "{second}");
+        assert_eq!(state(&store, "7.1").await, ended(8), "{second}");
+        assert_eq!(state(&store, "7.2").await, ended(9), "{second}");
     }
     store.close().await;
 }
@@ -275,6 +289,25 @@ async fn what_waits_for_its_date_or_its_confirmation_is_done_later() {
     listed(later(24)).await;
     watch.look().await;
     assert_eq!(state(&store, "7.2").await, "terminated");
+    store.close().await;
+}
+
+/// Its remedy is a new sheet.
+#[tokio::test]
+async fn a_folder_without_a_new_sheet_is_told_until_there_is_one() {
+    let (_folder, store, place) = scene().await;
+    let config = Config {
+        folder: place.clone(),
+        stale_after_h: 2,
+        ..Config::default()
+    };
+    let mut watch = watcher(&store, config);
+    drop_file(&place, "1.csv", sheet(&["CX01"]), 0);
+    watch.look().await;
+    assert_eq!(alarms(&store).await, told("sheet-stale", "folder"));
+    std::fs::write(place.join("2.csv"), sheet(&["CX01"])).unwrap();
+    watch.look().await;
+    assert_eq!(alarms(&store).await, []);
     store.close().await;
 }
 
@@ -424,71 +457,5 @@ async fn a_sheet_at_a_url_is_obeyed_and_its_key_is_never_shown() {
     assert_eq!(alarms(&store).await, [], "one look in vain is no alarm");
     watch.look().await;
     assert_eq!(state(&store, "7.2").await, "terminated");
-    store.close().await;
-}
-
-fn letter(from: &str, text: &str) -> String {
-    format!("From: {from}\r\nSubject: PurchaseOrder\r\nMessage-ID: <{text}>\r\n\r\n{text}\r\n")
-}
-
-#[tokio::test]
-async fn an_order_that_only_one_side_knows_raises_an_alarm() {
-    let folder = tempfile::tempdir().unwrap();
-    let (_, store) = filled(folder.path()).await;
-    let maildir = folder.path().join("mail");
-    for below in ["new", "cur", "tmp"] {
-        std::fs::create_dir_all(maildir.join(below)).unwrap();
-    }
-    let config = mail::Config {
-        folder: maildir.clone(),
-        ..mail::Config::default()
-    };
-    let put = |name: &str, text: String| std::fs::write(maildir.join(name), text).unwrap();
-    put("new/1.host", letter("ar@geotab.com", "PO Number: PO-7"));
-    put("cur/2.host:2,S", letter("ar@geotab.com", "Sales No: SO-99"));
-    put("tmp/3.host", letter("ar@geotab.com", "Sales No: SO-98"));
-    put("4.eml", letter("someone@example.com", "Sales No: SO-97"));
-
-    let later = Timestamp::now() + jiff::SignedDuration::from_hours(25);
-    // The check begins before the orders were taken in.
-    let mut change = store.change(Actor::Reconciler, None, later).await.unwrap();
-    change
-        .mark("mail-begun", Timestamp::UNIX_EPOCH)
-        .await
-        .unwrap();
-    change.commit().await.unwrap();
-    let mut at_once = folder::Watcher::new(store.clone(), config.clone(), wall_clock()).unwrap();
-    at_once.look().await;
-    assert_eq!(alarms(&store).await, [], "there is time");
-    let clock: Clock = Arc::new(move || later);
-    let mut watch = folder::Watcher::new(store.clone(), config, clock).unwrap();
-    watch.look().await;
-    let mut found = alarms(&store).await;
-    found.sort();
-    let expected = [
-        ("mail-without-order", "Sales No SO-99"),
-        ("order-without-mail", "8"),
-    ];
-    assert_eq!(
-        found,
-        expected.map(|(kind, subject)| (kind.to_owned(), subject.to_owned()))
-    );
-    assert_eq!(
-        state(&store, "7.1").await,
-        "ordered",
-        "mail changes nothing"
-    );
-
-    put(
-        "new/5.host",
-        letter("purchasing@geotab.com", "Purchase Order No: po-8"),
-    );
-    std::fs::remove_file(maildir.join("cur/2.host:2,S")).unwrap();
-    watch.look().await;
-    assert_eq!(
-        alarms(&store).await,
-        [],
-        "what is cleared up is not told any longer"
-    );
     store.close().await;
 }
