@@ -1,5 +1,6 @@
 //! What becomes of the store and the topic: lost, put back from an older copy, written by hand; and the person who recovers.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use dig_ingest::orders::journey::{Actor, Serial, Tags};
@@ -150,13 +151,21 @@ impl Run {
     /// A person gives units the serials that the labels of their devices show. False while one of them is not taken in yet.
     async fn give_labelled(&self) -> bool {
         let own = registrar::own(&self.store).await.unwrap();
+        let registered: BTreeSet<String> = {
+            let topic = self.topic.lock().unwrap();
+            let devices = topic.entries.devices.values();
+            devices
+                .filter_map(|entry| entry.device.serial.as_ref().map(ToString::to_string))
+                .collect()
+        };
         let mut all = true;
         for serial in self.world.made_for_us() {
             let serial = Serial::parse(&serial).unwrap();
             let Some(unit) = self.world.unit_labelled(serial.as_str()) else {
                 continue;
             };
-            if own.serials.contains(&serial) {
+            // What the registry has of it is adopted.
+            if own.serials.contains(&serial) || registered.contains(serial.as_str()) {
                 continue;
             }
             let (none, ann) = (Tags::default(), Actor::Person("ann".into()));
