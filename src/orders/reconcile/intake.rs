@@ -249,8 +249,24 @@ fn added(whole: &Whole, unit: &wire::LineUnit, config: &Config) -> Act {
     }
 }
 
-/// A line whose product is another one now: what was made for the old one does not fit.
+/// A line whose product is another one now: what was made for the old one does not fit. Or somebody else gave it a serial before us.
 fn changed(row: &UnitRow, unit: &wire::LineUnit) -> Option<Act> {
+    let shown = unit.serial_number.as_deref().map(str::trim);
+    if matches!(row.unit, Unit::Live(Live::Ordered(_)))
+        && row.line.needs.serial
+        && row.replaces.is_none()
+        && row.standing != LineStanding::Kept
+        && let Some(serial) = shown.filter(|serial| !serial.is_empty())
+    {
+        return Some(Act::ParkUnit {
+            row: Box::new(row.clone()),
+            reason: Reason::new(
+                Code::Elsewhere,
+                format!("its line has serial {serial} already"),
+            ),
+            evidence: json!({ "line": unit }),
+        });
+    }
     let under_way = matches!(&row.unit, Unit::Live(live) if !fulfil::beyond_shipping(live));
     let other = row.line.product_code != unit.product_code;
     (under_way && other && row.standing != LineStanding::Kept).then(|| Act::ParkUnit {

@@ -417,11 +417,13 @@ fn order(view: &View, whole: &Whole, config: &Config, acts: &mut Vec<Act>) {
                         Unit::Live(Live::Ordered(_) | Live::Provisioned(_) | Live::Assigned(_))
                     )
             });
-            // What we told ourselves before a unit was added is corrected by the next report.
-            let told = row.reported.as_ref();
-            let ours =
-                told.is_some_and(|told| config.status.standing(&told.status) == Standing::Done);
-            if unshipped && !ours {
+            // Where some have shipped, the status was told too early: the others go on, and it is told again.
+            let begun = whole.units.iter().any(|unit| match &unit.unit {
+                Unit::Live(live) => fulfil::beyond_shipping(live),
+                Unit::Parked(parked) => fulfil::beyond_shipping(&parked.before),
+                Unit::Cancelled(_) | Unit::Terminated(_) => false,
+            });
+            if unshipped && !begun {
                 acts.push(park(
                     Code::Elsewhere,
                     format!(

@@ -282,7 +282,7 @@ async fn retry_unit(change: &mut Change, row: &UnitRow, anew: bool) -> Result<()
     match row.unit.clone() {
         Unit::Parked(parked) => {
             let why = format!("was parked for {}", parked.reason);
-            let kept = parked.reason.code == Code::LineChanged;
+            let kept = matches!(parked.reason.code, Code::LineChanged | Code::Elsewhere);
             let live = Unit::Live(parked.unpark());
             change.put_unit(row, live, Cause::new("retry", why)).await?;
             if kept {
