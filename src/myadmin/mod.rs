@@ -78,7 +78,7 @@ pub struct Config {
     pub backoff_ms: u64,
     /// Maximum backoff in milliseconds between two attempts.
     pub backoff_max_ms: u64,
-    /// Maximum time in seconds that a call waits for the limits in `myadmin.limits`, and within which it is attempted again.
+    /// Maximum time in seconds that a call waits for the limits in `myadmin.limits`, and within which the call is attempted again.
     pub patience_s: u64,
     /// Pause in seconds of all calls to an API surface (v2, v3 or REST) after a 429 without `Retry-After`.
     pub throttle_pause_s: u64,
@@ -88,7 +88,7 @@ pub struct Config {
     pub denied_wait_s: u64,
     /// Maximum backoff in seconds between two logins after a refusal.
     pub denied_wait_max_s: u64,
-    /// Fraction of every limit in `myadmin.limits` this job may use (`0 < x <= 1`).
+    /// Fraction of every limit in `myadmin.limits` that this job may use (`0 < x <= 1`).
     pub limits_share: f64,
     /// Whether a method is tried once under the other version when MyAdmin answers that the called version does not serve it.
     pub version_fallback: bool,

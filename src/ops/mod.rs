@@ -21,8 +21,8 @@ use serde::{Deserialize, Serialize};
 pub struct Config {
     /// Listen address and port of `/metrics`, `/livez`, `/readyz` and `/status`; port 0 takes any free port.
     pub listen: SocketAddr,
-    /// Stall threshold in seconds (1 or more): a partition that has records in hand and makes no progress for this long counts as stalled,
-    /// and `/livez` answers 503.
+    /// Stall threshold in seconds (1 or more): a partition that has unfinished records and makes no progress for this long counts as
+    /// stalled, and `/livez` answers 503.
     pub stall_after_s: u64,
 }
 

@@ -205,11 +205,12 @@ pub struct Approval {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Provision {
-    /// Time in seconds after a provisioning call until its new serial must be in the list of the partner's devices (U15).
+    /// Time in seconds after a provisioning call until the new serial must be in the list of the partner's devices (U15).
     pub visible_after_s: u64,
     /// Whether the account may list the partner's devices. If false, a person must clear up every lost answer.
     pub list_devices: bool,
-    /// Whether the serial of a lost answer is adopted only if the contracts of the account of the call show it too, in no database.
+    /// Whether the serial of a lost answer is adopted only if the contracts of the account for which the call was made show the serial
+    /// too, in no database.
     pub check_contracts: CheckContracts,
     /// Error codes of a declined provisioning call that are retried; any other code parks the unit (U13).
     pub retry_codes: Vec<String>,
@@ -284,7 +285,7 @@ pub struct Fulfilment {
     pub separator: String,
     /// Treatment of an order of which a part has shipped.
     pub partial: Partial,
-    /// Whether a fulfilment is confirmed only when MyAdmin shows the reported order status too.
+    /// Whether a fulfilment counts as confirmed only when MyAdmin also shows the reported order status.
     pub confirm_status: bool,
     /// Maximum number of reports (1 or more) that MyAdmin refuses or shows differently before the unit or the order is parked.
     pub tries: u32,

@@ -28,9 +28,9 @@ use crate::ops::metrics::feedback as metrics;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Whether the gateway is polled for invalid records: records that it accepted and later rejected.
+    /// Whether the gateway is polled for invalid records: records that the gateway accepted and later rejected.
     pub enabled: bool,
-    /// Poll interval in milliseconds (100 or more); the gateway is made for 60000 or more (dig/API.md 10.7).
+    /// Poll interval in milliseconds (100 or more); the gateway is designed for 60000 or more (dig/API.md 10.7).
     pub poll_ms: u64,
     /// Page size in records (1 to 50000).
     pub page: u32,

@@ -24,7 +24,7 @@ pub struct Config {
     /// Treatment of records of terminated devices, held or new, if `gate.mode` is `registry`: `dead-letter`, or `discard` (counted, not
     /// kept).
     pub terminated: TerminatedPolicy,
-    /// Retention of held records in days; an older record becomes a dead letter (`held.expired`). 0: unlimited.
+    /// Retention of held records in days; an older record becomes a dead letter (reason `held.expired`). 0: unlimited.
     pub hold_max_days: u32,
 }
 

@@ -73,7 +73,7 @@ pub struct Topics {
     pub create: bool,
     /// Replication factor of topics that the job creates; -1: the broker's default.
     pub replication: i32,
-    /// Whether records of a held topic are deleted once they and all records below them are released.
+    /// Whether records of a held topic are deleted once they and all records at lower offsets are released.
     pub trim_held: bool,
     /// Time in seconds before an alarm: a record written to a dead-letter or held topic is still not confirmed by the broker. The job
     /// keeps waiting.
@@ -126,9 +126,9 @@ impl Default for Topics {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Memory {
-    /// Memory limit in bytes for decoded records in hand, all partitions together.
+    /// Memory limit in bytes for decoded records, all partitions together.
     pub total_bytes: u64,
-    /// Memory limit in bytes for decoded records in hand per partition (at most `memory.total_bytes`).
+    /// Memory limit in bytes for decoded records per partition (at most `memory.total_bytes`).
     pub partition_bytes: u64,
     /// Maximum number of messages read beyond the last confirmed commit of a partition (at least `memory.chunk_messages`).
     pub window_messages: u64,
@@ -139,8 +139,8 @@ pub struct Memory {
     /// Number of devices the registry may hold, and of names with held records; an input of the memory formula.
     pub devices: u64,
     /// Memory limit of the job in bytes, compared with the memory formula. Sizes left at their default are lowered until the formula fits;
-    /// if it still exceeds the limit, `run` refuses to start. 0: the limit of the control group (container), if any. `check` prints the
-    /// formula.
+    /// if the formula still exceeds the limit, `run` refuses to start. 0: the limit of the control group (container), if any. `check`
+    /// prints the formula.
     pub limit_bytes: u64,
 }
 

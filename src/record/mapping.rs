@@ -43,7 +43,7 @@ pub struct Config {
     /// Directory of mapping files. A file takes precedence over a shipped mapping of the same name.
     pub dir: Option<PathBuf>,
     /// File of additional diagnostics (`[[diagnostic]]` tables), added to the published ones. An entry with the code of a published
-    /// diagnostic replaces it.
+    /// diagnostic replaces that diagnostic.
     pub diagnostics: Option<PathBuf>,
 }
 

@@ -31,11 +31,11 @@ use crate::ops::metrics::upload as metrics;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Rate limit in requests per second, all instances together; each instance takes its share by partitions. 0: no limit.
+    /// Rate limit in requests per second, all instances together; each instance takes a share by its number of partitions. 0: no limit.
     pub requests_per_s: f64,
-    /// Rate limit in records per second, all instances together; each instance takes its share by partitions. 0: no limit.
+    /// Rate limit in records per second, all instances together; each instance takes a share by its number of partitions. 0: no limit.
     pub records_per_s: f64,
-    /// Rate limit in body bytes per second, all instances together; each instance takes its share by partitions. 0: no limit.
+    /// Rate limit in body bytes per second, all instances together; each instance takes a share by its number of partitions. 0: no limit.
     pub bytes_per_s: f64,
     /// Lower bound of the limit on in-flight requests (1 or more).
     pub concurrency_floor: u32,
@@ -57,7 +57,7 @@ pub struct Config {
     pub probe_records: u32,
     /// Initial pause in milliseconds of every worker after a 429 or 503 without `Retry-After`; doubles from answer to answer.
     pub throttle_pause_ms: u64,
-    /// Maximum `Retry-After` in seconds that is obeyed; a longer one is shortened to this.
+    /// Maximum `Retry-After` in seconds that is obeyed; a longer `Retry-After` is shortened to this value.
     pub retry_after_max_s: u64,
     /// Interval in milliseconds between probes while the URL or the API contract seems wrong (404, 405, 415, redirects).
     pub misconfigured_pause_ms: u64,

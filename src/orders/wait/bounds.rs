@@ -24,7 +24,7 @@ pub struct Waits {
     pub other_units_h: u64,
     /// Maximum wait in hours for a person to key the unit or its shipment into MyAdmin (worksheet mode).
     pub keying_h: u64,
-    /// Maximum wait in hours for MyAdmin to show the values of the store instead of different ones.
+    /// Maximum wait in hours while MyAdmin shows other values than the store.
     pub difference_h: u64,
     /// Maximum wait in hours for a report to MyAdmin that cannot be made or is not shown yet.
     pub report_h: u64,
