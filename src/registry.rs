@@ -33,9 +33,10 @@ pub const LONGEST: usize = 255;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Where the devices are: `auto`, `file` or `topic`.
+    /// Location of the device registry: `auto`, `file` or `topic`.
     pub source: Source,
-    /// File of devices, one JSON object per line, written by `dig-ingest devices import`; empty for none. The job follows it.
+    /// Device registry file: one JSON object per line, written by `dig-ingest devices import`. The job reloads the file when it changes.
+    /// Empty: none.
     pub file: std::path::PathBuf,
 }
 

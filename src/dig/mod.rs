@@ -24,50 +24,51 @@ pub use session::{Closed, Session, Token};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Base address of the gateway.
+    /// Base URL of the gateway.
     pub url: String,
     /// MyAdmin user with the `DIG-Access` role.
     pub username: String,
-    /// Its password; better given by environment or `password_file`.
+    /// Password of `username`; better given by the environment or by `password_file`.
     pub password: Secret,
-    /// File that holds the password; read again at every login, so that it can change while the job runs.
+    /// File with the password of `username`; read again at every login, so that the password can change while the job runs.
     pub password_file: Option<PathBuf>,
-    /// Permit `http://` to hosts other than this machine: tokens and records travel in the clear.
+    /// Whether `http://` is permitted to hosts other than this machine; tokens and records then travel unencrypted.
     pub allow_plain_http: bool,
-    /// PEM file of certificate authorities trusted besides the system's.
+    /// PEM file of certificate authorities trusted in addition to the system's.
     pub ca_file: Option<PathBuf>,
-    /// Trust only the authorities in `ca_file`.
+    /// Whether only the authorities in `dig.ca_file` are trusted.
     pub ca_file_only: bool,
-    /// Address of an HTTP proxy; may hold a password.
+    /// URL of an HTTP proxy; may hold a password.
     pub proxy: Option<Secret>,
-    /// `User-Agent` header.
+    /// `User-Agent` header of every request; the default holds the version of the program.
     pub user_agent: String,
-    /// Seconds to make a connection.
+    /// Connect timeout in seconds (1 or more).
     pub connect_timeout_s: u64,
-    /// Seconds to wait for an answer: the n-th attempt in a row that gets none waits for the n-th value, later ones for the last.
+    /// Request timeouts in seconds (each 1 or more), by consecutive attempts without an answer: the n-th attempt uses the n-th value,
+    /// later attempts the last value.
     pub request_timeout_s: Vec<u64>,
-    /// Seconds an idle connection is kept.
+    /// Idle timeout of a pooled connection in seconds.
     pub pool_idle_s: u64,
-    /// Idle connections kept.
+    /// Maximum number of idle connections in the pool.
     pub pool_size: usize,
-    /// Seconds connections are used before new ones are made, which resolve the address again; 0 for ever.
+    /// Maximum age of connections in seconds; new connections resolve the host name again. 0: unlimited.
     pub connection_max_age_s: u64,
-    /// Calls per minute the gateway allows on each authentication endpoint (dig/API.md 4.1).
+    /// Rate limit of the gateway in calls per minute (above 0) on each authentication endpoint (dig/API.md 4.1).
     pub auth_calls_per_minute: f64,
-    /// Part of those we use, 0 to 1.
+    /// Fraction of `auth_calls_per_minute` this job may use (`0 < x <= 1`).
     pub auth_share: f64,
-    /// Instances that share the account: each uses an equal part.
+    /// Number of instances (1 or more) that share the account; each uses an equal part of the permitted authentication calls.
     pub instances: u32,
-    /// Minutes before expiry at which the token is renewed, or half its life if that is less.
+    /// Time in minutes before the expiry of a token at which the token is renewed; at most half of its lifetime.
     pub refresh_before_min: u64,
-    /// Minutes a token is taken to live when the answer does not say.
+    /// Token lifetime in minutes that is assumed if the answer does not state one.
     pub assumed_life_min: u64,
-    /// Milliseconds before the next login after the credentials or a fresh token were refused; doubles up to
-    /// `denied_probe_max_ms`.
+    /// Initial backoff in milliseconds before the next login after the credentials or a fresh token were refused; doubles from login to
+    /// login.
     pub denied_probe_ms: u64,
-    /// Milliseconds between such logins at most.
+    /// Maximum backoff in milliseconds between two logins after a refusal.
     pub denied_probe_max_ms: u64,
-    /// Milliseconds the revoking of tokens may take at the end.
+    /// Timeout in milliseconds for revoking the tokens at shutdown.
     pub revoke_timeout_ms: u64,
 }
 

@@ -38,81 +38,81 @@ pub use roles::{Needs, Report};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Address of JSON-RPC: a base, or the full address of the endpoint.
+    /// URL of the JSON-RPC API: a base URL, or the full endpoint URL as documented, whose version is replaced.
     pub url: String,
-    /// Base address of the REST surface.
+    /// Base URL of the partner's shipping REST API.
     pub rest_url: String,
-    /// MyAdmin user; empty switches everything that needs MyAdmin off.
+    /// MyAdmin user; empty switches off everything that needs MyAdmin.
     pub username: String,
-    /// Its password; better given by environment or `password_file`.
+    /// Password of `username`; better given by the environment or by `password_file`.
     pub password: Secret,
-    /// File that holds the password; read again at every login.
+    /// File with the password of `username`; read again at every login.
     pub password_file: Option<PathBuf>,
-    /// Permit `http://` to hosts other than this machine.
+    /// Whether `http://` is permitted to hosts other than this machine; keys and orders then travel unencrypted.
     pub allow_plain_http: bool,
-    /// PEM file of certificate authorities trusted besides the system's.
+    /// PEM file of certificate authorities trusted in addition to the system's.
     pub ca_file: Option<PathBuf>,
-    /// Trust only the authorities in `ca_file`.
+    /// Whether only the authorities in `myadmin.ca_file` are trusted.
     pub ca_file_only: bool,
-    /// Address of an HTTP proxy; may hold a password.
+    /// URL of an HTTP proxy; may hold a password.
     pub proxy: Option<Secret>,
-    /// `User-Agent` header.
+    /// `User-Agent` header of every request; the default holds the version of the program.
     pub user_agent: String,
-    /// How JSON-RPC calls are put into the body.
+    /// Encoding of JSON-RPC request bodies: `form` (as documented) or `json`.
     pub encoding: rpc::Encoding,
-    /// Seconds to make a connection.
+    /// Connect timeout in seconds (1 or more).
     pub connect_timeout_s: u64,
-    /// Bytes of an answer that are read at most: the largest page, parsed, costs eight times as much.
+    /// Maximum size of an answer in bytes (65536 or more); the largest answer takes eight times as much memory once parsed.
     pub answer_bytes: usize,
-    /// Seconds to wait for an answer.
+    /// Request timeout in seconds (1 or more), except for provisioning calls.
     pub request_timeout_s: u64,
-    /// Seconds to wait for the answer of a provisioning call.
+    /// Request timeout of a provisioning call in seconds (1 or more).
     pub provision_timeout_s: u64,
-    /// Seconds an idle connection is kept.
+    /// Idle timeout of a pooled connection in seconds.
     pub pool_idle_s: u64,
-    /// Idle connections kept.
+    /// Maximum number of idle connections in the pool.
     pub pool_size: usize,
-    /// How often a call that changes nothing is made before its failure is told.
+    /// Maximum number of attempts of a call that changes nothing (1 or more). A call that changes something is made once.
     pub read_attempts: u32,
-    /// Milliseconds before the second attempt; doubles up to `backoff_max_ms`.
+    /// Initial backoff in milliseconds (1 or more) before the second attempt; doubles from attempt to attempt.
     pub backoff_ms: u64,
-    /// Milliseconds between attempts at most.
+    /// Maximum backoff in milliseconds between two attempts.
     pub backoff_max_ms: u64,
-    /// Seconds a call waits at most, for our limits and between attempts.
+    /// Maximum time in seconds that a call waits for the limits in `myadmin.limits`, and within which the call is attempted again.
     pub patience_s: u64,
-    /// Seconds a surface is left alone after a 429 that does not say how long.
+    /// Pause in seconds of all calls to an API surface (v2, v3 or REST) after a 429 without `Retry-After`.
     pub throttle_pause_s: u64,
-    /// Seconds it is left alone at most, whatever a 429 says.
+    /// Maximum pause in seconds of an API surface after a 429, even if its `Retry-After` is longer.
     pub throttle_pause_max_s: u64,
-    /// Seconds before the next login after credentials were refused; doubles up to `denied_wait_max_s`.
+    /// Initial backoff in seconds before the next login after the credentials were refused; doubles from login to login.
     pub denied_wait_s: u64,
-    /// Seconds between such logins at most.
+    /// Maximum backoff in seconds between two logins after a refusal.
     pub denied_wait_max_s: u64,
-    /// Part of every limit that we use, above 0 and at most 1.
+    /// Fraction of every limit in `myadmin.limits` that this job may use (`0 < x <= 1`).
     pub limits_share: f64,
-    /// Try the other version once when MyAdmin says a method is not served under the one called.
+    /// Whether a method is tried once under the other version when MyAdmin answers that the called version does not serve it.
     pub version_fallback: bool,
-    /// How `GetDeviceContracts` is paged.
+    /// Paging of `GetDeviceContracts`: `offset` (page numbers) or `keyset` (cursor).
     pub contracts_paging: paging::Style,
-    /// Serials asked for in one `GetDeviceDatabaseNamesAsync` call.
+    /// Maximum number of serials per `GetDeviceDatabaseNamesAsync` call (1 or more).
     pub serials_per_call: usize,
-    /// Rows of a page, of v3 and REST.
+    /// Page size in rows (1 or more) of v3 and REST lists.
     pub page_size: u32,
-    /// How the REST list is paged.
+    /// Paging of REST lists: `offset` (page numbers) or `keyset` (cursor).
     pub rest_paging: paging::Style,
-    /// How the REST list's page size is spelled.
+    /// Name of the page size parameter of REST lists: `perPage` or `per_page`.
     pub rest_page_size_name: paging::SizeName,
-    /// Ask for a single order by its own address before looking through the list.
+    /// Whether a single order is requested by its own URL before the list of orders is searched.
     pub rest_single_order: bool,
-    /// Days the list of one order is looked through.
+    /// Number of days (1 or more) back from today in which the list of orders is searched for a single order.
     pub lookup_days: u32,
-    /// Limits by name.
+    /// Rate limits by name.
     pub limits: limits::Table,
-    /// Version by method.
+    /// API version by method.
     pub versions: methods::Versions,
-    /// How assignments are written.
+    /// Call that reports the assignment of a unit.
     pub unit_report: profile::UnitProfile,
-    /// How shipments are written.
+    /// Call that reports the shipment of an order.
     pub shipment_report: profile::ShipmentProfile,
 }
 

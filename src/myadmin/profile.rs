@@ -37,17 +37,17 @@ impl Verb {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct UnitProfile {
-    /// Verb of the call.
+    /// HTTP method: `PUT`, `POST` or `PATCH`.
     pub verb: Verb,
-    /// Path; `{base}` is `rest_url`, `{order}` and `{unit}` are ids.
+    /// URL template, beginning with `{base}`: `{base}` is `myadmin.rest_url`, `{order}` and `{unit}` are ids.
     pub path: String,
-    /// Send the whole line item as it was read, with the new members over it; otherwise these alone.
+    /// Whether the body is the whole line item as it was read, with the new members set (true), or the new members alone (false).
     pub whole: bool,
-    /// Member that takes the serial.
+    /// Name of the body member for the serial.
     pub serial: String,
-    /// Member that takes the SIM number.
+    /// Name of the body member for the SIM number.
     pub sim: String,
-    /// Member that takes the IMEI.
+    /// Name of the body member for the IMEI.
     pub imei: String,
 }
 
@@ -68,17 +68,17 @@ impl Default for UnitProfile {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ShipmentProfile {
-    /// Verb of the call.
+    /// HTTP method: `PUT`, `POST` or `PATCH`.
     pub verb: Verb,
-    /// Path; `{base}` is `rest_url`, `{order}` is the id.
+    /// URL template, beginning with `{base}`: `{base}` is `myadmin.rest_url`, `{order}` is the id.
     pub path: String,
-    /// Send the whole order as it was read, with the new members over it; otherwise these alone.
+    /// Whether the body is the whole order as it was read, with the new members set (true), or the new members alone (false).
     pub whole: bool,
-    /// Member that takes the carrier.
+    /// Name of the body member for the carrier.
     pub carrier: String,
-    /// Member that takes the tracking number.
+    /// Name of the body member for the tracking number.
     pub tracking: String,
-    /// Member that takes the status.
+    /// Name of the body member for the status.
     pub status: String,
 }
 

@@ -28,11 +28,11 @@ use writer::{Form, Lines};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// `text` for people, `json` for one object per line.
+    /// Log format: `text` for people, `json` for one object per line.
     pub format: Format,
-    /// Least level shown, or directives such as `info,dig_ingest::dig=debug`.
+    /// Minimum log level, or directives such as `info,dig_ingest::dig=debug`.
     pub level: String,
-    /// Seconds between two repetitions of the same warning; those between are counted and named by the next.
+    /// Interval in seconds between two repetitions of the same warning or error. 0: all are shown.
     pub repeat_s: u64,
 }
 

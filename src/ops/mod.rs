@@ -19,9 +19,10 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Address and port of `/metrics`, `/livez`, `/readyz` and `/status`; port 0 takes any free one.
+    /// Listen address and port of `/metrics`, `/livez`, `/readyz` and `/status`; port 0 takes any free port.
     pub listen: SocketAddr,
-    /// Seconds without progress after which a partition that has records in hand counts as stalled.
+    /// Stall threshold in seconds (1 or more): a partition that has unfinished records and makes no progress for this long counts as
+    /// stalled, and `/livez` answers 503.
     pub stall_after_s: u64,
 }
 

@@ -31,9 +31,9 @@ pub struct Config {
     pub carrier: String,
     pub tracking: String,
     pub force: String,
-    /// Between columns; one character.
+    /// Delimiter between columns: one ASCII character.
     pub delimiter: String,
-    /// Between several tracking numbers of one field.
+    /// Separator between several tracking numbers in one field.
     pub separator: String,
 }
 

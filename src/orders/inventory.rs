@@ -29,9 +29,9 @@ const SETTLED: SignedDuration = SignedDuration::from_secs(5);
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// The file; empty: none.
+    /// Path of the CSV file; empty for none.
     pub file: PathBuf,
-    /// Whether units get what their line asks for from it by themselves.
+    /// Whether a unit that has its serial automatically gets the IMEI and the SIM number that its order line requires from the file.
     pub auto: bool,
     /// Header names of the columns.
     pub imei: String,
@@ -39,7 +39,7 @@ pub struct Config {
     pub device_id: String,
     pub product: String,
     pub force: String,
-    /// Between columns; one character.
+    /// Delimiter between columns: one ASCII character.
     pub delimiter: String,
 }
 

@@ -17,24 +17,25 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// A Maildir, or a folder of `.eml` files; empty: no mail is read.
+    /// Maildir, or directory of `.eml` files; empty: no mail is read.
     pub folder: PathBuf,
-    /// Seconds between two looks.
+    /// Poll interval in seconds (1 or more) of the folder.
     pub every_s: u64,
-    /// Who sends purchase orders, and what one of their attachments or the subject is called; patterns.
+    /// Regular expressions for the sender of purchase orders, and for the subject or the name of an attachment.
     pub purchase_order_from: String,
     pub purchase_order_named: String,
-    /// Who sends packing slips, and what one of their attachments or the subject is called; patterns.
+    /// Regular expressions for the sender of packing slips, and for the subject or the name of an attachment.
     pub packing_slip_from: String,
     pub packing_slip_named: String,
-    /// The Sales No and the purchase order's number: patterns with one group.
+    /// Regular expressions for the Sales No and the number of the purchase order, with exactly one group.
     pub sales_no: String,
     pub po_number: String,
-    /// Hours after which an order must be known by both.
+    /// Time in hours (1 or more) before an alarm: an order is known by its packing slip and not by MyAdmin, or by MyAdmin and not by mail.
     pub missing_after_h: u64,
-    /// The same for a purchase order whose packing slip has not come: it is no go-ahead yet.
+    /// Time in hours (1 or more) before an alarm: a purchase order came by mail, without a packing slip and thus not approved yet, and
+    /// MyAdmin does not know the order.
     pub unapproved_after_h: u64,
-    /// Days that mail is looked back at.
+    /// Maximum age in days (1 or more) of mail that is read.
     pub days: u32,
     pub max_bytes: u64,
 }

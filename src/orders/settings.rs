@@ -12,46 +12,46 @@ use super::{import, inventory, mail, store, terminations, web};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Whether `run` does the order journey.
+    /// Whether `run` processes orders: from an order in MyAdmin to an active device.
     pub enabled: bool,
-    /// Seconds between two listings of the recent orders.
+    /// Poll interval in seconds (1 or more) of the list of recent orders.
     pub orders_every_s: u64,
-    /// Seconds between two questions which devices are in a database, and between read-backs of what was reported.
+    /// Poll interval in seconds (1 or more) for the databases of devices, and for reading back what was reported to MyAdmin.
     pub readiness_every_s: u64,
-    /// Seconds between two listings of the partner's devices.
+    /// Poll interval in seconds (1 or more) of the list of the partner's devices.
     pub devices_every_s: u64,
-    /// Hours between two full sweeps.
+    /// Interval in hours (1 or more) between two full sweeps of the orders.
     pub sweep_every_h: u64,
-    /// Days a full sweep looks back.
+    /// Number of days (1 or more) that a full sweep looks back.
     pub sweep_days: u32,
-    /// Days a listing looks back beyond the last one and the oldest open order.
+    /// Overlap in days: a listing begins this long before the last listing or the oldest open order, whichever is earlier.
     pub overlap_days: u32,
-    /// Serials per question for databases.
+    /// Maximum number of serials (1 or more) per call for the databases of devices.
     pub serials_per_call: usize,
-    /// Accounts (`erpNo`) that may be provisioned for; `*` at the end stands for any rest.
+    /// Accounts (`erpNo`) for which devices may be provisioned; `*` at the end matches any rest.
     pub accounts: Vec<String>,
-    /// Whether a unit that has all its line asks for becomes assigned by itself.
+    /// Whether a unit is assigned automatically once it has everything that its order line requires.
     pub auto_assign: bool,
-    /// What a configured cancelled status does.
+    /// Effect of a cancelled status in MyAdmin.
     pub on_cancelled: OnCancelled,
-    /// Full sweeps in a row that must miss an open order before `on_vanished` counts.
+    /// Number of consecutive full sweeps (1 or more) that must miss an open order before `orders.on_vanished` applies.
     pub vanished_after: u32,
-    /// What happens to an open order that the sweeps miss.
+    /// Treatment of an open order that full sweeps no longer list.
     pub on_vanished: OnVanished,
-    /// Hours after its termination from which a device that is listed in a database is shown to a person (U30), and after its
-    /// activation one that is listed in none.
+    /// Grace period in hours before an alarm: a terminated device is still in a database, or an active one in none (U30).
     pub reappear_after_h: u64,
-    /// Seconds before something that failed is tried again; doubles.
+    /// Initial backoff in seconds (1 or more) before a failed action is retried; doubles from failure to failure.
     pub backoff_s: u64,
-    /// Seconds between such tries at most.
+    /// Maximum backoff in seconds between two tries of a failed action.
     pub backoff_max_s: u64,
-    /// Seconds a silent instance keeps the lease.
+    /// Lease duration in seconds (1 or more): if the instance that holds the lease does not renew it for this long, another instance takes
+    /// over.
     pub lease_s: u64,
-    /// Seconds a process that ends waits for the answer of a call to MyAdmin that it has begun.
+    /// Shutdown timeout in seconds for a call to MyAdmin that has begun; set it above `myadmin.provision_timeout_s`.
     pub finish_s: u64,
-    /// Days that published changes are kept in the outbox.
+    /// Retention in days of published changes in the outbox, for inspection by people.
     pub outbox_days: u32,
-    /// Seconds between two comparisons of the store with the device registry's topic.
+    /// Interval in seconds (1 or more) between two comparisons of the store with the topic of the device registry.
     pub compare_every_s: u64,
     pub status: Status,
     pub products: BTreeMap<String, Product>,
@@ -127,9 +127,9 @@ pub enum OnVanished {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Status {
-    /// Work begins.
+    /// Status values of an order that is to be fulfilled.
     pub pending: Vec<String>,
-    /// Fulfilled; the first is what we report.
+    /// Status values of a fulfilled order; the first one is reported to MyAdmin.
     pub done: Vec<String>,
     pub cancelled: Vec<String>,
 }
@@ -189,15 +189,15 @@ pub struct Product {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Approval {
-    /// All of them.
+    /// Whether every order needs approval.
     pub always: bool,
-    /// Those with a comment.
+    /// Whether an order with a comment needs approval.
     pub comments: bool,
-    /// Those not marked as validated (U9).
+    /// Whether an order that MyAdmin does not show as validated needs approval (U9).
     pub unvalidated: bool,
-    /// Those with more units than this; 0 for no bound.
+    /// Maximum number of units of an order without approval; 0: no bound.
     pub units_above: u32,
-    /// Those of these accounts.
+    /// Accounts (`erpNo`) whose orders need approval.
     pub accounts: Vec<String>,
 }
 
@@ -205,13 +205,14 @@ pub struct Approval {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Provision {
-    /// Seconds until a new serial is surely listed (U15).
+    /// Time in seconds after a provisioning call until the new serial must be in the list of the partner's devices (U15).
     pub visible_after_s: u64,
-    /// Whether the account may list the partner's devices. Without it no lost answer can be cleared up by itself.
+    /// Whether the account may list the partner's devices. If false, a person must clear up every lost answer.
     pub list_devices: bool,
-    /// Whether a lost answer's serial is adopted only if the contracts of the account show it, in no database.
+    /// Whether the serial of a lost answer is adopted only if the contracts of the account for which the call was made show the serial
+    /// too, in no database.
     pub check_contracts: CheckContracts,
-    /// Codes of a declined provisioning that are tried again (U13).
+    /// Error codes of a declined provisioning call that are retried; any other code parks the unit (U13).
     pub retry_codes: Vec<String>,
 }
 
@@ -276,19 +277,19 @@ impl From<CheckContracts> for Word {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Fulfilment {
-    /// Who tells MyAdmin (U1).
+    /// Who reports units and shipments to MyAdmin (U1).
     pub mode: Mode,
-    /// Several tracking numbers of one order (U7).
+    /// Treatment of several tracking numbers of one order (U7).
     pub packages: Packages,
-    /// Between joined tracking numbers.
+    /// Separator between joined tracking numbers.
     pub separator: String,
-    /// When a part of an order has shipped.
+    /// Treatment of an order of which a part has shipped.
     pub partial: Partial,
-    /// Whether a fulfilment counts as confirmed only when the order's status says so too.
+    /// Whether a fulfilment counts as confirmed only when MyAdmin also shows the reported order status.
     pub confirm_status: bool,
-    /// How often a report that is shown differently is made before a person is asked.
+    /// Maximum number of reports (1 or more) that MyAdmin refuses or shows differently before the unit or the order is parked.
     pub tries: u32,
-    /// MyAdmin's names of carriers by ours (U8).
+    /// Names of carriers in MyAdmin, by their names in this program (U8).
     pub carriers: BTreeMap<String, String>,
 }
 

@@ -79,41 +79,41 @@ pub struct Means<'a> {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Where sheets are dropped; empty: nowhere.
+    /// Directory where sheets are dropped; empty for none.
     pub folder: PathBuf,
-    /// Where the sheet is fetched; it may hold a key, so it is never shown. Empty: nowhere.
+    /// URL of the newest sheet; never shown, as it may hold a key. Empty for none.
     pub url: Secret,
-    /// PEM file of certificate authorities trusted besides the system's, for the URL.
+    /// PEM file of certificate authorities trusted in addition to the system's, for `orders.terminations.url`.
     pub ca_file: Option<PathBuf>,
-    /// Trust only the authorities in `ca_file`.
+    /// Whether only the authorities in `orders.terminations.ca_file` are trusted.
     pub ca_file_only: bool,
-    /// Address of an HTTP proxy for the URL; may hold a password.
+    /// URL of an HTTP proxy for `url`; may hold a password.
     pub proxy: Option<Secret>,
-    /// Seconds between two looks.
+    /// Poll interval in seconds (1 or more) of the folder and the URL.
     pub every_s: u64,
     /// Header of the column with the serial numbers.
     pub serial: String,
-    /// Header of the column with the dates; empty: there is none, and all rows count at once.
+    /// Header of the column with the termination dates. Empty: there is no such column, and all rows take effect at once.
     pub date: String,
-    /// How dates are written, as `strftime` has it; ISO dates are always understood.
+    /// Date formats in `strftime` notation. ISO dates and day numbers of spreadsheets are always understood. A day begins at midnight UTC.
     pub date_formats: Vec<String>,
-    /// Between columns of a CSV sheet: one character, or "auto" for the comma, semicolon or tab that shows the headers.
+    /// Delimiter between columns of a text sheet: one ASCII character, or `auto` for the comma, semicolon or tab that shows the headers.
     pub delimiter: String,
-    /// Words that begin a row below the devices that is no device, such as a total.
+    /// First words of a row below the devices that is no device, such as a total.
     pub footer: Vec<String>,
-    /// A sheet that lost this share of the rows of the one before, or more, is taken for shortened.
+    /// Threshold in percent (1 to 100) for a shortened sheet: the sheet lost this share or more of the rows of the sheet before.
     pub shrink_percent: u32,
-    /// Whether a sheet without rows is right before there was one with rows.
+    /// Whether a sheet without rows is accepted if no sheet came before it from the same place, or the last one had no rows either.
     pub allow_empty: bool,
-    /// Devices that one sheet may terminate without a person; 0: any number.
+    /// Maximum number of devices that one sheet may terminate without a person's consent; 0: any number.
     pub most_at_once: usize,
-    /// What must say so before a device is terminated.
+    /// Evidence needed for a termination.
     pub confirm: Confirm,
-    /// What happens about serials that no unit and no registered device has.
+    /// Treatment of serials that no unit and no registered device has.
     pub foreign_serials: Foreign,
-    /// What happens about a device that a sheet was to end and that the next one does not name.
+    /// Treatment of a device that a sheet was to terminate later and that the next sheet does not name.
     pub vanished: Vanished,
-    /// Hours without a new sheet in the folder before an alarm; 0: never.
+    /// Time in hours without a new sheet in the folder before an alarm; 0: never.
     pub stale_after_h: u64,
     pub max_bytes: u64,
 }

@@ -40,14 +40,14 @@ const SEATS: usize = 16;
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     pub enabled: bool,
-    /// Port 0 takes any free one.
+    /// Listen address; port 0 takes any free port.
     pub listen: SocketAddr,
-    /// One token; who gives it is called `api`.
+    /// Bearer token of a client that the audit trail names `api`.
     pub token: Secret,
-    /// Tokens by name, one `NAME TOKEN` per line.
+    /// File of bearer tokens by name, one `NAME TOKEN` per line.
     pub token_file: PathBuf,
     pub max_body_bytes: usize,
-    /// Seconds an answer may take.
+    /// Request timeout in seconds (1 or more): time within which a request is answered.
     pub answer_s: u64,
 }
 

@@ -13,11 +13,12 @@ use super::queues::{Limits, SerialQueues};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Records of one request at most; the gateway takes 5000 (OpenAPI, `maxItems`).
+    /// Maximum number of records per request, 1 to 5000 (OpenAPI, `maxItems`).
     pub max_records: usize,
-    /// Bytes of one request's body at most; the gateway's own limit is not published.
+    /// Maximum size of a request body in bytes (1024 or more, at most `memory.partition_bytes`). The limit of the gateway is not
+    /// published.
     pub max_bytes: usize,
-    /// Milliseconds a ready record waits for more to fill a request.
+    /// Linger time in milliseconds: how long a ready record waits for further records to fill a request.
     pub linger_ms: u64,
 }
 

@@ -28,21 +28,22 @@ use crate::ops::metrics::feedback as metrics;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Ask for invalid records at all.
+    /// Whether the gateway is polled for invalid records: records that the gateway accepted and later rejected.
     pub enabled: bool,
-    /// Milliseconds between polls; the gateway is made for a minute or more (dig/API.md 10.7).
+    /// Poll interval in milliseconds (100 or more); the gateway is designed for 60000 or more (dig/API.md 10.7).
     pub poll_ms: u64,
-    /// Records per page, 1 to 50,000.
+    /// Page size in records (1 to 50000).
     pub page: u32,
-    /// Bytes of a page that are read at most; of a larger one fewer records are asked for.
+    /// Maximum size of a page in bytes (65536 or more); if a page is larger, fewer records are requested.
     pub page_bytes: usize,
-    /// Seconds a page may take.
+    /// Request timeout for a page in seconds (1 or more).
     pub timeout_s: u64,
-    /// Items whose content is remembered, so that none is handed on twice; 8 to 40 bytes each.
+    /// Number of invalid records remembered for deduplication; 8 to 40 bytes of memory each.
     pub remembered: usize,
-    /// Accepted records per partition whose offsets are remembered, to name the source of an invalid one; 16 bytes each.
+    /// Number of accepted records per partition whose offsets are remembered, to name the source of an invalid record; 16 bytes of memory
+    /// each.
     pub sources: usize,
-    /// Distinct causes that get a metric label of their own; the rest count as `other`.
+    /// Maximum number of distinct causes with a metric label of their own; further causes count as `other`.
     pub causes: usize,
 }
 

@@ -16,14 +16,15 @@ use crate::registry::{Known, Snapshot, State};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// `off`: every valid record is sent. `registry`: only those of active devices.
+    /// Device gate: `off` sends every valid record, `registry` sends only records of devices that are active in the device registry.
     pub mode: Mode,
-    /// What happens to records of devices the registry does not know: `hold`, `send` or `dead-letter`.
-    /// A record that names only a `DeviceId` cannot be sent without a serial; `send` dead-letters it.
+    /// Treatment of records of devices that the device registry does not know, if `gate.mode` is `registry`: `hold` (until the registry
+    /// knows the device), `send` (a record without a serial becomes a dead letter), or `dead-letter`.
     pub unknown: UnknownPolicy,
-    /// What happens to records of terminated devices: `dead-letter` or `discard`.
+    /// Treatment of records of terminated devices, held or new, if `gate.mode` is `registry`: `dead-letter`, or `discard` (counted, not
+    /// kept).
     pub terminated: TerminatedPolicy,
-    /// Days a record may be held; then it becomes a dead letter. 0 for ever.
+    /// Retention of held records in days; an older record becomes a dead letter (reason `held.expired`). 0: unlimited.
     pub hold_max_days: u32,
 }
 

@@ -13,33 +13,35 @@ use crate::config::secret::{Properties, Secret};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Bootstrap servers, comma separated.
+    /// Bootstrap servers, host:port, comma separated.
     pub brokers: String,
-    /// Consumer group; all instances of one job share it.
+    /// Consumer group id; the same for all instances of one job.
     pub group: String,
-    /// Shown in the broker's logs and quotas.
+    /// Client id: the name of the job in the broker's logs and quotas.
     pub client_id: String,
-    /// Static membership: a name unique per instance, kept over restarts; empty for dynamic membership.
+    /// Static membership id (`group.instance.id`), unique per instance and the same after a restart. Empty: dynamic membership.
     pub instance_id: String,
-    /// `plaintext`, `ssl`, `sasl_plaintext` or `sasl_ssl`.
+    /// Security protocol: `plaintext`, `ssl`, `sasl_plaintext` or `sasl_ssl`.
     pub security_protocol: String,
-    /// `PLAIN`, `SCRAM-SHA-256` or `SCRAM-SHA-512`.
+    /// SASL mechanism: `PLAIN`, `SCRAM-SHA-256` or `SCRAM-SHA-512`.
     pub sasl_mechanism: String,
     pub sasl_username: String,
     pub sasl_password: Secret,
-    /// File that holds the SASL password; read at start.
+    /// File with the SASL password, read whenever a Kafka client is created, first at start. Empty: none.
     pub sasl_password_file: String,
-    /// PEM file of the authorities to trust; empty for the system's.
+    /// PEM file of the trusted certificate authorities, in place of the system's. Empty: the system's.
     pub ca_file: String,
-    /// Milliseconds without a heartbeat after which the group gives our partitions away.
+    /// Session timeout of the consumer group in milliseconds (3000 or more, above `input.drain_ms`): after this time without a heartbeat
+    /// the group reassigns the partitions of this instance.
     pub session_timeout_ms: u32,
-    /// Milliseconds between commits of the stored offsets.
+    /// Interval in milliseconds between two commits of the consumer offsets.
     pub commit_interval_ms: u32,
-    /// Bytes librdkafka prefetches per partition, in KiB; part of the memory formula.
+    /// Prefetch buffer per partition in KiB; counted by the memory formula.
     pub prefetch_kib_per_partition: u32,
-    /// Milliseconds between the client's own statistics (consumer lag).
+    /// Interval in milliseconds between two statistics of the Kafka client, which hold the consumer lag.
     pub statistics_interval_ms: u32,
-    /// Milliseconds after which topics and partitions that were added or deleted are noticed.
+    /// Metadata refresh interval in milliseconds (1000 to 3600000): the time within which added and deleted topics and partitions are
+    /// noticed.
     pub metadata_refresh_ms: u32,
     /// Further librdkafka properties, for consumer and producer alike.
     pub properties: Properties,

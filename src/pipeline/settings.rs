@@ -9,13 +9,15 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Input {
-    /// Topics to read. One that starts with `^` is a pattern (regular expression) over topic names.
+    /// Input topics (at least one). A name that starts with `^` is a regular expression over topic names.
     pub topics: Vec<String>,
-    /// Mapping by topic name: a file in `mapping.dir`, or a shipped mapping's name. Topics not listed carry native records.
+    /// Mapping per input topic: a file in `mapping.dir`, or the name of a shipped mapping. A topic that is not listed carries native
+    /// records.
     pub mappings: BTreeMap<String, String>,
-    /// Milliseconds a partition that is being taken away may finish the requests it has in flight.
+    /// Drain timeout of a rebalance in milliseconds (below `kafka.session_timeout_ms`): time for the in-flight requests of a revoked
+    /// partition to finish.
     pub drain_ms: u64,
-    /// Milliseconds the whole job may take to finish what it has in hand after SIGTERM.
+    /// Shutdown timeout in milliseconds: time after SIGTERM for the whole job to finish in-flight requests and commit offsets.
     pub shutdown_ms: u64,
 }
 
@@ -56,23 +58,25 @@ impl Default for Input {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Topics {
-    /// Records that may not or could not be sent.
+    /// Dead-letter topic: records that must not or could not be sent.
     pub dead_letter: String,
-    /// Appended to an input topic's name: records of devices that are not active yet.
+    /// Suffix that makes the held topic from the name of an input topic. A held topic keeps records of devices that are not active yet or
+    /// are in quarantine.
     pub held_suffix: String,
-    /// What the gateway rejected later.
+    /// Topic of invalid records: records that the gateway accepted and later rejected.
     pub invalid: String,
-    /// Compacted: small cursors.
+    /// State topic (compacted): small cursors of the job.
     pub state: String,
-    /// Compacted: the device registry, when it is a topic.
+    /// Topic of the device registry (compacted); not used if the registry is a file.
     pub devices: String,
-    /// Create missing topics at start (held topics with the partition count of their input).
+    /// Whether the job creates missing topics. A held topic gets as many partitions as its input topic.
     pub create: bool,
-    /// Replication factor of created topics; -1 for the broker's default.
+    /// Replication factor of topics that the job creates; -1: the broker's default.
     pub replication: i32,
-    /// Delete held records once everything below them is released.
+    /// Whether records of a held topic are deleted once they and all records at lower offsets are released.
     pub trim_held: bool,
-    /// Seconds a letter may wait for the broker before an alarm is raised; it goes on waiting.
+    /// Time in seconds before an alarm: a record written to a dead-letter or held topic is still not confirmed by the broker. The job
+    /// keeps waiting.
     pub alarm_s: u64,
 }
 
@@ -122,20 +126,21 @@ impl Default for Topics {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Memory {
-    /// Bytes of decoded records in hand, all partitions together.
+    /// Memory limit in bytes for decoded records, all partitions together.
     pub total_bytes: u64,
-    /// Bytes of decoded records in hand per partition.
+    /// Memory limit in bytes for decoded records per partition (at most `memory.total_bytes`).
     pub partition_bytes: u64,
-    /// Messages of a partition that may be read beyond its last confirmed commit; what a crash may repeat.
+    /// Maximum number of messages read beyond the last confirmed commit of a partition (at least `memory.chunk_messages`).
     pub window_messages: u64,
-    /// Messages of one read from a partition.
+    /// Maximum number of messages per read from a partition (1 or more).
     pub chunk_messages: usize,
-    /// Partitions this instance may come to own, all topics together; the memory formula counts their prefetch.
+    /// Number of partitions this instance may own, all topics together; an input of the memory formula.
     pub partitions: u64,
-    /// Devices the registry may come to have, and names of which records may be held; the memory formula counts them.
+    /// Number of devices the registry may hold, and of names with held records; an input of the memory formula.
     pub devices: u64,
-    /// Bytes the job may need by its own formula; sizes with default values are lowered to fit, and `run` refuses to start above it.
-    /// 0: the limit of the control group, if there is one. `check` prints the formula.
+    /// Memory limit of the job in bytes, compared with the memory formula. Sizes left at their default are lowered until the formula fits;
+    /// if the formula still exceeds the limit, `run` refuses to start. 0: the limit of the control group (container), if any. `check`
+    /// prints the formula.
     pub limit_bytes: u64,
 }
 
@@ -160,12 +165,14 @@ pub const MESSAGE_OVERHEAD: u64 = 128;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Guard {
-    /// Share of messages (0 to 1) that may become dead letters within the window; above it the job stops. The worst device is left
-    /// out, and two others must have dead letters. 1 switches the guard off.
+    /// Maximum fraction of messages (`0 < x <= 1`) that may become dead letters within the window; above it the job stops, so that a bad
+    /// deployment cannot dead-letter the records of a whole fleet. The device with the most dead letters is left out, and at least two
+    /// others must have dead letters: one device alone never stops the job. 1: guard disabled.
     pub share: f64,
-    /// Seconds the share is measured over.
+    /// Length in seconds (1 or more) of the window over which `guard.share` is measured.
     pub window_s: u64,
-    /// Messages the window must hold before the guard may act.
+    /// Minimum number of messages in the window before the guard may stop the job; dead letters of the device with the most are not
+    /// counted.
     pub min_records: u64,
 }
 

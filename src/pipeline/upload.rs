@@ -42,17 +42,18 @@ const LEAST_BYTES: usize = 4 * 1024;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Milliseconds before the first retry of a request that failed while the gateway works; doubles.
+    /// Initial backoff in milliseconds before a failed request is retried while the gateway works; doubles from retry to retry.
     pub backoff_ms: u64,
-    /// Milliseconds between such retries at most.
+    /// Maximum backoff in milliseconds between two retries of a request while the gateway works.
     pub backoff_max_ms: u64,
-    /// Seconds a byte limit learnt from a 413 is remembered.
+    /// Retention in seconds of a request size limit that was learnt from a 413.
     pub byte_limit_memory_s: u64,
-    /// Seconds a device's records may fail while the gateway takes others; then they go to the held topic (quarantine).
+    /// Time in seconds before quarantine: the records of a device fail while the gateway takes others. In quarantine they go to the held
+    /// topic.
     pub quarantine_after_s: u64,
-    /// Seconds before the first probe of a device in quarantine; doubles.
+    /// Initial backoff in seconds before a device in quarantine is probed; doubles from probe to probe.
     pub quarantine_probe_s: u64,
-    /// Seconds between such probes at most.
+    /// Maximum backoff in seconds between two probes of a device in quarantine.
     pub quarantine_probe_max_s: u64,
 }
 

@@ -40,9 +40,10 @@ pub use self::run::Scratch;
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Directory of mapping files; a file here goes before a shipped mapping of the same name.
+    /// Directory of mapping files. A file takes precedence over a shipped mapping of the same name.
     pub dir: Option<PathBuf>,
-    /// File of your own diagnostics (`[[diagnostic]]` tables); they add to the published ones and replace those of the same code.
+    /// File of additional diagnostics (`[[diagnostic]]` tables), added to the published ones. An entry with the code of a published
+    /// diagnostic replaces that diagnostic.
     pub diagnostics: Option<PathBuf>,
 }
 

@@ -41,28 +41,29 @@ pub enum UnknownMembers {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// A larger message is rejected unparsed. Bytes.
+    /// Maximum size of a message in bytes; a larger message is rejected without being parsed.
     pub max_message_bytes: u32,
-    /// How deep objects and arrays of a message may be nested; at least 1.
+    /// Maximum nesting of objects and arrays in a message, in levels (1 or more).
     pub max_depth: u16,
-    /// Members that the record's type does not have: `"reject"` or `"drop"`.
+    /// Treatment of members that the record type does not define: `reject` the record, or `drop` the member.
     pub unknown_members: UnknownMembers,
-    /// What rules of severity `hold_back` do: `"warn"` lets the record through and counts, `"reject"` does not.
+    /// Treatment of records that break a rule of severity `hold_back`: `warn` sends and counts the record, `reject` makes it a dead
+    /// letter.
     pub hold_back: HoldBack,
-    /// Whether serials are stripped of hyphens and U+200B and upper-cased; white space around them is always removed.
+    /// Whether serials are normalised: hyphens and zero-width spaces removed, letters upper-cased.
     pub normalise_serial: bool,
-    /// Whether the size limits of Base64 members count encoded characters (strict) or decoded bytes.
+    /// Unit of the size limits of Base64 members: encoded characters (true) or decoded bytes (false).
     pub strict_base64: bool,
-    /// Codes between 128 and 1999 that Geotab agreed to take in a StatusRecord.
+    /// Codes from 128 to 1999 that are permitted in a `StatusRecord` by agreement with Geotab.
     pub status_code_allow: Vec<i64>,
-    /// `record.datetime.past`: how old a record may be. Days.
+    /// Maximum age of a record in days (rule `record.datetime.past`).
     pub past_days: u32,
-    /// `record.datetime.future`: how far in the future a record may lie. Seconds.
+    /// Maximum time in seconds by which the date of a record may lie in the future (rule `record.datetime.future`).
     pub future_s: u32,
-    /// Severities by rule id: `"reject"`, `"hold_back"`, `"warn"` or `"off"`. Only rules that are assumptions or advice.
+    /// Severity by rule id: `reject`, `hold_back`, `warn` or `off`. Only the severities of assumptions and advice can be changed.
     #[serde(deserialize_with = "severities")]
     pub severity: BTreeMap<RuleNo, Severity>,
-    /// Bounds by rule id: `[lowest, highest]`. Only rules whose bounds are assumptions.
+    /// Lowest and highest permitted value by rule id. Only bounds that are assumptions can be changed.
     #[serde(deserialize_with = "bounds")]
     pub bounds: BTreeMap<RuleNo, [f64; 2]>,
 }

@@ -31,35 +31,35 @@ use crate::ops::metrics::upload as metrics;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Requests per second of all instances together; 0 is no limit.
+    /// Rate limit in requests per second, all instances together; each instance takes a share by its number of partitions. 0: no limit.
     pub requests_per_s: f64,
-    /// Records per second of all instances together; 0 is no limit.
+    /// Rate limit in records per second, all instances together; each instance takes a share by its number of partitions. 0: no limit.
     pub records_per_s: f64,
-    /// Body bytes per second of all instances together; 0 is no limit.
+    /// Rate limit in body bytes per second, all instances together; each instance takes a share by its number of partitions. 0: no limit.
     pub bytes_per_s: f64,
-    /// Requests out at once: never fewer than this.
+    /// Lower bound of the limit on in-flight requests (1 or more).
     pub concurrency_floor: u32,
-    /// Requests out at once: at start.
+    /// Limit on in-flight requests at start (from `pacing.concurrency_floor` to `pacing.concurrency_cap`).
     pub concurrency_start: u32,
-    /// Requests out at once: never more than this.
+    /// Upper bound of the limit on in-flight requests; counted by the memory formula.
     pub concurrency_cap: u32,
-    /// Failures in a row (of all workers together) that open the circuit.
+    /// Number of consecutive failures, all workers together, that open the circuit breaker (1 or more).
     pub failures_to_open: u32,
-    /// Milliseconds before the first probe of an open circuit; doubles from probe to probe.
+    /// Initial interval in milliseconds (1 or more) before an open circuit breaker lets a probe pass; doubles from probe to probe.
     pub probe_interval_ms: u64,
-    /// Milliseconds between probes at most.
+    /// Maximum interval in milliseconds between two probes of an open circuit breaker.
     pub probe_interval_max_ms: u64,
-    /// Probes out at once.
+    /// Maximum number of in-flight probes (1 or more).
     pub probes: u32,
-    /// Successful probes that close the circuit.
+    /// Number of successful probes that close the circuit breaker (1 or more).
     pub probes_to_close: u32,
-    /// Records in a probe at most.
+    /// Maximum number of records in a probe (1 or more).
     pub probe_records: u32,
-    /// Milliseconds every worker pauses after a 429 or 503 without `Retry-After`; doubles from answer to answer.
+    /// Initial pause in milliseconds of every worker after a 429 or 503 without `Retry-After`; doubles from answer to answer.
     pub throttle_pause_ms: u64,
-    /// Seconds a `Retry-After` is obeyed at most.
+    /// Maximum `Retry-After` in seconds that is obeyed; a longer `Retry-After` is shortened to this value.
     pub retry_after_max_s: u64,
-    /// Milliseconds between probes while the address or the contract seems wrong (404, 405, 415, redirects ...).
+    /// Interval in milliseconds between probes while the URL or the API contract seems wrong (404, 405, 415, redirects).
     pub misconfigured_pause_ms: u64,
 }
 

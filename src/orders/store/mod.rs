@@ -67,13 +67,13 @@ const MIGRATIONS: [(i64, &str, &str); 6] = [
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// The SQLite file; made by `orders init`. Does not count when `url` is set.
+    /// SQLite file, created by `orders init`. Not used if `url` is set.
     pub file: PathBuf,
-    /// `postgres://user:password@host/database`; empty for the file.
+    /// PostgreSQL URL (`postgres://user:password@host/database`), used in place of the file; empty for the file.
     pub url: Secret,
-    /// Connections at most.
+    /// Maximum number of database connections (1 or more).
     pub connections: u32,
-    /// Milliseconds a statement waits for another writer, and a caller for a connection.
+    /// Lock and pool timeout in milliseconds: how long a statement waits for another writer, and a caller for a connection.
     pub busy_ms: u64,
 }
 

@@ -8,31 +8,31 @@ use super::For;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Waits {
-    /// A person's approval.
+    /// Maximum wait in hours for a person's approval.
     pub approval_h: u64,
-    /// A person who looks at what is parked.
+    /// Maximum wait in hours for a person to look at a parked order or unit.
     pub person_h: u64,
-    /// A serial.
+    /// Maximum wait in hours for a serial, while provisioning calls fail or another call for the product is open.
     pub provisioning_h: u64,
-    /// What came of a provisioning call.
+    /// Maximum wait in hours for the result of a provisioning call.
     pub answer_h: u64,
-    /// SIM and IMEI.
+    /// Maximum wait in hours for the SIM number and the IMEI from the warehouse.
     pub marks_h: u64,
-    /// The warehouse ships it.
+    /// Maximum wait in hours for the warehouse to ship the unit.
     pub shipping_h: u64,
-    /// Other units of the order.
+    /// Maximum wait in hours for other units of the order.
     pub other_units_h: u64,
-    /// A person keys it into MyAdmin.
+    /// Maximum wait in hours for a person to key the unit or its shipment into MyAdmin (worksheet mode).
     pub keying_h: u64,
-    /// MyAdmin shows other values than ours.
+    /// Maximum wait in hours while MyAdmin shows other values than the store.
     pub difference_h: u64,
-    /// A report of ours to MyAdmin.
+    /// Maximum wait in hours for a report to MyAdmin that cannot be made or is not shown yet.
     pub report_h: u64,
-    /// A database that owns the device.
+    /// Maximum wait in hours for the customer to put the device into a database.
     pub database_h: u64,
-    /// MyAdmin lists the order again.
+    /// Maximum wait in hours for MyAdmin to list the order again.
     pub listing_h: u64,
-    /// The next round of the reconciler.
+    /// Maximum wait in hours for the next round of the job.
     pub job_h: u64,
 }
 
