@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Settings;
 use crate::ops::board::Board;
 use crate::pipeline::gate::Mode;
-use crate::pipeline::topics::{Keep, Wanted, create_topics};
+use crate::pipeline::topics::{Keep, Wanted, create_once_answered};
 use crate::pipeline::{self, End};
 
 pub use journey::ask;
@@ -108,7 +108,7 @@ async fn create_registry(settings: &Settings) -> anyhow::Result<()> {
     pipeline::until_answered(kafka).await?;
     if topics.create {
         let wanted = [Wanted::new(&topics.devices, 1, Keep::Newest)];
-        create_topics(kafka, topics, &wanted).await?;
+        create_once_answered(kafka, topics, &wanted).await?;
     }
     Ok(())
 }

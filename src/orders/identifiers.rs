@@ -173,7 +173,7 @@ fn checked(digits: &str, remedy: &str) -> Result<(), Unfit> {
     if check_digit(rest).is_some_and(|digit| last.chars().eq([digit])) {
         return Ok(());
     }
-    let what = "has a wrong check digit: a digit is wrong, or two of them are swapped";
+    let what = "its check digit does not fit the others: one digit is another, or two are swapped";
     Err(Unfit::doubtful(what, remedy))
 }
 

@@ -356,5 +356,5 @@ async fn prepare_topics(config: &Config) -> anyhow::Result<()> {
         let takes = sizes.get(topic).copied();
         wanted.push(Wanted::new(&held, count, Keep::Everything).behind(takes));
     }
-    topics::create_topics(&config.kafka, topics, &wanted).await
+    topics::create_once_answered(&config.kafka, topics, &wanted).await
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
-use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use super::kafka;
 use super::settings::Topics;
@@ -114,6 +114,51 @@ pub async fn create_topics(
     Ok(())
 }
 
+/// As [`create_topics`] for a job that starts: while the brokers do not answer, or have no controller, it waits and asks again.
+///
+/// # Errors
+/// The broker refused; settings that the client refuses.
+pub async fn create_once_answered(
+    kafka: &kafka::Config,
+    topics: &Topics,
+    wanted: &[Wanted],
+) -> anyhow::Result<()> {
+    loop {
+        match create_topics(kafka, topics, wanted).await {
+            Err(error) if is_passing(&error) => {
+                tracing::warn!(
+                    error = format!("{error:#}"),
+                    remedy = "check kafka.brokers and the brokers; the topics are asked for again by themselves",
+                    "topics could not be created yet"
+                );
+                tokio::time::sleep(super::ASK_AGAIN).await;
+                super::until_answered(kafka).await?;
+            }
+            result => return result,
+        }
+    }
+}
+
+/// Whether the brokers may answer otherwise once they are back.
+fn is_passing(error: &anyhow::Error) -> bool {
+    let code = error
+        .downcast_ref::<KafkaError>()
+        .and_then(KafkaError::rdkafka_error_code);
+    matches!(
+        code,
+        Some(
+            RDKafkaErrorCode::OperationTimedOut
+                | RDKafkaErrorCode::RequestTimedOut
+                | RDKafkaErrorCode::BrokerTransportFailure
+                | RDKafkaErrorCode::AllBrokersDown
+                | RDKafkaErrorCode::BrokerNotAvailable
+                | RDKafkaErrorCode::LeaderNotAvailable
+                | RDKafkaErrorCode::NotController
+                | RDKafkaErrorCode::NetworkException
+        )
+    )
+}
+
 /// Creates topics; those that were refused for their settings come back if they were `sized`.
 async fn create(
     admin: &AdminClient<DefaultClientContext>,
@@ -150,9 +195,12 @@ async fn create(
             {
                 again.push(name);
             }
-            Err((name, code)) => anyhow::bail!(
-                "cannot create topic {name}: {code}; create it by hand or set topics.create = false"
-            ),
+            Err((name, code)) => {
+                let what = format!(
+                    "cannot create topic {name}: {code}; create it by hand or set topics.create = false"
+                );
+                return Err(anyhow::Error::new(KafkaError::AdminOp(code)).context(what));
+            }
         }
     }
     Ok(again)
@@ -212,6 +260,29 @@ pub async fn sizes(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_passes_by_itself_is_told_from_a_refusal() {
+        let error = |code| {
+            let error = anyhow::Error::new(KafkaError::AdminOp(code));
+            error.context("cannot create topics")
+        };
+        for code in [
+            RDKafkaErrorCode::OperationTimedOut,
+            RDKafkaErrorCode::BrokerTransportFailure,
+            RDKafkaErrorCode::NotController,
+        ] {
+            assert!(is_passing(&error(code)), "{code}");
+        }
+        for code in [
+            RDKafkaErrorCode::TopicAuthorizationFailed,
+            RDKafkaErrorCode::InvalidReplicationFactor,
+            RDKafkaErrorCode::PolicyViolation,
+        ] {
+            assert!(!is_passing(&error(code)), "{code}");
+        }
+        assert!(!is_passing(&anyhow::anyhow!("something else")));
+    }
 
     #[test]
     fn a_created_topic_takes_what_its_inputs_take_and_headers() {

@@ -24,10 +24,10 @@ const EXAMPLES: [(&str, &str, &str); 10] = [
     ("imei", "3569380356438", "has 13 digits"),
     ("imei", "35693803564380", "check digit is missing"),
     ("imei", "3569380356438099", "IMEISV"),
-    ("imei", "356938035643808", "wrong check digit"),
+    ("imei", "356938035643808", "check digit does not fit"),
     ("imei", "A10000009296F2", "no digit"),
     ("sim", "8931", "has 4 digits"),
-    ("sim", "8931440400000000001", "wrong check digit"),
+    ("sim", "8931440400000000001", "check digit does not fit"),
     ("sim", "8831440400000000009", "begin with 89"),
 ];
 
