@@ -72,8 +72,9 @@ fn is_final(code: RDKafkaErrorCode) -> bool {
 /// What the client complained about.
 #[derive(Debug, Clone, Default)]
 struct Complaints {
+    /// The code that names the remedy: one that waiting cannot cure stays.
     gravest: Option<RDKafkaErrorCode>,
-    /// In the client's own words.
+    /// The newest complaint in the client's own words.
     last: Option<String>,
 }
 
@@ -87,7 +88,7 @@ impl Complaints {
 
 #[derive(Debug, Default)]
 struct Ear {
-    // A lock as the client's own threads complain; held for an assignment.
+    /// A lock, because the client's own threads complain; held for an assignment.
     heard: Mutex<Complaints>,
 }
 
@@ -127,6 +128,7 @@ impl ConsumerContext for Ear {}
 
 /// See the module's documentation.
 pub struct Asker {
+    /// The Kafka client, in no group; its context collects the complaints. Dropped, it disconnects.
     client: BaseConsumer<Ear>,
 }
 

@@ -58,8 +58,9 @@ impl Answers {
 
 /// The door through which the client's callbacks come in.
 pub struct Events {
+    /// To the consumer thread, which has the receiver; a late event after its end is discarded.
     to: std_mpsc::Sender<Event>,
-    /// Once set, whatever the group wants is granted on the spot: there is nothing to drain any more.
+    /// Set while leaving: an assign or a revoke is answered by the callback itself, because nothing is left to drain.
     closing: AtomicBool,
 }
 

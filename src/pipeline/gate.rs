@@ -79,6 +79,7 @@ pub enum Decision {
 /// See the module's documentation.
 #[derive(Debug, Clone, Default)]
 pub struct Gate {
+    /// Settings; every partition has a clone of its own.
     config: Config,
 }
 

@@ -47,32 +47,41 @@ pub struct Tripped {
 /// What happened within one second.
 #[derive(Debug, Default)]
 struct Second {
+    /// The second, counted from the guard's start.
     at: u64,
+    /// Messages read in it.
     messages: u64,
-    /// Dead-lettered messages by device, and those of devices that are not told apart.
+    /// Dead-lettered messages by device.
     dead: HashMap<Box<[u8]>, u64>,
+    /// Dead-lettered messages of devices that are not told apart.
     other_dead: u64,
 }
 
 #[derive(Debug, Default)]
 struct Window {
-    /// Oldest first.
+    /// The seconds of the window that had messages, oldest first.
     seconds: VecDeque<Second>,
+    /// Messages read in the window.
     messages: u64,
+    /// Dead-lettered messages of the window.
     dead: u64,
-    /// Dead-lettered messages by device.
+    /// Dead-lettered messages of the window by device, at most `DEVICES` of them.
     devices: HashMap<Box<[u8]>, u64>,
+    /// Why the guard tripped; never cleared.
     tripped: Option<Tripped>,
-    /// The second in which a single device was last named.
+    /// The second in which a single device was last named in the log.
     named_at: Option<u64>,
 }
 
 /// See the module's documentation.
 #[derive(Debug)]
 pub struct Guard {
+    /// Share, window and least number of messages.
     config: Config,
+    /// Where seconds are counted from.
     start: Instant,
-    // A lock: every worker notes one chunk at a time, a few hundred nanoseconds, never across an await.
+    /// What happened lately, of all workers. A lock: every worker notes one chunk at a time, a few hundred nanoseconds, never
+    /// across an await.
     window: Mutex<Window>,
 }
 

@@ -27,21 +27,25 @@ const NEAR: i64 = 2_000;
 /// What is held under one name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Held {
-    /// No unreleased record lies below; `None` while all are on their way.
+    /// No unreleased record lies below this offset of the held topic; `None` while all are on their way.
     pub first: Option<i64>,
+    /// Newest known offset; `None` while all are on their way.
     pub last: Option<i64>,
+    /// Records held, those on their way included, those fed not.
     pub records: u64,
+    /// Bytes of these records, keys included.
     pub bytes: u64,
-    /// Milliseconds since the epoch of the oldest.
+    /// Timestamp of the oldest, in milliseconds since the epoch.
     pub since_ms: Option<i64>,
-    /// Why the newest was held.
+    /// Reason code of the newest.
     pub reason: Box<str>,
     /// The source's offset that has to be committed before the oldest may expire.
     uncommitted: Option<i64>,
-    /// Letters that are not confirmed yet.
+    /// Letters to the held topic that are not confirmed yet.
     coming: u32,
-    /// Everything up to here is released, also what is not confirmed yet.
+    /// Everything up to this offset is released, also what is not confirmed yet.
     through: Option<i64>,
+    /// The group that releases them, if there is one.
     group: Option<u32>,
 }
 
@@ -74,16 +78,26 @@ pub enum Stay {
 
 #[derive(Debug)]
 struct Group {
+    /// Names of the device that are released together; each has this group's number in its `Held` entry.
     names: Vec<Box<[u8]>>,
+    /// The device id they belong to; `None` for a name that belongs to no known device. A change of it stops the group.
     owner: Option<Box<[u8]>>,
+    /// What becomes of the records.
     purpose: Purpose,
+    /// Feeding, passing or closing.
     phase: Phase,
+    /// Open messages of the group over the held topic's offsets; the tracker of the partition itself is another. Dropped with
+    /// the group once nothing is open.
     tracker: OffsetTracker,
+    /// Records fed and not settled.
     open: u64,
-    /// Every record of its names up to here was fed; set when live records pass.
+    /// Every record of its names up to this offset was fed; set when live records may pass.
     cut: Option<i64>,
+    /// Offset of the newest mark that the broker has confirmed.
     marked: Option<i64>,
+    /// Records settled since the last mark.
     unmarked: u32,
+    /// Whether a mark is on its way; the worker has it and returns it by `marked` or `unmarked`.
     marking: bool,
 }
 
@@ -103,20 +117,25 @@ type Ready = BTreeMap<Together, (Purpose, Vec<Box<[u8]>>)>;
 /// See the module's documentation.
 #[derive(Debug, Default)]
 pub struct Hold {
+    /// What is held, by name.
     names: HashMap<Box<[u8]>, Held>,
+    /// Groups being released, by number.
     groups: BTreeMap<u32, Group>,
+    /// Number of the next group; it is part of the sequence of every released message.
     next_group: u32,
-    /// The next offset of the reading.
+    /// Next offset that the reading of the held topic is to give.
     position: i64,
-    /// One past the newest offset known.
+    /// One past the newest known offset of the held topic.
     end: i64,
-    /// One past the newest offset that was found or confirmed: what is on its way lies behind.
+    /// One past the newest offset that was found or confirmed: what is on its way will lie behind.
     confirmed: i64,
-    /// The reading has begun.
+    /// Whether the reading from `position` on has given anything.
     reading: bool,
+    /// Groups that may owe a mark.
     due: Vec<u32>,
-    /// A name may be able to begin now.
+    /// Whether a review could begin something.
     waiting: bool,
+    /// Account of released records, also of groups that have ended.
     pub(super) released: Released,
 }
 

@@ -66,11 +66,15 @@ pub struct Past {
 /// Serials that failed together.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Set {
+    /// The serials; their records are set aside in the serial queues.
     pub names: Vec<Name>,
+    /// What the next upload has to know of the earlier attempts.
     pub past: Past,
+    /// How often the set failed, for the backoff.
     failures: u32,
+    /// It is not sent before this instant.
     after: Instant,
-    /// They failed while the gateway was away: more may join.
+    /// Whether it failed while the gateway was away: serials that fail likewise may join it.
     open: bool,
 }
 
@@ -103,11 +107,15 @@ pub fn most_failures(serials: u64, failing: u64) -> u64 {
 /// See the module.
 #[derive(Debug)]
 pub struct Isolation {
+    /// Settings of backoff and quarantine.
     pauses: Pauses,
+    /// Sets that wait to be sent; one that is in flight travels with its request's ticket.
     sets: VecDeque<Set>,
+    /// Devices that fail alone, by serial.
     devices: HashMap<Box<[u8]>, Device>,
-    /// Devices in quarantine.
+    /// How many of them are in quarantine.
     held: usize,
+    /// What happened to devices since the worker last took it for log and metrics.
     found: Vec<Found>,
 }
 

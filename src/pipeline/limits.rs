@@ -21,19 +21,20 @@ const FRESH: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Default)]
 struct Known {
-    /// By topic, as the broker said.
+    /// Limit by topic, as the broker gave it.
     bytes: HashMap<String, usize>,
-    /// By topic the broker would not describe.
+    /// Limit by topic that the broker would not describe; halved by refusals.
     guessed: HashMap<String, usize>,
+    /// When the broker was last asked, by topic.
     asked: HashMap<String, Instant>,
 }
 
 /// See the module's documentation.
 #[derive(Debug)]
 pub struct Limits {
-    // A lock: workers look in once per letter; held for a look-up.
+    /// A lock: workers look in once per letter; held for a look-up.
     known: Mutex<Known>,
-    /// Above this the client itself refuses, whatever the topic takes.
+    /// Largest record that the client itself takes, whatever the topic takes.
     client: usize,
 }
 

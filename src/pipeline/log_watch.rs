@@ -66,6 +66,7 @@ impl Answer {
 
 /// The way to the thread.
 pub struct LogWatch {
+    /// Questions to the thread, which has the receiver. Dropped, the thread ends after the call it is in.
     questions: mpsc::Sender<Vec<Question>>,
 }
 

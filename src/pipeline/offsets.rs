@@ -44,7 +44,9 @@ impl MessageSeq {
 
 #[derive(Debug, Clone, Copy)]
 struct Open {
+    /// Offset of the message.
     offset: i64,
+    /// Records that are not settled.
     records: u32,
     /// Seconds since the epoch of the message's timestamp; 0 for none. It has room beside `records`.
     seconds: u32,
@@ -63,11 +65,13 @@ struct Step {
 /// See the module's documentation.
 #[derive(Debug, Default)]
 pub struct OffsetTracker {
+    /// Messages from the oldest open one to the newest read, in order.
     window: VecDeque<Open>,
-    /// The newest offset of the life that is being read.
+    /// Newest offset of the life that is being read.
     newest: Option<i64>,
     /// Sequence of the window's front.
     base: u64,
+    /// Every message below it is settled, in `life`; `None` before the first.
     watermark: Option<i64>,
     /// The life of the log that the watermark belongs to, counted from 0 when the partition was assigned.
     life: u32,

@@ -18,13 +18,15 @@ use super::letter::{Destination, Letter};
 /// A letter, its place in the order, and what became of it so far.
 #[derive(Debug, Clone)]
 pub struct Parcel {
+    /// The letter; its records are settled when the broker has confirmed it.
     pub letter: Letter,
+    /// Its place in the order of the outbox, kept through refusals.
     number: u64,
-    /// How often it was refused as too large although it seemed to fit what the topic takes.
+    /// How often it was refused as too large although it seemed to fit the topic's limit.
     pub too_large: u32,
-    /// What the topic took then.
+    /// The topic's limit then; with another limit the count begins anew.
     pub limit: usize,
-    /// The topic wants a key of every record.
+    /// Whether it is written with a key in any case, because the topic refused it without one.
     pub keyed: bool,
 }
 
@@ -41,15 +43,17 @@ impl Parcel {
 /// See the module's documentation.
 #[derive(Debug, Default)]
 pub struct Outbox {
-    /// Ascending by number.
+    /// Letters that wait, ascending by number.
     waiting: VecDeque<Parcel>,
+    /// Number of the next letter.
     next: u64,
-    /// Held records on their way, and the client that carries them.
+    /// Held records that the producer has and that are not reported yet.
     on_way: u64,
+    /// Generation of the client that carries them.
     carrier: u64,
-    /// A held record was refused and those handed over behind it are not all reported yet.
+    /// Whether a held record was refused and those handed over behind it are not all reported yet.
     settling: bool,
-    /// The newest record of each name that was accepted while settling.
+    /// Number of the newest record of each name that was confirmed while settling.
     accepted: HashMap<Vec<u8>, u64>,
 }
 

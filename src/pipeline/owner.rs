@@ -35,14 +35,20 @@ const CALL: Duration = Duration::from_secs(10);
 
 /// What the task needs.
 pub struct Owner {
+    /// The job's settings.
     pub config: Config,
+    /// A clone of the workers' uploader: gets the share of the rate limits, and lends its session to the feedback.
     pub uploader: Uploader,
+    /// A clone of the job's producer: writes invalid records and the feedback cursor.
     pub producer: Producer,
-    /// Weak: the consumer thread alone decides when the client leaves the group.
+    /// The telemetry consumer, asked for commits and partition counts. Weak: the consumer thread alone decides when the client
+    /// leaves the group.
     pub consumer: Weak<BaseConsumer<Events>>,
+    /// Where uploaded records came from; the workers write it.
     pub sources: Arc<Sources>,
     /// Where a feedback that has ended is published.
     pub board: Arc<Board>,
+    /// Progress of the assigned partitions; the consumer thread has the sender, and its end ends this task.
     pub assignment: watch::Receiver<Assignment>,
 }
 

@@ -44,32 +44,46 @@ pub struct Read<'a> {
 /// See the module's documentation.
 #[derive(Debug)]
 pub struct Partition {
+    /// Name of the input topic.
     topic: String,
+    /// Name of the held topic of the input topic.
     held_topic: String,
+    /// Number of the partition, in both topics.
     number: i32,
+    /// The gate's settings; a clone of the consumer thread's, without state.
     gate: Gate,
+    /// Open messages of the partition itself and their watermark (O1).
     tracker: OffsetTracker,
+    /// Records that wait to be sent, with their bytes and memory permits. Dropped, the permits are returned.
     queues: SerialQueues,
+    /// Held index and groups being released, with their own offset trackers; empty until it was rebuilt.
     hold: Hold,
-    /// The source's next message will be written here at the earliest, where that is known.
+    /// Offset at which the source's next message will be written at the earliest, where that is known.
     source_end: Option<i64>,
-    /// What was held at the start is known.
+    /// Whether the held index was rebuilt (`set_hold`).
     holding: bool,
+    /// Serials that failed, and when they are sent again (Q1).
     isolation: Isolation,
-    /// The broker has a commit up to here: nothing below is read again after a crash.
+    /// Committed offset of the source in this life of its log: nothing below is read again after a crash.
     committed: i64,
-    /// Where the partition was seen to end; nothing at or behind it was in the log then.
+    /// End offset of the log when it was last checked; nothing at or behind it was in the log then.
     end: Option<i64>,
+    /// What was read of the partition itself and what became of it (O2); released records are counted by `hold`.
     account: Account,
+    /// Letters given to the worker that the broker has not confirmed.
     letters: u64,
+    /// Requests packed and neither completed nor given back.
     requests: usize,
+    /// Sentinel: records packed although their message was settled; must stay 0.
     resent: u64,
+    /// Whether the partition was revoked: nothing is packed any more (O3).
     revoked: bool,
-    /// Records of a device that may not send wait behind a batch in flight.
+    /// Whether records of a device that may not send wait behind a batch in flight.
     closing: bool,
-    /// That batch may be completed, or not everything unwanted is withdrawn: nothing is packed before that.
+    /// Whether that batch may be completed, or unwanted records are still queued: nothing is packed before they are withdrawn
+    /// (G1).
     recheck: bool,
-    /// Bytes of letters that may be made at once when records are withdrawn.
+    /// Bytes of letters that may be made at once when records are withdrawn; set by the worker (M1).
     letter_room: u64,
 }
 

@@ -15,26 +15,33 @@ use std::thread::Thread;
 /// Limits shared by every partition.
 #[derive(Debug)]
 pub struct Permits {
+    /// Bytes that all partitions together may hold (`memory.total_bytes`).
     total: u64,
+    /// Bytes lent out, debts included.
     used: AtomicU64,
-    /// Set by a refusal, cleared by the return that wakes the reader.
+    /// Whether a reserve was refused since the consumer thread was last unparked.
     refused: AtomicBool,
-    /// The consumer thread, parked while it waits for room.
+    /// The consumer thread, unparked when bytes come back after a refusal.
     reader: Option<Thread>,
 }
 
 /// One partition's share of the permits.
 #[derive(Debug)]
 pub struct PartitionPermits {
+    /// The permits of the job.
     shared: Arc<Permits>,
+    /// Bytes that the partition may hold (`memory.partition_bytes`).
     limit: u64,
+    /// Bytes lent to the partition, debts included.
     used: AtomicU64,
 }
 
 /// Bytes one read may bring; returned when dropped.
 #[derive(Debug)]
 pub struct Permit {
+    /// The share that the bytes are returned to.
     owner: Arc<PartitionPermits>,
+    /// Bytes it stands for.
     bytes: u64,
 }
 

@@ -60,32 +60,36 @@ type Client = FutureProducer<Quiet>;
 
 /// The client in use.
 struct Line {
+    /// The Kafka client; clones share it. Dropped, the messages that are not confirmed come back to their callers as refused.
     client: Client,
+    /// Number of the client, by which callers tell it from its successor.
     generation: u64,
-    /// The largest batch it makes.
+    /// Largest batch that the client makes.
     batch: usize,
 }
 
 /// See the module's documentation. Cheap to clone; all clones share one client.
 #[derive(Clone)]
 pub struct Producer {
+    /// Shared by all clones: the workers', `Owner`'s, `Watcher`'s, and that of `once`, which flushes at the end.
     shared: Arc<Shared>,
 }
 
 struct Shared {
-    // A lock: the client is cloned out of it for every letter and replaced hardly ever; never held across an await.
+    /// The client in use. A lock: the client is cloned out of it for every letter and replaced hardly ever; never held across
+    /// an await.
     line: RwLock<Line>,
-    /// Clients that were replaced while they carried letters; they finish.
-    // A lock: only whoever replaces or flushes looks in.
+    /// Clients that were replaced while they carried letters; they deliver what they have. Locked only to replace and to flush.
     replaced: Mutex<Vec<Client>>,
-    /// What the topics take.
+    /// Largest record and batch that each topic takes.
     limits: Limits,
-    /// One question about limits, or one replacement, at a time.
+    /// Held by `renew` across its awaits: after a refusal one caller at a time asks for limits and replaces the client.
     renewing: tokio::sync::Mutex<()>,
-    /// Properties of the client, and of one that administers.
+    /// Properties of the producing client.
     client: ClientConfig,
+    /// Properties of the client for administration.
     plain: ClientConfig,
-    /// Made when it is needed for the first time.
+    /// The client for administration, created when it is needed for the first time.
     admin: OnceLock<AdminClient<DefaultClientContext>>,
 }
 

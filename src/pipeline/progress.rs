@@ -14,21 +14,27 @@ use crate::log_life::TopicId;
 /// How far a worker is, for the consumer thread; operators see the board.
 #[derive(Debug)]
 pub struct Progress {
+    /// Name of the input topic.
     pub topic: String,
+    /// Number of the partition.
     pub partition: i32,
-    /// -1 until the first message is settled.
+    /// Written by the worker after the settling act, read by the consumer thread; -1 until the first message is settled.
     watermark: AtomicI64,
-    /// The life of the log that the watermark belongs to.
+    /// The life of the log that the watermark belongs to; written by the worker.
     life: AtomicU32,
+    /// Messages between the watermark and the newest one read; written by the worker.
     window: AtomicU64,
-    /// -1 until the broker confirms the first commit of this assignment.
+    /// Offset that the broker last confirmed; written by the consumer thread, -1 until the first commit of this assignment or
+    /// life.
     committed: AtomicI64,
-    /// Where reading begins, as the watcher found it: the group's commit, or the log's first offset; -1 until then.
+    /// Offset at which reading begins: the group's commit or the log's first offset, found by the watcher; or the start of
+    /// another life, set by the consumer thread. -1 until then.
     begin: AtomicI64,
-    /// Where the log ends, as the watcher last asked; -1 until then.
+    /// End offset of the log as the watcher last asked; -1 until then.
     end: AtomicI64,
-    /// The held topic in which the worker found out what is held.
+    /// Identity of the held topic that the worker rebuilt its index from; read by the consumer thread.
     held_topic: OnceLock<TopicId>,
+    /// Wakes the worker to send without lingering; one request that came before is kept.
     flush: Notify,
 }
 

@@ -42,11 +42,17 @@ const NIL: u32 = u32::MAX;
 const INLINE: usize = 50;
 #[derive(Debug, Clone, Copy)]
 struct Slot {
+    /// Index of the chunk that has the record's bytes.
     chunk: u32,
+    /// Start of the record within the chunk.
     start: u32,
+    /// Length of the record.
     len: u32,
+    /// Next record of the same serial, or next free slot; `NIL` at the end.
     next: u32,
+    /// The message the record came from.
     seq: MessageSeq,
+    /// Hash of serial, type and time, by which the gateway's later reports are matched.
     identity: u64,
 }
 
@@ -60,14 +66,23 @@ enum Hand {
 
 #[derive(Debug)]
 struct Serial {
+    /// Hash of the serial, as in the device registry's tables.
     hash: u64,
+    /// Text of the serial, unless it is longer than `INLINE`.
     inline: [u8; INLINE],
+    /// Bytes of `inline` in use.
     len: u8,
+    /// Text of a serial that does not fit `inline`.
     long: Option<Box<[u8]>>,
+    /// Whether it may be served.
     hand: Hand,
+    /// Oldest queued record; `NIL` for none.
     head: u32,
+    /// Newest queued record; `NIL` for none.
     tail: u32,
+    /// Queued records, those in flight not counted.
     records: u32,
+    /// Bytes of the queued records.
     bytes: u64,
     /// The newest message packed for this serial, for the order sentinel.
     newest: Option<MessageSeq>,
@@ -106,9 +121,13 @@ impl Serial {
 
 #[derive(Debug)]
 struct Chunk {
+    /// Bytes of all its records, as they were decoded or as they came back with a request.
     bytes: Vec<u8>,
+    /// Queued records that lie in it, and one more until it is sealed; at 0 it is freed.
     live: u32,
+    /// When it was decoded or came back: the linger time counts from here.
     arrived: Instant,
+    /// Memory permit for the bytes; dropped with the chunk.
     permit: Option<Permit>,
 }
 
@@ -119,21 +138,33 @@ pub struct ChunkId(u32);
 /// See the module's documentation.
 #[derive(Debug, Default)]
 pub struct SerialQueues {
+    /// Chunks by index; `None` marks a free place.
     chunks: Vec<Option<Chunk>>,
+    /// Free places in `chunks`.
     free_chunks: Vec<u32>,
+    /// Emptied buffers for the next chunks and bodies; no permit stands for them.
     spares: Spares,
+    /// One slot per queued record, linked by serial, and free slots linked likewise.
     slots: Vec<Slot>,
+    /// First free slot; `NIL` for none.
     free_slots: u32,
+    /// One entry per serial with records queued or in flight.
     serials: Vec<Serial>,
+    /// Free places in `serials`.
     free_serials: Vec<u32>,
+    /// Index into `serials` by the text of the serial.
     table: HashTable<u32>,
     /// Ready serials whose head record was the newest when it came: ascending by construction.
     fresh: VecDeque<u32>,
     /// Ready serials that came back from a request with records left, by their head's sequence.
     returned: BinaryHeap<Reverse<(MessageSeq, u32)>>,
+    /// Records of the serials that may be served now.
     ready_records: usize,
+    /// Bytes of those records.
     ready_bytes: u64,
+    /// All queued records, whatever their serial waits for.
     queued: usize,
+    /// Order sentinel with its denominator, counted while packing.
     watch: Watch,
 }
 

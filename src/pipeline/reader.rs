@@ -68,51 +68,69 @@ pub type Decoders = Box<dyn Fn(&str) -> Decoder + Send>;
 
 /// What the thread is made of.
 pub struct Reader {
+    /// The telemetry consumer. Feeds, and messages in the hands of workers, have clones, `Owner` a weak reference; when the
+    /// last clone is dropped the client closes and leaves the group.
     pub consumer: Arc<BaseConsumer<Events>>,
+    /// Callbacks of the client and answers about logs; the client's context and the log-watch thread have the senders.
     pub events: std_mpsc::Receiver<Event>,
+    /// Handles of the whole job; every worker gets a clone.
     pub shared: Shared,
-    /// Where questions about the life of logs go.
+    /// Questions to the log-watch thread. Dropped, that thread ends.
     pub logs: LogWatch,
+    /// The gate's settings; every partition gets a clone.
     pub gate: Gate,
+    /// Makes the decoders of a worker, by topic.
     pub decoders: Decoders,
+    /// Memory permits of the job; the share of every partition keeps them alive.
     pub permits: Arc<Permits>,
+    /// Settings of memory, window and chunks.
     pub memory: Memory,
+    /// Settings of the input topics, of drains and of the end.
     pub input: Input,
+    /// The runtime on which the workers run; this thread is none of its own.
     pub runtime: tokio::runtime::Handle,
+    /// Progress of the assigned partitions; `Owner` and `Watcher` have receivers. Dropped, the task of `Owner` ends.
     pub assignment: watch::Sender<Assignment>,
-    /// Set to end the thread: `true` after SIGTERM.
+    /// `true` ends the thread after a drain; `once` has the sender, and the thread ends also when that is dropped.
     pub stop: watch::Receiver<bool>,
-    /// What the board says of the number of partitions, while it is too many.
+    /// The wait published while more partitions are assigned than `memory.partitions` counts. Dropped, it ends on the board.
     pub too_many: RefCell<Option<Wait>>,
 }
 
 struct Assigned {
+    /// Chunks to the worker, which has the receiver. This thread is the only sender.
     chunks: mpsc::Sender<Chunk>,
+    /// Commands to the worker, which has the receiver. Dropped, the worker ends at once and its records are read again.
     command: watch::Sender<Command>,
+    /// The worker's watermark and window, and what it is told of the commit; the worker, `Owner` and `Watcher` have clones.
     progress: Arc<Progress>,
+    /// Gets one message when the worker's task has ended, however it ended.
     done: std_mpsc::Receiver<()>,
+    /// The partition's share of the memory permits; the worker has a clone.
     permits: Arc<PartitionPermits>,
+    /// Watermark last stored in the client; -1 before the first.
     stored: i64,
-    /// Up to where the broker confirmed; -1 before the first time.
+    /// Offset that the broker last confirmed as committed; -1 before the first time.
     committed: i64,
     /// When the broker last confirmed a commit, or was last asked for one that was late.
     confirmed_at: Instant,
-    /// Where reading began; `i64::MAX` before that.
+    /// Offset of the first message read; `i64::MAX` before that.
     began: i64,
-    /// Behind the newest message read.
+    /// Offset behind the newest message read; -1 before the first.
     read_to: i64,
-    /// Up to where the client fetched messages that are not for applications; -1 before the first time.
+    /// Offset up to which the client has fetched, by its statistics; -1 before the first time.
     passed: i64,
-    /// Behind the newest of those that the worker was told of; -1 before the first.
+    /// Client position last sent to the worker as `Chunk::passed`; -1 before the first.
     passed_to: i64,
-    /// This partition's place on the board.
+    /// The partition's position on the board, written by this thread alone; the worker's slot is the entry beside it.
     shown: board::Feed,
+    /// Estimated size of a message, from recent reads: the reserve of the next read.
     message_bytes: u64,
-    /// What is known of the log.
+    /// Which life of the log is read, and whether it may be read now.
     log: Log,
-    /// Its next batch cannot be read.
+    /// Set while the next batch cannot be read.
     standing: Option<unreadable::Standing>,
-    /// From and to where a person let it skip, until a commit behind that is confirmed.
+    /// Offsets from and to which a person let the partition skip, until a commit behind them is confirmed.
     skipped: Option<(i64, i64)>,
 }
 
@@ -131,8 +149,9 @@ impl Assigned {
 /// What is left of partitions whose workers ended.
 #[derive(Default)]
 struct Drained {
-    /// What was stored, and the broker has not confirmed yet.
+    /// Watermarks that were stored and that the broker has not confirmed as committed.
     owed: HashMap<Key, i64>,
+    /// Log state of each partition, for a worker that takes over in the same assignment.
     logs: HashMap<Key, Log>,
 }
 

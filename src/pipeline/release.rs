@@ -44,10 +44,15 @@ const LONGEST_REASON: usize = 64;
 /// Where one partition's held records and marks are.
 #[derive(Debug, Clone)]
 pub struct Place {
+    /// Settings of the clients that read.
     pub kafka: kafka::Config,
+    /// Name of the held topic.
     pub held_topic: String,
+    /// Name of the topic with the marks.
     pub state_topic: String,
+    /// Number of the partition in the held topic, the same as in the input topic.
     pub partition: i32,
+    /// Answers of the broker, shared by the workers of the job.
     pub asked: Arc<Asked>,
 }
 
@@ -60,9 +65,10 @@ const TURN: Duration = Duration::from_secs(10);
 /// wait for it.
 #[derive(Debug)]
 pub struct Asked {
+    /// Bounds the partitions that rebuild their held index at the same time.
     turns: Semaphore,
-    /// By topic: when it was asked for, and its partitions. Locked while the broker is asked, so that others wait for the one answer;
-    /// only threads that may block come here.
+    /// Partitions of each held topic, and when they were asked for. Locked while the broker is asked, so that others wait for
+    /// the one answer; only threads that may block come here.
     found: Mutex<HashMap<String, (Instant, Vec<i32>)>>,
 }
 

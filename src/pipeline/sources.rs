@@ -25,17 +25,23 @@ pub struct Origin {
 
 #[derive(Debug)]
 struct Ring {
+    /// Identity and offset of each record, at most `capacity` of them.
     entries: Vec<(u64, i64)>,
+    /// Place of the oldest entry, once the ring is full.
     next: usize,
 }
 
 /// One partition's memory; its worker's end.
 #[derive(Debug)]
 pub struct Memory {
+    /// Name of the input topic.
     topic: String,
+    /// Number of the partition.
     partition: i32,
+    /// Records remembered; 0 remembers nothing.
     capacity: usize,
-    // A lock: the worker appends once per request, the poller looks in once per invalid record; never across an await.
+    /// A lock: the worker appends once per request, the feedback poller looks in once per invalid record; never across an
+    /// await.
     ring: Mutex<Ring>,
 }
 
@@ -76,8 +82,10 @@ impl Memory {
 /// The memories of all partitions assigned at the moment.
 #[derive(Debug, Default)]
 pub struct Sources {
+    /// Records that each memory may hold (`feedback.sources`).
     capacity: usize,
-    // A lock: taken when a partition comes and for each invalid record.
+    /// One entry per partition, weak: the worker has the memory, and drops it with the partition. A lock: taken when a
+    /// partition is opened and for each invalid record.
     memories: Mutex<Vec<Weak<Memory>>>,
 }
 

@@ -126,7 +126,10 @@ pub trait Line: Send + Sync {
 /// The real gateway. Cheap to clone.
 #[derive(Clone)]
 pub struct Gateway {
+    /// HTTP client of the gateway's records endpoint; clones share its connections.
     pub client: Client,
+    /// The session whose task logs in and renews the token; the feedback poller has a clone. When the last clone is dropped
+    /// that task ends without revoking its tokens.
     pub session: Session,
 }
 
@@ -154,28 +157,38 @@ impl Line for Gateway {
 
 #[derive(Default)]
 struct Tally {
+    /// Records accepted since the start.
     accepted: AtomicU64,
+    /// Records refused alone since the start.
     refused: AtomicU64,
+    /// 400 answers since the last acceptance, of all workers.
     refused_in_a_row: AtomicU64,
+    /// Attempts whose records may or may not have been accepted.
     ambiguous: AtomicU64,
 }
 
 struct Inner<L> {
+    /// The connection to the gateway: the real one, or the double of a test.
     line: L,
+    /// Circuit, rates and concurrency; every upload slot keeps it alive.
     pacing: Arc<Pacing>,
+    /// Settings of retries and quarantine.
     config: Config,
+    /// Settings of the gateway's client, for the request timeout that grows with unanswered attempts.
     timeouts: dig::Config,
-    /// The setting.
+    /// Body limit by the settings.
     max_bytes: usize,
-    /// A smaller limit learnt from a 413, and until when. Locked for an assignment: every worker may learn one.
+    /// A smaller body limit learnt from a 413, and until when it holds. Locked for an assignment: every worker may learn one.
     learnt: Mutex<Option<(usize, Instant)>>,
-    /// Locked for an assignment, only after trouble.
+    /// Status and text of the last answer that was no success. Locked for an assignment, only after trouble.
     trouble: Mutex<Option<(u16, String)>>,
+    /// Counters for the status page.
     tally: Tally,
 }
 
 /// See the module. Cheap to clone; all clones share one pacing.
 pub struct Uploader<L = Gateway> {
+    /// Shared by all clones: the workers', `Owner`'s, and that of the composition root, which closes the session at the end.
     inner: Arc<Inner<L>>,
 }
 

@@ -38,13 +38,19 @@ const CALL: Duration = Duration::from_secs(5);
 
 /// What the watcher is made of.
 pub struct Watcher {
+    /// Settings of the thread's own client.
     pub kafka: kafka::Config,
+    /// Which topics are read.
     pub input: Input,
+    /// Names of the topics that the job writes, which are no input.
     pub topics: Topics,
+    /// Where waits are published.
     pub board: Arc<Board>,
+    /// A clone of the job's producer, asked only for a fatal error.
     pub producer: Producer,
+    /// Progress of the assigned partitions, whose bounds this thread sets; the consumer thread has the sender.
     pub assignment: watch::Receiver<Assignment>,
-    /// Takes the reason why the whole job must stop.
+    /// Takes the error that ends the job; `once` has the receiver.
     pub fatal: mpsc::Sender<anyhow::Error>,
 }
 
@@ -61,7 +67,9 @@ pub struct Running {
 /// What stands on the board on the watcher's account.
 #[derive(Default)]
 struct Published {
+    /// The wait for a broker that does not answer. Dropped, it ends on the board.
     broker: Option<Wait>,
+    /// The waits for input topics that do not exist, by name.
     topics: HashMap<String, Wait>,
 }
 

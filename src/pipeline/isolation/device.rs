@@ -28,22 +28,25 @@ pub(super) enum Phase {
 /// What is known of a device that fails alone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Device {
+    /// Hash of the serial.
     hash: u64,
+    /// Where its records are: queued or held.
     pub phase: Phase,
-    /// Since when it has failed without a success in between.
+    /// When its present run of failures began; `None` after a success.
     pub since: Option<Instant>,
     /// Failures in a row.
     pub failures: u32,
-    /// Not before this instant.
+    /// It is not sent, or probed, before this instant.
     next: Instant,
-    /// Records it may send at once; doubles with each success.
+    /// Records it may send in one request; doubles with each success, 1 after a failure.
     window: u32,
+    /// What the next upload has to know of the earlier attempts.
     past: Past,
-    /// A request of it is on its way.
+    /// Whether a request of it is in flight.
     pub out: bool,
-    /// It has queued records.
+    /// Whether it has queued records.
     pub waiting: bool,
-    /// The last failure: status (0 for no answer) and the server's text.
+    /// Status of the last failure (0 for no answer) and the server's text.
     last: (u16, String),
 }
 

@@ -19,9 +19,13 @@ pub fn kept_bytes(partition_bytes: u64) -> u64 {
 /// See the module's documentation.
 #[derive(Debug)]
 pub(super) struct Spares {
+    /// Emptied buffers of chunks.
     chunks: Vec<Vec<u8>>,
+    /// How many of them are kept.
     chunks_most: usize,
+    /// Emptied bodies of requests.
     bodies: Vec<Vec<u8>>,
+    /// How many of them are kept.
     bodies_most: usize,
 }
 

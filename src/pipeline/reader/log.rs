@@ -54,32 +54,40 @@ enum Stand {
 /// See the module's documentation.
 #[derive(Debug)]
 pub(super) struct Log {
+    /// Identity of the topic that is read; `None` before the first answer, and where the broker gives no ids.
     topic_id: Option<TopicId>,
-    /// Counted from 0 when the worker was started, and where it begins.
+    /// Number of the life that is read, counted from 0 when the worker was started, and the offset at which it begins.
     life: (u32, i64),
-    /// The life the worker was told of.
+    /// The life that the worker was last told of.
     told: Option<u32>,
-    /// Where the log ended when it was last checked.
+    /// End offset of the log when it was last checked.
     end: Option<i64>,
-    /// Changes with everything that makes an answer on its way worthless.
+    /// Number of the question on its way; changed by everything that makes its answer worthless, and an answer with another
+    /// number is dropped.
     token: u64,
+    /// Whether the partition may be read, and if not, why.
     stand: Stand,
-    /// What was read is to be looked for in the log, though it may be read meanwhile.
+    /// Whether what was read is to be looked for in the log again; it may be read meanwhile.
     doubted: bool,
+    /// Whether a question is on its way to the log-watch thread.
     asked: bool,
+    /// No question is asked, and no move is tried, before this instant.
     ask_at: Instant,
-    /// Questions in a row that got no answer.
+    /// Questions in a row that the broker did not answer.
     failed: u32,
-    /// Answers by which the log ended before what was read of it.
+    /// Answers by which the log ended before what was read of it, since it was last doubted.
     short: u32,
-    /// Published while nothing may be read.
+    /// The wait published while the partition may not be read. Dropped, it ends on the board.
     wait: Option<Wait>,
+    /// Fingerprints of what was read, sent along with a question.
     points: Points,
+    /// Leader epochs of what was read, committed beside the offset.
     epochs: Epochs,
-    /// A message that came past the feed before the partition was checked.
+    /// Offset of a message that came past the feed before the partition was checked; it is read again from there.
     missed: Option<i64>,
+    /// Whether a lower offset has to be committed by name.
     lower: Lower,
-    /// Nothing came yet of a life that has messages, or may get some.
+    /// Set while nothing was read of a life that has messages, or may get some.
     silent: Option<Silent>,
 }
 
@@ -103,11 +111,15 @@ enum Lower {
 /// An offset to be stored.
 #[derive(Debug)]
 pub(super) struct Position {
+    /// Topic and partition.
     key: Key,
+    /// The watermark.
     offset: i64,
+    /// Leader epoch of the message before the offset; -1 for none.
     epoch: i32,
+    /// The topic in whose life the offset is, written as metadata of the commit.
     topic_id: Option<TopicId>,
-    /// It has to be committed although a higher one was.
+    /// Whether it has to be committed although a higher offset was.
     pub lowers: bool,
 }
 
@@ -124,9 +136,11 @@ impl Position {
 
 /// When topics are asked for.
 pub(super) struct Topics {
+    /// The ids of topics are not asked for before this instant.
     ask_at: Instant,
+    /// Whether that question is on its way.
     asked: bool,
-    /// The topics that were read, by partition: one that was away may come back as another.
+    /// Identities of the topics that were read, by partition, over all assignments: one that was away may come back as another.
     seen: HashMap<Key, TopicId>,
 }
 

@@ -29,15 +29,20 @@ const LOOK: Duration = Duration::from_secs(2);
 
 /// A partition that cannot go on.
 pub(super) struct Standing {
-    /// As published (H1).
+    /// The published wait (H1), kept while the same batch is tried again. Dropped, it ends on the board.
     wait: Arc<Wait>,
-    /// The offset that would be read next.
+    /// Offset of the batch: the one that would be read next.
     at: i64,
-    /// It is being read again; else not before this time.
+    /// Whether the client was moved back to the batch and reads it again.
     trying: bool,
+    /// It is not tried again before this instant.
     try_at: Instant,
+    /// Backoff between two tries; doubles.
     pause: Duration,
+    /// The state topic is not looked into before this instant.
     look_at: Instant,
+    /// Answer to the question whether a person asked to skip; a blocking thread of the runtime has the sender. Dropped, a late
+    /// answer is discarded.
     asked: Option<std_mpsc::Receiver<Option<Skip>>>,
 }
 

@@ -53,7 +53,9 @@ impl Batch {
 /// A held partition being read from some offset on.
 #[derive(Debug)]
 pub struct Reading {
+    /// Batches from the thread, which has the sender. Dropped, the thread ends with its next batch at the latest.
     batches: mpsc::Receiver<Batch>,
+    /// Cancelled when this is dropped; the thread has a clone.
     stop: CancellationToken,
 }
 
@@ -116,8 +118,11 @@ impl Drop for Reading {
 
 /// What keeps held records from being read, as published (H1).
 struct Trouble {
+    /// What is read.
     place: Place,
+    /// The input topic under whose name trouble is published, and the board; without them it is only logged.
     watched: Option<(String, Arc<Board>)>,
+    /// The published wait. Dropped, it ends on the board.
     wait: Option<Wait>,
     /// When the newest error came.
     newest: Instant,

@@ -44,15 +44,21 @@ async fn unless<T>(stop: &CancellationToken, future: impl Future<Output = T>) ->
 
 /// One request on its way.
 pub(super) struct Upload<'a, L> {
+    /// The uploader's shared state.
     inner: &'a Inner<L>,
+    /// Which records have their verdict, and which part goes next.
     pub split: Split,
+    /// Whether the records failed before, for the circuit and the question who is to blame.
     history: History,
+    /// Backoff of attempts that could not connect.
     backoff: Backoff,
     /// The last part's body: a retry sends the same bytes.
     body: Option<(Range<u32>, Bytes)>,
+    /// The attempt before, until its resend is counted.
     last: Option<Last>,
     /// Attempts in a row that got no answer in time.
     silent: u32,
+    /// Whether the gateway has, or may have, accepted some of the records.
     pub may_have_effects: bool,
 }
 

@@ -25,15 +25,18 @@ const AGAIN: Duration = Duration::from_secs(30);
 /// What the worker remembers of it.
 #[derive(Default)]
 pub(super) struct Failing {
-    /// The slot that is waited for.
+    /// The upload slot for records that failed before, requested from the uploader and awaited. Dropped, the request is
+    /// withdrawn, or the slot is returned.
     slot: Option<Pin<Box<dyn Future<Output = Slot> + Send>>>,
-    /// The held topic is being made, or was asked for in vain at this instant.
+    /// Whether the held topic is being created, by a future in `Side::writing`.
     making: bool,
+    /// When its creation was last begun; it is not begun again before a pause.
     asked: Option<Instant>,
-    /// Room is short: who fails is quarantined at once.
+    /// Whether memory is short: the next look quarantines failing devices without waiting for `quarantine_after_s`.
     short: bool,
+    /// Figures as last given to the metrics and to the published wait.
     shown: Figures,
-    /// Published while a device is isolated or in quarantine.
+    /// The wait published while a device is isolated or in quarantine. Dropped, it ends on the board.
     wait: Option<Wait>,
 }
 

@@ -76,12 +76,13 @@ pub(super) enum Written {
 
 /// What an owner finds out before it begins.
 pub(super) struct Found {
+    /// Held index and marks, as the held topic and the state topic have them.
     rebuilt: Rebuilt,
-    /// Up to where the source is committed.
+    /// Committed offset of the source partition; -1 if there is none in this life of its log.
     committed: i64,
-    /// Where the source ended.
+    /// End offset of the source partition; `None` if it was not asked for.
     source_end: Option<i64>,
-    /// The held topic has this partition.
+    /// Whether the held topic has this partition.
     topic_there: bool,
 }
 
@@ -112,35 +113,54 @@ type Writing = Pin<Box<dyn Future<Output = (Written, anyhow::Result<()>)> + Send
 
 /// See the module's documentation.
 pub(super) struct Side {
+    /// Client settings, topic names and partition number of the held records; the rebuilding and every reading have clones.
     place: Place,
-    /// Records of devices that are not active are held; otherwise those that the gateway fails on are.
+    /// Whether a gate holds records of devices that are not active; otherwise only records that the gateway fails on are held.
     gated: bool,
+    /// Newest snapshot of the device registry; the registry's follower task has the sender, every worker a receiver. A call of
+    /// `next` that polls it after the sender was dropped never returns.
     registry: Feed,
-    /// In force until the next review.
+    /// The snapshot in force until the next review (G1); an `Arc` shared with the registry's channel and the other workers.
     pub devices: Arc<Snapshot>,
+    /// Decodes held messages, which are in the gateway's shape.
     pub decoder: Decoder,
+    /// The partition's share of the memory permits, the same as the worker's; a batch is taken in only with a permit.
     permits: Arc<PartitionPermits>,
+    /// The task that reads held topic and marks after the start; `None` once it has ended. Dropped, the task goes on until it
+    /// sees `stop`.
     rebuilding: Option<JoinHandle<Option<Found>>>,
+    /// Whether the held index is rebuilt; no chunk is taken and no mark written before (S1).
     pub ready: bool,
-    /// The held topic is known to have this partition.
+    /// Whether the held topic is known to have this partition; no device is quarantined before.
     pub topic_there: bool,
+    /// The thread that reads records to be released, and the offset it is to give next; `None` while nothing is released.
+    /// Dropped, the thread ends.
     reading: Option<(Reading, i64)>,
+    /// A batch that was read and waits for memory, for room for letters or for room in the queues; the reading is not polled
+    /// meanwhile.
     pending: Option<Batch>,
+    /// Writes of marks, deletions of records and the creation of the held topic, each until the broker answers. Dropped, what
+    /// was not written is released or deleted again by the next owner.
     writing: FuturesUnordered<Writing>,
-    /// Marks by name that are in the state topic and above the low mark.
+    /// Released-through marks by name, as far as they are in the state topic and not below the low mark.
     through: HashMap<Vec<u8>, i64>,
+    /// How far the log is released, marked and deleted.
     low: Lows,
-    /// The held topic in which everything here was found, where the broker gives ids.
+    /// Identity of the held topic that the index was rebuilt from; `None` where the broker gives no ids.
     topic_id: Option<TopicId>,
-    /// The newest leader epoch known in its log; -1 for none.
+    /// Newest leader epoch seen in the held topic's log, written into every mark; -1 for none.
     epoch: i32,
+    /// Whether the registry changed since the last review, or there was none yet.
     stale: bool,
+    /// When the last review was; the next one comes at least `REVIEW` later.
     reviewed: Instant,
+    /// When low mark, probes and ages were last looked at.
     looked: Instant,
-    /// Whose name waits of the reading are published in, and where.
+    /// The input topic under whose name trouble of the reading is published, and the board; `None` before `begin`.
     watched: Option<(String, Arc<Board>)>,
-    /// Published while marks cannot be written.
+    /// The wait published while marks cannot be written. Dropped, it ends on the board.
     unmarked: Option<Wait>,
+    /// Cancelled when this is dropped; the rebuilding has a clone and ends.
     stop: CancellationToken,
 }
 

@@ -20,13 +20,15 @@ use crate::registry::Snapshot;
 
 /// A chunk that is not taken in to its end.
 pub(super) struct Intake {
+    /// The chunk, with the permit for what is not decoded yet.
     chunk: Chunk,
     /// The messages of the part in hand are `messages[from..to]`, errors not counted; `Worker::counts` belongs to them.
     from: usize,
+    /// End of the part in hand, and start of the next.
     to: usize,
-    /// No message lies behind the part in hand.
+    /// Whether no message lies behind the part in hand.
     ended: bool,
-    /// What of the part in hand waits for room.
+    /// Outcomes of the part in hand that wait for room for letters.
     rest: Option<Rest>,
 }
 

@@ -46,9 +46,11 @@ type Reporting = Pin<Box<dyn Future<Output = Event> + Send>>;
 /// Letters on their way; held ones are reported in the order they were handed over in.
 #[derive(Default)]
 pub(super) struct OnWay {
+    /// Dead letters, reported in any order.
     dead: FuturesUnordered<Reporting>,
+    /// Held records, reported in the order in which they were handed over (S1).
     held: FuturesOrdered<Reporting>,
-    /// The question about limits, while one is asked.
+    /// The question about a topic's limit, while one is asked; one at a time.
     learning: Option<Reporting>,
 }
 

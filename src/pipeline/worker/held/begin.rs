@@ -54,13 +54,17 @@ impl Blocked {
 
 /// See the module's documentation.
 pub(super) struct Beginning {
+    /// Client settings and names of the held partition; a clone of `Side`'s.
     pub place: Place,
     /// A gate holds records. Without one there may be no held topic until a device is quarantined.
     pub gated: bool,
     /// The input topic.
     pub topic: String,
+    /// Settings by which a missing held topic is created.
     pub topics: Topics,
+    /// Where what keeps the partition from beginning is published.
     pub board: Arc<Board>,
+    /// A clone of `Side`'s token: cancelled, the thread ends without a result.
     pub stop: CancellationToken,
 }
 

@@ -18,16 +18,19 @@ use crate::pipeline::producer::Kept;
 
 /// How far everything is released: as seen, as marked, as deleted.
 pub(in crate::pipeline::worker) struct Lows {
-    /// What the looks of one session saw, the oldest first.
+    /// Low offsets of the newest looks, oldest first; never more than `looks`.
     seen: VecDeque<i64>,
+    /// How many looks fill a session; a low counts only after so many, and never once `rest` was called.
     looks: usize,
-    /// In the state topic, or on its way there.
+    /// The low mark that is in the state topic, or on its way there.
     marked: i64,
-    /// The broker has this mark.
+    /// The low mark that the broker has confirmed; nothing above it is deleted.
     sure: i64,
+    /// Records below this offset were deleted by this worker.
     deleted: i64,
+    /// Whether a deletion is on its way.
     deleting: bool,
-    /// Whether records are to be deleted at all.
+    /// Whether records are deleted at all: a setting, cleared when the broker refuses for good.
     trims: bool,
 }
 
