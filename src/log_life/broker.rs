@@ -288,6 +288,7 @@ unsafe fn id_of(topic: *const ffi::rd_kafka_TopicDescription_t) -> Option<TopicI
 
 /// A client that only asks.
 pub struct Asker {
+    /// The client; it joins no group and commits nothing. Dropped, it closes.
     consumer: BaseConsumer,
 }
 

@@ -11,15 +11,19 @@ use crate::record::serial_hash;
 /// One device; its texts are `id`, `serial` and `order` bytes long and begin at `at`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Entry {
+    /// Start of the device's texts in the shard's text.
     at: u32,
+    /// Length of the device id.
     id: u8,
+    /// Length of the serial; 0 for none.
     serial: u8,
+    /// Length of the order; 0 for none.
     order: u8,
     /// `None`: the place is free.
     pub state: Option<State>,
-    /// Another device claims the same serial.
+    /// Whether another device claims the same serial.
     pub disputed: bool,
-    /// Microseconds since the epoch.
+    /// When the device came into its state, in microseconds since the epoch.
     pub since: Option<i64>,
 }
 
@@ -32,11 +36,15 @@ impl Entry {
 /// See the module's documentation.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Shard {
+    /// Device ids, serials and orders, one behind the other.
     texts: String,
+    /// One entry per device, by place; free places included.
     entries: Vec<Entry>,
+    /// Places by device id.
     by_id: HashTable<u32>,
+    /// Free places in `entries`.
     free: Vec<u32>,
-    /// Bytes of texts that nobody points at any more.
+    /// Bytes of texts that no entry points at any more.
     dead: usize,
 }
 

@@ -69,15 +69,20 @@ impl Counts {
 /// See the module's documentation.
 #[derive(Debug, Clone)]
 pub struct Snapshot {
+    /// Devices by the hash of their device id; clones of the snapshot share them until one changes.
     shards: Vec<Arc<Shard>>,
+    /// Places of devices by the hash of their serial; shared likewise.
     serials: Vec<Arc<HashTable<At>>>,
+    /// Devices by state.
     counts: Counts,
 }
 
 /// A device as a snapshot knows it.
 #[derive(Debug, Clone, Copy)]
 pub struct Known<'a> {
+    /// The shard that has the device.
     shard: &'a Shard,
+    /// Its place in the shard.
     place: u32,
 }
 

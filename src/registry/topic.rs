@@ -279,10 +279,16 @@ pub async fn follow(
 
 /// What the reader thread is made of.
 struct Follower {
+    /// Properties of the client, for every reading that begins anew.
     client: ClientConfig,
+    /// Name of the topic.
     topic: String,
+    /// Snapshots to the task that passes them on to the readers. Dropped with the thread, that task ends, and the readers'
+    /// channel closes.
     to: watch::Sender<Option<Arc<Snapshot>>>,
+    /// Where another life of the topic's log is published.
     board: Arc<Board>,
+    /// Ends the thread; the composition root cancels it.
     stop: CancellationToken,
 }
 

@@ -18,11 +18,13 @@ const BEHIND: Duration = Duration::from_secs(10);
 
 /// See the module's documentation.
 pub struct Trouble {
+    /// Where the wait is published.
     board: Arc<Board>,
-    /// The topic, or the file.
+    /// Name of the topic, or path of the file.
     place: String,
+    /// The published wait. Dropped, it ends on the board.
     wait: Option<Wait>,
-    /// Per partition: its end as last asked, and since when something of it is unread.
+    /// Per partition: its end offset as last asked, and since when something of it is unread.
     ends: HashMap<i32, (i64, Option<Instant>)>,
     /// Partitions of which something was read since the ends were last asked: what the end grew by meanwhile may be read already.
     moved: HashSet<i32>,

@@ -153,8 +153,12 @@ enum State {
 /// See the module's documentation. Clones share one producer, and with it one order.
 #[derive(Clone)]
 pub struct Writer {
+    /// Transactional producer; all clones share it. Dropped with the last of them, an open transaction is aborted by the next
+    /// writer or by its timeout.
     producer: FutureProducer,
+    /// Name of the topic.
     topic: Arc<str>,
+    /// Transactional id, by which a later writer fences this one.
     id: Arc<str>,
     /// How long a change may wait for the broker.
     within: Duration,

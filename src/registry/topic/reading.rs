@@ -29,14 +29,17 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// See the module's documentation.
 pub struct Reading {
+    /// The client, assigned to every partition by hand; it commits nothing. Dropped, it closes.
     consumer: BaseConsumer,
+    /// Name of the topic.
     topic: String,
-    /// `None` from a broker that gives none.
+    /// Identity of the topic when the reading began; `None` where the broker gives no ids.
     topic_id: Option<TopicId>,
+    /// All partitions of the topic.
     partitions: HashSet<i32>,
     /// Partitions whose end was not reached yet.
     unread: HashSet<i32>,
-    /// Behind the newest message of each partition, and its leader epoch.
+    /// Offset behind the newest message of each partition, and its leader epoch.
     positions: HashMap<i32, (i64, i32)>,
 }
 
