@@ -267,7 +267,9 @@ pub fn free(shelf: &Shelf, used: &Used) -> BTreeMap<String, usize> {
 /// The file as it was read last.
 #[derive(Debug, Default)]
 pub struct Inventory {
+    /// Length and time of the file when it was read; `None` before and after a failure.
     look: Option<(u64, SystemTime)>,
+    /// What was read then, or the failure as its bad line.
     shelf: Shelf,
 }
 
