@@ -8,8 +8,8 @@
 //! * The device with the most dead-lettered messages is left out of the share and of the number of messages, and at least [`OTHERS`]
 //!   other devices must have some: one device, or one key, never stops the job. It is named in the log instead.
 //!
-//! It stops nothing itself: it answers whether the limit is passed, and stays tripped. Devices are remembered for the window only,
-//! at most `DEVICES` of them; further ones count together as one that is never the worst.
+//! The guard only reports whether the limit is passed, and stays tripped; the worker ends the job. Devices are remembered for
+//! the window only, at most `DEVICES` of them; further ones count together as one that is never the worst.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Mutex;
@@ -44,7 +44,7 @@ pub struct Tripped {
     pub share: f64,
 }
 
-/// What happened within one second.
+/// Counts of one second.
 #[derive(Debug, Default)]
 struct Second {
     /// The second, counted from the guard's start.
@@ -85,9 +85,9 @@ pub struct Guard {
     window: Mutex<Window>,
 }
 
-/// The device each dead-lettered message is of: one entry per message. `key` gives the Kafka key of the message at an offset, which
-/// comes before what the message says of itself; it is asked in ascending order. `last` is the offset of the newest message that was
-/// counted and is kept by the caller, as the letters of one message may come in parts.
+/// The device of each dead-lettered message, one entry per message. `key` gives the Kafka key of the message at an offset,
+/// which takes precedence over what the message itself names; offsets are asked for in ascending order. `last` is the offset of
+/// the newest message that was counted; the caller keeps it, because the letters of one message may come in parts.
 pub fn dead_messages<'l>(
     letters: impl Iterator<Item = &'l Letter>,
     mut key: impl FnMut(i64) -> Option<&'l [u8]>,
@@ -211,7 +211,7 @@ impl Window {
         }
     }
 
-    /// Forgets what happened before a second.
+    /// Removes the seconds before `first` from the window.
     fn forget(&mut self, first: u64) {
         while self.seconds.front().is_some_and(|oldest| oldest.at < first) {
             let Some(oldest) = self.seconds.pop_front() else {

@@ -1,19 +1,19 @@
-//! The consumer thread: events in, chunks out, watermarks stored.
+//! The consumer thread: takes the client's events, sends chunks to the workers, and stores watermarks.
 //!
-//! Owns the Kafka consumer, the feeds, and for every assigned partition the way to its worker. An OS thread of its own, because
-//! a rebalance waits for workers and must not hold up the runtime they run on.
+//! Owns the Kafka consumer, the feeds, and the channels to the worker of every assigned partition. It is an OS thread, because
+//! a rebalance waits for workers and must not block the runtime on which they run.
 //!
-//! * O1: it stores what a worker published as its watermark, nothing else; the client's timer commits what is stored.
-//! * E1: nothing is read of a partition before it was checked where its committed offset belongs (`log`); an offset is stored only
-//!   in the life of the log it is an offset of.
-//! * O3: offsets are stored only for partitions assigned at that moment, and not at all for a lost one.
-//! * M1: no memory permit, no read. A refused read asks the worker to flush.
-//! * At most `[memory] window_messages` of a partition are read beyond what the broker confirmed as committed: that much a crash
-//!   may repeat.
+//! * O1: the thread stores only what a worker published as its watermark; the client's timer commits what is stored.
+//! * E1: a partition is read only after the life of its committed offset was checked (`log`); an offset is stored only in the
+//!   life of the log to which it belongs.
+//! * O3: offsets are stored only for partitions that are assigned at that moment, and never for a lost partition.
+//! * M1: nothing is read without a memory permit. A refused read asks the worker to flush.
+//! * At most `[memory] window_messages` of a partition are read beyond the offset that the broker confirmed as committed; a
+//!   crash re-delivers at most that many.
 //! * Backpressure is not reading a partition's queue, never pause and resume (which throws prefetched messages away).
 //!
-//! Queue to a worker: [`worker::CHUNKS`]. When the thread ends, drained partitions have their offsets stored and the client
-//! commits them while it leaves the group; what was in hand is read again by the next owner.
+//! Queue to a worker: [`worker::CHUNKS`]. When the thread ends, the watermarks of drained partitions are stored, and the client
+//! commits them while it leaves the group; records in hand are re-delivered to the next owner.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -53,20 +53,20 @@ mod unreadable;
 use log::Log;
 use partitions::list;
 
-/// Pause of the loop when nothing is to be read and nobody wakes it.
+/// Pause of the loop when no message is to be read; an unpark ends it early.
 const IDLE: Duration = Duration::from_millis(5);
 /// How often watermarks are stored and figures published.
 const STORE_EVERY: Duration = Duration::from_millis(100);
 /// First guess of a message's size; then the largest of recent reads.
 const FIRST_GUESS: u64 = 1024;
 
-/// The assigned partitions' progress, for status, health and feedback.
+/// Progress of the assigned partitions, for `Owner` and the watcher.
 pub type Assignment = Arc<Vec<Arc<Progress>>>;
 
 /// Makes the decoder of a topic.
 pub type Decoders = Box<dyn Fn(&str) -> Decoder + Send>;
 
-/// What the thread is made of.
+/// State of the consumer thread; [`Reader::run`] is its main loop.
 pub struct Reader {
     /// The telemetry consumer. Feeds, and messages in the hands of workers, have clones, `Owner` a weak reference; when the
     /// last clone is dropped the client closes and leaves the group.
@@ -97,6 +97,7 @@ pub struct Reader {
     pub too_many: RefCell<Option<Wait>>,
 }
 
+/// An assigned partition as the consumer thread sees it: its worker's channels, its positions, and the state of its log.
 struct Assigned {
     /// Chunks to the worker, which has the receiver. This thread is the only sender.
     chunks: mpsc::Sender<Chunk>,
@@ -135,7 +136,7 @@ struct Assigned {
 }
 
 impl Assigned {
-    /// Messages that would be read again if this instance ended now.
+    /// Messages that would be re-delivered if this instance ended now.
     fn uncommitted(&self) -> u64 {
         self.unconfirmed(self.read_to)
     }
@@ -146,7 +147,7 @@ impl Assigned {
     }
 }
 
-/// What is left of partitions whose workers ended.
+/// What a drain leaves behind: watermarks without a confirmed commit, and log states.
 #[derive(Default)]
 struct Drained {
     /// Watermarks that were stored and that the broker has not confirmed as committed.
@@ -156,15 +157,15 @@ struct Drained {
 }
 
 impl Reader {
-    /// Runs until told to stop; then drains, stores and leaves the group.
+    /// Runs until `stop`; then drains the workers, stores and commits the watermarks, and leaves the group.
     pub fn run(self) {
         let mut feeds: HashMap<Key, Feed<Events>> = HashMap::new();
         let mut assigned: HashMap<Key, Assigned> = HashMap::new();
         let mut stored_at = Instant::now();
-        // Whether a commit of ours is on its way; the client's timer commits beside it.
+        // Whether a commit that this thread asked for is unanswered; the client's timer commits independently of it.
         let mut asked = false;
         let mut topics = log::Topics::new(Instant::now());
-        // Also when whoever waits for this thread panicked.
+        // A dropped sender ends the loop too: `once` was cancelled or panicked.
         while !*self.stop.borrow() && self.stop.has_changed().is_ok() {
             self.shared.board.set_polled(Instant::now());
             self.serve(&mut feeds, &mut assigned, &mut asked, &mut topics);
@@ -197,7 +198,7 @@ impl Reader {
         let _ = self.assignment.send(Assignment::default());
     }
 
-    /// Serves the client's callbacks and acts on what they brought.
+    /// Serves the client's callbacks and handles the events that they sent.
     fn serve(
         &self,
         feeds: &mut HashMap<Key, Feed<Events>>,
@@ -293,7 +294,7 @@ impl Reader {
                 ));
                 continue;
             };
-            // Whatever a former assignment left behind would put this one's first offset too far ahead (O1).
+            // Messages left over from an earlier assignment would put this assignment's first offset too far ahead (O1).
             let mut stale = feed.buffer();
             while feed.read(self.memory.chunk_messages, &mut stale) > 0 {
                 stale.clear();
@@ -406,7 +407,7 @@ impl Reader {
         self.count_partitions(assigned.len());
     }
 
-    /// Ends the workers of these partitions and stores how far they came.
+    /// Drains the workers of these partitions until `bound`, and stores their watermarks.
     fn drain(
         &self,
         keys: &[Key],
@@ -426,7 +427,7 @@ impl Reader {
             let Some(mut partition) = assigned.remove(key) else {
                 continue;
             };
-            // A little longer than the worker's own deadline, so that its last settling is counted.
+            // Slightly longer than the worker's own deadline, so that a record settled at the last moment counts.
             let left =
                 deadline.saturating_duration_since(Instant::now()) + Duration::from_millis(250);
             if partition.done.recv_timeout(left).is_err() {

@@ -1,15 +1,16 @@
-//! The consumer thread's view of each partition's log (E1): which topic it is, which life of it is read, and whether what is remembered
-//! of it still holds.
+//! The consumer thread's view of each partition's log (E1): which topic it is, which life of it is read, and whether
+//! remembered offsets still belong to it.
 //!
-//! Owns the questions on their way to [`crate::pipeline::log_watch`] and what follows from the answers: reading on, reading from
-//! elsewhere, another life, a new worker.
+//! Owns the questions to [`crate::pipeline::log_watch`] and the reaction to the answers: reading on, seeking, another life, a
+//! new worker.
 //!
-//! * Nothing is read before the first answer, nor after the client went back, until the log was shown to be the same or another one.
-//! * Topic ids are asked for every [`LOOK`]; what was read is looked for in the log again whenever the client moved by its reset rule or
-//!   lost its brokers, as a broker that comes back may hold an older copy.
-//! * What is read again because the log changed may repeat records; none is dropped for its number.
+//! * Nothing is read before the first answer. After the client delivered an offset or a leader epoch older than one already
+//!   read, nothing is read until the log was shown to be the same or another one.
+//! * Topic ids are asked for every [`LOOK`]. The fingerprints of what was read are looked up in the log again whenever the
+//!   client reset its position or lost its brokers, because a broker that comes back may hold an older copy.
+//! * Records that are read again because the log changed may repeat; none is dropped for its offset.
 //!
-//! An answer that does not come is asked for again; the partition waits and says so on the board.
+//! A question without an answer is asked again; the partition waits, and the wait is on the board.
 
 mod acts;
 
@@ -32,22 +33,23 @@ const LOOK: Duration = Duration::from_secs(5);
 const AGAIN: Duration = Duration::from_millis(500);
 /// How long the client may take to move to an offset.
 const SEEK: Duration = Duration::from_millis(500);
-/// How long the first messages of a new life may take before the client is believed to be unable to read it.
+/// How long the first message of a new life may take before the client is taken to be unable to read that life.
 const SILENT: Duration = Duration::from_secs(20);
-/// Questions after which a log that ends before what was read of it is believed to have lost its tail: a broker that came back a
-/// moment ago may not have found out yet how far its log goes.
+/// Answers after which a log that ends before what was read of it is taken to be truncated: a broker that came back a moment
+/// ago may not know its end offset yet.
 const DOUBTS: u32 = 3;
 
-/// Where a partition stands.
+/// Whether a partition may be read, and otherwise what is to happen first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stand {
-    /// It may be read.
+    /// The log was checked: the partition may be read.
     Checked,
-    /// It was assigned; what is committed has to be checked.
+    /// The partition was just assigned: the life of its committed offset is to be checked.
     Start,
-    /// The client gave what was read before.
+    /// What was read may not be in the log any more (the client delivered an older offset or leader epoch, or the topic has
+    /// another id): the log is to be checked.
     Back,
-    /// It is to be read from this offset on.
+    /// The client is to seek to this offset.
     Moving(i64),
 }
 
@@ -91,7 +93,7 @@ pub(super) struct Log {
     silent: Option<Silent>,
 }
 
-/// Nothing was read yet of a life.
+/// A life of which no message was read yet.
 #[derive(Debug, Clone, Copy)]
 struct Silent {
     /// Where reading begins.
@@ -100,7 +102,8 @@ struct Silent {
     since: Option<Instant>,
 }
 
-/// Whether the committed offset has to go down.
+/// Whether the committed offset has to be lowered: not at all, with the next store, or by the commit of this offset, which is
+/// not confirmed yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Lower {
     No,
@@ -108,7 +111,7 @@ enum Lower {
     Asked(i64),
 }
 
-/// An offset to be stored.
+/// An offset to be stored, with the data that bind it to the life of its log.
 #[derive(Debug)]
 pub(super) struct Position {
     /// Topic and partition.
@@ -134,7 +137,7 @@ impl Position {
     }
 }
 
-/// When topics are asked for.
+/// When the ids of topics are asked for, and those that were read.
 pub(super) struct Topics {
     /// The ids of topics are not asked for before this instant.
     ask_at: Instant,
@@ -155,7 +158,7 @@ impl Topics {
 }
 
 impl Log {
-    /// A partition that was assigned a moment ago.
+    /// The state of a partition that was assigned at `now`.
     pub fn new(now: Instant) -> Self {
         Self {
             topic_id: None,
@@ -196,35 +199,35 @@ impl Log {
         self.stand == Stand::Checked
     }
 
-    /// The life that is read now.
+    /// Number of the life that is read now.
     pub fn life(&self) -> u32 {
         self.life.0
     }
 
-    /// That life, and where it begins.
+    /// Number of the life that is read now, and the offset at which it begins.
     pub fn begun(&self) -> (u32, i64) {
         self.life
     }
 
-    /// Where the log ended when it was last checked.
+    /// End offset of the log when it was last checked.
     pub fn end(&self) -> Option<i64> {
         self.end
     }
 
-    /// The newest leader epoch that was read.
+    /// Newest leader epoch that was read.
     pub fn epoch(&self) -> i32 {
         self.epochs.newest()
     }
 
-    /// Nothing came; whether the client will never read this life.
+    /// Whether no message of this life came for so long that the client is taken to be unable to read it.
     pub fn nothing_came(&self) -> bool {
         let since = self.silent.and_then(|silent| silent.since);
         since.is_some_and(|since| since.elapsed() >= SILENT)
     }
 
-    /// The client came up to here in the log, whether or not anything of it is for applications.
+    /// The client's statistics report this fetch position, whether or not messages for applications lie before it.
     pub fn fetched(&mut self, offset: i64) {
-        // What the client said a moment ago may be of the life before.
+        // Statistics that are only a moment old may belong to the life before.
         let since = self.silent.and_then(|silent| silent.since);
         let lately = since.is_none_or(|since| since.elapsed() < SILENT / 2);
         if !lately && self.end.is_some_and(|end| offset >= end) {
@@ -232,7 +235,7 @@ impl Log {
         }
     }
 
-    /// Reading begins at `from`, and the log ends at `end` now.
+    /// Begins to wait for the first message: reading begins at `from`, and the end offset is `end`.
     fn waits_for_first(&mut self, from: i64, end: i64) {
         self.silent = Some(Silent {
             from,
@@ -240,7 +243,7 @@ impl Log {
         });
     }
 
-    /// The log ends here now: a client that reads nothing of it, though there is something, is found out.
+    /// Notes the end offset. If messages appeared in a life of which nothing was read, the time for their arrival begins now.
     fn ends_now(&mut self, end: i64, now: Instant) {
         self.end = Some(end);
         if let Some(silent) = &mut self.silent
@@ -251,12 +254,12 @@ impl Log {
         }
     }
 
-    /// The client got something of the log: it can read it.
+    /// The client delivered something of this life, so it can read it.
     pub fn came(&mut self) {
         self.silent = None;
     }
 
-    /// Notes what was read: once for each chunk, not for each message.
+    /// Notes fingerprint and leader epochs of a chunk that was read; once per chunk, not per message.
     pub fn read(&mut self, messages: &Messages<Events>) {
         self.silent = None;
         let newest = self.epochs.newest();
@@ -273,14 +276,15 @@ impl Log {
         }
     }
 
-    /// The client gave what was read before.
+    /// Stops the reading until the log was checked: the client delivered an older offset or leader epoch, or the topic has
+    /// another id.
     pub fn went_back(&mut self, now: Instant) {
         self.stop(Stand::Back);
         self.ask_at = now;
         self.short = 0;
     }
 
-    /// The client's position is wrong: it is to be read from `to` on.
+    /// Stops the reading until the client has sought to `to`, because its own position is wrong.
     pub fn move_to(&mut self, to: i64, now: Instant) {
         self.stop(Stand::Moving(to));
         self.ask_at = now;
@@ -292,7 +296,7 @@ impl Log {
         self.asked = false;
     }
 
-    /// What was read is to be looked for in the log again.
+    /// Has the fingerprints of what was read looked up in the log again, from `at` on.
     pub fn doubt(&mut self, at: Instant) {
         if self.may_read() && !self.doubted && self.points.newest().is_some() {
             self.doubted = true;
@@ -301,7 +305,7 @@ impl Log {
         }
     }
 
-    /// Whether a commit that the broker confirmed is one of this life.
+    /// Whether a confirmed commit belongs to this life.
     pub fn confirms(&mut self, committed: &Committed) -> bool {
         let other = |a: &TopicId| self.topic_id.as_ref().is_some_and(|b| a != b);
         if committed.topic_id.as_ref().is_some_and(other) {
@@ -317,21 +321,21 @@ impl Log {
         }
     }
 
-    /// A commit was refused: one that was to go down is due again.
+    /// A commit was refused: a lower offset that was part of it is committed again.
     pub fn commit_failed(&mut self) {
         if let Lower::Asked(_) = self.lower {
             self.lower = Lower::Due;
         }
     }
 
-    /// Whether the next watermark has to be committed by name.
+    /// Whether the next watermark has to be committed explicitly.
     pub fn lowers(&self) -> bool {
         self.lower == Lower::Due
     }
 
-    /// What is to be stored for a watermark.
+    /// The position to be stored for a watermark.
     pub fn position(&mut self, key: &Key, watermark: i64) -> Position {
-        // While one is on its way no other is sent: it is known by its offset.
+        // One lowering commit at a time: its confirmation is recognised by its offset.
         let lowers = self.lower == Lower::Due;
         if lowers {
             self.lower = Lower::Asked(watermark);
@@ -376,14 +380,14 @@ impl Log {
     }
 }
 
-/// A number that no other question has.
+/// A number that identifies one question.
 fn fresh() -> u64 {
     use std::sync::atomic::{AtomicU64, Ordering};
     static NEXT: AtomicU64 = AtomicU64::new(0);
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
-/// Doubts every log once the client has lost its brokers: one that comes back may hold an older copy.
+/// Has every log checked again after the client lost its brokers: a broker that comes back may hold an older copy.
 pub(super) fn doubt_if_lost(error: &KafkaError, assigned: &mut HashMap<Key, Assigned>) {
     let lost = matches!(
         error.rdkafka_error_code(),
