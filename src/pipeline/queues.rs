@@ -1,16 +1,16 @@
-//! Serial queues: the validated records of one partition, waiting per serial in the order of the partition.
+//! Serial queues: validated records of one partition, queued per serial in the order of the partition.
 //!
-//! Owns the bytes of queued records (in the chunks they were decoded into), one slot per record, one entry per serial that has
-//! records in hand, and the order in which serials are served.
+//! Owns the bytes of queued records (in the chunks into which they were decoded), one slot per record, one entry per serial
+//! with records in hand, and the order in which serials are served.
 //!
-//! * S1: a serial's records leave in the order they came; a batch is always a prefix of its queue.
-//! * S2: a serial that has a batch in flight is not served again until that batch is completed.
+//! * S1: a serial's records leave in the order in which they came; a batch is always a prefix of its queue.
+//! * S2: a serial with a batch in flight is not served again until that batch is completed.
 //! * A serial that is set aside is served only when it is named ([`super::isolation`]).
-//! * Oldest first: among the serials that are ready, the one with the oldest head record is served first.
-//! * A chunk's bytes and its memory permit live until its last record has been packed.
+//! * Oldest first: of the ready serials, the one with the oldest head record is served first.
+//! * A chunk's bytes and its memory permit live until its last record is packed.
 //!
-//! Pure: no clock, no I/O. It does not decide when to pack ([`super::dispatch`]) and knows nothing of offsets beyond a record's
-//! [`MessageSeq`]. Capacity: bounded by the memory permits. Dropping it drops what is queued; the records stay unsettled.
+//! Pure: no clock, no I/O. It does not decide when to pack ([`super::dispatch`]), and of offsets it knows only a record's
+//! [`MessageSeq`]. Capacity: bounded by the memory permits. Dropping it drops the queued records; they stay unsettled.
 
 mod aside;
 mod pack;
@@ -40,6 +40,7 @@ pub use withdraw::{Left, Withdrawn};
 const NIL: u32 = u32::MAX;
 /// Serials of 12 characters are the rule, 50 the longest the adapter's schema takes (dig/API.md 12); longer ones go to the heap.
 const INLINE: usize = 50;
+/// A queued record, or a free place.
 #[derive(Debug, Clone, Copy)]
 struct Slot {
     /// Index of the chunk that has the record's bytes.
@@ -56,7 +57,7 @@ struct Slot {
     identity: u64,
 }
 
-/// Where a serial stands.
+/// Whether a serial is ready, in flight, or set aside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Hand {
     Ready,
@@ -64,6 +65,7 @@ enum Hand {
     Aside,
 }
 
+/// A serial with records queued or in flight.
 #[derive(Debug)]
 struct Serial {
     /// Hash of the serial, as in the device registry's tables.
@@ -119,6 +121,7 @@ impl Serial {
     }
 }
 
+/// Bytes of records that arrived together.
 #[derive(Debug)]
 struct Chunk {
     /// Bytes of all its records, as they were decoded or as they came back with a request.
@@ -131,7 +134,7 @@ struct Chunk {
     permit: Option<Permit>,
 }
 
-/// Names a chunk while its records are being pushed.
+/// Identifies a chunk while its records are pushed.
 #[derive(Debug, Clone, Copy)]
 pub struct ChunkId(u32);
 
@@ -196,7 +199,7 @@ impl SerialQueues {
     ) -> ChunkId {
         ChunkId(self.place_chunk(Chunk {
             bytes,
-            // The one who fills it counts until the chunk is sealed.
+            // The caller that fills the chunk counts until it is sealed.
             live: 1,
             arrived,
             permit,
@@ -217,7 +220,7 @@ impl SerialQueues {
         }
     }
 
-    /// Nothing more is pushed: the chunk is freed with its last record, at once if there is none.
+    /// Ends the pushing: the chunk is freed with its last record, at once if it has none.
     pub fn seal(&mut self, id: ChunkId) {
         if let Some(chunk) = self.chunks[id.0 as usize].as_mut() {
             chunk.live -= 1;
@@ -307,7 +310,7 @@ impl SerialQueues {
         at
     }
 
-    /// Records that a request could take now (of serials without a batch in flight).
+    /// Records that a request could take now: those of serials without a batch in flight.
     #[must_use]
     pub fn ready_records(&self) -> usize {
         self.ready_records
@@ -390,7 +393,7 @@ impl SerialQueues {
         }
     }
 
-    /// Takes a finished request's body back for a later one, when nobody else holds it.
+    /// Takes a finished request's body back for a later one, if no other handle holds it.
     pub fn recycle(&mut self, body: Bytes) {
         if body.is_unique() {
             self.spares.keep_body(Vec::from(body));

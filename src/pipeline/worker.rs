@@ -1,13 +1,14 @@
-//! A partition worker: the task that drives one partition's world.
+//! A partition worker: the task that processes one assigned partition.
 //!
-//! Owns the [`Partition`], its decoder, its requests in flight and its letters on their way. Workers share nothing but channels,
-//! permits and snapshots.
+//! Owns the [`Partition`], its decoder, its requests in flight and its letters in flight. Workers share only channels, permits
+//! and snapshots.
 //!
 //! * O2, O3, S1, S2 hold through [`Partition`]; the watermark is published only after the settling act.
-//! * S2 across restarts: a revoked worker starts nothing new; what is in flight may finish until the drain's deadline.
+//! * S2 across restarts: a revoked worker starts no new request; requests in flight may finish until the drain's deadline.
 //!
-//! Queues: chunks from the consumer thread, capacity [`CHUNKS`]; letters on their way, at most [`LETTERS`] and [`letter_bytes`] before it stops taking
-//! chunks. When the worker ends, whatever is in hand is dropped unsettled and read again by the partition's next owner.
+//! Queues: chunks from the consumer thread, capacity [`CHUNKS`]; letters in flight, at most [`LETTERS`] and [`letter_bytes`]
+//! before the worker stops taking chunks. When the worker ends, records in hand are dropped unsettled and re-delivered to the
+//! partition's next owner.
 
 mod failing;
 mod held;
@@ -49,22 +50,23 @@ use crate::record::Decoded;
 use crate::record::decode::Decoder;
 use crate::registry;
 
-/// Chunks waiting for a worker.
+/// Capacity of the channel from the consumer thread to a worker, in chunks.
 pub const CHUNKS: usize = 2;
-/// Letters on their way before a worker stops taking chunks.
+/// Unconfirmed letters at which a worker stops taking chunks.
 pub const LETTERS: usize = 10_000;
-/// Their bytes, likewise: a flood of rejected messages must not fill the memory that permits bound (M1).
+/// Most bytes of unconfirmed letters of a partition: a flood of rejected messages must not fill the memory that permits bound
+/// (M1).
 const LETTER_BYTES: u64 = 1024 * 1024;
-/// Bytes of letters on their way before a worker whose partition may hold `partition_bytes` stops taking messages.
+/// Bytes of unconfirmed letters at which a worker stops taking messages, if its partition may hold `partition_bytes`.
 #[must_use]
 pub fn letter_bytes(partition_bytes: u64) -> u64 {
     (partition_bytes / 8).clamp(64 * 1024, LETTER_BYTES)
 }
 
-/// Pause before a letter that the broker refused is tried again.
+/// Backoff before a letter that the broker refused is written again.
 const LETTER_RETRY: Duration = Duration::from_millis(500);
 
-/// Messages on their way to a worker, with the permit for their bytes.
+/// Messages for a worker, with the memory permit for their bytes.
 pub struct Chunk {
     /// Messages as librdkafka gave them, in the order of the partition; they keep the Kafka client alive.
     pub messages: Messages<super::consumer::Events>,
@@ -83,11 +85,11 @@ pub struct Chunk {
     pub passed: Option<i64>,
 }
 
-/// What the consumer thread wants of a worker.
+/// What the consumer thread commands a worker to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Command {
     Run,
-    /// Start nothing new (with `flush`: finish what is queued as well) and end, at the deadline at the latest.
+    /// Start no new request (with `flush`: send the queued records first) and end, at the deadline at the latest.
     Drain {
         flush: bool,
         deadline: Instant,
@@ -96,7 +98,7 @@ pub enum Command {
     Abandon,
 }
 
-/// What every worker of a job is handed.
+/// Handles that every worker of a job has.
 #[derive(Clone)]
 pub struct Shared {
     /// Uploads requests; shared with `Owner`, and all users obey one pacing.
@@ -267,7 +269,7 @@ impl Worker {
         }
     }
 
-    /// The consumer thread's place on the board, beside the worker's own.
+    /// The consumer thread's entry on the board, beside the worker's own.
     #[must_use]
     pub fn shown(&self) -> board::Feed {
         self.slot.feed()
@@ -289,7 +291,7 @@ impl Worker {
             match command {
                 Command::Run => {}
                 Command::Drain { flush, deadline } => {
-                    // What fails on its own would be waited for in vain.
+                    // Records of devices that fail alone are not waited for.
                     let queued = flush && self.partition.queued_well() > 0;
                     if !flush {
                         self.partition.revoke();
@@ -394,7 +396,7 @@ impl Worker {
             }
             self.publish();
         }
-        // Requests still in flight are abandoned: no verdict of theirs can settle anything any more (O3).
+        // Requests still in flight are aborted: their verdicts can settle nothing any more (O3).
         self.requests.abort_all();
         self.forget_failing();
         self.publish();
@@ -428,7 +430,7 @@ impl Worker {
             self.letters_after
                 .unwrap_or_else(|| Instant::now() + LETTER_RETRY)
         });
-        // Letters on their way may stay unconfirmed with nothing else happening: the alarm must not wait for that.
+        // Letters may stay unconfirmed while no other event comes: the alarm has a wake-up of its own.
         let alarm = self.letters_looked_at();
         [linger, drain, outbox, alarm].into_iter().flatten().min()
     }

@@ -1,4 +1,4 @@
-//! The account of one partition's records: what was read, and what became of it.
+//! The account of one partition's records: read, accepted, dead-lettered, held, discarded.
 
 /// The account of records (O2) and messages.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
