@@ -51,7 +51,8 @@ pub fn load_all(
     let metadata = reader
         .fetch_metadata(Some(topic), CALL)
         .with_context(|| format!("cannot ask for topic {topic}"))?;
-    // A topic just created may be unknown to the broker, and is empty; for any other topic an unknown answer would lose cursors.
+    // A topic that was just created may be unknown to the broker, and is empty. Any other error fails the read: an empty result
+    // would lose cursors.
     let wrong = metadata.topics().iter().find_map(|topic| topic.error());
     if let Some(error) = wrong.map(RDKafkaErrorCode::from) {
         anyhow::ensure!(
