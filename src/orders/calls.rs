@@ -74,6 +74,7 @@ impl Calls {
 pub struct Begun<T: Send + 'static> {
     /// None once it has ended.
     call: Option<Pin<Box<dyn Future<Output = T> + Send>>>,
+    /// Counts the call if it goes on as a task of its own; a clone of the journey's.
     calls: Calls,
 }
 

@@ -101,7 +101,9 @@ impl Spare {
 /// A file as read: its devices, and the lines that are none.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Shelf {
+    /// Devices that may be given out.
     pub spares: Arc<[Spare]>,
+    /// Lines that are no device, and why.
     pub bad: Vec<BadLine>,
 }
 

@@ -155,7 +155,7 @@ impl Asker {
     /// Asks for all topics. Asking for all creates none, asking for one name might.
     ///
     /// # Errors
-    /// Nobody answered in time, or somebody refused us, with the setting to look at.
+    /// No broker answered in time, or one refused the client; with the setting to check.
     pub fn cluster(&self, timeout: Duration) -> Result<Cluster, Trouble> {
         let deadline = Instant::now() + timeout;
         loop {

@@ -81,8 +81,9 @@ fn commit<C: ConsumerContext>(
 
 /// One partition's queue.
 pub struct Feed<C: ConsumerContext + 'static> {
+    /// Handle of librdkafka's queue of the partition, owned by this value and destroyed with it.
     queue: NonNull<rd_kafka_queue_t>,
-    // Declared last and dropped last: the queue belongs to this client.
+    /// The client to which the queue belongs. Declared last and dropped last, so that the queue never outlives the client.
     consumer: Arc<BaseConsumer<C>>,
 }
 
@@ -149,8 +150,9 @@ impl<C: ConsumerContext + 'static> Drop for Feed<C> {
 
 /// Messages read from one partition, in order. Dropping them returns their memory to librdkafka.
 pub struct Messages<C: ConsumerContext + 'static> {
+    /// librdkafka's messages, owned by this value and destroyed with it.
     raw: Vec<*mut rd_kafka_message_t>,
-    // Declared last and dropped last: the messages' memory belongs to this client.
+    /// The client to which the messages' memory belongs, kept alive by a worker that has them. Declared last and dropped last.
     #[expect(dead_code, reason = "keeps the client alive as long as its messages")]
     consumer: Arc<BaseConsumer<C>>,
 }

@@ -92,9 +92,13 @@ impl Config {
 /// The key of the next page, and the contents of items passed on lately. Pure.
 #[derive(Debug)]
 pub struct Cursor {
+    /// Key of the next page; `None` until the gateway gave one.
     key: Option<i64>,
+    /// Hashes of items passed on lately.
     known: HashSet<u64>,
+    /// The same hashes, oldest first.
     order: VecDeque<u64>,
+    /// Most hashes kept.
     remembered: usize,
 }
 
@@ -109,6 +113,7 @@ pub struct Fresh {
     pub repeated: usize,
     /// Whether more may lie behind this page.
     pub more: bool,
+    /// Hashes of these items.
     hashes: Vec<u64>,
 }
 
@@ -201,7 +206,9 @@ pub fn message(item: &Invalid, source: Option<&Origin>) -> String {
 /// become `#`, case and spacing are dropped.
 #[derive(Debug)]
 pub struct Causes {
+    /// Labels given so far.
     known: HashSet<String>,
+    /// Most labels; later causes count as `other`.
     most: usize,
 }
 

@@ -28,11 +28,11 @@ const NEAR: i64 = 2_000;
 /// The records held under one name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Held {
-    /// No unreleased record lies below this offset of the held topic; `None` while all are on their way.
+    /// No unreleased record lies below this offset of the held topic; `None` while all are in flight.
     pub first: Option<i64>,
-    /// Newest known offset; `None` while all are on their way.
+    /// Newest known offset; `None` while all are in flight.
     pub last: Option<i64>,
-    /// Records held, those on their way included, those fed not.
+    /// Records held: those in flight are counted, those fed are not.
     pub records: u64,
     /// Bytes of these records, keys included.
     pub bytes: u64,
@@ -100,7 +100,7 @@ struct Group {
     marked: Option<i64>,
     /// Records settled since the last mark.
     unmarked: u32,
-    /// Whether a mark is on its way; the worker has it and returns it by `marked` or `unmarked`.
+    /// Whether a mark is in flight; the worker has it and returns it by `marked` or `unmarked`.
     marking: bool,
 }
 
@@ -130,7 +130,7 @@ pub struct Hold {
     position: i64,
     /// One past the newest known offset of the held topic.
     end: i64,
-    /// One past the newest offset that was found or confirmed: what is on its way will lie behind.
+    /// One past the newest offset that was found or confirmed: records in flight will lie behind.
     confirmed: i64,
     /// Whether the reading from `position` on has given anything.
     reading: bool,
@@ -206,7 +206,7 @@ impl Hold {
     /// The broker has confirmed a record in flight, at this offset.
     ///
     /// # Panics
-    /// When it was not on its way.
+    /// When no record of the name was in flight.
     pub fn arrived(&mut self, name: &[u8], offset: i64) {
         self.end = self.end.max(offset + 1);
         self.confirmed = self.confirmed.max(offset + 1);
@@ -235,7 +235,7 @@ impl Hold {
     /// A record in flight to the held topic will never be written there.
     ///
     /// # Panics
-    /// When it was not on its way.
+    /// When no record of the name was in flight.
     pub fn given_up(&mut self, name: &[u8], bytes: u64) {
         let held = self
             .names

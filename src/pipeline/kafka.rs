@@ -202,8 +202,8 @@ impl Config {
         for (name, value) in self.properties.iter() {
             client.set(name, value);
         }
-        // Said here because the client would ask the `log` crate, which nobody listens to: the alarm of offset resets is a warning
-        // of the client's.
+        // Set here because the client would take the level of the `log` crate, which is not used: the alarm of offset resets is a
+        // warning of the client.
         client.set_log_level(if self.properties.get("debug").is_some() {
             RDKafkaLogLevel::Debug
         } else {

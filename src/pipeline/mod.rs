@@ -72,26 +72,38 @@ use crate::registry;
 /// Settings of one job.
 #[derive(Debug, Clone, Default)]
 pub struct Config {
+    /// Kafka clients.
     pub kafka: kafka::Config,
+    /// Input topics, drains and the end.
     pub input: settings::Input,
+    /// Topics that the job writes.
     pub topics: settings::Topics,
+    /// Gate.
     pub gate: gate::Config,
+    /// Size and linger time of requests.
     pub batch: dispatch::Config,
+    /// Memory permits, windows and chunks.
     pub memory: settings::Memory,
+    /// Dead-letter share guard.
     pub guard: settings::Guard,
+    /// Feedback of invalid records.
     pub feedback: feedback::Config,
 }
 
 /// Handles that the composition root gives to a job.
 #[derive(Clone)]
 pub struct Parts {
+    /// Uploads records; the composition root has a clone and closes its session after the job.
     pub uploader: upload::Uploader,
+    /// Newest snapshot of the device registry; its follower task has the sender.
     pub registry: registry::Feed,
+    /// Compiled validation rules, shared by all decoders.
     pub rules: Arc<Rules>,
     /// The shape of a topic's messages.
     pub shape: Arc<dyn Fn(&str) -> Shape + Send + Sync>,
     /// Whether the memory formula holds for an instance that owns so many partitions; else why not.
     pub formula: Arc<dyn Fn(u64) -> Result<(), String> + Send + Sync>,
+    /// Where the job publishes figures and waits; read by the health pages.
     pub board: Arc<Board>,
 }
 

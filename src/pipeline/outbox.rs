@@ -1,4 +1,4 @@
-//! The letters of one partition on their way to the broker: their order, and the effect of a refusal on it.
+//! The letters of one partition on the way to the broker: their order, and the effect of a refusal on it.
 //!
 //! Owns letters that wait. Pure: the worker hands them to the producer and awaits their delivery.
 //!

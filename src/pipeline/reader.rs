@@ -103,7 +103,7 @@ struct Assigned {
     chunks: mpsc::Sender<Chunk>,
     /// Commands to the worker, which has the receiver. Dropped, the worker ends at once and its records are read again.
     command: watch::Sender<Command>,
-    /// The worker's watermark and window, and what it is told of the commit; the worker, `Owner` and `Watcher` have clones.
+    /// Watermark and window of the worker, committed offset of this thread; the worker, `Owner` and `Watcher` have clones.
     progress: Arc<Progress>,
     /// Gets one message when the worker's task has ended, however it ended.
     done: std_mpsc::Receiver<()>,

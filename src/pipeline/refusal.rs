@@ -18,7 +18,8 @@ pub enum Refusal {
     Unfit,
     /// Permanent for the name of the topic: no broker will ever have a topic of that name.
     NoSuchName,
-    /// The topic cannot be written until somebody acts: it does not exist, has too few partitions, or the user has no right to it.
+    /// The topic cannot be written until a person acts: it does not exist, has too few partitions, or the user has no right to
+    /// it.
     Topic,
     /// The client cannot write anything any more: it is replaced, and the same bytes are written again.
     Client,

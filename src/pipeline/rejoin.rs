@@ -36,9 +36,9 @@ pub struct Holder {
 /// How the waiting ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ended {
-    /// Nobody holds the name: join again.
+    /// The name is free: join again.
     Free,
-    /// Somebody else is alive under this name.
+    /// Another live member holds the name.
     Held(Holder),
     /// The job is to end.
     Stopped,

@@ -145,7 +145,9 @@ pub enum Progress {
 /// The held index and marks of a partition, as an owner rebuilds them before it begins.
 #[derive(Debug, Default)]
 pub struct Rebuilt {
+    /// Held index.
     pub hold: Hold,
+    /// Marks that are valid in the present log.
     pub marks: Marks,
     /// The held topic, where the broker gives ids.
     pub topic_id: Option<TopicId>,

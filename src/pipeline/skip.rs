@@ -56,12 +56,17 @@ pub enum Found {
 
 /// A partition that is read by a manually assigned consumer.
 pub struct Probe {
+    /// The client, assigned to this partition alone; it commits nothing.
     consumer: Arc<BaseConsumer<Quiet>>,
+    /// The partition's queue.
     feed: Feed<Quiet>,
+    /// Name of the topic.
     topic: String,
+    /// Number of the partition.
     partition: i32,
     /// First offset of the log.
     pub first: i64,
+    /// End offset of the log.
     pub end: i64,
 }
 

@@ -28,6 +28,7 @@ const NEAR: u32 = 16;
 /// See the module's documentation.
 #[derive(Debug)]
 pub struct Split {
+    /// The request.
     request: Request,
     /// First record without a verdict.
     at: u32,
@@ -39,6 +40,7 @@ pub struct Split {
     gaps: [u32; 4],
     /// End of the last refused record.
     last_refused: u32,
+    /// Records refused so far, ascending.
     refused: Vec<Refused>,
     /// Parts that were sent and reach beyond the position, with how often.
     sent: Vec<(Range<u32>, u32)>,

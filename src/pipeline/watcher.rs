@@ -58,6 +58,7 @@ pub struct Watcher {
 /// The running watcher; dropping it ends the thread after the call it is at.
 #[derive(Debug)]
 pub struct Running {
+    /// Nothing is sent: the thread has the receiver and ends when this sender is dropped.
     #[expect(
         dead_code,
         reason = "the thread ends when this end of the channel is dropped"

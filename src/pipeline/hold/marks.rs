@@ -15,21 +15,30 @@ const MARK_EVERY: u32 = 256;
 /// A released-through mark to be written, then given to [`Hold::marked`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mark {
+    /// Names to which the mark applies.
     pub names: Vec<Box<[u8]>>,
     /// Every record of these names at and below this offset is settled.
     pub through: i64,
+    /// Number of the group.
     group: u32,
+    /// Whether the group ends with this mark.
     last: bool,
 }
 
 /// The account of released records: taken up = accepted + dead-lettered + discarded + held again + put back + in hand.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Released {
+    /// Records of messages that a group took up.
     pub taken_up: u64,
+    /// Records that the gateway accepted.
     pub accepted: u64,
+    /// Records whose dead letter the broker has confirmed.
     pub dead_lettered: u64,
+    /// Records discarded by the gate's policy.
     pub discarded: u64,
+    /// Records that the broker has confirmed in the held topic once more.
     pub held_again: u64,
+    /// Records withdrawn before they were sent; they stay held.
     pub put_back: u64,
 }
 

@@ -13,12 +13,14 @@ pub struct Ticket {
     pub identities: Vec<u64>,
     /// The entry of each batch's serial.
     pub(super) serials: Vec<u32>,
+    /// Why the request is in flight; returned to `Isolation` with the outcome.
     pub errand: Errand,
 }
 
 /// Limits of one request.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
+    /// Most records of the request.
     pub records: usize,
     /// Bytes of the body, brackets and commas included.
     pub bytes: usize,

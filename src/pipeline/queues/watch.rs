@@ -3,7 +3,8 @@
 /// A sentinel with its denominator: checks S1 at the last place where it can be checked.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Watch {
+    /// Batches packed.
     pub batches: u64,
-    /// Must stay 0.
+    /// Records packed after a younger one of their serial; must stay 0.
     pub out_of_order: u64,
 }

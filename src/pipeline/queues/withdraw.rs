@@ -5,9 +5,13 @@ use super::{Hand, MessageSeq, NIL, SerialQueues, free_chunk};
 /// A record that was queued and will not be sent.
 #[derive(Debug)]
 pub struct Withdrawn {
+    /// The message the record came from.
     pub seq: MessageSeq,
+    /// Hash of the serial.
     pub hash: u64,
+    /// Text of the serial.
     pub serial: Vec<u8>,
+    /// The record.
     pub bytes: Vec<u8>,
 }
 

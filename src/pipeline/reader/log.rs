@@ -60,18 +60,18 @@ pub(super) struct Log {
     topic_id: Option<TopicId>,
     /// Number of the life that is read, counted from 0 when the worker was started, and the offset at which it begins.
     life: (u32, i64),
-    /// The life that the worker was last told of.
+    /// The life in the chunk last sent to the worker for this purpose; `None` before the first.
     told: Option<u32>,
     /// End offset of the log when it was last checked.
     end: Option<i64>,
-    /// Number of the question on its way; changed by everything that makes its answer worthless, and an answer with another
+    /// Number of the question in flight; changed by everything that makes its answer worthless, and an answer with another
     /// number is dropped.
     token: u64,
     /// Whether the partition may be read, and if not, why.
     stand: Stand,
     /// Whether what was read is to be looked for in the log again; it may be read meanwhile.
     doubted: bool,
-    /// Whether a question is on its way to the log-watch thread.
+    /// Whether a question to the log-watch thread is in flight.
     asked: bool,
     /// No question is asked, and no move is tried, before this instant.
     ask_at: Instant,
@@ -141,7 +141,7 @@ impl Position {
 pub(super) struct Topics {
     /// The ids of topics are not asked for before this instant.
     ask_at: Instant,
-    /// Whether that question is on its way.
+    /// Whether that question is in flight.
     asked: bool,
     /// Identities of the topics that were read, by partition, over all assignments: one that was away may come back as another.
     seen: HashMap<Key, TopicId>,

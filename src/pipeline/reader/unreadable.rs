@@ -173,7 +173,7 @@ impl Reader {
                 );
                 None
             });
-            // Nobody waits for it once the partition is gone.
+            // The receiver is dropped with the partition; a late answer is discarded.
             let _ = to.send(found);
         });
         answer

@@ -36,6 +36,7 @@ const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// Messages read from a held partition.
 #[derive(Debug)]
 pub struct Batch {
+    /// Messages in the order of the partition.
     pub messages: Vec<HeldMessage>,
     /// Everything below this offset was read.
     pub next: i64,

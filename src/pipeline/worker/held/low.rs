@@ -23,13 +23,13 @@ pub(in crate::pipeline::worker) struct Lows {
     seen: VecDeque<i64>,
     /// How many looks fill a session; a low counts only after so many, and never once `rest` was called.
     looks: usize,
-    /// The low mark that is in the state topic, or on its way there.
+    /// The low mark that is in the state topic, or in flight to it.
     marked: i64,
     /// The low mark that the broker has confirmed; nothing above it is deleted.
     sure: i64,
     /// Records below this offset were deleted by this worker.
     deleted: i64,
-    /// Whether a deletion is on its way.
+    /// Whether a deletion is in flight.
     deleting: bool,
     /// Whether records are deleted at all: a setting, cleared when the broker refuses for good.
     trims: bool,
