@@ -404,7 +404,7 @@ impl Worker {
         self.post(letters)
     }
 
-    /// Withdraws more unwanted records, after there was no room for all their letters.
+    /// Withdraws queued records that may not be sent any more, as far as there is room for their letters.
     pub(super) fn withdraw(&mut self) -> anyhow::Result<()> {
         self.partition.set_letter_room(self.letter_room());
         let devices = self.side.in_force(self.partition.gated());
