@@ -1,34 +1,34 @@
 //! The life of a log (E1): an offset names a message only between the creation of a topic and the moment its log is deleted,
 //! truncated or replaced by an older copy.
 //!
-//! Owns the identity of a topic ([`TopicId`]), the fingerprints by which a log is recognised ([`Points`]), the leader epochs of what
-//! was read ([`Epochs`]), and the decisions whether a remembered offset still belongs to the log that is there. [`broker`] asks the
-//! broker for the facts.
+//! Owns the identity of a topic ([`TopicId`]), the fingerprints by which a log is recognised ([`Points`]), the leader epochs of
+//! the messages read ([`Epochs`]), and the decisions whether a remembered offset belongs to the present log. [`broker`] asks
+//! the broker for the facts.
 //!
-//! * E1: a decision is "the same life" only where nothing contradicts it. What contradicts: another topic id; an offset above the
-//!   log's end; another message (leader epoch, timestamp, content) at an offset that was read before.
-//! * Where a topic id is not known (a broker before Kafka 2.8, an offset committed by an older version of this program) the other
+//! * E1: a decision is "the same life" only where nothing contradicts it. Contradictions are: another topic id; an offset above
+//!   the end offset; another message (leader epoch, timestamp, content) at an offset that was read before.
+//! * Where a topic id is unknown (a broker before Kafka 2.8, an offset committed by an older version of this program) the other
 //!   evidence decides alone.
 //!
-//! Pure: it asks nobody and reads no clock.
+//! Pure: no I/O and no clock.
 
 pub mod broker;
 
 use std::collections::VecDeque;
 
-/// Fingerprints kept per partition.
+/// Most fingerprints kept per partition.
 const KEPT: usize = 32;
 /// Bytes of a message's value that count towards its fingerprint.
 const DIGESTED: usize = 4096;
-/// What the metadata of a committed offset begins with when it names the topic.
+/// Prefix of the metadata of a committed offset that names the topic.
 const METADATA: &str = "topic-id:";
 
-/// The identity that the broker gave a topic when it was created; a topic that is deleted and created again gets another one.
+/// The identity that the broker gave a topic when it was created; a recreated topic gets another one.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TopicId(Box<str>);
 
 impl TopicId {
-    /// `None` for a text that can be no topic id.
+    /// Checks a text; `None` if it cannot be a topic id.
     #[must_use]
     pub fn new(text: &str) -> Option<Self> {
         let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '+' | '/' | '=');
@@ -47,7 +47,7 @@ impl TopicId {
         format!("{METADATA}{}", self.0)
     }
 
-    /// The topic that the metadata of a committed offset names; `None` for metadata of somebody else, and for none.
+    /// The topic that the metadata of a committed offset names; `None` for foreign metadata, and for none.
     #[must_use]
     pub fn of_metadata(metadata: &[u8]) -> Option<Self> {
         let text = std::str::from_utf8(metadata).ok()?;
@@ -108,12 +108,12 @@ fn digest(key: &[u8], value: &[u8]) -> u64 {
     })
 }
 
-/// Fingerprints of what was read in one life, oldest first: dense at the newest offset, thinned out behind it.
+/// Fingerprints of messages read in one life, oldest first: dense at the newest offset, thinned out before it.
 #[derive(Debug, Clone, Default)]
 pub struct Points(VecDeque<Point>);
 
 impl Points {
-    /// Notes a message that was read. One at or below the newest is not noted.
+    /// Adds the fingerprint of a message that was read, unless it lies at or below the newest one.
     pub fn note(&mut self, point: Point) {
         if self
             .0
@@ -132,7 +132,7 @@ impl Points {
         }
     }
 
-    /// The newest first.
+    /// The fingerprints, newest first.
     pub fn newest_first(&self) -> impl Iterator<Item = &Point> {
         self.0.iter().rev()
     }
@@ -142,7 +142,7 @@ impl Points {
         self.0.back()
     }
 
-    /// Forgets what lies at or above an offset.
+    /// Removes fingerprints at or above an offset.
     pub fn forget_from(&mut self, offset: i64) {
         while self.0.back().is_some_and(|point| point.offset >= offset) {
             self.0.pop_back();
@@ -150,12 +150,12 @@ impl Points {
     }
 }
 
-/// Leader epochs by the offset from which on they hold; what is committed carries the epoch of the message before it.
+/// Leader epochs by the offset from which on they hold; a committed offset carries the epoch of the message before it.
 #[derive(Debug, Clone, Default)]
 pub struct Epochs(VecDeque<(i64, i32)>);
 
 impl Epochs {
-    /// A message at `offset` was written under this epoch.
+    /// Notes that the message at `offset` was written under this leader epoch.
     pub fn note(&mut self, offset: i64, epoch: i32) {
         if epoch >= 0 && self.0.back().is_none_or(|(_, newest)| *newest != epoch) {
             self.0.push_back((offset, epoch));
@@ -168,7 +168,7 @@ impl Epochs {
         self.0.back().map_or(-1, |(_, epoch)| *epoch)
     }
 
-    /// The epoch that an offset to be committed carries; -1 for none. What lies further behind is forgotten.
+    /// The leader epoch that a committed offset carries; -1 for none. Epochs that end before that offset are removed.
     pub fn commit_at(&mut self, offset: i64) -> i32 {
         while self.0.get(1).is_some_and(|(from, _)| *from < offset) {
             self.0.pop_front();
@@ -181,23 +181,23 @@ impl Epochs {
     }
 }
 
-/// What the broker says of a partition's log now.
+/// The broker's facts about a partition's present log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facts {
     /// `None` from a broker that gives none.
     pub topic_id: Option<TopicId>,
-    /// The first offset that is there.
+    /// First offset of the log.
     pub low: i64,
-    /// The offset after the last one.
+    /// End offset: the one after the last message.
     pub end: i64,
 }
 
-/// Why a log is in another life than what is remembered of it.
+/// Why a log is in another life than the remembered offsets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Change {
-    /// The topic was deleted and created again, or is another cluster's.
+    /// The topic was deleted and created again, or belongs to another cluster.
     Recreated,
-    /// The log lost messages that were read, or holds others in their place.
+    /// The log was truncated below messages that were read, or holds other messages in their place.
     TailLost,
     /// The committed offset lies above the log's end.
     CommitAboveEnd,
@@ -206,7 +206,7 @@ pub enum Change {
 impl Change {
     pub const ALL: [Self; 3] = [Self::Recreated, Self::TailLost, Self::CommitAboveEnd];
 
-    /// As it stands in metrics and in `/status`.
+    /// Name in metrics and in `/status`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -216,7 +216,7 @@ impl Change {
         }
     }
 
-    /// As an operator is told.
+    /// Explanation for operators.
     #[must_use]
     pub fn meaning(self) -> &'static str {
         match self {
@@ -233,12 +233,12 @@ impl Change {
     }
 }
 
-/// Whether what is remembered belongs to the log that is there.
+/// Whether a remembered offset belongs to the present log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// Nothing contradicts it.
     Same,
-    /// It does not: reading begins anew at `from`.
+    /// It does not belong to it: reading begins anew at `from`.
     New { from: i64, change: Change },
 }
 
@@ -246,7 +246,7 @@ pub enum Verdict {
 #[derive(Debug, Clone, Copy)]
 pub struct Reading<'a> {
     pub topic_id: Option<&'a TopicId>,
-    /// Behind the newest message read; `None` before the first.
+    /// Offset behind the newest message read; `None` before the first.
     pub read_to: Option<i64>,
     pub points: &'a Points,
 }
@@ -261,8 +261,8 @@ fn recreated(known: Option<&TopicId>, facts: &Facts) -> Option<Verdict> {
     })
 }
 
-/// Whether the log is still the one that was read. `found` is the newest of the reading's points at which the log still holds the
-/// same message.
+/// Decides whether the log is still the one that was read. `found` is the newest of the reading's fingerprints at which the log
+/// still holds the same message.
 #[must_use]
 pub fn judge_reading(reading: &Reading<'_>, facts: &Facts, found: Option<&Point>) -> Verdict {
     if let Some(verdict) = recreated(reading.topic_id, facts) {
@@ -278,7 +278,7 @@ pub fn judge_reading(reading: &Reading<'_>, facts: &Facts, found: Option<&Point>
     };
     match (newest, found) {
         (Some(newest), Some(found)) if newest == found => Verdict::Same,
-        // Retention has deleted every message that could show it.
+        // Retention has deleted every message whose fingerprint is known.
         (newest, None)
             if newest.is_none_or(|newest| newest.offset < facts.low) && read_to <= facts.end =>
         {
@@ -289,7 +289,7 @@ pub fn judge_reading(reading: &Reading<'_>, facts: &Facts, found: Option<&Point>
     }
 }
 
-/// Whether a committed offset belongs to the log that is there.
+/// Decides whether a committed offset belongs to the present log.
 #[must_use]
 pub fn judge_commit(offset: i64, topic_id: Option<&TopicId>, facts: &Facts) -> Verdict {
     if let Some(verdict) = recreated(topic_id, facts) {

@@ -1,11 +1,11 @@
 //! The device registry: which device id has which serial, and whether that device may send.
 //!
-//! Owns the device and its states. Readers follow the newest [`Snapshot`] through a `watch` channel; it comes from a file
+//! Owns the device and its states. Readers follow the newest [`Snapshot`] through a `watch` channel; snapshots come from a file
 //! ([`mod@file`]) or from a compacted topic ([`topic`]).
 //!
-//! * G1 rests on it: only `active` lets a record through, and a serial that two devices claim lets none.
+//! * G1 rests on it: only an `active` device may send, and of two devices that claim the same serial neither may.
 //!
-//! It decides nothing; the gate does. It is where `pipeline` and the orders journey meet.
+//! It decides nothing; the gate decides. `pipeline` and the orders journey meet here.
 
 pub mod entries;
 pub mod file;
@@ -52,7 +52,7 @@ pub enum Source {
 }
 
 impl Config {
-    /// Where the devices are; `None` when nobody asks for them. `gated`: the gate asks the registry.
+    /// Source of the devices; `None` when they are not used. `gated`: the gate asks the registry.
     #[must_use]
     pub fn place(&self, gated: bool) -> Option<Source> {
         match self.source {
@@ -105,7 +105,7 @@ pub struct Device {
     pub since: Option<Timestamp>,
 }
 
-/// A device whose texts no registry takes.
+/// Why a device is refused: a text that no registry takes.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unfit {
     #[error("{field} has {length} bytes; a registry takes 1 to {LONGEST}")]
@@ -124,7 +124,7 @@ pub enum Unfit {
 }
 
 impl Device {
-    /// The device with its serial in normal form; borrowed when it is already. Entries written before there was a normal form are
+    /// The device with its serial in normal form; borrowed when it is in normal form already. Entries of older versions are
     /// read with it.
     ///
     /// # Errors
@@ -159,13 +159,13 @@ impl Device {
     }
 }
 
-/// A character that nobody sees: a control character, or one that changes the direction of the text around it.
+/// Whether a character is invisible: a control character, or one that changes the direction of text.
 fn is_hidden(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// The channel every reader follows.
+/// Receiver of the newest snapshot, as every reader has it.
 pub type Feed = tokio::sync::watch::Receiver<Arc<Snapshot>>;
 
 /// Instants as RFC 3339 text.

@@ -1,7 +1,8 @@
-//! What a broker says about the life of a log: topic ids, committed offsets with what was stored beside them, single messages.
+//! A broker's answers about the life of a log: topic ids, committed offsets with their metadata, single messages.
 //!
-//! Owns the calls into librdkafka that its safe bindings do not offer: `DescribeTopics` (topic ids), leader epochs of messages and of
-//! offsets, metadata of committed offsets as bytes (the bindings panic on metadata that is not UTF-8, and anybody may write it).
+//! Owns calls into librdkafka that its safe bindings do not offer: `DescribeTopics` (topic ids), leader epochs of messages and
+//! of offsets, and metadata of committed offsets as bytes (the bindings panic on metadata that is not UTF-8, and any program
+//! may write it).
 //!
 //! Every call blocks the calling thread, for [`CALL`] at the longest. It writes nothing.
 
@@ -23,9 +24,9 @@ use crate::poll;
 
 /// How long one call may take.
 pub const CALL: Duration = Duration::from_secs(10);
-/// Milliseconds a cluster's controller is waited for.
+/// Longest wait for the cluster's controller, in milliseconds.
 const CONTROLLER_MS: i32 = 500;
-/// What the cluster ids of librdkafka's mock begin with.
+/// Prefix of the cluster ids of librdkafka's mock broker.
 const MOCK: &str = "mockCluster";
 /// How long one poll for a message waits.
 const POLL: Duration = Duration::from_millis(50);
@@ -33,7 +34,7 @@ const POLL: Duration = Duration::from_millis(50);
 /// A partition of a topic.
 pub type Key = (String, i32);
 
-/// What is known of a topic by its name.
+/// Whether a topic exists, and its id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Topic {
     Missing,
@@ -41,17 +42,17 @@ pub enum Topic {
     There(Option<TopicId>),
 }
 
-/// What a group has committed for a partition.
+/// A group's committed offset of a partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Committed {
     pub offset: i64,
     /// -1 for none.
     pub epoch: i32,
-    /// The topic in whose life it was committed, if it says so.
+    /// The topic in whose life the offset was committed, if its metadata name one.
     pub topic_id: Option<TopicId>,
 }
 
-/// An offset to be stored or committed, with what binds it to the life of its log.
+/// An offset to be stored or committed, with the data that bind it to the life of its log.
 #[derive(Debug, Clone)]
 pub struct Stored<'a> {
     pub key: &'a Key,
@@ -60,7 +61,7 @@ pub struct Stored<'a> {
     pub topic_id: Option<&'a TopicId>,
 }
 
-/// The leader epoch a message was written under; -1 for none.
+/// Leader epoch under which a message was written; -1 for none.
 #[must_use]
 pub fn epoch_of(message: &BorrowedMessage<'_>) -> i32 {
     // SAFETY: the pointer is valid for as long as the message is borrowed.
@@ -79,7 +80,7 @@ pub fn point_of(message: &BorrowedMessage<'_>) -> Point {
     )
 }
 
-/// A list for the client of offsets with their leader epochs and metadata.
+/// Builds a partition list of offsets with leader epochs and metadata.
 #[must_use]
 pub fn list_of<'a>(offsets: impl Iterator<Item = Stored<'a>>) -> TopicPartitionList {
     let mut list = TopicPartitionList::new();
@@ -101,7 +102,7 @@ pub fn list_of<'a>(offsets: impl Iterator<Item = Stored<'a>>) -> TopicPartitionL
     list
 }
 
-/// The offsets of a list the client gave; those without an offset, or with an error, are left out.
+/// The offsets of a partition list; entries without an offset, or with an error, are left out.
 pub fn committed_in(list: &TopicPartitionList) -> Vec<(Key, Committed)> {
     // SAFETY: the list is alive for the whole function; `elems` holds `cnt` elements.
     let elements = unsafe {
@@ -189,7 +190,7 @@ pub fn topics<C: ClientContext>(
         let names =
             ffi::rd_kafka_TopicCollection_of_topic_names(pointers.as_mut_ptr(), pointers.len());
         ffi::rd_kafka_DescribeTopics(native, names, options, queue);
-        // The request ends by its own bound; this one is only for a client that is stuck.
+        // The request has a timeout of its own; this bound is only for a client that is stuck.
         let event = ffi::rd_kafka_queue_poll(queue, bound_ms.saturating_add(2_000));
         let read = read_topics(event, &mut found);
         if !event.is_null() {
@@ -203,7 +204,7 @@ pub fn topics<C: ClientContext>(
     Ok(found)
 }
 
-/// Which of the topics there are.
+/// Existence of topics by metadata, without ids.
 fn without_ids<C: ClientContext>(
     client: &Client<C>,
     names: &[&str],
@@ -286,13 +287,14 @@ unsafe fn id_of(topic: *const ffi::rd_kafka_TopicDescription_t) -> Option<TopicI
     }
 }
 
-/// A client that only asks.
+/// A client that asks a broker about logs.
 pub struct Asker {
+    /// The client; it joins no group and commits nothing. Dropped, it closes.
     consumer: BaseConsumer,
 }
 
 impl Asker {
-    /// `client`: the properties of a reader by hand; with the group whose commits are asked for.
+    /// Opens the client. `client`: the properties of a manually assigned consumer, with the group whose commits are asked for.
     ///
     /// # Errors
     /// Properties that the client refuses.
@@ -317,7 +319,7 @@ impl Asker {
         topics(self.consumer.client(), names, CALL)
     }
 
-    /// The id of one topic; `None` as well where the broker gives none.
+    /// The id of one topic; `None` where the broker gives none.
     ///
     /// # Errors
     /// As [`topics`]; the topic does not exist.
@@ -328,7 +330,7 @@ impl Asker {
         }
     }
 
-    /// What the client's group has committed.
+    /// Committed offsets of the client's group.
     ///
     /// # Errors
     /// The broker does not answer.
@@ -348,7 +350,7 @@ impl Asker {
         Ok(committed_in(&list).into_iter().collect())
     }
 
-    /// Where a partition's log begins and ends now. `topic_id` as asked for before.
+    /// First and end offset of a partition's log. `topic_id` as asked for before.
     ///
     /// # Errors
     /// The broker does not answer.
@@ -360,7 +362,7 @@ impl Asker {
         Ok(Facts { topic_id, low, end })
     }
 
-    /// The newest of these points at which the log still holds the same message.
+    /// The newest of these fingerprints at which the log still holds the same message.
     ///
     /// # Errors
     /// The broker does not answer.
@@ -381,7 +383,7 @@ impl Asker {
         Ok(None)
     }
 
-    /// The fingerprint of the newest message below an offset, as far as one is found right before it.
+    /// The fingerprint of the message right before an offset, if the log has one there.
     ///
     /// # Errors
     /// The broker does not answer.
@@ -401,7 +403,7 @@ impl Asker {
         let deadline = Instant::now() + CALL;
         let found = loop {
             match self.consumer.poll(POLL) {
-                // What was asked for before may still come.
+                // A message of an earlier assignment may still come.
                 Some(Ok(message))
                     if (message.topic(), message.partition()) != (key.0.as_str(), key.1) => {}
                 Some(Ok(message)) => break Ok(Some(point_of(&message))),

@@ -32,15 +32,21 @@ use crate::ops::metrics::orders as metrics;
 
 /// Does acts. One at a time; owns how often what failed in a row.
 pub struct Hand<M> {
+    /// Client of MyAdmin; calls that outlive their round have clones.
     pub(super) market: M,
+    /// The orders store.
     pub(super) store: Store,
+    /// Settings of the journey.
     pub(super) config: Arc<Config>,
+    /// The wall clock.
     pub(super) clock: Clock,
+    /// Token of the lease: with it every change is refused once another instance has the lease.
     pub(super) token: Token,
-    /// Asked before every provisioning call (P3).
+    /// Publishes the store's newest generation before every provisioning call (P3).
     pub(super) registrar: Arc<Registrar>,
-    /// What the process finishes before it leaves.
+    /// Calls begun; the process waits for them before it ends, also when this is dropped.
     pub(super) calls: Calls,
+    /// Failures in a row by unit or order, for the backoff; forgotten with the lease.
     failures: HashMap<String, u32>,
 }
 

@@ -27,9 +27,9 @@ const WAIT_MAX: Duration = Duration::from_secs(5);
 /// Begun calls. Clones share them.
 #[derive(Debug, Clone)]
 pub struct Calls {
-    /// How many go on by themselves.
+    /// How many dropped calls go on as tasks of their own; each such task has a clone and counts itself out at its end.
     alone: Arc<watch::Sender<usize>>,
-    /// What is dropped ends where it is, as in a process that is killed.
+    /// Test switch: a dropped call ends where it is, as in a process that is killed.
     killed: Arc<AtomicBool>,
 }
 
@@ -74,6 +74,7 @@ impl Calls {
 pub struct Begun<T: Send + 'static> {
     /// None once it has ended.
     call: Option<Pin<Box<dyn Future<Output = T> + Send>>>,
+    /// Counts the call if it goes on as a task of its own; a clone of the journey's.
     calls: Calls,
 }
 

@@ -101,7 +101,9 @@ impl Spare {
 /// A file as read: its devices, and the lines that are none.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Shelf {
+    /// Devices that may be given out.
     pub spares: Arc<[Spare]>,
+    /// Lines that are no device, and why.
     pub bad: Vec<BadLine>,
 }
 
@@ -267,7 +269,9 @@ pub fn free(shelf: &Shelf, used: &Used) -> BTreeMap<String, usize> {
 /// The file as it was read last.
 #[derive(Debug, Default)]
 pub struct Inventory {
+    /// Length and time of the file when it was read; `None` before and after a failure.
     look: Option<(u64, SystemTime)>,
+    /// What was read then, or the failure as its bad line.
     shelf: Shelf,
 }
 

@@ -19,9 +19,14 @@ use super::store::{Error, Store};
 /// A lease that was taken, and how long it is surely ours.
 #[derive(Debug)]
 pub struct Lease {
+    /// The orders store, whose row is the lease.
     store: Store,
+    /// Number of this holding, a fence for every change.
     token: Token,
+    /// How long a renewal lasts.
     life: Duration,
+    /// Until when no other instance can have taken the lease, by the monotonic clock; the registrar has a receiver through
+    /// `sure`. Dropped without `leave`, the lease ends when its time is over.
     sure_until: tokio::sync::watch::Sender<Instant>,
 }
 

@@ -70,12 +70,17 @@ const STORE_PAUSE: Duration = Duration::from_secs(1);
 
 /// What the journey is handed.
 pub struct Parts<M> {
+    /// Client of MyAdmin; every reconciler gets a clone.
     pub market: M,
+    /// The orders store; the caller closes it after `run` has ended.
     pub store: Store,
+    /// Takes the device registry's topic over for the holder of the lease.
     pub open: registrar::Open,
+    /// Asks the device registry for serials that termination sheets name.
     pub ask: terminations::Ask,
+    /// The wall clock.
     pub clock: Clock,
-    /// Shown to whoever waits for the lease.
+    /// Name of this instance, shown to operators of the instances that wait for the lease.
     pub name: String,
 }
 

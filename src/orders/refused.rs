@@ -21,10 +21,11 @@ pub type Reasons = BTreeMap<String, String>;
 /// See the module's documentation.
 #[derive(Debug)]
 pub struct Refused {
+    /// Kind of the alarms.
     kind: &'static str,
     /// Subjects of the same kind of alarm that are no files.
     not_files: &'static [&'static str],
-    /// What stands; unknown before the first look.
+    /// Alarms that stand, by file; `None` before the first look and after an error of the store, and then the store is asked.
     told: Option<Reasons>,
 }
 

@@ -61,7 +61,9 @@ pub type Permitted = Arc<dyn Fn() -> bool + Send + Sync>;
 
 /// The registry's topic, taken over.
 pub struct Topic {
+    /// Writes one transaction with the producer of this take-over.
     pub publish: Publish,
+    /// Reads the topic with a client of its own.
     pub read: Read,
 }
 
@@ -76,27 +78,33 @@ pub struct Pace {
 
 /// See the module's documentation.
 pub struct Registrar {
+    /// The orders store, with the outbox.
     store: Store,
+    /// Takes the topic over; fences the writer of an earlier holder of the lease.
     open: Open,
+    /// Whether the lease is ours for long enough to write; asked before every publication.
     permitted: Permitted,
+    /// How often store and topic are compared, and how long published changes are kept.
     pace: Pace,
+    /// The wall clock, for the rows of the store.
     clock: Clock,
+    /// Token of the lease, under which every change of the store is made.
     token: Token,
-    /// Held over awaits: the topic is read, compared and written by one at a time, or a difference would be seen that is just
-    /// being written.
+    /// The writer of the topic and what was published. Held over awaits: the topic is read, compared and written by one task at
+    /// a time, or a difference would be seen that is just being written.
     desk: Mutex<Desk>,
-    /// What the last comparison under this lease found. Read by the reconciler before it provisions.
+    /// What the last comparison under this lease found; the reconciler reads it before it provisions.
     standing: watch::Sender<Proof>,
 }
 
 /// What belongs to the writing.
 #[derive(Default)]
 struct Desk {
-    /// None: to be taken over, and compared.
+    /// The topic's writer and reader; `None` before it is taken over and after a failure, and then a comparison follows.
     topic: Option<Topic>,
-    /// The newest generation that the topic has confirmed.
+    /// Newest generation that the broker has confirmed.
     published: i64,
-    /// Unpublished changes at the last comparison.
+    /// Rows in the outbox at the last comparison.
     waiting: i64,
 }
 

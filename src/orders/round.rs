@@ -52,22 +52,31 @@ const PASSES: usize = 64;
 
 /// The reconciler of one lease. Owns what it remembers between rounds, none of which matters after a crash.
 pub struct Reconciler<M> {
+    /// Carries out acts against MyAdmin and store; it has the clone of the marketplace client that this struct asks with too.
     hand: Hand<M>,
+    /// The orders store; clones share the connections with the API, the sheets, the mail and the pages.
     store: Store,
+    /// Settings of the journey.
     config: Arc<Config>,
+    /// The wall clock; a test hands in its own.
     clock: Clock,
+    /// Asked whether the store is proven before anything is provisioned (P3); its own `run` goes on beside the rounds.
     registrar: Arc<Registrar>,
     /// Whether MyAdmin's devices were listed since the lease was taken (P3).
     listed: bool,
+    /// When owners' databases were last asked for; `None` after a failure, so that the next round asks again.
     last_databases: Option<Timestamp>,
+    /// When orders were last asked for, which bounds how often reported units are read back.
     last_read_back: Option<Timestamp>,
+    /// The inventory file as it was read last, with its length and time.
     inventory: Inventory,
+    /// Its devices and bad lines, as of the start of this round.
     shelf: Shelf,
-    /// What this round saw listed and could not read.
+    /// Alarms of this round about what is listed and cannot be read.
     odd: Vec<Due>,
     /// Whether this round listed the devices.
     looked_at_devices: bool,
-    /// Lines of all orders under way were read in this round.
+    /// Whether this round read the lines of all orders under way.
     looked_at_lines: bool,
 }
 

@@ -90,17 +90,24 @@ impl Config {
 /// What requests are answered from.
 #[derive(Clone)]
 struct Desk {
+    /// The orders store; the journey has a clone.
     store: Store,
+    /// Settings of the orders.
     config: Arc<super::Config>,
+    /// The wall clock.
     clock: Clock,
+    /// Bearer tokens by name; compared in constant time.
     tokens: Arc<Tokens>,
+    /// Bounds the requests that are worked on at the same time.
     seats: Arc<Semaphore>,
 }
 
 /// The running API.
 #[derive(Debug)]
 pub struct Handle {
+    /// The address it listens on.
     address: SocketAddr,
+    /// The server; `stop` ends it in order.
     server: Server,
 }
 

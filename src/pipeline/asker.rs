@@ -1,7 +1,7 @@
-//! A Kafka client that only asks which topics there are, and says in the words of the settings why nobody answers.
+//! A Kafka client for metadata: asks which topics exist, and explains in the words of the settings why no broker answers.
 //!
-//! Owns one connection and what the client complained about on it: a wrong password or an authority nobody trusts never
-//! fails a call, it only lets it time out. It writes nothing. Blocks the calling thread.
+//! Owns one client, and the errors that it reported: a wrong password or an untrusted certificate authority never fails a call,
+//! it only lets the call time out. It writes nothing. Blocks the calling thread.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -15,10 +15,10 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use crate::poll;
 
-/// How long one question waits before the complaints are looked at.
+/// How long one call may take before the reported errors are looked at.
 const QUESTION: Duration = Duration::from_secs(1);
 
-/// Why the brokers do not answer, and what to do about it.
+/// Why no broker answers, and the remedy.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what}; {remedy}")]
 pub struct Trouble {
@@ -26,7 +26,7 @@ pub struct Trouble {
     pub remedy: &'static str,
 }
 
-/// What the brokers say about themselves.
+/// Brokers and topics by the cluster's metadata.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cluster {
     pub brokers: usize,
@@ -34,7 +34,7 @@ pub struct Cluster {
     pub topics: BTreeMap<String, usize>,
 }
 
-/// The setting to look at when the client complains of this, if it can be told.
+/// The setting to check after an error with this code, if one can be named.
 #[must_use]
 pub fn remedy(code: RDKafkaErrorCode) -> Option<&'static str> {
     match code {
@@ -59,7 +59,7 @@ pub fn remedy(code: RDKafkaErrorCode) -> Option<&'static str> {
     }
 }
 
-/// Whether waiting cannot help: somebody has to change something.
+/// Whether waiting cannot help: a person has to change something.
 fn is_final(code: RDKafkaErrorCode) -> bool {
     matches!(
         code,
@@ -69,11 +69,12 @@ fn is_final(code: RDKafkaErrorCode) -> bool {
     )
 }
 
-/// What the client complained about.
+/// Errors that the client reported.
 #[derive(Debug, Clone, Default)]
 struct Complaints {
+    /// The code that names the remedy: one that waiting cannot cure stays.
     gravest: Option<RDKafkaErrorCode>,
-    /// In the client's own words.
+    /// The newest complaint in the client's own words.
     last: Option<String>,
 }
 
@@ -85,9 +86,10 @@ impl Complaints {
     }
 }
 
+/// Client context that collects the errors.
 #[derive(Debug, Default)]
 struct Ear {
-    // A lock as the client's own threads complain; held for an assignment.
+    /// A lock, because the client's own threads complain; held for an assignment.
     heard: Mutex<Complaints>,
 }
 
@@ -103,10 +105,10 @@ impl ClientContext for Ear {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         tracing::debug!(facility, message, "kafka client");
         if matches!(level, RDKafkaLogLevel::Error) {
-            // Behind the name of the client's thread.
+            // The text after the name of the client's thread.
             let said = message.rsplit_once("]: ").map_or(message, |(_, said)| said);
             let mut heard = self.heard();
-            // A handshake that fails is told only here; a connection that was merely cut in it names no routine.
+            // A failed TLS handshake is reported only in the log; a connection cut during it names no routine.
             if said.contains("SSL routines") {
                 heard.note(RDKafkaErrorCode::SSL);
             }
@@ -127,11 +129,12 @@ impl ConsumerContext for Ear {}
 
 /// See the module's documentation.
 pub struct Asker {
+    /// The Kafka client, in no group; its context collects the complaints. Dropped, it disconnects.
     client: BaseConsumer<Ear>,
 }
 
 impl Asker {
-    /// Opens the client; connects to nobody yet.
+    /// Opens the client; it connects to no broker yet.
     ///
     /// # Errors
     /// Settings that the client library refuses, such as a file of authorities that cannot be read.
@@ -149,10 +152,10 @@ impl Asker {
         Ok(Self { client })
     }
 
-    /// All topics there are. Asking for all creates none, asking for a name might.
+    /// Asks for all topics. Asking for all creates none, asking for one name might.
     ///
     /// # Errors
-    /// Nobody answered in time, or somebody refused us, with the setting to look at.
+    /// No broker answered in time, or one refused the client; with the setting to check.
     pub fn cluster(&self, timeout: Duration) -> Result<Cluster, Trouble> {
         let deadline = Instant::now() + timeout;
         loop {
@@ -169,7 +172,7 @@ impl Asker {
                 }
                 Err(error) => error,
             };
-            // Complaints come in by the event queue, one at a time.
+            // Errors come through the event queue, one at a time.
             poll::serve(&self.client, |event| {
                 if let Some(code) = event.err().and_then(|error| error.rdkafka_error_code()) {
                     self.client.context().heard().note(code);

@@ -1,7 +1,7 @@
-//! The telemetry consumer's door: everything the Kafka client does to us becomes one [`Event`].
+//! The telemetry consumer's callbacks: everything that the Kafka client reports becomes one [`Event`].
 //!
-//! Owns the callbacks and nothing else: each only notes what happened, so none can wait for a task. The consumer thread
-//! ([`super::reader`]) takes the events from a channel without a bound; the client makes few, and each is small.
+//! Owns the callbacks and nothing else. A callback only sends an event, so it never waits for a task. The consumer thread
+//! ([`super::reader`]) takes the events from an unbounded channel; the client makes few of them, and each is small.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc as std_mpsc;
@@ -17,54 +17,55 @@ use super::log_watch::Answer;
 use crate::log_life::broker::{Committed, Key, committed_in};
 use crate::ops::metrics::pipeline as metrics;
 
-/// Everything the client does to us, and what is found out about the logs it reads.
+/// Everything that the client reports through its callbacks, and what the broker answers about the logs that are read.
 #[derive(Debug)]
 pub enum Event {
     Assigned(Vec<(String, i32)>),
     Revoked(Vec<(String, i32)>),
     Committed(Vec<(Key, Committed)>),
     CommitFailed(String),
-    /// All that is stored was committed before.
+    /// A commit found every stored offset committed before.
     NothingToCommit,
     Lag(Vec<(String, i32, i64)>),
-    /// The client's own word about the group: whether it has joined and has its partitions, and its states.
+    /// Group membership by the client's statistics: whether the member is in state `steady`, and the states in words.
     Membership {
         steady: bool,
         states: String,
     },
-    /// Up to where the client has fetched, of partitions of which everything fetched was read: messages that are not for
-    /// applications (control records of transactions) are passed over in silence.
+    /// Fetch position of every partition whose fetched messages were all consumed. Control records of transactions are not
+    /// delivered, so the position can be ahead of the newest message.
     Fetched(Vec<(String, i32, i64)>),
     Failed {
         error: KafkaError,
         reason: String,
     },
-    /// The client moved to another offset by its reset rule.
+    /// The client reset its position by `auto.offset.reset`.
     OffsetReset,
-    /// What the broker says of the life of logs.
+    /// Answers of the broker about the life of logs.
     Log(Vec<Answer>),
 }
 
-/// How others than the client bring events in.
+/// Sends answers of the log-watch thread to the consumer thread, as events.
 #[derive(Clone)]
 pub struct Answers(std_mpsc::Sender<Event>);
 
 impl Answers {
-    /// Whether somebody is left to hear it.
+    /// Sends answers; false once the consumer thread has dropped its receiver.
     pub fn give(&self, answers: Vec<Answer>) -> bool {
         self.0.send(Event::Log(answers)).is_ok()
     }
 }
 
-/// The door through which the client's callbacks come in.
+/// The callback side: the context that the client calls, and the sender of the events.
 pub struct Events {
+    /// To the consumer thread, which has the receiver; a late event after its end is discarded.
     to: std_mpsc::Sender<Event>,
-    /// Once set, whatever the group wants is granted on the spot: there is nothing to drain any more.
+    /// Set while leaving: an assign or a revoke is answered by the callback itself, because nothing is left to drain.
     closing: AtomicBool,
 }
 
 impl Events {
-    /// The door and the room behind it.
+    /// Creates the callback side and the receiver that the consumer thread drains.
     #[must_use]
     pub fn channel() -> (Self, std_mpsc::Receiver<Event>) {
         let (to, from) = std_mpsc::channel();
@@ -77,18 +78,18 @@ impl Events {
         )
     }
 
-    /// Where answers about the life of logs go.
+    /// Gives the sender with which the log-watch thread delivers its answers.
     #[must_use]
     pub fn answers(&self) -> Answers {
         Answers(self.to.clone())
     }
 
     fn tell(&self, event: Event) {
-        // The receiver goes away only when the thread ends; late events concern nobody.
+        // The receiver is dropped only when the consumer thread ends; an event after that is discarded.
         let _ = self.to.send(event);
     }
 
-    /// From now on every wish of the group is granted without a drain.
+    /// From now on the callback itself answers an assignment or a revocation, without a drain.
     pub fn close(&self) {
         self.closing.store(true, Ordering::Release);
     }
@@ -101,14 +102,15 @@ fn named(list: &TopicPartitionList) -> Vec<(String, i32)> {
         .collect()
 }
 
-/// What a line of the client's log was about.
+/// The subject of a line of the client's log, as far as the job reacts to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Told {
     OffsetReset,
     Other,
 }
 
-/// One line of the client's own log. An offset reset may mean lost records, so it is an alarm.
+/// Writes one line of the client's log to ours. An offset reset may mean lost records, so it is counted and logged as a
+/// warning.
 pub fn log_client(level: RDKafkaLogLevel, facility: &str, message: &str) -> Told {
     if message.contains("offset reset") {
         metrics::offset_reset();
@@ -179,7 +181,8 @@ impl ClientContext for Events {
 }
 
 impl ConsumerContext for Events {
-    /// Only notes what the group wants: the thread answers with an assign or unassign of its own when the workers are ready.
+    /// Sends the pending rebalance to the consumer thread, which answers with an incremental assign or unassign once the
+    /// workers are ready.
     fn rebalance(
         &self,
         consumer: &BaseConsumer<Self>,
@@ -201,7 +204,7 @@ impl ConsumerContext for Events {
                 return;
             }
         };
-        // Without an answer the client would wait for one for ever, and never close.
+        // The client waits for an assign or unassign before it goes on, and would never close without one.
         if let Err(error) = granted {
             tracing::warn!(%error, "the group's last wish was not granted while leaving");
         }

@@ -1,7 +1,7 @@
-//! Dispatch: when a partition should ask for an upload slot. A pure decision of state and time.
+//! Dispatch: decides when a partition requests an upload slot. A pure function of queues and time.
 //!
-//! A request is due when a full one is ready, when the oldest ready record has waited for the linger time, or when somebody
-//! needs the memory back (M1: whoever is refused a permit first flushes what it has queued).
+//! A request is due when a full one is ready, when the oldest ready record has waited for the linger time, or when memory is
+//! needed (M1: a refused permit makes the worker flush).
 
 use std::time::{Duration, Instant};
 
@@ -32,7 +32,7 @@ impl Default for Config {
     }
 }
 
-/// When to ask for a slot.
+/// When to request an upload slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Due {
     Now,
@@ -59,8 +59,8 @@ pub fn due(
     if at <= now { Due::Now } else { Due::At(at) }
 }
 
-/// Whether a full request is ready and only waits for an upload slot: reading on would move records out of the client's buffers
-/// and the processor's caches for nothing.
+/// Whether a full request is ready and only waits for an upload slot: reading on would only move records out of the client's
+/// buffers and the processor's caches.
 #[must_use]
 pub fn sated(queues: &SerialQueues, limits: Limits) -> bool {
     let body = queues.ready_bytes() + queues.ready_records() as u64 + 1;

@@ -1,10 +1,10 @@
-//! Errors after which a Kafka client of the job does nothing any more, and what is done about each.
+//! Fatal errors of the job's Kafka clients, and the reaction to each.
 //!
 //! * A consumer that was fenced by another member with its `kafka.instance_id` is replaced, once nobody else holds the name
 //!   ([`super::rejoin`]).
 //! * A consumer that cannot read a log that took the place of another one is replaced at once.
 //! * A producer of letters that is broken is replaced, unless the user's rights or the brokers' version are the cause.
-//! * Every other one ends the process with an error; a supervisor starts it again, and what was in hand is read again.
+//! * Every other fatal error ends the process; a supervisor starts it again, and records in hand are re-delivered.
 //!
 //! Whether a retry may help is answered by [`Fatal::is_fenced`]. None of these errors has effects of its own: what was not confirmed
 //! stays unsettled.
@@ -37,7 +37,7 @@ pub enum Fatal {
 }
 
 impl Fatal {
-    /// What the consumer's fatal error is.
+    /// The meaning of the consumer's fatal error.
     #[must_use]
     pub fn of_consumer((code, reason): (RDKafkaErrorCode, String)) -> Self {
         match code {
@@ -46,8 +46,8 @@ impl Fatal {
         }
     }
 
-    /// What the producer's fatal error is, where another producer would meet it too: the user's rights or the brokers' version are
-    /// the cause. After any other one the producer is replaced ([`super::producer`]).
+    /// The meaning of the producer's fatal error, if another producer would meet it too: the user's rights or the brokers'
+    /// version are the cause. After any other error the producer is replaced ([`super::producer`]).
     #[must_use]
     pub fn of_producer((code, reason): (RDKafkaErrorCode, String)) -> Option<Self> {
         let lasts = matches!(
@@ -60,20 +60,20 @@ impl Fatal {
         lasts.then_some(Self::Producer { code, reason })
     }
 
-    /// The consumer is replaced at once.
+    /// Whether the consumer is replaced at once.
     #[must_use]
     pub fn is_stale(&self) -> bool {
         matches!(self, Self::Stale { .. })
     }
 
-    /// The consumer may be replaced once nobody else holds its name; all others end the process.
+    /// Whether the consumer may be replaced once no other member holds its name; all others end the process.
     #[must_use]
     pub fn is_fenced(&self) -> bool {
         matches!(self, Self::Fenced { .. })
     }
 }
 
-/// What a person can do beside starting the process again.
+/// What a person can do besides starting the process again.
 fn remedy(code: RDKafkaErrorCode) -> &'static str {
     match code {
         RDKafkaErrorCode::ClusterAuthorizationFailed => {

@@ -1,15 +1,18 @@
 //! A partition's feed: messages straight from librdkafka's partition queue, many per call.
 //!
-//! Owns this part's calls into librdkafka, and so also the commits that tell their end ([`commit_stored`], [`commit_at`]). The safe `BaseConsumer::poll` allocates twice per message and hands out one at a time;
-//! `rd_kafka_consume_batch_queue` costs a fraction of it, and the difference is larger than everything else the pipeline does.
+//! Owns the unsafe calls into librdkafka that read and commit; [`commit_stored`] and [`commit_at`] are here because their
+//! result comes as an event. The safe `BaseConsumer::poll` allocates twice per message and returns one at a time;
+//! `rd_kafka_consume_batch_queue` costs a fraction of that, and the difference is larger than everything else the pipeline
+//! does.
 //!
-//! * A feed is opened at every assignment. A queue lives as long as librdkafka's own object of the partition, and that one goes when
-//!   the topic is away while nothing of it is assigned; a queue opened before then would stay silent for ever, and the messages
-//!   would come past it. Opening the same queue again is harmless: the old handle only gives its reference back.
-//! * librdkafka takes whatever is read in a batch for a message: an error in a message's place moves the client's position behind
-//!   the offset that comes with it (librdkafka#4844), and after the pause of a rebalance the client goes on from there, one message
-//!   too far. So the end of a partition is never asked for as an event, and after any other error ([`Messages::error_at`]) the
-//!   reader moves the client back to where its reading stands.
+//! * A feed is opened at every assignment. A queue lives as long as librdkafka's own partition object, which is destroyed when
+//!   the topic is gone while no partition of it is assigned. A queue opened before that would stay silent for ever, and the
+//!   messages would arrive in the consumer's main queue. Opening the same queue again is harmless: the old handle only returns
+//!   its reference.
+//! * librdkafka takes every entry of a batch for a message: an error in a message's place moves the client's position behind
+//!   the error's offset (librdkafka#4844), and after the pause of a rebalance the client goes on from there, one message too
+//!   far. So the end of a partition is never requested as an event, and after any other error ([`Messages::error_at`]) the
+//!   reader seeks back to its own position.
 //! * Every [`Message`] and [`Feed`] keeps the consumer alive, so none can outlive the client whose memory it points into.
 //!
 //! It does not block: an empty queue gives an empty read.
@@ -32,8 +35,8 @@ use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 use super::unreadable::{self, Unreadable};
 use crate::log_life::Point;
 
-/// Asks the client to commit what is stored, now; the end comes as a commit event of the consumer, always, also when there is
-/// nothing to commit. (The safe call commits as well, but of its end it tells nobody.) Does not wait.
+/// Asks the client to commit the stored offsets now. The result always comes as a commit event of the consumer, even when there
+/// is nothing to commit. (The safe call commits as well, but reports no result.) Does not wait.
 ///
 /// # Errors
 /// The client is not in a group.
@@ -41,8 +44,8 @@ pub fn commit_stored<C: ConsumerContext>(consumer: &BaseConsumer<C>) -> KafkaRes
     commit(consumer, std::ptr::null())
 }
 
-/// Asks the client to commit these offsets, also where they are lower than what it has committed before: of what is stored it
-/// commits only what is higher. Ends as [`commit_stored`]. Does not wait.
+/// Asks the client to commit these offsets, even where they are lower than what it committed before; of stored offsets it
+/// commits only higher ones. The result comes as that of [`commit_stored`]. Does not wait.
 ///
 /// # Errors
 /// The client is not in a group.
@@ -78,8 +81,9 @@ fn commit<C: ConsumerContext>(
 
 /// One partition's queue.
 pub struct Feed<C: ConsumerContext + 'static> {
+    /// Handle of librdkafka's queue of the partition, owned by this value and destroyed with it.
     queue: NonNull<rd_kafka_queue_t>,
-    // Declared last and dropped last: the queue belongs to this client.
+    /// The client to which the queue belongs. Declared last and dropped last, so that the queue never outlives the client.
     consumer: Arc<BaseConsumer<C>>,
 }
 
@@ -144,10 +148,11 @@ impl<C: ConsumerContext + 'static> Drop for Feed<C> {
     }
 }
 
-/// Messages read from one partition, in order. Dropping them gives their memory back to librdkafka.
+/// Messages read from one partition, in order. Dropping them returns their memory to librdkafka.
 pub struct Messages<C: ConsumerContext + 'static> {
+    /// librdkafka's messages, owned by this value and destroyed with it.
     raw: Vec<*mut rd_kafka_message_t>,
-    // Declared last and dropped last: the messages' memory belongs to this client.
+    /// The client to which the messages' memory belongs, kept alive by a worker that has them. Declared last and dropped last.
     #[expect(dead_code, reason = "keeps the client alive as long as its messages")]
     consumer: Arc<BaseConsumer<C>>,
 }
@@ -165,7 +170,7 @@ impl<C: ConsumerContext + 'static> Messages<C> {
         }
     }
 
-    /// The messages in order; an error that librdkafka put in a message's place comes as such.
+    /// The messages in order; an error in a message's place is returned as an error.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = Result<Message<'_>, RDKafkaErrorCode>> {
         self.raw.iter().map(|&raw| {
             // SAFETY: not null (librdkafka never returns null messages) and alive until `clear` or drop, which need `&mut self`.
@@ -189,7 +194,7 @@ impl<C: ConsumerContext + 'static> Messages<C> {
         self.raw.is_empty()
     }
 
-    /// The offset of the first error that stands in a message's place, if the client gave one with it.
+    /// The lowest offset of the errors in messages' places, if the client gave one.
     #[must_use]
     pub fn error_at(&self) -> Option<i64> {
         let errors = self.raw.iter().filter_map(|&raw| {
@@ -201,7 +206,7 @@ impl<C: ConsumerContext + 'static> Messages<C> {
         errors.min()
     }
 
-    /// One pass over the messages: what the consumer thread wants to know of them.
+    /// One pass over the messages: offsets, bytes, and the first message that does not continue the log.
     #[must_use]
     pub fn survey(&self, read_to: i64, epoch: i32) -> Survey {
         let mut survey = Survey {
@@ -215,7 +220,7 @@ impl<C: ConsumerContext + 'static> Messages<C> {
             ends(self.iter().flatten().next()),
             ends(self.iter().flatten().next_back()),
         );
-        // Asked message by message only where it changes.
+        // The epoch is read per message only if it changes within the batch.
         let changes = [epochs.0, epochs.1]
             .into_iter()
             .flatten()
@@ -236,7 +241,7 @@ impl<C: ConsumerContext + 'static> Messages<C> {
         survey
     }
 
-    /// Gives back the messages from this place on; how many.
+    /// Discards the messages from this place on; gives their number.
     pub fn cut(&mut self, at: usize) -> usize {
         let at = at.min(self.raw.len());
         let cut = self.raw.len() - at;
@@ -247,8 +252,8 @@ impl<C: ConsumerContext + 'static> Messages<C> {
         cut
     }
 
-    /// Takes out the first error that is about the data itself, and gives everything behind it back: the client passes over some
-    /// batches that cannot be read, and nobody asked it to.
+    /// Takes out the first error about the data itself, and discards everything behind it: the client skips some unreadable
+    /// batches without being asked to.
     pub fn take_unreadable(&mut self) -> Option<Unreadable> {
         let code = |raw: *mut rd_kafka_message_t| {
             // SAFETY: as in `iter`.
@@ -270,7 +275,7 @@ impl<C: ConsumerContext + 'static> Messages<C> {
         Some(found)
     }
 
-    /// Gives every message's memory back.
+    /// Returns every message's memory to librdkafka.
     pub fn clear(&mut self) {
         for raw in self.raw.drain(..) {
             // SAFETY: owned by this value, destroyed once.
@@ -288,13 +293,14 @@ impl<C: ConsumerContext + 'static> Drop for Messages<C> {
 /// What one pass over messages found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Survey {
-    /// The first offset, of those that go on in order.
+    /// The first offset of the messages that continue the log.
     pub first: Option<i64>,
-    /// Behind the last of them.
+    /// Offset behind the last of them.
     pub read_to: i64,
     /// Bytes of their payloads.
     pub bytes: u64,
-    /// The place of the first message that does not go on: its offset was read before, or its leader epoch is older than one before.
+    /// Place of the first message that does not continue the log: its offset was read before, or its leader epoch is older than
+    /// one before.
     pub back: Option<usize>,
 }
 

@@ -1,12 +1,13 @@
-//! What the gateway rejected later: polls `GET /invalidrecords` and hands every item on, once.
+//! The feedback: polls `GET /invalidrecords` for records that the gateway rejected after it accepted them, and passes each item
+//! to a sink once.
 //!
 //! Owns the cursor. Invariants:
 //! * F-a: the cursor moves only after the sink has confirmed the page before it; it never goes back and never to zero.
-//! * F-b: an item whose content was handed on before is not handed on again while it is remembered (the key of a page
-//!   may include the last item of the page before, dig/API.md U18).
+//! * F-b: an item whose content was passed on before is not passed on again while it is remembered (the key of a page may
+//!   include the last item of the page before, dig/API.md U18).
 //!
-//! No queue: one page at a time, the next one once it is confirmed. Cancelled between fetching and confirming, the page
-//! comes again.
+//! No queue: one page at a time, the next once the sink has confirmed it. Cancelled between fetch and confirmation, the page is
+//! fetched again.
 
 use std::collections::{HashSet, VecDeque};
 use std::future::Future;
@@ -89,26 +90,31 @@ impl Config {
     }
 }
 
-/// Where the next page begins, and what was handed on lately. Pure.
+/// The key of the next page, and the contents of items passed on lately. Pure.
 #[derive(Debug)]
 pub struct Cursor {
+    /// Key of the next page; `None` until the gateway gave one.
     key: Option<i64>,
+    /// Hashes of items passed on lately.
     known: HashSet<u64>,
+    /// The same hashes, oldest first.
     order: VecDeque<u64>,
+    /// Most hashes kept.
     remembered: usize,
 }
 
-/// A page as the cursor sees it: handed to the sink, then to [`Cursor::confirm`].
+/// A page without the items passed on before: given to the sink, then to [`Cursor::confirm`].
 #[derive(Debug, Clone)]
 pub struct Fresh {
-    /// What was not handed on before, in the gateway's order.
+    /// Items not passed on before, in the gateway's order.
     pub items: Arc<[Invalid]>,
     /// The key to keep; `None` while the gateway has never given one.
     pub key: Option<i64>,
-    /// Items left out because they were handed on before.
+    /// Items left out because they were passed on before.
     pub repeated: usize,
-    /// There may be more behind this page.
+    /// Whether more may lie behind this page.
     pub more: bool,
+    /// Hashes of these items.
     hashes: Vec<u64>,
 }
 
@@ -129,11 +135,11 @@ impl Cursor {
         self.key
     }
 
-    /// What is new in a page. Changes nothing: the sink has not confirmed yet.
+    /// The new items of a page. Changes nothing: the sink has not confirmed yet.
     #[must_use]
     pub fn judge(&self, page: Page) -> Fresh {
         let count = page.records.len();
-        // A key below ours would go back.
+        // A lower key would move the cursor back.
         let key = page
             .next_key
             .filter(|next| self.key.is_none_or(|key| *next >= key))
@@ -147,7 +153,7 @@ impl Cursor {
                 hashes.push(hash);
             }
         }
-        // Without a step of the key the same page would come again.
+        // With the same key the same page would come again.
         let more = count > 0 && key != self.key;
         Fresh {
             repeated: count - items.len(),
@@ -158,7 +164,7 @@ impl Cursor {
         }
     }
 
-    /// The sink has confirmed: the cursor moves.
+    /// Moves the cursor after the sink has confirmed the page.
     pub fn confirm(&mut self, fresh: &Fresh) {
         self.key = fresh.key;
         for hash in &fresh.hashes {
@@ -184,7 +190,7 @@ fn content(item: &Invalid) -> u64 {
     hasher.finish()
 }
 
-/// What the topic of invalid records gets: the record as the gateway returned it, its cause, and where it was read.
+/// Text of a message of the topic of invalid records: the record as the gateway returned it, its cause, and its source offset.
 #[must_use]
 pub fn message(item: &Invalid, source: Option<&Origin>) -> String {
     let part = |value: serde_json::Value| value.to_string();
@@ -201,7 +207,9 @@ pub fn message(item: &Invalid, source: Option<&Origin>) -> String {
 /// become `#`, case and spacing are dropped.
 #[derive(Debug)]
 pub struct Causes {
+    /// Labels given so far.
     known: HashSet<String>,
+    /// Most labels; later causes count as `other`.
     most: usize,
 }
 
@@ -270,7 +278,7 @@ where
         let mut cursor = Cursor::new(load().await?, config.remembered);
         let mut causes = Causes::new(config.causes);
         let poll = Duration::from_millis(config.poll_ms);
-        // Fewer than the settings say while pages are larger than may be read.
+        // Fewer records per page than the setting while pages exceed the byte limit.
         let mut count = config.page;
         loop {
             let mut wait = poll;
@@ -319,7 +327,7 @@ where
     stop.run_until_cancelled(work).await.unwrap_or(Ok(()))
 }
 
-/// Until the sink confirms. A page without items and without a step is nothing to confirm.
+/// Passes a page to the sink until the sink confirms. A page without items whose key does not move needs no confirmation.
 async fn hand_on<S, SF>(sink: &mut S, fresh: &Fresh)
 where
     S: FnMut(Arc<[Invalid]>, Option<i64>) -> SF,

@@ -1,9 +1,9 @@
-//! How a letter is made to fit its topic: whole, or shortened with the place of the original.
+//! Fitting a letter to its topic's size limit: whole, or shortened with the place of the original.
 //!
 //! Owns the forms of a letter and their size on the wire. Pure. It does not know the limits of topics ([`super::limits`]).
 //!
-//! * D1: a letter that does not fit keeps as many leading bytes of its value as there is room for, and says the full length and
-//!   the SHA-256 of the whole value in headers. Where the original lies, its headers say in every form.
+//! * D1: a letter that does not fit keeps as many leading bytes of its value as there is room for, and has the full length and
+//!   the SHA-256 of the whole value in headers. The headers of every form name the place of the original.
 //! * Headers that name the reason and the place of the original are never left out.
 
 use std::borrow::Cow;
@@ -36,7 +36,7 @@ pub struct Form<'l> {
     pub key: Option<Cow<'l, [u8]>>,
     pub value: &'l [u8],
     pub headers: Vec<(&'static str, String)>,
-    /// Nothing was left out.
+    /// Whether nothing was left out.
     pub whole: bool,
 }
 
@@ -50,7 +50,7 @@ impl Form<'_> {
     }
 }
 
-/// Bytes of a batch that holds this record alone, at most.
+/// Most bytes of a batch that holds this record alone.
 pub fn size<'h>(
     key: Option<&[u8]>,
     value: &[u8],
@@ -62,7 +62,7 @@ pub fn size<'h>(
     BATCH_OVERHEAD + key.map_or(0, <[u8]>::len) + value.len() + headers
 }
 
-/// The whole letter. `keyed`: the topic takes no record without a key, so one that has none is named by its source.
+/// The whole letter. `keyed`: the topic requires a key, so a record without one gets its source as the key.
 #[must_use]
 pub fn whole(letter: &Letter, keyed: bool) -> Form<'_> {
     let own = letter.key.as_deref().map(Cow::Borrowed);
@@ -83,7 +83,7 @@ pub fn whole(letter: &Letter, keyed: bool) -> Form<'_> {
     }
 }
 
-/// The fullest form of a letter that takes at most `limit` bytes; `None` when even the least one does not fit.
+/// The fullest form of a letter that takes at most `limit` bytes; `None` when even the smallest form does not fit.
 #[must_use]
 pub fn fit(letter: &Letter, keyed: bool, limit: usize) -> Option<Form<'_>> {
     let mut form = whole(letter, keyed);

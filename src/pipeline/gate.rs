@@ -1,10 +1,10 @@
-//! The gate: may this record's device send now?
+//! The gate: decides by the device registry whether a record may be sent.
 //!
-//! Owns no state: it reads the registry's snapshot it is handed.
+//! Owns no state: the caller passes the registry's snapshot.
 //!
-//! * G1: with `mode = "registry"` nothing passes for a device that is not active.
+//! * G1: with `mode = "registry"` no record of a device that is not active passes.
 //!
-//! Pure; it neither holds nor releases, it only says which.
+//! Pure; the gate decides, other modules hold and release.
 
 use serde::{Deserialize, Serialize};
 
@@ -68,7 +68,7 @@ pub enum TerminatedPolicy {
     Discard,
 }
 
-/// The gate's word on one record; the text is the reason code.
+/// The gate's decision on one record; the text is the reason code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision {
     Send,
@@ -80,6 +80,7 @@ pub enum Decision {
 /// See the module's documentation.
 #[derive(Debug, Clone, Default)]
 pub struct Gate {
+    /// Settings; every partition has a clone of its own.
     config: Config,
 }
 
@@ -102,7 +103,7 @@ impl Gate {
         (days > 0).then_some(days * 24 * 3_600 * 1_000)
     }
 
-    /// Decides on a record with this serial, and says whose it is.
+    /// Decides on a record with this serial, and gives the device that has it.
     #[must_use]
     pub fn decide<'d>(
         &self,
@@ -138,7 +139,7 @@ impl Gate {
         }
     }
 
-    /// Decides on a record whose device id has no serial: it cannot be sent, whatever the policy.
+    /// Decides on a record whose device id has no serial: such a record cannot be sent, whatever the policy.
     #[must_use]
     pub fn decide_unknown(&self, device_id: &str, devices: &Snapshot) -> Decision {
         let device = devices.device(device_id);
@@ -152,7 +153,7 @@ impl Gate {
         }
     }
 
-    /// Decides on what is held under a name, a device id or a serial, and says whose it is.
+    /// Decides on records held under a name, a device id or a serial, and gives the device.
     #[must_use]
     pub fn decide_held<'d>(
         &self,
@@ -173,7 +174,7 @@ impl Gate {
     }
 }
 
-/// The device of a serial that was left as the record had it (`validate.normalise_serial = false`).
+/// The device of a serial that is not in normal form (`validate.normalise_serial = false`).
 fn in_normal_form<'d>(serial: &[u8], devices: &'d Snapshot) -> Option<Known<'d>> {
     if serial::is_usual(serial) {
         return None;

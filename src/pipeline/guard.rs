@@ -8,8 +8,8 @@
 //! * The device with the most dead-lettered messages is left out of the share and of the number of messages, and at least [`OTHERS`]
 //!   other devices must have some: one device, or one key, never stops the job. It is named in the log instead.
 //!
-//! It stops nothing itself: it answers whether the limit is passed, and stays tripped. Devices are remembered for the window only,
-//! at most `DEVICES` of them; further ones count together as one that is never the worst.
+//! The guard only reports whether the limit is passed, and stays tripped; the worker ends the job. Devices are remembered for
+//! the window only, at most `DEVICES` of them; further ones count together as one that is never the worst.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Mutex;
@@ -44,41 +44,50 @@ pub struct Tripped {
     pub share: f64,
 }
 
-/// What happened within one second.
+/// Counts of one second.
 #[derive(Debug, Default)]
 struct Second {
+    /// The second, counted from the guard's start.
     at: u64,
+    /// Messages read in it.
     messages: u64,
-    /// Dead-lettered messages by device, and those of devices that are not told apart.
+    /// Dead-lettered messages by device.
     dead: HashMap<Box<[u8]>, u64>,
+    /// Dead-lettered messages of devices that are not told apart.
     other_dead: u64,
 }
 
 #[derive(Debug, Default)]
 struct Window {
-    /// Oldest first.
+    /// The seconds of the window that had messages, oldest first.
     seconds: VecDeque<Second>,
+    /// Messages read in the window.
     messages: u64,
+    /// Dead-lettered messages of the window.
     dead: u64,
-    /// Dead-lettered messages by device.
+    /// Dead-lettered messages of the window by device, at most `DEVICES` of them.
     devices: HashMap<Box<[u8]>, u64>,
+    /// Why the guard tripped; never cleared.
     tripped: Option<Tripped>,
-    /// The second in which a single device was last named.
+    /// The second in which a single device was last named in the log.
     named_at: Option<u64>,
 }
 
 /// See the module's documentation.
 #[derive(Debug)]
 pub struct Guard {
+    /// Share, window and least number of messages.
     config: Config,
+    /// Where seconds are counted from.
     start: Instant,
-    // A lock: every worker notes one chunk at a time, a few hundred nanoseconds, never across an await.
+    /// What happened lately, of all workers. A lock: every worker notes one chunk at a time, a few hundred nanoseconds, never
+    /// across an await.
     window: Mutex<Window>,
 }
 
-/// The device each dead-lettered message is of: one entry per message. `key` gives the Kafka key of the message at an offset, which
-/// comes before what the message says of itself; it is asked in ascending order. `last` is the offset of the newest message that was
-/// counted and is kept by the caller, as the letters of one message may come in parts.
+/// The device of each dead-lettered message, one entry per message. `key` gives the Kafka key of the message at an offset,
+/// which takes precedence over what the message itself names; offsets are asked for in ascending order. `last` is the offset of
+/// the newest message that was counted; the caller keeps it, because the letters of one message may come in parts.
 pub fn dead_messages<'l>(
     letters: impl Iterator<Item = &'l Letter>,
     mut key: impl FnMut(i64) -> Option<&'l [u8]>,
@@ -202,7 +211,7 @@ impl Window {
         }
     }
 
-    /// Forgets what happened before a second.
+    /// Removes the seconds before `first` from the window.
     fn forget(&mut self, first: u64) {
         while self.seconds.front().is_some_and(|oldest| oldest.at < first) {
             let Some(oldest) = self.seconds.pop_front() else {

@@ -1,7 +1,7 @@
-//! The held topic of an input topic: made when a partition is assigned, also for topics and partitions that are newer than the job.
+//! The held topic of an input topic: created when a partition is assigned, also for topics and partitions newer than the job.
 //!
-//! Owns nothing. It creates a topic, or adds partitions to it, only if `topics.create` allows it; else it says what is missing.
-//! It is idempotent: several instances may do it at once.
+//! Owns nothing. It creates a topic, or adds partitions, only if `topics.create` permits it; otherwise its error names what is
+//! missing. It is idempotent: several instances may do it at once.
 //!
 //! * A held topic has at least as many partitions as its input topic, because records keep their partition number.
 
@@ -20,7 +20,7 @@ use super::topics::{self as written, Keep, Wanted};
 /// How long a call to the broker may take.
 const CALL: Duration = Duration::from_secs(10);
 
-/// A held topic is missing, or too small, and the job may not make it.
+/// A held topic is missing or has too few partitions, and the job may not create it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{topic} has {found} partitions and needs {wanted}, as its input topic has, and topics.create is false"
@@ -43,8 +43,8 @@ impl NotAllowed {
     }
 }
 
-/// Makes sure that the held topic of `topic` has this partition. Blocks the calling thread, which must be one of the runtime's for
-/// blocking work.
+/// Ensures that the held topic of `topic` has this partition. Blocks the calling thread, which must be a blocking thread of the
+/// runtime.
 ///
 /// # Errors
 /// [`NotAllowed`], or the broker's refusal.
@@ -63,7 +63,7 @@ pub fn ensure(
     if found > partition {
         return Ok(());
     }
-    // Whatever the metadata of the input says, the partition was assigned to us.
+    // The partition was assigned to this instance, whatever the metadata of the input topic says.
     let wanted = partitions(&client, topic)?.max(partition + 1);
     if !topics.create {
         let topic = held;
@@ -90,7 +90,7 @@ pub fn ensure(
     runtime.block_on(grow(kafka, &held, wanted))
 }
 
-/// Partitions of a topic; 0 if it does not exist. Asking for the name of one creates none, as the client says so.
+/// Number of partitions of a topic; 0 if it does not exist. The client forbids the broker to create it.
 fn partitions(client: &BaseConsumer, topic: &str) -> anyhow::Result<i32> {
     let metadata = client
         .fetch_metadata(Some(topic), CALL)

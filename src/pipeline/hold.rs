@@ -1,15 +1,16 @@
-//! The held index of one partition: what waits in its held topic, and the phases in which a device's records are released.
+//! The held index of one partition: which records its held topic has, and the groups in which a device's records are released.
 //!
 //! Owns one entry per name (the key of held records: a device id or a serial) and one group per device that is being released.
-//! A group has an offset tracker of its own over the held topic's offsets.
+//! A group has an offset tracker of its own, over the held topic's offsets.
 //!
-//! * S1: while a name is held, or its group is still fed, no live record of it passes. Once every record of the group has been
-//!   fed (also those that were on their way to the topic: their delivery reports give the offset), live records queue up behind.
+//! * S1: while records of a name are held, or its group is still fed, no live record of it passes. Live records pass once every
+//!   record of the group was fed, including those that were in flight to the topic (their delivery reports give the offset).
 //! * A mark says "released through this offset"; it never passes a record that is not settled (O1).
-//! * One reading serves all groups: a device joins it if nothing of its records lies behind, else it waits for the next.
+//! * One reading serves all groups: a device joins it unless some of its records lie behind the reading's position; then it
+//!   waits for the next reading.
 //!
-//! Phases of a group: feeding, then passing (live records pass; its last records settle), or closing (it was stopped: what is
-//! in flight settles, the rest stays held). Pure: it reads no topic and no clock. Dropping it forgets what can be rebuilt.
+//! Phases of a group: feeding, then passing (live records pass; its last records settle), or closing (it was stopped: records
+//! in flight settle, the rest stays held). Pure: it reads no topic and no clock. Dropping it loses only what can be rebuilt.
 
 mod marks;
 
@@ -21,30 +22,35 @@ use super::partition::HeldMessage;
 
 pub use marks::{Mark, Released};
 
-/// So close to the topic's end the last records of a group are waited for before more are written behind them.
+/// Distance to the end offset of the held topic within which no more records are written behind the last ones of a group.
 const NEAR: i64 = 2_000;
 
-/// What is held under one name.
+/// The records held under one name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Held {
-    /// No unreleased record lies below; `None` while all are on their way.
+    /// No unreleased record lies below this offset of the held topic; `None` while all are in flight.
     pub first: Option<i64>,
+    /// Newest known offset; `None` while all are in flight.
     pub last: Option<i64>,
+    /// Records held: those in flight are counted, those fed are not.
     pub records: u64,
+    /// Bytes of these records, keys included.
     pub bytes: u64,
-    /// Milliseconds since the epoch of the oldest.
+    /// Timestamp of the oldest, in milliseconds since the epoch.
     pub since_ms: Option<i64>,
-    /// Why the newest was held.
+    /// Reason code of the newest.
     pub reason: Box<str>,
     /// The source's offset that has to be committed before the oldest may expire.
     uncommitted: Option<i64>,
-    /// Letters that are not confirmed yet.
+    /// Letters to the held topic that are not confirmed yet.
     coming: u32,
-    /// Everything up to here is released, also what is not confirmed yet.
+    /// Everything up to this offset is released, also what is not confirmed yet.
     through: Option<i64>,
+    /// The group that releases them, if there is one.
     group: Option<u32>,
 }
 
+/// How far a group is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Feeding,
@@ -52,12 +58,12 @@ enum Phase {
     Closing,
 }
 
-/// What a group is for.
+/// What becomes of a group's records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
-    /// Its records go where the gate says.
+    /// Its records are sent, dead-lettered or discarded, as the gate decides.
     Release(Decision),
-    /// As [`Purpose::Release`] with what is sent, at most so many messages: the gateway failed on them, and is tried.
+    /// As [`Purpose::Release`] with records that may be sent, at most so many messages: a probe of a device in quarantine.
     Part(u32),
     /// Those held too long become dead letters.
     Expire,
@@ -66,62 +72,78 @@ pub enum Purpose {
 /// Why a record does not expire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stay {
-    /// It is from then, milliseconds since the epoch, and young enough.
+    /// Its timestamp, in milliseconds since the epoch, is young enough.
     Until(i64),
-    /// It comes from this offset of the source, which no commit is known to cover: a crash would bring it back.
+    /// Its source offset is not covered by a known commit: a crash would re-deliver it.
     Uncommitted(i64),
 }
 
+/// The records of one device while they are released or expire.
 #[derive(Debug)]
 struct Group {
+    /// Names of the device that are released together; each has this group's number in its `Held` entry.
     names: Vec<Box<[u8]>>,
+    /// The device id they belong to; `None` for a name that belongs to no known device. A change of it stops the group.
     owner: Option<Box<[u8]>>,
+    /// What becomes of the records.
     purpose: Purpose,
+    /// Feeding, passing or closing.
     phase: Phase,
+    /// Open messages of the group over the held topic's offsets; the tracker of the partition itself is another. Dropped with
+    /// the group once nothing is open.
     tracker: OffsetTracker,
+    /// Records fed and not settled.
     open: u64,
-    /// Every record of its names up to here was fed; set when live records pass.
+    /// Every record of its names up to this offset was fed; set when live records may pass.
     cut: Option<i64>,
+    /// Offset of the newest mark that the broker has confirmed.
     marked: Option<i64>,
+    /// Records settled since the last mark.
     unmarked: u32,
+    /// Whether a mark is in flight; the worker has it and returns it by `marked` or `unmarked`.
     marking: bool,
 }
 
-/// The gate's word on a name, and the device it belongs to.
+/// The gate's decision on a name, and the device to which the name belongs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Standing {
     pub decision: Decision,
-    /// Of what may be sent: only so many messages.
+    /// For records that may be sent: at most so many messages.
     pub part: Option<u32>,
     pub owner: Option<Box<[u8]>>,
 }
 
-/// What begins as one group: an owner's names, or one name on its own.
+/// Key of a group: an owner's names form one group, a name without an owner forms its own.
 type Together = (Option<Box<[u8]>>, Box<[u8]>);
 type Ready = BTreeMap<Together, (Purpose, Vec<Box<[u8]>>)>;
 
 /// See the module's documentation.
 #[derive(Debug, Default)]
 pub struct Hold {
+    /// What is held, by name.
     names: HashMap<Box<[u8]>, Held>,
+    /// Groups being released, by number.
     groups: BTreeMap<u32, Group>,
+    /// Number of the next group; it is part of the sequence of every released message.
     next_group: u32,
-    /// The next offset of the reading.
+    /// Next offset that the reading of the held topic is to give.
     position: i64,
-    /// One past the newest offset known.
+    /// One past the newest known offset of the held topic.
     end: i64,
-    /// One past the newest offset that was found or confirmed: what is on its way lies behind.
+    /// One past the newest offset that was found or confirmed: records in flight will lie behind.
     confirmed: i64,
-    /// The reading has begun.
+    /// Whether the reading from `position` on has given anything.
     reading: bool,
+    /// Groups that may owe a mark.
     due: Vec<u32>,
-    /// A name may be able to begin now.
+    /// Whether a review could begin something.
     waiting: bool,
+    /// Account of released records, also of groups that have ended.
     pub(super) released: Released,
 }
 
 impl Hold {
-    /// Nothing is held, and nothing on its way.
+    /// Whether no record is held, and none is in flight to the held topic.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.names.is_empty()
@@ -138,12 +160,12 @@ impl Hold {
         self.names.contains_key(name)
     }
 
-    /// What is held, by name.
+    /// The held records by name.
     pub fn held(&self) -> impl Iterator<Item = (&[u8], &Held)> {
         self.names.iter().map(|(name, held)| (&**name, held))
     }
 
-    /// A held record that was found in the topic after a start; `offset`s ascend.
+    /// Notes a held record that was found in the topic after a start; `offset`s ascend.
     pub fn found(
         &mut self,
         name: &[u8],
@@ -160,7 +182,7 @@ impl Hold {
         self.waiting = true;
     }
 
-    /// Forgets what is held for other reasons than these; true if there was any.
+    /// Forgets records held for other reasons than these; true if there were any.
     pub fn keep_only(&mut self, reasons: &[&str]) -> bool {
         let before = self.names.len();
         self.names
@@ -168,23 +190,23 @@ impl Hold {
         self.names.len() < before
     }
 
-    /// The topic was read up to here.
+    /// Notes the end offset up to which the topic was read.
     pub fn ends_at(&mut self, end: i64) {
         self.end = self.end.max(end);
         self.confirmed = self.confirmed.max(end);
     }
 
-    /// A record is on its way to the held topic.
+    /// Notes a record in flight to the held topic.
     pub fn coming(&mut self, name: &[u8], bytes: u64, since_ms: Option<i64>, why: &str) {
         let held = entry(&mut self.names, name);
         held.coming += 1;
         note(held, bytes, since_ms, why);
     }
 
-    /// The topic has it.
+    /// The broker has confirmed a record in flight, at this offset.
     ///
     /// # Panics
-    /// When it was not on its way.
+    /// When no record of the name was in flight.
     pub fn arrived(&mut self, name: &[u8], offset: i64) {
         self.end = self.end.max(offset + 1);
         self.confirmed = self.confirmed.max(offset + 1);
@@ -196,7 +218,7 @@ impl Hold {
             .coming
             .checked_sub(1)
             .expect("every letter arrives once");
-        // It may have been read, released and marked before its confirmation came.
+        // The record may have been read, released and marked before its confirmation came.
         if Some(offset) > held.through {
             held.first.get_or_insert(offset);
             held.last = held.last.max(Some(offset));
@@ -210,10 +232,10 @@ impl Hold {
         }
     }
 
-    /// A record that was on its way to the held topic will never be there.
+    /// A record in flight to the held topic will never be written there.
     ///
     /// # Panics
-    /// When it was not on its way.
+    /// When no record of the name was in flight.
     pub fn given_up(&mut self, name: &[u8], bytes: u64) {
         let held = self
             .names
@@ -243,14 +265,15 @@ impl Hold {
         })
     }
 
-    /// Whether a review could begin something.
+    /// Whether a review could begin a release.
     #[must_use]
     pub fn waits(&self) -> bool {
         self.waiting
     }
 
-    /// Stops what may not go on and begins what may. `judge` is the gate's word on a name; records from before `expired_ms`
-    /// (milliseconds since the epoch) are held too long, once a crash would not bring them back (`comes_back`, of a source's offset).
+    /// Stops groups that may not go on and begins those that may. `judge` gives the gate's decision on a name. Records older
+    /// than `expired_ms` (milliseconds since the epoch) expire, unless a crash would re-deliver them (`comes_back`, by source
+    /// offset).
     pub fn review(
         &mut self,
         judge: impl Fn(&[u8]) -> Standing,
@@ -290,10 +313,10 @@ impl Hold {
                     None => Purpose::Release(decision),
                 },
             };
-            // Names of one device make one group; what belongs to nobody is on its own.
+            // Names of one device make one group; a name without a known device is a group of its own.
             let alone = standing.owner.is_none() || purpose == Purpose::Expire;
             let key = if alone { name.clone() } else { Box::default() };
-            // While all of a name is on its way nobody knows where it will lie.
+            // While all records of a name are in flight, their offsets are unknown.
             if held.group.is_some() || held.first.is_none() {
                 blocked.push((standing.owner, key));
                 continue;
@@ -303,7 +326,7 @@ impl Hold {
                 .or_insert((purpose, Vec::new()));
             names.1.push(name.clone());
         }
-        // A device whose other name is still in an older group waits for it.
+        // A device whose other name is in an older group waits for that group.
         for key in blocked {
             self.waiting |= ready.remove(&key).is_some();
         }
@@ -353,7 +376,7 @@ impl Hold {
         self.look(id);
     }
 
-    /// Stops a group: nothing more of it is fed, what is not settled stays held.
+    /// Stops a group: no more records are fed, and those that are not settled stay held.
     pub fn close(&mut self, group: u32) {
         if let Some(found) = self.groups.get_mut(&group)
             && found.phase != Phase::Closing
@@ -364,7 +387,7 @@ impl Hold {
         }
     }
 
-    /// The oldest record that is still held of an expiring group may not expire: it and the rest stay.
+    /// Stops an expiring group because its oldest held record may not expire: that record and later ones stay.
     pub fn keep(&mut self, group: u32, stay: Stay) {
         if let Some(found) = self.groups.get(&group) {
             for name in &found.names {
@@ -379,14 +402,14 @@ impl Hold {
         self.close(group);
     }
 
-    /// The offset to read next, while there is something to be fed.
+    /// The next offset to read from the held topic, while a group is being fed.
     #[must_use]
     pub fn wanted(&self) -> Option<i64> {
         let feeding = |group: &Group| group.phase == Phase::Feeding;
         self.groups.values().any(feeding).then_some(self.position)
     }
 
-    /// The group that takes a record read at `offset`, and what for.
+    /// The group that takes a record read at `offset`, and its purpose.
     #[must_use]
     pub fn takes(&self, name: &[u8], offset: i64) -> Option<(u32, Purpose)> {
         let held = self.names.get(name)?;
@@ -399,7 +422,7 @@ impl Hold {
         takes.then_some((id, group.purpose))
     }
 
-    /// A message of a group was taken up; the sequence stands for it until its records are settled.
+    /// Notes a message that a group took up; the sequence identifies it until its records are settled.
     pub fn fed(&mut self, group: u32, message: &HeldMessage, records: u32) -> MessageSeq {
         let found = self
             .groups
@@ -417,7 +440,7 @@ impl Hold {
         MessageSeq::released(group, place)
     }
 
-    /// Everything below `next` was read.
+    /// Notes that everything below `next` was read.
     pub fn read_to(&mut self, next: i64) {
         self.position = self.position.max(next);
         self.reading = true;
@@ -433,7 +456,7 @@ impl Hold {
         }
     }
 
-    /// Lets live records pass if everything of a group was fed.
+    /// Lets live records pass if every record of a group was fed.
     fn look(&mut self, id: u32) {
         let Some(group) = self.groups.get_mut(&id) else {
             return;
@@ -460,7 +483,8 @@ impl Hold {
         }
     }
 
-    /// The end of the topic is near and only records on their way are missing: nothing more may be written behind them now.
+    /// Whether the reading is near the end of the topic and only records in flight are missing: nothing more may be written
+    /// behind them now.
     #[must_use]
     pub fn crowded(&self) -> bool {
         self.reading
@@ -476,7 +500,7 @@ impl Hold {
             })
     }
 
-    /// Everything below this offset of the held topic is released.
+    /// Offset of the held topic below which everything is released.
     #[must_use]
     pub fn low(&self) -> i64 {
         let held = self.names.values();
@@ -484,7 +508,7 @@ impl Hold {
         lowest.unwrap_or(self.end)
     }
 
-    /// Records waiting, their bytes, and devices that are being released.
+    /// Records held, their bytes, and groups being released.
     #[must_use]
     pub fn figures(&self) -> (u64, u64, u64) {
         let held = self.names.values();

@@ -1,6 +1,6 @@
-//! What the gateway rejected later, as it is written to the topic of invalid records.
+//! Messages of the topic of invalid records: records that the gateway rejected after it accepted them.
 //!
-//! Owns the form of such a message. Pure. It asks nobody and writes nothing.
+//! Owns the form of such a message. Pure. It does no I/O.
 //!
 //! * D1: an item that is larger than its topic takes is written with the beginning of its record as text, the full length and the
 //!   SHA-256 of the record's JSON text, and its source.
@@ -14,7 +14,7 @@ use crate::dig::page::Invalid;
 /// Longest key, cause and instant of a shortened item, in bytes.
 const SHORT: usize = 255;
 
-/// Key and value of a message that takes at most `room` bytes; its source as far as it is remembered.
+/// Key and value of a message that takes at most `room` bytes, with the record's source if that is remembered.
 #[must_use]
 pub fn message(item: &Invalid, source: Option<&Origin>, room: usize) -> (Vec<u8>, Vec<u8>) {
     let serial = item.serial().unwrap_or_default();

@@ -1,18 +1,18 @@
-//! Isolation: which records of a partition go again together after a failure, so that the devices the gateway fails on are found.
+//! Isolation: which serials are sent together again after a failure, so that the devices on which the gateway fails are found.
 //!
 //! Owns the sets of serials that failed together and wait to be sent again, and one entry per device that is known to fail alone.
 //! Invariants:
 //! * Q1: a set that fails is halved, unless the failure says nothing about its records; a serial that fails alone while the gateway
 //!   takes others is isolated. Among n serials of one request k failing ones cost at most k (log2 n + 2) failing requests, beside
 //!   those that a gateway that is away would cost as well ([`most_failures`]).
-//! * While nothing is known of who is at fault, sets are tried in turn, the one that failed longest ago first: probes of an open
-//!   circuit hold different serials.
-//! * An isolated device is sent again with growing pauses, one record first. It is quarantined once it has failed for
-//!   `quarantine_after_s`, and let go once [`CLEAR`] records in a row were taken.
+//! * While the failing serial is unknown, sets are retried in turn, the one that failed longest ago first: the probes of an
+//!   open circuit hold different serials.
+//! * An isolated device is retried with growing backoff, one record first. It is quarantined once it has failed for
+//!   `quarantine_after_s`, and let go once [`CLEAR`] records in a row were accepted.
 //! * S1, S2: a serial is in one set, or isolated, or neither. Its records are not sent in any other way meanwhile.
 //!
-//! Pure: time is an argument. It holds no records ([`super::queues`]) and writes nothing ([`super::hold`]). Bounded by the serials
-//! of the records in hand. Dropping it forgets what is found again with a few requests.
+//! Pure: time is an argument. It holds no records ([`super::queues`]) and writes nothing ([`super::hold`]). Bounded by the
+//! serials of the records in hand. After it is dropped, a few requests find the same again.
 
 mod device;
 
@@ -28,10 +28,10 @@ use crate::http::retry::Backoff;
 pub use device::{CLEAR, Figures, Found};
 use device::{Device, Phase};
 
-/// The pause before records that failed while the gateway was away stops growing here: they are its next probes.
+/// Failures after which the backoff stops growing while the gateway is away: these records are its next probes.
 const LONGEST: u32 = 1;
 
-/// How long things take.
+/// Backoffs and bounds of isolation and quarantine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pauses {
     /// Before the first retry of records that failed; doubles.
@@ -46,38 +46,42 @@ pub struct Pauses {
     pub probe_max: Duration,
 }
 
-/// A serial, as the serial queues know it.
+/// A serial as the serial queues identify it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Name {
     pub hash: u64,
     pub text: Box<[u8]>,
 }
 
-/// What the upload of a request has to know about earlier ones of the same records.
+/// Earlier attempts of the same records, as the next upload has to know them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Past {
     pub history: History,
-    /// Attempts in a row that got no answer in time.
+    /// Attempts in a row that timed out.
     pub silent: u32,
-    /// The records were sent before; whether they may have been taken.
+    /// `None` if the records were never sent; otherwise whether the last attempt may have been accepted.
     pub sent: Option<bool>,
 }
 
 /// Serials that failed together.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Set {
+    /// The serials; their records are set aside in the serial queues.
     pub names: Vec<Name>,
+    /// What the next upload has to know of the earlier attempts.
     pub past: Past,
+    /// How often the set failed, for the backoff.
     failures: u32,
+    /// It is not sent before this instant.
     after: Instant,
-    /// They failed while the gateway was away: more may join.
+    /// Whether it failed while the gateway was away: serials that fail likewise may join it.
     open: bool,
 }
 
-/// Why a request is on its way.
+/// Why a request is in flight.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Errand {
-    /// Its records never failed.
+    /// Its records have not failed before.
     #[default]
     Fresh,
     Set(Set),
@@ -85,7 +89,7 @@ pub enum Errand {
     Device(Name),
 }
 
-/// What goes next.
+/// The set or device that is sent next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Next {
     Set(Set),
@@ -100,14 +104,18 @@ pub fn most_failures(serials: u64, failing: u64) -> u64 {
     failing * (levels + 2)
 }
 
-/// See the module.
+/// See the module's documentation.
 #[derive(Debug)]
 pub struct Isolation {
+    /// Settings of backoff and quarantine.
     pauses: Pauses,
+    /// Sets that wait to be sent; one that is in flight travels with its request's ticket.
     sets: VecDeque<Set>,
+    /// Devices that fail alone, by serial.
     devices: HashMap<Box<[u8]>, Device>,
-    /// Devices in quarantine.
+    /// How many of them are in quarantine.
     held: usize,
+    /// What happened to devices since the worker last took it for log and metrics.
     found: Vec<Found>,
 }
 
@@ -123,13 +131,13 @@ impl Isolation {
         }
     }
 
-    /// Nothing failed lately: there is nothing to ask.
+    /// Whether no set waits and no device is known to fail.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.sets.is_empty() && self.devices.is_empty()
     }
 
-    /// When the next set or device may go; `None` when nothing waits.
+    /// When the next set or device may be sent; `None` when none waits.
     #[must_use]
     pub fn due(&self) -> Option<Instant> {
         let sets = self.sets.iter().map(|set| set.after);
@@ -137,7 +145,7 @@ impl Isolation {
         sets.chain(devices).min()
     }
 
-    /// Takes out what goes next: sets before devices.
+    /// Takes out the set or device that is sent next: sets before devices.
     pub fn next(&mut self, now: Instant) -> Option<Next> {
         if let Some(at) = self.sets.iter().position(|set| set.after <= now) {
             return self.sets.remove(at).map(Next::Set);
@@ -151,14 +159,14 @@ impl Isolation {
         Some(device.go(text))
     }
 
-    /// A set that was taken out goes on waiting, or what of it found no place in the request.
+    /// Returns the serials of a set that found no place in the request, or were not sent with the part that failed.
     pub fn wait_on(&mut self, set: Set, names: Vec<Name>) {
         if !names.is_empty() {
             self.sets.push_front(Set { names, ..set });
         }
     }
 
-    /// Records of a serial were put aside until [`next`](Self::next) gives them; false if nothing is known of it.
+    /// Notes that records of a serial are queued and set aside; false if the serial is not known to fail.
     pub fn queued(&mut self, serial: &[u8]) -> bool {
         let device = self.devices.get_mut(serial);
         device.is_some_and(|device| {
@@ -167,7 +175,7 @@ impl Isolation {
         })
     }
 
-    /// No records of a serial are queued any more.
+    /// Notes that no records of a serial are queued any more.
     pub fn withdrawn(&mut self, serial: &[u8]) {
         if let Some(device) = self.devices.get_mut(serial) {
             (device.waiting, device.out) = (false, false);
@@ -178,7 +186,8 @@ impl Isolation {
         self.sets.retain(|set| !set.names.is_empty());
     }
 
-    /// A request was taken whole. True if the records of its device go on being sent on their own; `left`: it has more queued.
+    /// Notes that a request was accepted whole. True if its device goes on being sent alone; `left`: it has more records
+    /// queued.
     pub fn passed(&mut self, errand: &Errand, left: bool) -> bool {
         let Errand::Device(name) = errand else {
             return false;
@@ -194,7 +203,7 @@ impl Isolation {
         true
     }
 
-    /// A request failed: `failing` are the serials of the part that did, `rest` those of it that were not sent with that part.
+    /// Notes that a request failed: `failing` are the serials of the part that failed, `rest` those not sent with that part.
     pub fn failed(
         &mut self,
         errand: Errand,
@@ -223,7 +232,7 @@ impl Isolation {
             Errand::Fresh => 0,
         };
         let blamed = failed.blame == Blame::Records;
-        // Silence may come from too large a request; the longer waits are for whole requests.
+        // A timeout may come from too large a request: the longer timeouts are for whole requests.
         let silent = if blamed { 0 } else { past.silent };
         let past = Past { silent, ..past };
         if blamed && failing.len() == 1 {
@@ -234,7 +243,7 @@ impl Isolation {
         }
         let halves = failed.blame != Blame::Gateway
             && failing.len() > 1
-            // Whoever asks to wait may mean everybody: it takes a second time to mean these.
+            // A 503 may concern the whole gateway: only a second one is taken to concern these serials.
             && (failures > 0 || !failed.asked_to_wait);
         let pause = if blamed {
             asked
@@ -264,7 +273,7 @@ impl Isolation {
             return;
         }
         if set.open {
-            // The circuit does the waiting, and what waits for the gateway goes together once it is back.
+            // The open circuit is the backoff; serials that failed while the gateway was away are sent together afterwards.
             let pause = self.backoff(failures.min(LONGEST), dice);
             set.after = now + pause.max(asked);
             if let Some(last) = self.sets.back_mut().filter(|last| last.open) {

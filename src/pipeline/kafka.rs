@@ -122,7 +122,7 @@ const METADATA_REFRESH: &str = "topic.metadata.refresh.interval.ms";
 
 /// The largest value of the client's `message.max.bytes`.
 const LARGEST_RECORD: u32 = 1_000_000_000;
-/// KiB a reader by hand reads ahead; part of the memory formula.
+/// KiB that a manually assigned consumer prefetches; part of the memory formula.
 const BY_HAND_KIB: u64 = 1024;
 
 /// A pass-through property the pipeline cannot allow, or a setting that cannot be used.
@@ -204,8 +204,8 @@ impl Config {
         for (name, value) in self.properties.iter() {
             client.set(name, value);
         }
-        // Said here because the client would ask the `log` crate, which nobody listens to: the alarm of offset resets is a warning
-        // of the client's.
+        // Set here because the client would take the level of the `log` crate, which is not used: the alarm of offset resets is a
+        // warning of the client.
         client.set_log_level(if self.properties.get("debug").is_some() {
             RDKafkaLogLevel::Debug
         } else {
@@ -288,13 +288,13 @@ impl Config {
         Ok(client)
     }
 
-    /// KiB that a reader by hand reads ahead.
+    /// KiB that a manually assigned consumer prefetches.
     #[must_use]
     pub fn by_hand_kib(&self) -> u64 {
         BY_HAND_KIB.min(self.prefetch_kib_per_partition.into())
     }
 
-    /// Bytes of one fetch of a partition: no more than is read ahead. A larger message is fetched all the same, alone.
+    /// Bytes of one fetch of a partition: no more than is prefetched. A larger message is fetched all the same, alone.
     #[must_use]
     pub fn fetch_bytes(&self) -> u32 {
         self.prefetch_kib_per_partition
@@ -302,7 +302,7 @@ impl Config {
             .clamp(64 * 1024, 1024 * 1024)
     }
 
-    /// Properties of the producer of letters: idempotent, and it never gives up on its own.
+    /// Properties of the producer of letters: idempotent, with retries without end.
     ///
     /// # Errors
     /// As [`consumer`](Self::consumer).
@@ -320,8 +320,7 @@ impl Config {
         Ok(client)
     }
 
-    /// Properties of a reader that is told by hand what to read. Nothing is ever committed to the group, which the client needs
-    /// all the same.
+    /// Properties of a manually assigned consumer. It commits nothing to the group that the client needs to be named.
     ///
     /// # Errors
     /// As [`consumer`](Self::consumer).
@@ -338,14 +337,14 @@ impl Config {
         Ok(client)
     }
 
-    /// What was changed on a disk is told from what was written; the client does not look by itself.
+    /// Has the client verify checksums: data damaged on a disk is detected, which the client does not do by default.
     fn check_data(&self, client: &mut ClientConfig) {
         if self.properties.get("check.crcs").is_none() {
             client.set("check.crcs", "true");
         }
     }
 
-    /// Properties of a client that only asks (metadata, `check --connect`).
+    /// Properties of a client for metadata and administration (also of `check --connect`).
     ///
     /// # Errors
     /// As [`consumer`](Self::consumer).

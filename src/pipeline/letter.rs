@@ -3,10 +3,10 @@
 //! Owns the typed form of a letter and its headers, both ways. A record with a letter is settled only when the broker has
 //! confirmed the letter.
 //!
-//! * What is read back may have been written by anybody: headers are claims. [`parse`] bounds each of them; whoever uses one for
-//!   more than showing it compares it with what is known ([`Source::is_of`]).
+//! * Headers that are read back may have been written by any program. [`parse`] bounds each of them; code that uses one for
+//!   more than showing it compares it with known facts ([`Source::is_of`]).
 //!
-//! It does not produce anything ([`super::producer`]) and does not decide who gets one.
+//! It writes nothing ([`super::producer`]), and does not decide which records become letters.
 
 use super::offsets::MessageSeq;
 use crate::config::printable;
@@ -45,14 +45,14 @@ pub struct Source {
 }
 
 impl Source {
-    /// Whether this can be a message of that partition whose next message will be written at `end`.
+    /// Whether this can be a message of that partition, whose next message will be written at `end`.
     #[must_use]
     pub fn is_of(&self, topic: &str, partition: i32, end: i64) -> bool {
         self.topic == topic && self.partition == partition && (0..end).contains(&self.offset)
     }
 }
 
-/// One letter: the record's bytes and why it is here.
+/// One letter: the record's bytes and the reason.
 #[derive(Debug, Clone)]
 pub struct Letter {
     pub destination: Destination,
@@ -67,7 +67,7 @@ pub struct Letter {
 }
 
 impl Letter {
-    /// Bytes it takes on its way: the record, and a kilobyte for its headers and places in queues.
+    /// Bytes of memory that the letter takes in flight: the record, and a kilobyte for its headers and places in queues.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.value.len() as u64 + 1024
@@ -91,7 +91,7 @@ pub mod header {
     pub const SOURCE_TIMESTAMP: &str = "source-timestamp-ms";
     pub const VERSION: &str = "version";
 
-    /// All of them.
+    /// All header names.
     pub const ALL: [&str; 15] = [
         REASON,
         DETAIL,
@@ -120,7 +120,7 @@ pub mod header {
 /// Longest text of a header that is read back, in bytes; the rest of it is left out.
 const LONGEST_TEXT: usize = 1_024;
 
-/// The headers of a letter, in a fixed order; absent parts are left out. Control characters of others are escaped in texts.
+/// The headers of a letter, in a fixed order; absent parts are left out. Control characters in foreign texts are escaped.
 #[must_use]
 pub fn headers(reason: &Reason, source: &Source) -> Vec<(&'static str, String)> {
     let mut out = vec![
@@ -165,14 +165,14 @@ pub fn headers(reason: &Reason, source: &Source) -> Vec<(&'static str, String)> 
     out
 }
 
-/// Reads a letter's headers back, whoever wrote them: foreign headers are passed over and long ones are cut.
+/// Parses a letter's headers, whichever program wrote them: unknown headers are skipped and long ones are cut.
 ///
 /// # Errors
 /// The name of the header that is missing or unreadable.
 pub fn parse<'a>(
     headers: impl Iterator<Item = (&'a str, &'a [u8])>,
 ) -> Result<(Reason, Source), &'static str> {
-    // A message of others may have a hundred thousand headers: only ours are kept.
+    // A foreign message may have a hundred thousand headers: only known ones are kept.
     let given: std::collections::HashMap<&str, String> = headers
         .filter(|(name, _)| header::ALL.contains(name))
         .map(|(name, value)| {

@@ -1,18 +1,18 @@
-//! How large a record each written topic takes, and how large a batch all of them take.
+//! Size limits: the largest record that each written topic takes, and the largest batch that all of them take.
 //!
-//! Owns the figures the broker gave (`max.message.bytes`) and when they were asked for. It asks nobody itself.
+//! Owns the limits that the broker gave (`max.message.bytes`) and when they were asked for. It asks no broker itself.
 //!
-//! A topic that may not be described is taken for one with the broker's default; each batch that is refused as too large halves
-//! that guess. Where a topic refuses even what it says that it takes, each refusal of a letter halves what is tried of it
+//! A topic that may not be described is taken to have the broker's default; each batch refused as too large halves that guess.
+//! Where a topic refuses records within its stated limit, each refusal of a letter halves the size that is tried
 //! ([`Limits::room`]).
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// What a broker takes that was told nothing else.
+/// The broker's default limit.
 pub const USUAL: usize = 1_048_588;
-/// Largest batch the client makes, even where every topic takes more.
+/// Largest batch that the client makes, even where every topic takes more.
 pub const BATCH: usize = 1_000_000;
 /// No guess falls below this.
 const LEAST: usize = 1_024;
@@ -21,19 +21,20 @@ const FRESH: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Default)]
 struct Known {
-    /// By topic, as the broker said.
+    /// Limit by topic, as the broker gave it.
     bytes: HashMap<String, usize>,
-    /// By topic the broker would not describe.
+    /// Limit by topic that the broker would not describe; halved by refusals.
     guessed: HashMap<String, usize>,
+    /// When the broker was last asked, by topic.
     asked: HashMap<String, Instant>,
 }
 
 /// See the module's documentation.
 #[derive(Debug)]
 pub struct Limits {
-    // A lock: workers look in once per letter; held for a look-up.
+    /// A lock: workers look in once per letter; held for a look-up.
     known: Mutex<Known>,
-    /// Above this the client itself refuses, whatever the topic takes.
+    /// Largest record that the client itself takes, whatever the topic takes.
     client: usize,
 }
 
@@ -59,7 +60,7 @@ impl Limits {
         bytes.copied().unwrap_or(USUAL).min(self.client)
     }
 
-    /// What is tried next of a record that was refused as too large `refusals` times although it seemed to fit.
+    /// The size tried next for a record that was refused as too large `refusals` times although it seemed to fit.
     #[must_use]
     pub fn room(&self, topic: &str, refusals: u32) -> usize {
         self.of(topic).checked_shr(refusals).unwrap_or(0)
@@ -74,7 +75,7 @@ impl Limits {
         }
     }
 
-    /// A batch for this topic was refused as too large: if it is not known what the topic takes, less is guessed.
+    /// Notes that a batch for this topic was refused as too large: an unknown limit is halved.
     pub fn refused(&self, topic: &str) {
         let mut known = self.known();
         if !known.bytes.contains_key(topic) {
@@ -83,7 +84,7 @@ impl Limits {
         }
     }
 
-    /// Whether the broker was asked for this topic a moment ago.
+    /// Whether the broker was asked for this topic's limit a moment ago.
     #[must_use]
     pub fn fresh(&self, topic: &str, now: Instant) -> bool {
         let asked = self.known().asked.get(topic).copied();

@@ -1,10 +1,12 @@
-//! The thread that asks the broker about the life of the logs that are read, so that the consumer thread never waits for an answer.
+//! The log-watch thread: asks the broker about the life of the logs that are read, so that the consumer thread never waits for
+//! an answer.
 //!
-//! Owns one client of its own. It decides nothing: questions come in, facts go out as events of the consumer thread, one answer for
-//! each question. What the answers mean is said in [`crate::log_life`].
+//! Owns one client. It decides nothing: questions come in, facts go out as events of the consumer thread, one answer for each
+//! question. [`crate::log_life`] says what the answers mean.
 //!
-//! Queue: questions, without a bound; the consumer thread has at most one of each partition and one about topics on its way. The
-//! thread ends once the consumer thread is gone, after the call it is in ([`CALL`](crate::log_life::broker::CALL) at the longest); nobody waits for it.
+//! Queue: questions, unbounded; the consumer thread has at most one per partition and one about topics unanswered. The thread
+//! ends after the consumer thread, once its current call has returned ([`CALL`](crate::log_life::broker::CALL) at the longest);
+//! no other thread joins it.
 
 use std::collections::HashMap;
 use std::sync::mpsc;
@@ -21,22 +23,22 @@ use crate::log_life::{Facts, Point, Points, TopicId};
 /// How often an idle client is polled.
 const OFTEN: Duration = Duration::from_secs(1);
 
-/// What is asked about one partition.
+/// A question about one partition, or about topics.
 #[derive(Debug, Clone)]
 pub enum Question {
-    /// What is committed, in which life of which log.
+    /// The committed offset of a partition, and the life of the log to which it belongs.
     Start { key: Key, token: u64 },
-    /// Whether the log still holds what was read of it.
+    /// The newest of these fingerprints at which the log still holds the same message.
     Proof {
         key: Key,
         token: u64,
         points: Points,
     },
-    /// The ids of topics.
+    /// The ids of these topics.
     Topics(Vec<String>),
 }
 
-/// The facts about one question.
+/// The facts that answer one question, or why there are none.
 #[derive(Debug)]
 pub enum Answer {
     Start {
@@ -47,7 +49,7 @@ pub enum Answer {
     Proof {
         key: Key,
         token: u64,
-        /// As asked.
+        /// The fingerprints that the question carried.
         points: Points,
         found: anyhow::Result<(Facts, Option<Point>)>,
     },
@@ -64,8 +66,9 @@ impl Answer {
     }
 }
 
-/// The way to the thread.
+/// Sends questions to the log-watch thread.
 pub struct LogWatch {
+    /// Questions to the thread, which has the receiver. Dropped, the thread ends after the call it is in.
     questions: mpsc::Sender<Vec<Question>>,
 }
 
@@ -76,9 +79,9 @@ impl LogWatch {
     /// The system gives no thread, or the client refuses its settings.
     pub fn start(kafka: &kafka::Config, answers: Answers) -> anyhow::Result<Self> {
         let mut client = kafka.by_hand("log-watch")?;
-        // As a stranger to the group, who only asks for its commits.
+        // The client does not join the group; the name is needed to ask for its committed offsets.
         client.set("group.id", &kafka.group);
-        // It reads single messages: a broker gives at least one batch, however large, and nothing is to be read ahead.
+        // The client reads single messages: a broker returns at least one batch, however large, and no prefetch is wanted.
         client
             .set("queued.max.messages.kbytes", "64")
             .set("fetch.message.max.bytes", "65536");
@@ -90,9 +93,9 @@ impl LogWatch {
         Ok(Self { questions })
     }
 
-    /// Asks; the answers come as events.
+    /// Sends questions; the answers come as events.
     pub fn ask(&self, questions: Vec<Question>) {
-        // Without the thread nothing is answered, and nothing is read that was not checked.
+        // Without the thread no question is answered, and a log that was not checked is not read.
         if self.questions.send(questions).is_err() {
             tracing::error!("the thread that asks about logs has ended");
         }
@@ -123,7 +126,7 @@ fn run(client: &ClientConfig, asked: &mpsc::Receiver<Vec<Question>>, answers: &A
             }
         };
         if answered.iter().any(Answer::failed) {
-            // A client that knows a log that is gone may never read the one in its place.
+            // A client that remembers a deleted log may never read the one that replaced it.
             asker = None;
         }
         if !answers.give(answered) {

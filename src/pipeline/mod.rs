@@ -7,9 +7,8 @@
 //!        └── watermark ◄── offset tracker ◄── letter confirmed by the broker ◄── refused ◄──────────────────┘
 //! ```
 //!
-//! [`run`] wires one job together and ends when it is told to or when something fatal happened; a consumer that its group has
-//! fenced is replaced ([`rejoin`]). What each stage owns and which
-//! invariants it keeps is said in its own file.
+//! [`run`] builds one job and ends at `stop` or at a fatal error; a consumer that was fenced is replaced ([`rejoin`]). Each
+//! stage's own file says what it owns and which invariants it keeps.
 
 pub mod asker;
 pub mod consumer;
@@ -70,50 +69,63 @@ use crate::record::decode::{Decoder, Shape};
 use crate::record::validate::Rules;
 use crate::registry;
 
-/// The sections a job obeys.
+/// Settings of one job.
 #[derive(Debug, Clone, Default)]
 pub struct Config {
+    /// Kafka clients.
     pub kafka: kafka::Config,
+    /// Input topics, drains and the end.
     pub input: settings::Input,
+    /// Topics that the job writes.
     pub topics: settings::Topics,
+    /// Gate.
     pub gate: gate::Config,
+    /// Size and linger time of requests.
     pub batch: dispatch::Config,
+    /// Memory permits, windows and chunks.
     pub memory: settings::Memory,
+    /// Dead-letter share guard.
     pub guard: settings::Guard,
+    /// Feedback of invalid records.
     pub feedback: feedback::Config,
 }
 
-/// What a job is handed.
+/// Handles that the composition root gives to a job.
 #[derive(Clone)]
 pub struct Parts {
+    /// Uploads records; the composition root has a clone and closes its session after the job.
     pub uploader: upload::Uploader,
+    /// Newest snapshot of the device registry; its follower task has the sender.
     pub registry: registry::Feed,
+    /// Compiled validation rules, shared by all decoders.
     pub rules: Arc<Rules>,
     /// The shape of a topic's messages.
     pub shape: Arc<dyn Fn(&str) -> Shape + Send + Sync>,
     /// Whether the memory formula holds for an instance that owns so many partitions; else why not.
     pub formula: Arc<dyn Fn(u64) -> Result<(), String> + Send + Sync>,
+    /// Where the job publishes figures and waits; read by the health pages.
     pub board: Arc<Board>,
 }
 
 /// How long metadata may take at start.
 const METADATA: Duration = Duration::from_secs(20);
-/// How long the last letters may take to be confirmed.
+/// How long the flush of the producer may take at the end.
 const FLUSH: Duration = Duration::from_secs(2);
-/// Pause after nobody answered.
+/// Pause before brokers that did not answer are asked again.
 const ASK_AGAIN: Duration = Duration::from_secs(2);
 
-/// How the job ended that was told to.
+/// How a job ended after `stop`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
-    /// Drained, committed, and out of the group.
+    /// The workers are drained, their watermarks committed, and the group is left.
     InOrder,
-    /// No broker answered in time: the group takes us for a member until the session is over, and what was in hand is read again.
+    /// The consumer thread did not end in time: the group keeps the member until its session times out, and records in hand are
+    /// re-delivered.
     Unleft,
 }
 
-/// Runs the job until `stop` is cancelled; then drains, stores offsets and leaves the group. A consumer that was fenced is replaced
-/// as soon as nobody else holds its name.
+/// Runs the job until `stop` is cancelled; then drains, stores offsets and leaves the group. A fenced consumer is replaced as
+/// soon as no other member holds its name.
 ///
 /// # Errors
 /// What the job cannot go on without: settings the client refuses, a broken invariant, the dead-letter share guard, a fatal error of
@@ -163,7 +175,7 @@ pub async fn run(config: Config, parts: Parts, stop: CancellationToken) -> anyho
     }
 }
 
-/// One life of the consumer.
+/// Runs the job with one consumer, until that consumer ends.
 async fn once(
     config: &Config,
     parts: Parts,
@@ -195,7 +207,7 @@ async fn once(
     let (door, events) = consumer::Events::channel();
     let logs = log_watch::LogWatch::start(&config.kafka, door.answers())?;
     let mut client = config.kafka.consumer()?;
-    // A pattern over input topics must not take in what the job itself writes.
+    // A pattern over input topics must not match the topics that the job itself writes.
     client.set("topic.blacklist", config.topics.written());
     let consumer: BaseConsumer<consumer::Events> = client
         .create_with_context(door)
@@ -292,27 +304,27 @@ async fn once(
     drop(watched);
     let _ = end.send(true);
     reader.unpark();
-    // The thread's own bounds add up to less; a broker that is gone may hold the client longer than anyone should wait.
+    // The thread's own bounds add up to less; with the broker gone, a call of the client may block longer than that.
     let end = match tokio::time::timeout(bound + Duration::from_secs(5), finished).await {
         Ok(Ok(Ok(()))) => End::InOrder,
         Ok(Ok(Err(_)) | Err(_)) => anyhow::bail!("the consumer thread panicked"),
         Err(_) => End::Unleft,
     };
-    // The client's own bound follows the time of day: the one that counts is ours.
+    // The client's own bound follows the time of day; ours follows the monotonic clock.
     let flush = tokio::task::spawn_blocking(move || flusher.flush(FLUSH));
     if !matches!(tokio::time::timeout(FLUSH * 2, flush).await, Ok(Ok(()))) {
         tracing::warn!("flushing the producer of letters failed");
     }
     match failure {
-        // Its thread is still at work: no second one may begin beside it.
+        // Its thread still runs: the error loses its type, so that no second consumer is started beside it.
         Some(error) if end == End::Unleft => Err(anyhow::anyhow!("{error:#}")),
         Some(error) => Err(error),
         None => Ok(end),
     }
 }
 
-/// Waits until a broker answers. While nobody does it says why and asks again: a broker may be away, and a password may be on
-/// its way.
+/// Waits until a broker answers. Without an answer the reason is logged and the question repeated: a broker may be away, and a
+/// password may be on its way.
 ///
 /// # Errors
 /// Settings that the client refuses.
@@ -333,7 +345,7 @@ pub async fn until_answered(kafka: &kafka::Config) -> anyhow::Result<asker::Clus
     }
 }
 
-/// Creates the topics the job writes, the held ones with the partition count of their input.
+/// Creates the topics that the job writes; each held topic with the partition count of its input topic.
 async fn prepare_topics(config: &Config) -> anyhow::Result<()> {
     let there = until_answered(&config.kafka).await?.topics;
     let read = config.input.matcher()?;

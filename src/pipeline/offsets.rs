@@ -1,4 +1,4 @@
-//! The offset tracker: which messages of one partition are not settled yet, and how far the watermark may go.
+//! The offset tracker: which messages of one partition are open, and where the watermark is.
 //!
 //! Owns one entry per message between the watermark and the newest message read, and nothing else.
 //!
@@ -35,39 +35,45 @@ impl MessageSeq {
         (self.0 & LIVE == 0).then_some(((self.0 >> PLACE_BITS) as u32, place))
     }
 
-    /// Whether it left after `newest` although it came before it. Released and live ones have no order among themselves here.
+    /// Whether this message was sent after `newest` although it came before it. Released and live messages have no order among
+    /// themselves here.
     #[must_use]
     pub fn overtaken_by(self, newest: Self) -> bool {
         self < newest && (self.0 ^ newest.0) & LIVE == 0
     }
 }
 
+/// A message with records that are not settled, or one behind such a message.
 #[derive(Debug, Clone, Copy)]
 struct Open {
+    /// Offset of the message.
     offset: i64,
+    /// Records that are not settled.
     records: u32,
     /// Seconds since the epoch of the message's timestamp; 0 for none. It has room beside `records`.
     seconds: u32,
 }
 
-/// What the watermark becomes once every message before it is settled.
+/// A value that the watermark takes once every message before it is settled.
 #[derive(Debug, Clone, Copy)]
 struct Step {
-    /// The sequence of the message behind it.
+    /// Sequence of the next message behind the step.
     before: u64,
     offset: i64,
-    /// It begins another life of the log; else it is the end of the partition, behind the last message.
+    /// Whether the step begins another life of the log; otherwise only control records lie before its offset.
     begins_life: bool,
 }
 
 /// See the module's documentation.
 #[derive(Debug, Default)]
 pub struct OffsetTracker {
+    /// Messages from the oldest open one to the newest read, in order.
     window: VecDeque<Open>,
-    /// The newest offset of the life that is being read.
+    /// Newest offset of the life that is being read.
     newest: Option<i64>,
     /// Sequence of the window's front.
     base: u64,
+    /// Every message below it is settled, in `life`; `None` before the first.
     watermark: Option<i64>,
     /// The life of the log that the watermark belongs to, counted from 0 when the partition was assigned.
     life: u32,
@@ -174,14 +180,14 @@ impl OffsetTracker {
         }
     }
 
-    /// The log was replaced: what is read from now on belongs to another life of it, which begins at this offset. Open messages of
-    /// the life before stay open, and the watermark stays in that life until they are settled.
+    /// Begins another life of the log at this offset, for the messages read from now on. Open messages of the life before stay
+    /// open, and the watermark stays in that life until they are settled.
     pub fn begin_life(&mut self, from: i64) {
         self.newest = None;
         self.step(from, true);
     }
 
-    /// Reading goes on from here, behind the newest message: what lies between are no messages (control records of transactions).
+    /// Notes that reading goes on at this offset, behind the newest message: only control records of transactions lie between.
     pub fn passes(&mut self, offset: i64) {
         if self.newest.is_none_or(|newest| offset > newest) {
             self.step(offset, false);
@@ -202,14 +208,14 @@ impl OffsetTracker {
         self.advance();
     }
 
-    /// The offset to store: every message below it is settled, in the life that [`life`](Self::life) names. `None` until the first
-    /// one is.
+    /// The offset to store: every message below it is settled, in the life that [`life`](Self::life) names. `None` until the
+    /// first message is settled.
     #[must_use]
     pub fn watermark(&self) -> Option<i64> {
         self.watermark
     }
 
-    /// Behind the newest message of the life that is being read; 0 before the first.
+    /// Offset behind the newest message of the life that is being read; 0 before the first.
     #[must_use]
     pub fn read_to(&self) -> i64 {
         self.newest.map_or(0, |newest| newest + 1)
@@ -227,7 +233,7 @@ impl OffsetTracker {
         self.open(seq).map(|open| open.offset)
     }
 
-    /// Milliseconds since the epoch of a message that is still in the window, whole seconds of them.
+    /// Timestamp of a message that is still in the window: milliseconds since the epoch, in whole seconds.
     #[must_use]
     pub fn timestamp_ms(&self, seq: MessageSeq) -> Option<i64> {
         let seconds = self.open(seq)?.seconds;

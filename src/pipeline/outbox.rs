@@ -1,10 +1,10 @@
-//! The letters of one partition on their way to the broker: their order, and what a refusal does to it.
+//! The letters of one partition on the way to the broker: their order, and the effect of a refusal on it.
 //!
-//! Owns letters that wait. Pure: handing over and waiting for the broker are the worker's.
+//! Owns letters that wait. Pure: the worker hands them to the producer and awaits their delivery.
 //!
-//! * S1: held records of one device lie in the held topic in the order of their partition. While a refused one waits to be
-//!   written again, no held record is handed over before everything on its way was reported; if a younger record of the same
-//!   name was accepted meanwhile, the refused one would lie behind it, so it becomes a dead letter instead
+//! * S1: held records of one device lie in the held topic in the order of their partition. While a refused record waits to be
+//!   written again, no held record is handed over before every one in flight is confirmed or refused. If a younger record of
+//!   the same name was confirmed meanwhile, the refused one would lie behind it, so it becomes a dead letter instead
 //!   ([`Outbox::overtaken`]).
 //! * Letters wait in the order they were queued in.
 //!
@@ -15,16 +15,18 @@ use std::collections::{HashMap, VecDeque};
 
 use super::letter::{Destination, Letter};
 
-/// A letter, its place in the order, and what became of it so far.
+/// A letter, its place in the order, and its refusals so far.
 #[derive(Debug, Clone)]
 pub struct Parcel {
+    /// The letter; its records are settled when the broker has confirmed it.
     pub letter: Letter,
+    /// Its place in the order of the outbox, kept through refusals.
     number: u64,
-    /// How often it was refused as too large although it seemed to fit what the topic takes.
+    /// How often it was refused as too large although it seemed to fit the topic's limit.
     pub too_large: u32,
-    /// What the topic took then.
+    /// The topic's limit then; with another limit the count begins anew.
     pub limit: usize,
-    /// The topic wants a key of every record.
+    /// Whether it is written with a key in any case, because the topic refused it without one.
     pub keyed: bool,
 }
 
@@ -41,15 +43,17 @@ impl Parcel {
 /// See the module's documentation.
 #[derive(Debug, Default)]
 pub struct Outbox {
-    /// Ascending by number.
+    /// Letters that wait, ascending by number.
     waiting: VecDeque<Parcel>,
+    /// Number of the next letter.
     next: u64,
-    /// Held records on their way, and the client that carries them.
+    /// Held records that the producer has and that are not reported yet.
     on_way: u64,
+    /// Generation of the client that carries them.
     carrier: u64,
-    /// A held record was refused and those handed over behind it are not all reported yet.
+    /// Whether a held record was refused and those handed over behind it are not all reported yet.
     settling: bool,
-    /// The newest record of each name that was accepted while settling.
+    /// Number of the newest record of each name that was confirmed while settling.
     accepted: HashMap<Vec<u8>, u64>,
 }
 
@@ -77,7 +81,7 @@ impl Outbox {
         });
     }
 
-    /// The letter that is next, unless it has to wait for what is on its way. `carrier`: the client that would carry it.
+    /// The letter that is next, unless it has to wait for held records in flight. `carrier`: the client that would carry it.
     pub fn next(&mut self, carrier: u64) -> Option<&mut Parcel> {
         let (settling, busy) = (self.settling, self.on_way > 0 && self.carrier != carrier);
         let next = self.waiting.front_mut()?;
@@ -85,12 +89,12 @@ impl Outbox {
         (!waits).then_some(next)
     }
 
-    /// The letter at the head, also if it has to wait.
+    /// The letter at the head, even if it has to wait.
     pub fn next_mut(&mut self) -> Option<&mut Parcel> {
         self.waiting.front_mut()
     }
 
-    /// Takes out the letter that is next: it is handed over.
+    /// Takes out the letter at the head: it is handed to the producer.
     pub fn take(&mut self, carrier: u64) -> Option<Parcel> {
         let parcel = self.waiting.pop_front()?;
         if parcel.is_held() {
@@ -100,7 +104,7 @@ impl Outbox {
         Some(parcel)
     }
 
-    /// The broker has it. Reports of held records come in the order they were handed over in.
+    /// The broker has confirmed the letter. Held records are confirmed or refused in the order in which they were handed over.
     pub fn confirmed(&mut self, parcel: &Parcel) {
         if !parcel.is_held() {
             return;
@@ -111,7 +115,7 @@ impl Outbox {
         }
     }
 
-    /// The broker refused it; it is to be put back by [`Outbox::put`].
+    /// The broker has refused the letter; the caller returns it by [`Outbox::put`].
     pub fn refused(&mut self, parcel: &Parcel) {
         if parcel.is_held() {
             self.on_way -= 1;
@@ -119,8 +123,8 @@ impl Outbox {
         }
     }
 
-    /// Held records that younger ones of the same name have overtaken, once everything on its way is reported: they may not be
-    /// written to the held topic any more. Each is to be put back by [`Outbox::put`], as a dead letter.
+    /// Held records that were overtaken by younger ones of the same name, once none is in flight: they must not be written to
+    /// the held topic any more. The caller returns each by [`Outbox::put`], as a dead letter.
     pub fn overtaken(&mut self) -> Vec<Parcel> {
         if !self.settling || self.on_way > 0 {
             return Vec::new();
@@ -141,7 +145,7 @@ impl Outbox {
         Vec::from_iter::<VecDeque<Parcel>>(gone)
     }
 
-    /// A letter takes its place in the order again.
+    /// Returns a letter to its place in the order.
     pub fn put(&mut self, parcel: Parcel) {
         let number = parcel.number;
         let at = self.waiting.partition_point(|other| other.number < number);

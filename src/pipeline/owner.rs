@@ -1,9 +1,10 @@
-//! What follows the assignment: the share of the cluster's rate limits, the feedback poller, the check of what is committed.
+//! The task that follows the assignment: the share of the cluster's rate limits, the feedback poller, and the check of
+//! committed offsets.
 //!
-//! Owns one task. It only watches: it never holds up a rebalance, and its blocking calls run beside the runtime.
+//! Owns one task. It never delays a rebalance, and its blocking calls run on blocking threads of the runtime.
 //!
-//! * The feedback is polled by the owner of partition 0 of the first topic, and by nobody else; its cursor moves only after
-//!   every item was confirmed by the broker.
+//! * The feedback is polled by the owner of partition 0 of the first topic alone; its cursor moves only after every item was
+//!   confirmed by the broker.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -28,21 +29,27 @@ use crate::ops::waits::Kind;
 
 /// The feedback cursor's name in the state topic.
 const CURSOR: &str = "invalid-records";
-/// How often the committed offsets are read back (sentinel), and partition counts asked for.
+/// How often committed offsets are read back (sentinel), and partitions counted.
 const LOOK: Duration = Duration::from_secs(30);
 /// How long such a call may take.
 const CALL: Duration = Duration::from_secs(10);
 
-/// What the task needs.
+/// What the task is started with.
 pub struct Owner {
+    /// The job's settings.
     pub config: Config,
+    /// A clone of the workers' uploader: gets the share of the rate limits, and lends its session to the feedback.
     pub uploader: Uploader,
+    /// A clone of the job's producer: writes invalid records and the feedback cursor.
     pub producer: Producer,
-    /// Weak: the consumer thread alone decides when the client leaves the group.
+    /// The telemetry consumer, asked for commits and partition counts. Weak: the consumer thread alone decides when the client
+    /// leaves the group.
     pub consumer: Weak<BaseConsumer<Events>>,
+    /// Where uploaded records came from; the workers write it.
     pub sources: Arc<Sources>,
     /// Where a feedback that has ended is published.
     pub board: Arc<Board>,
+    /// Progress of the assigned partitions; the consumer thread has the sender, and its end ends this task.
     pub assignment: watch::Receiver<Assignment>,
 }
 
@@ -88,7 +95,8 @@ impl Owner {
         })
     }
 
-    /// Reads back what is committed and learns the partition count. A broker that does not answer changes nothing.
+    /// Compares committed offsets with the watermarks, and sets the share of the rate limits by the partition count. A broker
+    /// that does not answer changes nothing.
     async fn look(&self) {
         let mine: Assignment = Arc::clone(&self.assignment.borrow());
         if mine.is_empty() {
@@ -196,7 +204,7 @@ impl Owner {
     }
 }
 
-/// Writes one item, shorter after each refusal as too large.
+/// Writes one item to the topic of invalid records, shortened further after each refusal as too large.
 ///
 /// # Errors
 /// The topic takes no item at the moment, or not even the shortest form.

@@ -1,14 +1,15 @@
-//! One partition's world: its offset tracker, its serial queues and its account of records. Pure; the worker is its shell.
+//! The state of one assigned partition: its offset tracker, serial queues, held index, isolation and record account. Pure; the
+//! worker does its I/O.
 //!
-//! Owns everything between a decoded chunk and the watermark of one partition of one assignment.
+//! Owns the state between a decoded chunk and the watermark, for one partition of one assignment.
 //!
 //! * O1, S1, S2: through [`OffsetTracker`] and [`SerialQueues`].
-//! * O2: read = accepted + dead-lettered + held + in hand, after every call.
-//! * O3: after [`revoke`](Partition::revoke) nothing is packed any more.
-//! * G1: what the gate does not send never reaches a serial queue, and leaves it when the gate learns better.
+//! * O2: read = accepted + dead-lettered + held + discarded + in hand, after every call.
+//! * O3: after [`revoke`](Partition::revoke) no request is packed.
+//! * G1: a record that the gate does not pass is never queued, and a queued one is withdrawn when the registry changes.
 //!
-//! It does no I/O and reads no clock: chunks come in, requests and letters go out, verdicts and confirmations come back.
-//! Dropping it abandons what is in hand; the offsets stay unsettled and the next owner reads them again.
+//! It does no I/O and reads no clock: the worker puts chunks, verdicts and confirmations in, and takes requests and letters
+//! out. Dropping it abandons the records in hand; their offsets stay unsettled and they are re-delivered to the next owner.
 
 mod account;
 mod failing;
@@ -31,7 +32,7 @@ pub use failing::{FAILING, RELEASING};
 pub use held::HeldMessage;
 pub use intake::Rest;
 
-/// One message as it was read, with the number of outcomes it decoded to.
+/// A message that was read, with the number of outcomes that it decoded to.
 #[derive(Debug, Clone, Copy)]
 pub struct Read<'a> {
     pub offset: i64,
@@ -44,32 +45,46 @@ pub struct Read<'a> {
 /// See the module's documentation.
 #[derive(Debug)]
 pub struct Partition {
+    /// Name of the input topic.
     topic: String,
+    /// Name of the held topic of the input topic.
     held_topic: String,
+    /// Number of the partition, in both topics.
     number: i32,
+    /// The gate's settings; a clone of the consumer thread's, without state.
     gate: Gate,
+    /// Open messages of the partition itself and their watermark (O1).
     tracker: OffsetTracker,
+    /// Records that wait to be sent, with their bytes and memory permits. Dropped, the permits are returned.
     queues: SerialQueues,
+    /// Held index and groups being released, with their own offset trackers; empty until it was rebuilt.
     hold: Hold,
-    /// The source's next message will be written here at the earliest, where that is known.
+    /// Offset at which the source's next message will be written at the earliest, where that is known.
     source_end: Option<i64>,
-    /// What was held at the start is known.
+    /// Whether the held index was rebuilt (`set_hold`).
     holding: bool,
+    /// Serials that failed, and when they are sent again (Q1).
     isolation: Isolation,
-    /// The broker has a commit up to here: nothing below is read again after a crash.
+    /// Committed offset of the source in this life of its log: nothing below is read again after a crash.
     committed: i64,
-    /// Where the partition was seen to end; nothing at or behind it was in the log then.
+    /// End offset of the log when it was last checked; nothing at or behind it was in the log then.
     end: Option<i64>,
+    /// What was read of the partition itself and what became of it (O2); released records are counted by `hold`.
     account: Account,
+    /// Letters given to the worker that the broker has not confirmed.
     letters: u64,
+    /// Requests packed and neither completed nor given back.
     requests: usize,
+    /// Sentinel: records packed although their message was settled; must stay 0.
     resent: u64,
+    /// Whether the partition was revoked: nothing is packed any more (O3).
     revoked: bool,
-    /// Records of a device that may not send wait behind a batch in flight.
+    /// Whether records of a device that may not send wait behind a batch in flight.
     closing: bool,
-    /// That batch may be completed, or not everything unwanted is withdrawn: nothing is packed before that.
+    /// Whether that batch may be completed, or unwanted records are still queued: nothing is packed before they are withdrawn
+    /// (G1).
     recheck: bool,
-    /// Bytes of letters that may be made at once when records are withdrawn.
+    /// Bytes of letters that may be made at once when records are withdrawn; set by the worker (M1).
     letter_room: u64,
 }
 
@@ -100,7 +115,7 @@ impl Partition {
         }
     }
 
-    /// Keeps emptied buffers of at most so many bytes, for which it has no permit.
+    /// Keeps emptied buffers of at most `bytes` bytes, for which the partition has no permit.
     #[must_use]
     pub fn keeping(mut self, bytes: u64) -> Self {
         self.queues.keep_at_most(bytes);
@@ -116,7 +131,7 @@ impl Partition {
         }
     }
 
-    /// Nothing up to this offset could be read; a letter tells of it already.
+    /// Settles an offset that could not be read and that a person skipped; a letter reports the range already.
     pub fn skip(&mut self, offset: i64) {
         self.source_end = self.source_end.map(|end| end.max(offset + 1));
         self.tracker.read(offset, 0);
@@ -140,7 +155,7 @@ impl Partition {
 
     /// Identity and offset of each record of a request that is about to be completed.
     pub fn origins(&self, ticket: &Ticket) -> impl Iterator<Item = (u64, i64)> {
-        // Of released records the offset is that of another topic.
+        // A released record has an offset of the held topic, which is not remembered.
         let offsets = ticket.seqs.iter().map(|&seq| match seq.as_released() {
             Some(_) => None,
             None => self.tracker.offset(seq),
@@ -158,7 +173,7 @@ impl Partition {
         self.resent
     }
 
-    /// Takes the verdicts on a request: accepted records are settled, refused ones come back as letters.
+    /// Takes the verdicts on a request: settles accepted records, and gives refused ones as letters.
     pub fn complete(
         &mut self,
         request: &Request,
@@ -178,7 +193,7 @@ impl Partition {
         self.recheck = self.closing;
     }
 
-    /// Settles the records that have their verdict.
+    /// Settles the records that have a verdict; refused ones are given as letters.
     fn settle(&mut self, request: &Request, ticket: &Ticket, verdicts: &Verdicts) -> Vec<Letter> {
         let judged = verdicts.failed.as_ref().map(|failed| failed.from as usize);
         let mut letters = Vec::new();
@@ -237,7 +252,7 @@ impl Partition {
         self.queues.recycle(request.body);
     }
 
-    /// The broker has confirmed a letter, at this offset of its topic.
+    /// Settles the records of a letter that the broker has confirmed, at this offset of its topic.
     pub fn letter_written(&mut self, letter: &Letter, offset: i64) {
         self.letters -= 1;
         if letter.destination == Destination::Held {
@@ -278,7 +293,7 @@ impl Partition {
         self.tracker.watermark()
     }
 
-    /// Messages between the watermark and the newest read.
+    /// Messages between the watermark and the newest one read.
     #[must_use]
     pub fn window(&self) -> usize {
         self.tracker.window()
@@ -294,20 +309,20 @@ impl Partition {
         &self.queues
     }
 
-    /// Requests packed and not completed.
+    /// Requests packed and neither completed nor given back.
     #[must_use]
     pub fn requests(&self) -> usize {
         self.requests
     }
 
-    /// Letters handed out and not confirmed.
+    /// Letters given to the worker and not confirmed.
     #[must_use]
     pub fn letters(&self) -> u64 {
         self.letters
     }
 }
 
-/// A letter before it knows its source.
+/// A letter without source and sequence.
 struct Draft {
     destination: Destination,
     key: Option<Vec<u8>>,
@@ -333,7 +348,7 @@ fn by_gate(decision: Decision) -> (Destination, &'static str) {
     match decision {
         Decision::Hold(code) => (Destination::Held, code),
         Decision::DeadLetter(code) => (Destination::DeadLetter, code),
-        // The callers handle these; a record that cannot be sent must not be lost either.
+        // The callers handle these two; should one come here, the record is dead-lettered instead of lost.
         Decision::Send | Decision::Discard => (Destination::DeadLetter, "device.unknown"),
     }
 }
@@ -359,7 +374,7 @@ fn gate_reason(code: &str, detail: String, serial: Option<String>) -> Reason {
     }
 }
 
-/// What becomes of a record the gate does not send: named by its device id if that is known, else by its serial.
+/// The letter of a record that the gate does not pass; its key is the device id if that is known, otherwise the serial.
 fn gated(decision: Decision, device: Option<Known<'_>>, serial: &[u8], record: &[u8]) -> Draft {
     let (destination, code) = by_gate(decision);
     let key = device.map_or(serial, |device| device.device_id().as_bytes());
@@ -403,7 +418,8 @@ fn slice(payload: &[u8], range: &std::ops::Range<usize>) -> Vec<u8> {
     payload.get(range.clone()).unwrap_or(payload).to_vec()
 }
 
-/// The serial of a record as it was sent; refused records are rare, so it is parsed again instead of being kept.
+/// The serial of a record as it was sent. Refused records are rare, so the record is parsed again instead of keeping its
+/// serial.
 fn serial_of(record: &[u8]) -> Option<String> {
     #[derive(serde::Deserialize)]
     struct Named {

@@ -15,26 +15,33 @@ use std::thread::Thread;
 /// Limits shared by every partition.
 #[derive(Debug)]
 pub struct Permits {
+    /// Bytes that all partitions together may hold (`memory.total_bytes`).
     total: u64,
+    /// Bytes lent out, debts included.
     used: AtomicU64,
-    /// Set by a refusal, cleared by the return that wakes the reader.
+    /// Whether a reserve was refused since the consumer thread was last unparked.
     refused: AtomicBool,
-    /// The consumer thread, parked while it waits for room.
+    /// The consumer thread, unparked when bytes come back after a refusal.
     reader: Option<Thread>,
 }
 
 /// One partition's share of the permits.
 #[derive(Debug)]
 pub struct PartitionPermits {
+    /// The permits of the job.
     shared: Arc<Permits>,
+    /// Bytes that the partition may hold (`memory.partition_bytes`).
     limit: u64,
+    /// Bytes lent to the partition, debts included.
     used: AtomicU64,
 }
 
-/// Bytes one read may bring; returned when dropped.
+/// Bytes that one read may bring; dropping it returns them.
 #[derive(Debug)]
 pub struct Permit {
+    /// The share that the bytes are returned to.
     owner: Arc<PartitionPermits>,
+    /// Bytes it stands for.
     bytes: u64,
 }
 
@@ -100,7 +107,8 @@ impl PartitionPermits {
         })
     }
 
-    /// Counts bytes that are there already: a request that came back. The bound holds, as its body was counted until now.
+    /// Counts bytes that are in memory already: the body of a request that came back. The bound holds, because the body was
+    /// counted until now.
     #[must_use]
     pub fn owe(self: &Arc<Self>, bytes: u64) -> Permit {
         self.used.fetch_add(bytes, Ordering::AcqRel);
@@ -122,7 +130,7 @@ impl PartitionPermits {
         self.limit
     }
 
-    /// Whether more is held than is allowed, by this partition or by all together: a read brought more than its reserve.
+    /// Whether more is held than allowed, by this partition or by all: a read brought more than its reserve.
     #[must_use]
     pub fn exceeded(&self) -> bool {
         self.used() > self.limit || self.shared.used() > self.shared.total
@@ -130,7 +138,7 @@ impl PartitionPermits {
 }
 
 impl Permit {
-    /// Takes `bytes` of it, at most all, as a permit of their own.
+    /// Splits off `bytes`, at most all, as a permit of their own.
     #[must_use]
     pub fn split(&mut self, bytes: u64) -> Self {
         let bytes = bytes.min(self.bytes);
@@ -141,7 +149,7 @@ impl Permit {
         }
     }
 
-    /// Corrects the reserve to what the read really brought.
+    /// Corrects the reserve to the bytes that the read brought.
     pub fn charge(&mut self, bytes: u64) {
         if bytes >= self.bytes {
             let more = bytes - self.bytes;

@@ -1,17 +1,17 @@
 //! The producer of letters, invalid records and cursors: the one Kafka producer of the job.
 //!
-//! Owns the connection, the limits of the topics it writes, and one connection for administration (limits, deleting). "Written"
-//! means confirmed by every replica, never queued.
+//! Owns the Kafka client, the size limits of the topics it writes, and one admin client (limits, deletions). "Written" means
+//! confirmed by every in-sync replica, never just queued.
 //!
-//! * Letters of one destination partition keep the order they were handed over in (idempotent producer), as long as none is
-//!   refused; [`super::outbox`] keeps it then.
-//! * Nothing is given up: the client retries for ever; a letter the broker refuses comes back to the caller with the meaning of the
-//!   refusal ([`super::refusal`]).
-//! * The client is replaced when it cannot write any more (a fatal error of an idempotent producer is for good), and when a topic
-//!   takes smaller batches than it makes. Callers tell clients apart by their generation.
+//! * Letters to one partition keep the order in which they were handed over (idempotent producer) as long as none is refused;
+//!   [`super::outbox`] keeps it then.
+//! * Nothing is given up: the client retries without end; a letter that the broker refuses is returned to the caller with the
+//!   meaning of the refusal ([`super::refusal`]).
+//! * The client is replaced after a fatal error, which is permanent for an idempotent producer, and when a topic takes smaller
+//!   batches than it makes. Callers tell clients apart by their generation.
 //!
-//! Capacity: librdkafka's own queue; when it is full [`Producer::enqueue`] says so and the caller keeps the letter.
-//! Dropping the producer drops what is not confirmed; its records are unsettled and will be read again.
+//! Capacity: librdkafka's own queue; when it is full, [`Producer::enqueue`] says so and the caller keeps the letter. Dropping
+//! the producer drops unconfirmed letters; their records are unsettled and are read again.
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -40,7 +40,7 @@ const DESCRIBE: Duration = Duration::from_secs(5);
 /// How long one message may wait for room in the client's queue.
 const ROOM: Duration = Duration::from_secs(30);
 
-/// Turns the client's log lines into ours.
+/// Writes the client's log lines to ours.
 struct Quiet;
 
 impl ClientContext for Quiet {
@@ -58,46 +58,51 @@ impl ClientContext for Quiet {
 
 type Client = FutureProducer<Quiet>;
 
-/// The client in use.
+/// The client in use, and its properties.
 struct Line {
+    /// The Kafka client; clones share it. Dropped, the messages that are not confirmed come back to their callers as refused.
     client: Client,
+    /// Number of the client, by which callers tell it from its successor.
     generation: u64,
-    /// The largest batch it makes.
+    /// Largest batch that the client makes.
     batch: usize,
 }
 
 /// See the module's documentation. Cheap to clone; all clones share one client.
 #[derive(Clone)]
 pub struct Producer {
+    /// Shared by all clones: the workers', `Owner`'s, `Watcher`'s, and that of `once`, which flushes at the end.
     shared: Arc<Shared>,
 }
 
+/// State shared by all clones of the producer.
 struct Shared {
-    // A lock: the client is cloned out of it for every letter and replaced hardly ever; never held across an await.
+    /// The client in use. A lock: the client is cloned out of it for every letter and replaced hardly ever; never held across
+    /// an await.
     line: RwLock<Line>,
-    /// Clients that were replaced while they carried letters; they finish.
-    // A lock: only whoever replaces or flushes looks in.
+    /// Clients that were replaced while they carried letters; they deliver what they have. Locked only to replace and to flush.
     replaced: Mutex<Vec<Client>>,
-    /// What the topics take.
+    /// Largest record and batch that each topic takes.
     limits: Limits,
-    /// One question about limits, or one replacement, at a time.
+    /// Held by `renew` across its awaits: after a refusal one caller at a time asks for limits and replaces the client.
     renewing: tokio::sync::Mutex<()>,
-    /// Properties of the client, and of one that administers.
+    /// Properties of the producing client.
     client: ClientConfig,
+    /// Properties of the client for administration.
     plain: ClientConfig,
-    /// Made when it is needed for the first time.
+    /// The client for administration, created when it is needed for the first time.
     admin: OnceLock<AdminClient<DefaultClientContext>>,
 }
 
 /// Why records were not deleted.
 #[derive(Debug)]
 pub enum Kept {
-    /// The broker does not do it, or not for us.
+    /// The broker cannot delete records, or does not permit it.
     ForGood(RDKafkaErrorCode),
     ForNow(anyhow::Error),
 }
 
-/// A write that was refused. Whatever is not [`Refusal::retryable`] has had no effect.
+/// A write that was refused. A refusal that is not [`Refusal::retryable`] had no effect.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot write to {topic}: {error}")]
 pub struct WriteError {
@@ -116,10 +121,10 @@ impl WriteError {
     }
 }
 
-/// A letter that was handed over: resolves when the broker has confirmed or refused it.
+/// The delivery of a letter that was handed over; it resolves when the broker has confirmed or refused it.
 pub struct Handed {
     pub delivery: DeliveryFuture,
-    /// The client that carries it.
+    /// Generation of the client that carries the letter.
     pub generation: u64,
 }
 
@@ -160,19 +165,19 @@ impl Producer {
         (line.client.clone(), line.generation)
     }
 
-    /// The client that would carry a letter now.
+    /// Generation of the client that would carry a letter now.
     #[must_use]
     pub fn generation(&self) -> u64 {
         self.client().1
     }
 
-    /// What the topics take.
+    /// The size limits of the topics.
     #[must_use]
     pub fn limits(&self) -> &Limits {
         &self.shared.limits
     }
 
-    /// Hands a letter over.
+    /// Hands a letter to the client's queue.
     ///
     /// # Errors
     /// The queue is full, or the client refused it.
@@ -206,7 +211,7 @@ impl Producer {
         }
     }
 
-    /// Writes one message and waits until the broker has it; retried for ever by the client.
+    /// Writes one message and waits for the broker's confirmation; the client retries without end.
     ///
     /// # Errors
     /// The broker's refusal.
@@ -215,7 +220,7 @@ impl Producer {
         self.send(topic, record).await
     }
 
-    /// Makes a name of a compacted topic forgotten, and waits until the broker has it.
+    /// Writes a tombstone for a key of a compacted topic, and waits for the broker's confirmation.
     ///
     /// # Errors
     /// The broker's refusal.
@@ -241,8 +246,8 @@ impl Producer {
         })
     }
 
-    /// After a refusal by the client of that generation: learns what the topic takes, and replaces the client where it is broken or
-    /// makes batches that are too large. Never fails: what cannot be learned now is asked again after the next refusal.
+    /// After a refusal by the client of that generation: asks for the topic's limit, and replaces the client if it is broken or
+    /// makes batches that are too large. Never fails: a limit that cannot be asked for now is asked for after the next refusal.
     pub async fn renew(&self, topic: &str, refusal: Refusal, generation: u64) {
         let shared = &self.shared;
         let _one = shared.renewing.lock().await;
@@ -278,7 +283,7 @@ impl Producer {
             std::mem::replace(&mut *current, line).client
         };
         if refusal == Refusal::Client {
-            // What it carries comes back as refused. Its end may wait for the network.
+            // Its unconfirmed letters come back as refused. Dropping it may wait for the network.
             let ended = tokio::task::spawn_blocking(move || drop(before));
             drop(ended);
             return;
@@ -291,7 +296,7 @@ impl Producer {
         replaced.push(before);
     }
 
-    /// Asks what these topics take. What the broker does not say stays as it was.
+    /// Asks for the limits of these topics. A limit that the broker does not give stays as it was.
     pub async fn learn(&self, topics: &[&str]) {
         let answer = match self.admin() {
             Ok(admin) => describe(admin, topics, DESCRIBE).await,
@@ -325,8 +330,8 @@ impl Producer {
         Ok(self.shared.admin.get_or_init(|| made))
     }
 
-    /// Deletes what lies below an offset, and waits until the broker has done it. `topic_id` names the topic the offset is of: in one
-    /// that was created anew under the name the offset would be one of other records (E1).
+    /// Deletes the records below an offset, and waits until the broker has done it. `topic_id` names the topic to which the
+    /// offset belongs: in a topic recreated under the same name the offset would be one of other records (E1).
     ///
     /// # Errors
     /// The broker's refusal, and whether it may change its mind.
@@ -381,8 +386,8 @@ impl Producer {
         }
     }
 
-    /// The error after which no client writes anything any more, if there was one: a client that lost its state is replaced with the
-    /// next letter, and is none.
+    /// The fatal error that another client would meet too, if there was one. A client that only lost its state is replaced with
+    /// the next letter; that is no such error.
     #[must_use]
     pub fn fatal_error(&self) -> Option<(RDKafkaErrorCode, String)> {
         let (client, _) = self.client();
@@ -390,7 +395,7 @@ impl Producer {
         fatal.filter(|(code, _)| refusal::of(*code) != Refusal::Client)
     }
 
-    /// Waits until everything handed over is confirmed or the bound has passed. Blocks the calling thread.
+    /// Waits until every letter is confirmed or the bound has passed. Blocks the calling thread.
     pub fn flush(&self, bound: Duration) {
         let until = Instant::now() + bound;
         let replaced = std::mem::take(
@@ -424,7 +429,7 @@ fn open(client: &ClientConfig, generation: u64, limits: &Limits) -> anyhow::Resu
     })
 }
 
-/// What a refused write means.
+/// The meaning of a refused write.
 #[must_use]
 pub fn meaning(error: &KafkaError) -> Refusal {
     match error {

@@ -1,8 +1,8 @@
-//! How far one partition's worker is: the two figures the consumer thread needs, the one it gives, and the one thing it may ask.
+//! Progress of one partition, shared by the consumer thread, the worker, the watcher and `Owner`.
 //!
-//! Owns plain atomics; the worker writes and the consumer thread reads, but for the confirmed commit, where it is the other way,
-//! and for the bounds of the log, which the watcher writes ([`super::watcher`]).
-//! Nothing here waits.
+//! Owns plain atomics. The worker writes watermark, window and held topic; the consumer thread writes the committed offset; the
+//! watcher writes the bounds of the log ([`super::watcher`]), and the consumer thread its beginning when another life begins.
+//! No call here waits.
 
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -11,24 +11,30 @@ use tokio::sync::Notify;
 
 use crate::log_life::TopicId;
 
-/// How far a worker is, for the consumer thread; operators see the board.
+/// See the module's documentation; operators see the board.
 #[derive(Debug)]
 pub struct Progress {
+    /// Name of the input topic.
     pub topic: String,
+    /// Number of the partition.
     pub partition: i32,
-    /// -1 until the first message is settled.
+    /// Written by the worker after the settling act, read by the consumer thread; -1 until the first message is settled.
     watermark: AtomicI64,
-    /// The life of the log that the watermark belongs to.
+    /// The life of the log that the watermark belongs to; written by the worker.
     life: AtomicU32,
+    /// Messages between the watermark and the newest one read; written by the worker.
     window: AtomicU64,
-    /// -1 until the broker confirms the first commit of this assignment.
+    /// Offset that the broker last confirmed; written by the consumer thread, -1 until the first commit of this assignment or
+    /// life.
     committed: AtomicI64,
-    /// Where reading begins, as the watcher found it: the group's commit, or the log's first offset; -1 until then.
+    /// Offset at which reading begins: the group's commit or the log's first offset, found by the watcher; or the start of
+    /// another life, set by the consumer thread. -1 until then.
     begin: AtomicI64,
-    /// Where the log ends, as the watcher last asked; -1 until then.
+    /// End offset of the log as the watcher last asked; -1 until then.
     end: AtomicI64,
-    /// The held topic in which the worker found out what is held.
+    /// Identity of the held topic that the worker rebuilt its index from; read by the consumer thread.
     held_topic: OnceLock<TopicId>,
+    /// Wakes the worker to send without lingering; one request that came before is kept.
     flush: Notify,
 }
 
@@ -59,7 +65,7 @@ impl Progress {
     /// The offset to store, if it belongs to this life of the log (E1).
     #[must_use]
     pub fn watermark_in(&self, life: u32) -> Option<i64> {
-        // Twice, as the two are written one after the other.
+        // The life is compared before and after, because life and watermark are written one after the other.
         let same = || self.life.load(Ordering::Acquire) == life;
         let watermark = same().then(|| self.watermark())?;
         watermark.filter(|_| same())
@@ -74,14 +80,14 @@ impl Progress {
     /// The worker's side of [`watermark`](Self::watermark); called only after the settling act.
     pub fn set_watermark(&self, life: u32, watermark: i64) {
         if self.life.load(Ordering::Relaxed) != life {
-            // No reader may take the old one for the new life's.
+            // A reader must not take the old watermark for one of the new life.
             self.watermark.store(-1, Ordering::Release);
             self.life.store(life, Ordering::Release);
         }
         self.watermark.store(watermark, Ordering::Release);
     }
 
-    /// The held topic's identity when the worker found out what is held; `None` before, and where the broker gives none.
+    /// Identity of the held topic that the worker rebuilt its index from; `None` before, and where the broker gives no ids.
     #[must_use]
     pub fn held_topic(&self) -> Option<&TopicId> {
         self.held_topic.get()
@@ -89,7 +95,7 @@ impl Progress {
 
     /// The worker's side of [`held_topic`](Self::held_topic).
     pub fn set_held_topic(&self, id: TopicId) {
-        // Found out once in a worker's life.
+        // Set once per worker.
         let _ = self.held_topic.set(id);
     }
 
@@ -98,7 +104,7 @@ impl Progress {
         self.window.store(messages, Ordering::Release);
     }
 
-    /// Up to where the broker has confirmed a commit of this assignment; -1 if it has not.
+    /// Offset that the broker has confirmed as committed in this assignment; -1 if there is none.
     #[must_use]
     pub fn committed(&self) -> i64 {
         self.committed.load(Ordering::Acquire)
@@ -109,7 +115,7 @@ impl Progress {
         self.committed.store(offset, Ordering::Release);
     }
 
-    /// Where reading begins, once the watcher has found it.
+    /// Offset at which reading begins, once it is known.
     #[must_use]
     pub fn begin(&self) -> Option<i64> {
         Some(self.begin.load(Ordering::Acquire)).filter(|offset| *offset >= 0)
@@ -120,7 +126,7 @@ impl Progress {
         self.begin.store(offset, Ordering::Release);
     }
 
-    /// Where the log ends, as the watcher last asked.
+    /// End offset of the log, as the watcher last asked.
     #[must_use]
     pub fn end(&self) -> Option<i64> {
         Some(self.end.load(Ordering::Acquire)).filter(|offset| *offset >= 0)
@@ -131,7 +137,7 @@ impl Progress {
         self.end.store(offset, Ordering::Release);
     }
 
-    /// Resolves when somebody asked; one asking that came before is not lost.
+    /// Resolves when a flush was requested; a request made before the call is kept.
     pub async fn flush_asked(&self) {
         self.flush.notified().await;
     }

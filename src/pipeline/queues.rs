@@ -1,16 +1,16 @@
-//! Serial queues: the validated records of one partition, waiting per serial in the order of the partition.
+//! Serial queues: validated records of one partition, queued per serial in the order of the partition.
 //!
-//! Owns the bytes of queued records (in the chunks they were decoded into), one slot per record, one entry per serial that has
-//! records in hand, and the order in which serials are served.
+//! Owns the bytes of queued records (in the chunks into which they were decoded), one slot per record, one entry per serial
+//! with records in hand, and the order in which serials are served.
 //!
-//! * S1: a serial's records leave in the order they came; a batch is always a prefix of its queue.
-//! * S2: a serial that has a batch in flight is not served again until that batch is completed.
+//! * S1: a serial's records leave in the order in which they came; a batch is always a prefix of its queue.
+//! * S2: a serial with a batch in flight is not served again until that batch is completed.
 //! * A serial that is set aside is served only when it is named ([`super::isolation`]).
-//! * Oldest first: among the serials that are ready, the one with the oldest head record is served first.
-//! * A chunk's bytes and its memory permit live until its last record has been packed.
+//! * Oldest first: of the ready serials, the one with the oldest head record is served first.
+//! * A chunk's bytes and its memory permit live until its last record is packed.
 //!
-//! Pure: no clock, no I/O. It does not decide when to pack ([`super::dispatch`]) and knows nothing of offsets beyond a record's
-//! [`MessageSeq`]. Capacity: bounded by the memory permits. Dropping it drops what is queued; the records stay unsettled.
+//! Pure: no clock, no I/O. It does not decide when to pack ([`super::dispatch`]), and of offsets it knows only a record's
+//! [`MessageSeq`]. Capacity: bounded by the memory permits. Dropping it drops the queued records; they stay unsettled.
 
 mod aside;
 mod pack;
@@ -40,17 +40,24 @@ pub use withdraw::{Left, Withdrawn};
 const NIL: u32 = u32::MAX;
 /// Serials of 12 characters are the rule, 50 the longest the adapter's schema takes (dig/API.md 12); longer ones go to the heap.
 const INLINE: usize = 50;
+/// A queued record, or a free place.
 #[derive(Debug, Clone, Copy)]
 struct Slot {
+    /// Index of the chunk that has the record's bytes.
     chunk: u32,
+    /// Start of the record within the chunk.
     start: u32,
+    /// Length of the record.
     len: u32,
+    /// Next record of the same serial, or next free slot; `NIL` at the end.
     next: u32,
+    /// The message the record came from.
     seq: MessageSeq,
+    /// Hash of serial, type and time, by which the gateway's later reports are matched.
     identity: u64,
 }
 
-/// Where a serial stands.
+/// Whether a serial is ready, in flight, or set aside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Hand {
     Ready,
@@ -58,16 +65,26 @@ enum Hand {
     Aside,
 }
 
+/// A serial with records queued or in flight.
 #[derive(Debug)]
 struct Serial {
+    /// Hash of the serial, as in the device registry's tables.
     hash: u64,
+    /// Text of the serial, unless it is longer than `INLINE`.
     inline: [u8; INLINE],
+    /// Bytes of `inline` in use.
     len: u8,
+    /// Text of a serial that does not fit `inline`.
     long: Option<Box<[u8]>>,
+    /// Whether it may be served.
     hand: Hand,
+    /// Oldest queued record; `NIL` for none.
     head: u32,
+    /// Newest queued record; `NIL` for none.
     tail: u32,
+    /// Queued records, those in flight not counted.
     records: u32,
+    /// Bytes of the queued records.
     bytes: u64,
     /// The newest message packed for this serial, for the order sentinel.
     newest: Option<MessageSeq>,
@@ -104,36 +121,53 @@ impl Serial {
     }
 }
 
+/// Bytes of records that arrived together.
 #[derive(Debug)]
 struct Chunk {
+    /// Bytes of all its records, as they were decoded or as they came back with a request.
     bytes: Vec<u8>,
+    /// Queued records that lie in it, and one more until it is sealed; at 0 it is freed.
     live: u32,
+    /// When it was decoded or came back: the linger time counts from here.
     arrived: Instant,
+    /// Memory permit for the bytes; dropped with the chunk.
     permit: Option<Permit>,
 }
 
-/// Names a chunk while its records are being pushed.
+/// Identifies a chunk while its records are pushed.
 #[derive(Debug, Clone, Copy)]
 pub struct ChunkId(u32);
 
 /// See the module's documentation.
 #[derive(Debug, Default)]
 pub struct SerialQueues {
+    /// Chunks by index; `None` marks a free place.
     chunks: Vec<Option<Chunk>>,
+    /// Free places in `chunks`.
     free_chunks: Vec<u32>,
+    /// Emptied buffers for the next chunks and bodies; no permit stands for them.
     spares: Spares,
+    /// One slot per queued record, linked by serial, and free slots linked likewise.
     slots: Vec<Slot>,
+    /// First free slot; `NIL` for none.
     free_slots: u32,
+    /// One entry per serial with records queued or in flight.
     serials: Vec<Serial>,
+    /// Free places in `serials`.
     free_serials: Vec<u32>,
+    /// Index into `serials` by the text of the serial.
     table: HashTable<u32>,
     /// Ready serials whose head record was the newest when it came: ascending by construction.
     fresh: VecDeque<u32>,
     /// Ready serials that came back from a request with records left, by their head's sequence.
     returned: BinaryHeap<Reverse<(MessageSeq, u32)>>,
+    /// Records of the serials that may be served now.
     ready_records: usize,
+    /// Bytes of those records.
     ready_bytes: u64,
+    /// All queued records, whatever their serial waits for.
     queued: usize,
+    /// Order sentinel with its denominator, counted while packing.
     watch: Watch,
 }
 
@@ -165,7 +199,7 @@ impl SerialQueues {
     ) -> ChunkId {
         ChunkId(self.place_chunk(Chunk {
             bytes,
-            // The one who fills it counts until the chunk is sealed.
+            // The caller that fills the chunk counts until it is sealed.
             live: 1,
             arrived,
             permit,
@@ -186,7 +220,7 @@ impl SerialQueues {
         }
     }
 
-    /// Nothing more is pushed: the chunk is freed with its last record, at once if there is none.
+    /// Ends the pushing: the chunk is freed with its last record, at once if it has none.
     pub fn seal(&mut self, id: ChunkId) {
         if let Some(chunk) = self.chunks[id.0 as usize].as_mut() {
             chunk.live -= 1;
@@ -276,7 +310,7 @@ impl SerialQueues {
         at
     }
 
-    /// Records that a request could take now (of serials without a batch in flight).
+    /// Records that a request could take now: those of serials without a batch in flight.
     #[must_use]
     pub fn ready_records(&self) -> usize {
         self.ready_records
@@ -359,7 +393,7 @@ impl SerialQueues {
         }
     }
 
-    /// Takes a finished request's body back for a later one, when nobody else holds it.
+    /// Takes a finished request's body back for a later one, if no other handle holds it.
     pub fn recycle(&mut self, body: Bytes) {
         if body.is_unique() {
             self.spares.keep_body(Vec::from(body));

@@ -1,19 +1,19 @@
-//! The consumer thread: events in, chunks out, watermarks stored.
+//! The consumer thread: takes the client's events, sends chunks to the workers, and stores watermarks.
 //!
-//! Owns the Kafka consumer, the feeds, and for every assigned partition the way to its worker. An OS thread of its own, because
-//! a rebalance waits for workers and must not hold up the runtime they run on.
+//! Owns the Kafka consumer, the feeds, and the channels to the worker of every assigned partition. It is an OS thread, because
+//! a rebalance waits for workers and must not block the runtime on which they run.
 //!
-//! * O1: it stores what a worker published as its watermark, nothing else; the client's timer commits what is stored.
-//! * E1: nothing is read of a partition before it was checked where its committed offset belongs (`log`); an offset is stored only
-//!   in the life of the log it is an offset of.
-//! * O3: offsets are stored only for partitions assigned at that moment, and not at all for a lost one.
-//! * M1: no memory permit, no read. A refused read asks the worker to flush.
-//! * At most `[memory] window_messages` of a partition are read beyond what the broker confirmed as committed: that much a crash
-//!   may repeat.
+//! * O1: the thread stores only what a worker published as its watermark; the client's timer commits what is stored.
+//! * E1: a partition is read only after the life of its committed offset was checked (`log`); an offset is stored only in the
+//!   life of the log to which it belongs.
+//! * O3: offsets are stored only for partitions that are assigned at that moment, and never for a lost partition.
+//! * M1: nothing is read without a memory permit. A refused read asks the worker to flush.
+//! * At most `[memory] window_messages` of a partition are read beyond the offset that the broker confirmed as committed; a
+//!   crash re-delivers at most that many.
 //! * Backpressure is not reading a partition's queue, never pause and resume (which throws prefetched messages away).
 //!
-//! Queue to a worker: [`worker::CHUNKS`]. When the thread ends, drained partitions have their offsets stored and the client
-//! commits them while it leaves the group; what was in hand is read again by the next owner.
+//! Queue to a worker: [`worker::CHUNKS`]. When the thread ends, the watermarks of drained partitions are stored, and the client
+//! commits them while it leaves the group; records in hand are re-delivered to the next owner.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -53,71 +53,90 @@ mod unreadable;
 use log::Log;
 use partitions::list;
 
-/// Pause of the loop when nothing is to be read and nobody wakes it.
+/// Pause of the loop when no message is to be read; an unpark ends it early.
 const IDLE: Duration = Duration::from_millis(5);
 /// How often watermarks are stored and figures published.
 const STORE_EVERY: Duration = Duration::from_millis(100);
 /// First guess of a message's size; then the largest of recent reads.
 const FIRST_GUESS: u64 = 1024;
 
-/// The assigned partitions' progress, for status, health and feedback.
+/// Progress of the assigned partitions, for `Owner` and the watcher.
 pub type Assignment = Arc<Vec<Arc<Progress>>>;
 
 /// Makes the decoder of a topic.
 pub type Decoders = Box<dyn Fn(&str) -> Decoder + Send>;
 
-/// What the thread is made of.
+/// State of the consumer thread; [`Reader::run`] is its main loop.
 pub struct Reader {
+    /// The telemetry consumer. Feeds, and messages in the hands of workers, have clones, `Owner` a weak reference; when the
+    /// last clone is dropped the client closes and leaves the group.
     pub consumer: Arc<BaseConsumer<Events>>,
+    /// Callbacks of the client and answers about logs; the client's context and the log-watch thread have the senders.
     pub events: std_mpsc::Receiver<Event>,
+    /// Handles of the whole job; every worker gets a clone.
     pub shared: Shared,
-    /// Where questions about the life of logs go.
+    /// Questions to the log-watch thread. Dropped, that thread ends.
     pub logs: LogWatch,
+    /// The gate's settings; every partition gets a clone.
     pub gate: Gate,
+    /// Makes the decoders of a worker, by topic.
     pub decoders: Decoders,
+    /// Memory permits of the job; the share of every partition keeps them alive.
     pub permits: Arc<Permits>,
+    /// Settings of memory, window and chunks.
     pub memory: Memory,
+    /// Settings of the input topics, of drains and of the end.
     pub input: Input,
+    /// The runtime on which the workers run; this thread is none of its own.
     pub runtime: tokio::runtime::Handle,
+    /// Progress of the assigned partitions; `Owner` and `Watcher` have receivers. Dropped, the task of `Owner` ends.
     pub assignment: watch::Sender<Assignment>,
-    /// Set to end the thread: `true` after SIGTERM.
+    /// `true` ends the thread after a drain; `once` has the sender, and the thread ends also when that is dropped.
     pub stop: watch::Receiver<bool>,
-    /// What the board says of the number of partitions, while it is too many.
+    /// The wait published while more partitions are assigned than `memory.partitions` counts. Dropped, it ends on the board.
     pub too_many: RefCell<Option<Wait>>,
 }
 
+/// An assigned partition as the consumer thread sees it: its worker's channels, its positions, and the state of its log.
 struct Assigned {
+    /// Chunks to the worker, which has the receiver. This thread is the only sender.
     chunks: mpsc::Sender<Chunk>,
+    /// Commands to the worker, which has the receiver. Dropped, the worker ends at once and its records are read again.
     command: watch::Sender<Command>,
+    /// Watermark and window of the worker, committed offset of this thread; the worker, `Owner` and `Watcher` have clones.
     progress: Arc<Progress>,
+    /// Gets one message when the worker's task has ended, however it ended.
     done: std_mpsc::Receiver<()>,
+    /// The partition's share of the memory permits; the worker has a clone.
     permits: Arc<PartitionPermits>,
+    /// Watermark last stored in the client; -1 before the first.
     stored: i64,
-    /// Up to where the broker confirmed; -1 before the first time.
+    /// Offset that the broker last confirmed as committed; -1 before the first time.
     committed: i64,
     /// When the broker last confirmed a commit, or was last asked for one that was late.
     confirmed_at: Instant,
-    /// Where reading began; `i64::MAX` before that.
+    /// Offset of the first message read; `i64::MAX` before that.
     began: i64,
-    /// Behind the newest message read.
+    /// Offset behind the newest message read; -1 before the first.
     read_to: i64,
-    /// Up to where the client fetched messages that are not for applications; -1 before the first time.
+    /// Offset up to which the client has fetched, by its statistics; -1 before the first time.
     passed: i64,
-    /// Behind the newest of those that the worker was told of; -1 before the first.
+    /// Client position last sent to the worker as `Chunk::passed`; -1 before the first.
     passed_to: i64,
-    /// This partition's place on the board.
+    /// The partition's position on the board, written by this thread alone; the worker's slot is the entry beside it.
     shown: board::Feed,
+    /// Estimated size of a message, from recent reads: the reserve of the next read.
     message_bytes: u64,
-    /// What is known of the log.
+    /// Which life of the log is read, and whether it may be read now.
     log: Log,
-    /// Its next batch cannot be read.
+    /// Set while the next batch cannot be read.
     standing: Option<unreadable::Standing>,
-    /// From and to where a person let it skip, until a commit behind that is confirmed.
+    /// Offsets from and to which a person let the partition skip, until a commit behind them is confirmed.
     skipped: Option<(i64, i64)>,
 }
 
 impl Assigned {
-    /// Messages that would be read again if this instance ended now.
+    /// Messages that would be re-delivered if this instance ended now.
     fn uncommitted(&self) -> u64 {
         self.unconfirmed(self.read_to)
     }
@@ -128,24 +147,25 @@ impl Assigned {
     }
 }
 
-/// What is left of partitions whose workers ended.
+/// What a drain leaves behind: watermarks without a confirmed commit, and log states.
 #[derive(Default)]
 struct Drained {
-    /// What was stored, and the broker has not confirmed yet.
+    /// Watermarks that were stored and that the broker has not confirmed as committed.
     owed: HashMap<Key, i64>,
+    /// Log state of each partition, for a worker that takes over in the same assignment.
     logs: HashMap<Key, Log>,
 }
 
 impl Reader {
-    /// Runs until told to stop; then drains, stores and leaves the group.
+    /// Runs until `stop`; then drains the workers, stores and commits the watermarks, and leaves the group.
     pub fn run(self) {
         let mut feeds: HashMap<Key, Feed<Events>> = HashMap::new();
         let mut assigned: HashMap<Key, Assigned> = HashMap::new();
         let mut stored_at = Instant::now();
-        // Whether a commit of ours is on its way; the client's timer commits beside it.
+        // Whether a commit that this thread asked for is unanswered; the client's timer commits independently of it.
         let mut asked = false;
         let mut topics = log::Topics::new(Instant::now());
-        // Also when whoever waits for this thread panicked.
+        // A dropped sender ends the loop too: `once` was cancelled or panicked.
         while !*self.stop.borrow() && self.stop.has_changed().is_ok() {
             self.shared.board.set_polled(Instant::now());
             self.serve(&mut feeds, &mut assigned, &mut asked, &mut topics);
@@ -178,7 +198,7 @@ impl Reader {
         let _ = self.assignment.send(Assignment::default());
     }
 
-    /// Serves the client's callbacks and acts on what they brought.
+    /// Serves the client's callbacks and handles the events that they sent.
     fn serve(
         &self,
         feeds: &mut HashMap<Key, Feed<Events>>,
@@ -274,7 +294,7 @@ impl Reader {
                 ));
                 continue;
             };
-            // Whatever a former assignment left behind would put this one's first offset too far ahead (O1).
+            // Messages left over from an earlier assignment would put this assignment's first offset too far ahead (O1).
             let mut stale = feed.buffer();
             while feed.read(self.memory.chunk_messages, &mut stale) > 0 {
                 stale.clear();
@@ -387,7 +407,7 @@ impl Reader {
         self.count_partitions(assigned.len());
     }
 
-    /// Ends the workers of these partitions and stores how far they came.
+    /// Drains the workers of these partitions until `bound`, and stores their watermarks.
     fn drain(
         &self,
         keys: &[Key],
@@ -407,7 +427,7 @@ impl Reader {
             let Some(mut partition) = assigned.remove(key) else {
                 continue;
             };
-            // A little longer than the worker's own deadline, so that its last settling is counted.
+            // Slightly longer than the worker's own deadline, so that a record settled at the last moment counts.
             let left =
                 deadline.saturating_duration_since(Instant::now()) + Duration::from_millis(250);
             if partition.done.recv_timeout(left).is_err() {

@@ -1,14 +1,15 @@
-//! What a refused write means: whether the same bytes can ever be written, and who has to act.
+//! The meaning of a refused write: whether the same bytes can ever be written, and who has to act.
 //!
 //! Owns the table of the client's error codes ([`of`]), tested row by row. Pure. It does not write and does not wait.
 //!
-//! * D1: a record that no broker will ever take is told from a topic that cannot be written at the moment: the first is written
-//!   in another form, the second is waited for with an alarm, because somebody may create the topic or grant the rights.
-//! * A code that is not in the table is passing: the same bytes again. That never loses anything.
+//! * D1: a record that no broker will ever take is distinguished from a topic that cannot be written at the moment. The first
+//!   is written in another form; the second is retried with an alarm, because a person may create the topic or grant the
+//!   rights.
+//! * A code that is not in the table is transient: the same bytes are written again, which never loses anything.
 
 use rdkafka::error::RDKafkaErrorCode as Code;
 
-/// What a refused write means.
+/// The meaning of a refused write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Refusal {
     /// Permanent for these bytes: too large for the topic or for the client.
@@ -17,7 +18,8 @@ pub enum Refusal {
     Unfit,
     /// Permanent for the name of the topic: no broker will ever have a topic of that name.
     NoSuchName,
-    /// The topic cannot be written until somebody acts: it does not exist, has too few partitions, or the user has no right to it.
+    /// The topic cannot be written until a person acts: it does not exist, has too few partitions, or the user has no right to
+    /// it.
     Topic,
     /// The client cannot write anything any more: it is replaced, and the same bytes are written again.
     Client,
@@ -51,7 +53,7 @@ impl Refusal {
     }
 }
 
-/// What a code means for the record that was to be written.
+/// The meaning of an error code for the record that was to be written.
 #[must_use]
 pub const fn of(code: Code) -> Refusal {
     match code {

@@ -1,13 +1,13 @@
-//! The return of a fenced static member: waits until nobody else holds its `kafka.instance_id`.
+//! Rejoining after a static member was fenced: waits until no other member holds its `kafka.instance_id`.
 //!
 //! A static member is fenced when the group knows a newer member of its name. That member is either this instance itself (its
-//! requests were repeated while the broker was away), or another process that was given the same name. The first stops sending
-//! heartbeats when the fenced client is closed, so the group forgets it within a session; the second stays.
+//! requests were repeated while the broker was away), or another process with the same name. The first stops sending heartbeats
+//! when the fenced client is closed, so the group removes it within a session timeout; the second stays.
 //!
-//! * Nobody joins while the name is held: two processes of one name would fence each other without end.
-//! * Only answers of the group count, and only if they follow one another: while no broker answers nothing is decided.
+//! * The instance does not join while the name is held: two processes of one name would fence each other without end.
+//! * Only consecutive answers of the group count: while no broker answers, nothing is decided.
 //!
-//! Owns one client that asks. It writes nothing. Cancelled, it leaves nothing behind.
+//! Owns one client for the questions. It writes nothing. Cancelled, it leaves nothing behind.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,10 +23,10 @@ use crate::ops::waits::Wait;
 const ASK: Duration = Duration::from_millis(500);
 /// How long one question may take.
 const CALL: Duration = Duration::from_secs(5);
-/// What is added to a session before the name counts as held by somebody who is alive.
+/// Time beyond a session timeout before the holder of the name counts as alive.
 const MARGIN: Duration = Duration::from_secs(10);
 
-/// Whoever holds the name.
+/// The member that holds the name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Holder {
     pub client_id: String,
@@ -36,9 +36,9 @@ pub struct Holder {
 /// How the waiting ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ended {
-    /// Nobody holds the name: join again.
+    /// The name is free: join again.
     Free,
-    /// Somebody else is alive under this name.
+    /// Another live member holds the name.
     Held(Holder),
     /// The job is to end.
     Stopped,
@@ -54,7 +54,7 @@ struct Patience {
 }
 
 impl Patience {
-    /// Takes one answer: the holder of the name, if there is one. `None`: not decided.
+    /// Takes one answer of the group: the holder of the name, if there is one. `None`: not decided.
     fn answered(&mut self, holder: Option<Holder>, now: Instant) -> Option<Ended> {
         let Some(holder) = holder else {
             return Some(Ended::Free);
@@ -63,13 +63,13 @@ impl Patience {
         (now.saturating_duration_since(since) > self.session).then_some(Ended::Held(holder))
     }
 
-    /// Nobody answered: sessions begin anew when a coordinator comes back.
+    /// No broker answered: sessions begin anew when a coordinator comes back, so the count begins anew too.
     fn unanswered(&mut self) {
         self.held_since = None;
     }
 }
 
-/// The broker makes a static member's id of its name and a random UUID.
+/// Whether a member id belongs to a static name: the broker makes the id of the name and a random UUID.
 fn is_of(member_id: &str, instance_id: &str) -> bool {
     member_id
         .strip_prefix(instance_id)
@@ -79,7 +79,7 @@ fn is_of(member_id: &str, instance_id: &str) -> bool {
         })
 }
 
-/// Waits until the name is free, somebody is found to hold it, or `stop`.
+/// Waits until the name is free, a live holder is found, or `stop`.
 ///
 /// # Errors
 /// Settings that the client refuses.
@@ -130,7 +130,7 @@ pub async fn until_free(
     }
 }
 
-/// The member of the group that has our name. Blocks the calling thread.
+/// The member of the group that has the name. Blocks the calling thread.
 fn holder(client: &BaseConsumer, kafka: &kafka::Config) -> anyhow::Result<Option<Holder>> {
     let all = client
         .fetch_group_list(Some(&kafka.group), CALL)

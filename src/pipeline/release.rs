@@ -1,11 +1,12 @@
-//! Reading a held topic: what is still held after a start ([`rebuild`]), and the records to be released ([`Reading`]).
+//! Reading a held topic: rebuilding the held index after a start ([`rebuild`]), and reading the records to be released
+//! ([`Reading`]).
 //!
-//! Owns no state of its own. Of the names and the text of marks see `marks`.
+//! Owns no state of its own. Module `marks` has the keys and the text of marks.
 //!
-//! * [`rebuild`] leaves out what marks of this life of the held log say is released (E1); nothing else is ever left out.
-//! * O3: it writes nothing; marks are the worker's.
+//! * [`rebuild`] leaves out the records that marks of this life of the held log call released (E1), and no others.
+//! * O3: it writes nothing; the worker writes the marks.
 //!
-//! It keeps no queue; stopped, it leaves nothing behind.
+//! It has no queue; stopped, it leaves nothing behind.
 
 mod marks;
 mod reading;
@@ -38,31 +39,38 @@ pub use marks::{HeldAt, Mark, Marks, UnreadableMark, mark_name};
 const CALL: Duration = Duration::from_secs(10);
 /// How long one poll waits.
 const POLL: Duration = Duration::from_millis(20);
-/// Longest reason of a held record that is remembered and shown; anybody may have written it.
+/// Most bytes of a held record's reason that are kept and shown; the header may have been written by any program.
 const LONGEST_REASON: usize = 64;
 
-/// Where one partition's held records and marks are.
+/// Where the held records and marks of one partition are.
 #[derive(Debug, Clone)]
 pub struct Place {
+    /// Settings of the clients that read.
     pub kafka: kafka::Config,
+    /// Name of the held topic.
     pub held_topic: String,
+    /// Name of the topic with the marks.
     pub state_topic: String,
+    /// Number of the partition in the held topic, the same as in the input topic.
     pub partition: i32,
+    /// Answers of the broker, shared by the workers of the job.
     pub asked: Arc<Asked>,
 }
 
-/// Partitions of a job that find out at once what is held. Each has two clients meanwhile, of 4 threads and some 5 MiB each.
+/// Partitions of a job that rebuild their held index at the same time. Each has two clients meanwhile, of 4 threads and some 5
+/// MiB each.
 const AT_ONCE: usize = 2;
-/// Nobody waits longer than this for those before: what keeps them may be theirs alone.
+/// Longest wait for a turn: the partitions before may be stuck for a reason of their own.
 const TURN: Duration = Duration::from_secs(10);
 
-/// What was asked of held topics: the partitions of a job begin together, each question takes a client, and one answer serves all that
-/// wait for it.
+/// Answers of the broker about held topics. The partitions of a job begin together and each question takes a client, so one
+/// answer serves all that wait for it.
 #[derive(Debug)]
 pub struct Asked {
+    /// Bounds the partitions that rebuild their held index at the same time.
     turns: Semaphore,
-    /// By topic: when it was asked for, and its partitions. Locked while the broker is asked, so that others wait for the one answer;
-    /// only threads that may block come here.
+    /// Partitions of each held topic, and when they were asked for. Locked while the broker is asked, so that others wait for
+    /// the one answer; only threads that may block come here.
     found: Mutex<HashMap<String, (Instant, Vec<i32>)>>,
 }
 
@@ -76,13 +84,13 @@ impl Default for Asked {
 }
 
 impl Asked {
-    /// Waits until few others find out what is held, for 10 seconds at the longest. `None`: there was no turn in time.
+    /// Waits for a turn to rebuild, for 10 seconds at the longest. `None`: there was no turn in time.
     pub async fn turn(&self) -> Option<SemaphorePermit<'_>> {
         let turn = tokio::time::timeout(TURN, self.turns.acquire()).await;
         turn.ok().and_then(Result::ok)
     }
 
-    /// The partitions of a held topic, as of `since` or later; none if it does not exist or may not be asked for.
+    /// The partitions of a held topic, as of `since` or later; none if the topic does not exist or may not be described.
     fn partitions(
         &self,
         kafka: &kafka::Config,
@@ -125,19 +133,21 @@ impl Asked {
     }
 }
 
-/// What the reading of held records came to, as it happens.
+/// An event of the reading of held records.
 #[derive(Debug)]
 pub enum Progress {
     /// A message was read.
     Read,
-    /// The client gave an error in place of a message; it goes on by itself.
+    /// The client returned an error in place of a message; it goes on by itself.
     Failed(KafkaError),
 }
 
-/// What an owner finds out about the held records of a partition before it begins.
+/// The held index and marks of a partition, as an owner rebuilds them before it begins.
 #[derive(Debug, Default)]
 pub struct Rebuilt {
+    /// Held index.
     pub hold: Hold,
+    /// Marks that are valid in the present log.
     pub marks: Marks,
     /// The held topic, where the broker gives ids.
     pub topic_id: Option<TopicId>,
@@ -145,7 +155,7 @@ pub struct Rebuilt {
     pub epoch: i32,
 }
 
-/// Held records that cannot be read.
+/// A batch of held records that cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{topic}, partition {partition}, offset {offset}: {error}")]
 pub struct UnreadableBatch {
@@ -170,12 +180,12 @@ impl Place {
     /// Properties that the client refuses.
     pub fn asker(&self) -> anyhow::Result<Asker> {
         let mut client = self.kafka.by_hand("held")?;
-        // As a stranger to the group, who only asks for its commits.
+        // The client does not join the group; the name is needed to ask for its committed offsets.
         client.set("group.id", &self.kafka.group);
         Asker::open(&client)
     }
 
-    /// Whether the held topic has this partition, and may be asked for. Blocks the calling thread.
+    /// Whether the held topic has this partition, and may be described. Blocks the calling thread.
     ///
     /// # Errors
     /// The broker does not answer.
@@ -187,8 +197,8 @@ impl Place {
         Ok(partitions.contains(&self.partition))
     }
 
-    /// Up to where the source partition `topic` is committed in the log that is there, -1 if nothing is, and where it ends. Blocks the
-    /// calling thread.
+    /// Committed offset of the source partition in the present life of its log (-1 if there is none), and its end offset.
+    /// Blocks the calling thread.
     ///
     /// # Errors
     /// The broker does not answer.
@@ -205,7 +215,7 @@ impl Place {
         Ok((committed, facts.end))
     }
 
-    /// Where to read on behind held records that cannot be read. Blocks the calling thread.
+    /// The offset behind held records that cannot be read, by a person's request to skip them. Blocks the calling thread.
     ///
     /// # Errors
     /// No person asked to skip them.
@@ -250,7 +260,7 @@ impl Place {
     }
 }
 
-/// Finds out what is still held, and tells how it goes. Blocks the calling thread; ends early, with an error, at `stop`.
+/// Rebuilds the held index, and reports its progress. Blocks the calling thread; ends early, with an error, at `stop`.
 ///
 /// # Errors
 /// The broker does not answer, or a mark cannot be read.
@@ -334,7 +344,7 @@ pub fn rebuild(
     Ok(rebuilt)
 }
 
-/// Waits on a thread that may block, until `stop` at the longest.
+/// Waits on a blocking thread, until `stop` at the longest.
 pub fn rest(pause: Duration, stop: &CancellationToken) {
     tokio::runtime::Handle::current().block_on(async {
         tokio::select! {
@@ -352,7 +362,7 @@ fn held_message(message: &BorrowedMessage<'_>, place: &Place) -> HeldMessage {
     if let Some((_, source)) = &mut letter
         && !(place.held_topic.starts_with(&source.topic) && source.partition == place.partition)
     {
-        // Whoever wrote this did not hold a record of this partition: how old its source is, is not known either.
+        // The headers name another partition, so they are wrong or forged: the source's timestamp is not believed either.
         source.timestamp_ms = None;
     }
     HeldMessage {

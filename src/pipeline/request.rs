@@ -1,4 +1,4 @@
-//! What travels from dispatch to upload and back: a request of many batches, and one verdict per refused record.
+//! The request of many batches that the worker gives to the uploader, and the verdicts that come back.
 
 use std::time::Duration;
 
@@ -25,30 +25,31 @@ pub struct Span {
     pub end: u32,
 }
 
-/// The gateway's word on a request: every record not listed as refused was accepted, up to where it failed, if it did.
+/// The gateway's verdicts on a request: every record not listed as refused was accepted, up to the part that failed, if one
+/// did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Verdicts {
     pub refused: Vec<Refused>,
     pub failed: Option<Failed>,
 }
 
-/// A part of a request that came to no verdict. Nothing of the request from that part on is settled.
+/// A part of a request that got no verdict. No record of the request from that part on is settled.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failed {
-    /// First record of the part: all before have their verdict.
+    /// First record of the part: all records before it have their verdict.
     pub from: u32,
-    /// End of the part: what follows was not sent with it.
+    /// End of the part: later records were not sent with it.
     pub until: u32,
     pub blame: Blame,
-    /// The gateway's successes so far.
+    /// The gateway's successes up to then.
     pub seen: u64,
-    /// The gateway asked to wait (503).
+    /// Whether the gateway asked to wait (503).
     pub asked_to_wait: bool,
-    /// How long, if it said so and meant these records.
+    /// Its `Retry-After`, if it concerns these records.
     pub retry_after: Option<Duration>,
-    /// The records may have been taken all the same.
+    /// Whether the records may have been accepted all the same.
     pub ambiguous: bool,
-    /// Attempts in a row that got no answer in time.
+    /// Attempts in a row that timed out.
     pub silent: u32,
     /// 0 for no answer.
     pub status: u16,
@@ -56,7 +57,7 @@ pub struct Failed {
     pub text: String,
 }
 
-/// One record the gateway refused, isolated by splitting.
+/// A record that the gateway refused, isolated by splitting.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refused {
     /// Index into [`Request::records`].

@@ -1,10 +1,11 @@
-//! Skipping a batch that cannot be read, at a person's request: what can be read and what not, and the request itself.
+//! Skipping an unreadable batch at a person's request: finding which offsets cannot be read, and writing the request.
 //!
-//! Owns a reader by hand for the time of one command. It commits nothing and moves nothing: the instance that owns the partition acts
-//! on the request, at once or after its start, when it stands at one of the request's offsets ([`super::unreadable`]).
+//! Owns a manually assigned consumer while one command runs. It commits nothing and seeks nothing of the job: the instance that
+//! owns the partition acts on the request when it stands at one of the request's offsets, at once or after its start
+//! ([`super::unreadable`]).
 //!
 //! * Only offsets that were tried and cannot be read are skipped, unless a person names the end outright.
-//! * A letter with what is known is in the dead-letter topic before the request is written.
+//! * A letter about the batch is in the dead-letter topic before the request is written.
 //!
 //! Blocks the calling thread while it probes. A command that ends early leaves at most a letter behind.
 
@@ -34,7 +35,7 @@ const CALL: Duration = Duration::from_secs(10);
 /// Pause between two looks into the client's queue.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// Turns the client's log lines into ours.
+/// Writes the client's log lines to ours.
 struct Quiet;
 
 impl ClientContext for Quiet {
@@ -43,7 +44,7 @@ impl ClientContext for Quiet {
 
 impl ConsumerContext for Quiet {}
 
-/// What an offset gives.
+/// The result of reading at an offset.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Found {
     /// A message, of this offset or a later one.
@@ -53,14 +54,19 @@ pub enum Found {
     End,
 }
 
-/// A partition that is read by hand.
+/// A partition that is read by a manually assigned consumer.
 pub struct Probe {
+    /// The client, assigned to this partition alone; it commits nothing.
     consumer: Arc<BaseConsumer<Quiet>>,
+    /// The partition's queue.
     feed: Feed<Quiet>,
+    /// Name of the topic.
     topic: String,
+    /// Number of the partition.
     partition: i32,
-    /// The offsets that are there.
+    /// First offset of the log.
     pub first: i64,
+    /// End offset of the log.
     pub end: i64,
 }
 
@@ -90,7 +96,7 @@ impl Probe {
         })
     }
 
-    /// What the partition gives when it is read from `offset` on.
+    /// Reads the partition from `offset` on; gives the first message or error.
     ///
     /// # Errors
     /// Nothing came within the bound.
@@ -145,7 +151,7 @@ impl Probe {
     }
 }
 
-/// The first offset at or below `end` that does not lie in the batch in which `offset` does, by few questions whether one does.
+/// Searches the first offset, up to `end`, behind the batch that holds `offset`, with few reads.
 fn behind(
     offset: i64,
     end: i64,
@@ -170,7 +176,7 @@ fn behind(
     Ok(next)
 }
 
-/// Finds out what cannot be read at an offset and which offset is the next one that can. `to` names that one outright.
+/// Finds out what cannot be read at an offset, and the next offset that can. `to` names that next offset outright.
 ///
 /// # Errors
 /// The offset can be read or is not there, or the broker does not answer.
@@ -291,7 +297,7 @@ fn letter(topic: &str, partition: i32, skip: &Skip, unreadable: &Unreadable) -> 
     }
 }
 
-/// The request for what cannot be read at `offset`, if there is one. Blocks the calling thread.
+/// The request that covers what cannot be read at `offset`, if there is one. Blocks the calling thread.
 ///
 /// # Errors
 /// The state topic cannot be read.
@@ -302,7 +308,7 @@ pub fn requested(
 ) -> anyhow::Result<Option<Skip>> {
     let prefix = prefix(topic, partition);
     let all = state::load_all(kafka, state_topic, |key| key.starts_with(prefix.as_bytes()))?;
-    // What is no request of ours asks for nothing.
+    // A value that is not a valid request counts as none.
     let mut requests = all
         .values()
         .filter_map(|kept| serde_json::from_slice::<Skip>(&kept.value).ok());

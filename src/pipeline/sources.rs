@@ -1,12 +1,13 @@
-//! Where accepted records came from, for as long as it is remembered.
+//! Source offsets of uploaded records, for a bounded number of records.
 //!
-//! Owns one ring of identities and offsets per assigned partition. The gateway says only later which records it found invalid,
-//! and says it without our offsets; this is how `dig.invalid` can name them.
+//! Owns one ring of identities and offsets per assigned partition. The gateway reports invalid records later, and without
+//! source offsets; with the ring `dig.invalid` can name them.
 //!
 //! * Bounded: `[feedback] sources` records per partition, 16 bytes each; the oldest is overwritten.
-//! * An identity may repeat (a resend, two codes at one instant): the newest match counts, and a reader is told it is a match.
+//! * An identity may repeat (a resend, two codes at one instant): the newest match counts, and a reader is told that it is a
+//!   match.
 //!
-//! It does not slow the path: one append per accepted record, and the search happens only for invalid records.
+//! Cost on the path: one append per uploaded record; the search runs only for invalid records.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -15,7 +16,7 @@ use serde::Serialize;
 use crate::dig::page::Invalid;
 use crate::record::{self, RecordType};
 
-/// Where a record was read.
+/// The source offset of a record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Origin {
     pub topic: String,
@@ -25,22 +26,28 @@ pub struct Origin {
 
 #[derive(Debug)]
 struct Ring {
+    /// Identity and offset of each record, at most `capacity` of them.
     entries: Vec<(u64, i64)>,
+    /// Place of the oldest entry, once the ring is full.
     next: usize,
 }
 
-/// One partition's memory; its worker's end.
+/// The ring of one partition; its worker holds it.
 #[derive(Debug)]
 pub struct Memory {
+    /// Name of the input topic.
     topic: String,
+    /// Number of the partition.
     partition: i32,
+    /// Records remembered; 0 remembers nothing.
     capacity: usize,
-    // A lock: the worker appends once per request, the poller looks in once per invalid record; never across an await.
+    /// A lock: the worker appends once per request, the feedback poller looks in once per invalid record; never across an
+    /// await.
     ring: Mutex<Ring>,
 }
 
 impl Memory {
-    /// Remembers accepted records: identity and offset.
+    /// Appends records of a request that came back: identity and offset.
     pub fn remember(&self, accepted: impl Iterator<Item = (u64, i64)>) {
         if self.capacity == 0 {
             return;
@@ -73,11 +80,13 @@ impl Memory {
     }
 }
 
-/// The memories of all partitions assigned at the moment.
+/// The rings of all partitions that are assigned at the moment.
 #[derive(Debug, Default)]
 pub struct Sources {
+    /// Records that each memory may hold (`feedback.sources`).
     capacity: usize,
-    // A lock: taken when a partition comes and for each invalid record.
+    /// One entry per partition, weak: the worker has the memory, and drops it with the partition. A lock: taken when a
+    /// partition is opened and for each invalid record.
     memories: Mutex<Vec<Weak<Memory>>>,
 }
 
@@ -91,7 +100,7 @@ impl Sources {
         }
     }
 
-    /// A new partition's memory; forgotten when dropped.
+    /// Opens the ring of a partition; it is forgotten when the returned value is dropped.
     #[must_use]
     pub fn open(&self, topic: &str, partition: i32) -> Arc<Memory> {
         let memory = Arc::new(Memory {
@@ -109,7 +118,7 @@ impl Sources {
         memory
     }
 
-    /// Where this record, as the gateway returned it, was read; `None` when nobody here remembers.
+    /// The source offset of a record that the gateway returned; `None` if no ring has it.
     #[must_use]
     pub fn find(&self, returned: &Invalid) -> Option<Origin> {
         let [kind, time, serial] = returned.texts(["Type", "DateTime", "SerialNo"]);

@@ -1,6 +1,6 @@
-//! Which part of a request goes next, until every record has its verdict. Pure.
+//! Splitting a request: which part is sent next, until every record has its verdict. Pure.
 //!
-//! Owns one [`Request`] and a position in it: everything before is settled, everything from it on is not. Parts always
+//! Owns one [`Request`] and a position in it: every record before the position is settled, none from it on is. Parts always
 //! begin at the position, so records are sent from left to right and no part overtakes another (S1).
 //!
 //! * 400: the shortest part known to be refused is halved, along batch boundaries while it spans several batches, until
@@ -25,9 +25,10 @@ const TEXT_CHARS: usize = 500;
 /// Distances between the last refused records that count as close.
 const NEAR: u32 = 16;
 
-/// See the module.
+/// See the module's documentation.
 #[derive(Debug)]
 pub struct Split {
+    /// The request.
     request: Request,
     /// First record without a verdict.
     at: u32,
@@ -39,6 +40,7 @@ pub struct Split {
     gaps: [u32; 4],
     /// End of the last refused record.
     last_refused: u32,
+    /// Records refused so far, ascending.
     refused: Vec<Refused>,
     /// Parts that were sent and reach beyond the position, with how often.
     sent: Vec<(Range<u32>, u32)>,
@@ -61,7 +63,7 @@ impl Split {
         }
     }
 
-    /// A part is about to be sent, for the first time or again.
+    /// Notes that a part is about to be sent, for the first time or again.
     pub fn note_sent(&mut self, part: &Range<u32>) {
         match self.sent.last_mut() {
             Some((last, times)) if last == part => *times = times.saturating_add(1),
@@ -83,7 +85,7 @@ impl Split {
             return None;
         }
         let mut end = match self.suspect {
-            // Known to hold one: alone it is asked for the server's text.
+            // The refused record is known: it is sent alone to get the server's text for it.
             Some(suspect) if suspect - self.at > 1 => self.middle(self.at..suspect),
             Some(suspect) => suspect,
             None => {
@@ -117,7 +119,7 @@ impl Split {
         body.freeze()
     }
 
-    /// The part was accepted.
+    /// Notes that a part was accepted.
     pub fn accepted(&mut self, part: &Range<u32>) {
         debug_assert_eq!(part.start, self.at);
         self.at = part.end;
@@ -128,7 +130,7 @@ impl Split {
         }
     }
 
-    /// The part was refused with 400.
+    /// Notes that a part was refused with 400.
     pub fn bad(&mut self, part: &Range<u32>, text: &str) {
         debug_assert_eq!(part.start, self.at);
         if part.len() > 1 {
@@ -141,7 +143,7 @@ impl Split {
         self.refuse(part, 400, text);
     }
 
-    /// The part was refused with 413. Gives the largest body worth trying from now on, unless it was one record.
+    /// Notes that a part was refused with 413. Gives the largest body to try from now on, unless the part was one record.
     pub fn too_large(&mut self, part: &Range<u32>, text: &str) -> Option<usize> {
         debug_assert_eq!(part.start, self.at);
         if part.len() == 1 {
@@ -177,7 +179,7 @@ impl Split {
         }
     }
 
-    /// The verdicts so far, and that the part `failed.from..` came to none.
+    /// The verdicts so far, and the part from `failed.from` on that got none.
     #[must_use]
     pub fn give_back(self, failed: Failed) -> Verdicts {
         debug_assert_eq!(self.at, failed.from);

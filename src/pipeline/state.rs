@@ -1,7 +1,7 @@
-//! The state topic: small cursors by name, compacted; the newest value of a name counts.
+//! The state topic: compacted, small values by key, such as cursors and marks; the newest value of a key counts.
 //!
-//! Owns no connection of its own beyond one read: [`load`] reads the topic to its end, [`store`] writes through the producer of
-//! letters and waits for the broker. It keeps nothing in memory.
+//! Owns a consumer only for the time of one read: [`load`] reads the topic to its end, [`store`] writes through the producer of
+//! letters and waits for the broker's confirmation. It keeps nothing in memory.
 
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ use crate::poll;
 /// How long a call to the broker may take.
 const CALL: Duration = Duration::from_secs(20);
 
-/// The newest value of `name`, read from the topic's beginning to its end as it is now. Blocks the calling thread.
+/// The newest value of the key `name`, read from the topic's first offset to its present end. Blocks the calling thread.
 ///
 /// # Errors
 /// The broker does not answer, or the topic's end is not reached within the bound.
@@ -27,7 +27,7 @@ pub fn load(kafka: &kafka::Config, topic: &str, name: &str) -> anyhow::Result<Op
     Ok(all.remove(name.as_bytes()).map(|kept| kept.value))
 }
 
-/// The value of a name, and when it was written.
+/// The value of a key, and when it was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Kept {
     pub value: Vec<u8>,
@@ -35,7 +35,7 @@ pub struct Kept {
     pub written_ms: Option<i64>,
 }
 
-/// The newest value of every name that is wanted, as [`load`].
+/// The newest value of every key that `wanted` selects, as [`load`].
 ///
 /// # Errors
 /// As [`load`].
@@ -51,7 +51,8 @@ pub fn load_all(
     let metadata = reader
         .fetch_metadata(Some(topic), CALL)
         .with_context(|| format!("cannot ask for topic {topic}"))?;
-    // One that was created a moment ago may not be known yet, and has nothing in it; of any other a mistake would lose cursors.
+    // A topic that was just created may be unknown to the broker, and is empty. Any other error fails the read: an empty result
+    // would lose cursors.
     let wrong = metadata.topics().iter().find_map(|topic| topic.error());
     if let Some(error) = wrong.map(RDKafkaErrorCode::from) {
         anyhow::ensure!(
@@ -104,7 +105,7 @@ pub fn load_all(
     Ok(newest)
 }
 
-/// Writes a cursor and waits until the broker has it.
+/// Writes a value and waits for the broker's confirmation.
 ///
 /// # Errors
 /// The broker's refusal.

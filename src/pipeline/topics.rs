@@ -1,9 +1,9 @@
-//! The topics the job writes: creating those that are missing, and how large a record each takes.
+//! The topics that the job writes: creating missing ones, and asking for the largest record that each takes.
 //!
 //! Owns how a created topic is configured. Existing topics are left as they are. It writes no record.
 //!
-//! * D1: a created topic takes what its inputs take, and [`HEADER_ROOM`] more, so that a record with headers fits wherever its
-//!   message fitted.
+//! * D1: a created topic takes records as large as its inputs do, and [`HEADER_ROOM`] more, so that a record with headers fits
+//!   wherever its message fitted.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -20,17 +20,17 @@ use super::settings::Topics;
 pub const HEADER_ROOM: usize = 64 * 1024;
 /// How long creating may take.
 const CREATE: Duration = Duration::from_secs(20);
-/// The setting of a topic, and of a broker for topics without one, that bounds a batch.
+/// The topic setting that bounds a batch; a topic without it has the broker's.
 const LARGEST: &str = "max.message.bytes";
 
 /// How long a created topic keeps its messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Keep {
-    /// As the broker does by itself.
+    /// By the broker's default.
     Usual,
-    /// The newest of each key.
+    /// Compacted: the newest message of each key.
     Newest,
-    /// Until somebody deletes them: when held records expire is ours to say.
+    /// Until they are deleted: the job decides when held records expire.
     Everything,
 }
 
@@ -56,7 +56,7 @@ impl Wanted {
         }
     }
 
-    /// Records of inputs that take so much go there.
+    /// Sizes the topic for the records of its inputs, which take so many bytes.
     #[must_use]
     pub fn behind(self, inputs_take: Option<usize>) -> Self {
         Self {
@@ -65,7 +65,7 @@ impl Wanted {
         }
     }
 
-    /// What is set for the new topic.
+    /// The settings of the new topic.
     fn settings(&self, sized: bool) -> Vec<(&'static str, String)> {
         let mut settings: Vec<(&'static str, String)> = match self.keep {
             Keep::Usual => Vec::new(),
@@ -85,7 +85,7 @@ impl Wanted {
     }
 }
 
-/// Creates what is missing of `wanted`; existing topics are left as they are.
+/// Creates the missing topics of `wanted`; existing ones are left as they are.
 ///
 /// # Errors
 /// The broker refused, or cannot be reached within the bound.
@@ -101,7 +101,7 @@ pub async fn create_topics(
         .plain()?
         .create()
         .context("cannot open the admin client")?;
-    // A broker whose policy allows no such size creates the topic without it: what does not fit is shortened.
+    // If the broker's policy forbids the size, the topic is created without it: larger records are shortened.
     let unsized_ones = create(&admin, topics, wanted, true).await?;
     let again: Vec<Wanted> = wanted
         .iter()
@@ -235,7 +235,7 @@ pub async fn describe(
     Ok(sizes.collect())
 }
 
-/// As [`describe`], with a client of its own; nothing when nobody answers.
+/// As [`describe`], with a client of its own; empty when no broker answers.
 pub async fn sizes(
     kafka: &kafka::Config,
     topics: &[&str],

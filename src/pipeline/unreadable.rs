@@ -1,10 +1,10 @@
-//! A batch of a log that cannot be read: its checksum is wrong, it cannot be unpacked, or it is in no known form.
+//! A batch of a log that cannot be read: its checksum is wrong, it cannot be decompressed, or its format is unknown.
 //!
-//! Owns the table of the client's errors that mean so ([`is_of_data`]), tested row by row, and the request of a person to skip such a
-//! batch ([`Skip`]) as it lies in the state topic. Pure.
+//! Owns the table of the client's error codes that mean so ([`is_of_data`]), tested row by row, and a person's request to skip
+//! such a batch ([`Skip`]), a value of the state topic. Pure.
 //!
-//! * Nothing is skipped without a request: the client passes over some of these batches by itself, so whoever reads takes nothing that
-//!   comes behind the error.
+//! * Nothing is skipped without a request: the client passes over some of these batches by itself, so a reader takes nothing
+//!   that comes behind the error.
 
 use rdkafka::error::RDKafkaErrorCode as Code;
 use serde::{Deserialize, Serialize};
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 /// A batch that the client could not read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unreadable {
-    /// The first offset of the batch, as the client tells it.
+    /// The first offset of the batch, as the client reports it.
     pub offset: i64,
     pub code: Code,
     /// In the client's words.
@@ -25,7 +25,8 @@ impl std::fmt::Display for Unreadable {
     }
 }
 
-/// Whether an error in a message's place is about the data itself. All others are about reaching it, and pass.
+/// Whether an error in a message's place is about the data itself. All other errors are about reaching the data, and are
+/// transient.
 #[must_use]
 pub const fn is_of_data(code: Code) -> bool {
     matches!(
@@ -59,7 +60,7 @@ pub struct Skip {
 }
 
 impl Skip {
-    /// Whether a partition that cannot read the batch at `offset` is to go on behind it.
+    /// Whether the request covers the batch at `offset`, which a partition cannot read.
     #[must_use]
     pub fn covers(&self, offset: i64) -> bool {
         (self.from..self.to).contains(&offset)
@@ -74,13 +75,13 @@ pub fn remedy(topic: &str, partition: i32, offset: i64) -> String {
     )
 }
 
-/// What the names of all requests for a partition begin with in the state topic.
+/// Prefix of the keys of all requests for a partition in the state topic.
 #[must_use]
 pub fn prefix(topic: &str, partition: i32) -> String {
     format!("skip/{topic}/{partition}/")
 }
 
-/// The name in the state topic of a request that begins at `from`.
+/// Key in the state topic of a request that begins at `from`.
 #[must_use]
 pub fn key(topic: &str, partition: i32, from: i64) -> String {
     format!("{}{from}", prefix(topic, partition))

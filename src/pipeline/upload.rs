@@ -1,15 +1,14 @@
-//! Takes a request to the gateway until every record has its verdict.
+//! The uploader: sends a request to the gateway until every record has its verdict.
 //!
-//! Owns the outcome table's actions: 400 and 413 split; a rejected token is renewed; a wrong address pauses everybody; what asked
-//! to wait (429) or was not connected goes again with the same bytes, for ever. Any other failure gives the rest of the request
-//! back, with who is to blame for it: its records are packed anew ([`super::isolation`]). Invariants:
-//! * S1: parts of a request go one after the other, left first ([`super::split::Split`]).
-//! * U-a: only 2xx is acceptance; nothing but 400 and 413 of a single record is refusal.
-//! * U-b: every attempt, also a retry, passes circuit, rates and concurrency.
+//! Owns the actions of the outcome table: 400 and 413 split; a rejected token is renewed; a 429 or a connection that could not
+//! be made is retried with the same bytes, without end. After any other failure the rest of the request is given back, with
+//! what is to blame: its records are packed anew ([`super::isolation`]); a wrong address pauses all uploads. Invariants:
+//! * S1: parts of a request are sent one after the other, left first ([`super::split::Split`]).
+//! * U-a: only 2xx is acceptance; only 400 and 413 of a single record are refusal.
+//! * U-b: every attempt, retries included, passes circuit, rates and concurrency.
 //!
-//! No queue: the caller holds a [`Slot`] before it packs, and keeps it through the retries. On `stop` no new attempt
-//! starts; the one in flight is waited for. Dropping the future leaves that one's end unknown: its records may have
-//! been taken.
+//! No queue: the caller holds a [`Slot`] before it packs, and keeps it through the retries. After `stop` no new attempt starts;
+//! the one in flight is awaited. Dropping the future leaves that attempt's outcome unknown: its records may have been accepted.
 
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -84,15 +83,15 @@ impl Default for Config {
     }
 }
 
-/// The upload ended before every record had its verdict: none of the request's records may be settled.
+/// The upload ended before every record had its verdict; none of the request's records may be settled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the upload was stopped")]
 pub struct Abandoned {
-    /// The gateway has, or may have, accepted some of the records: whoever sends them again may repeat them.
+    /// Whether the gateway has, or may have, accepted some of the records: sending them again may repeat them.
     pub may_have_effects: bool,
 }
 
-/// What operators and the dead-letter guard see, as it happens: not only once requests are done.
+/// State of the uploads for the operations pages.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Status {
     pub pacing: pacing::Status,
@@ -110,7 +109,7 @@ pub struct Status {
     pub last_trouble: Option<(u16, String)>,
 }
 
-/// The way to the gateway. A trait so that the loop is tested with a paused clock and no sockets.
+/// The connection to the gateway. A trait so that tests run the loop with a paused clock and without sockets.
 pub trait Line: Send + Sync {
     fn token(&self) -> impl Future<Output = Result<Token, Closed>> + Send;
     fn post(
@@ -127,7 +126,10 @@ pub trait Line: Send + Sync {
 /// The real gateway. Cheap to clone.
 #[derive(Clone)]
 pub struct Gateway {
+    /// HTTP client of the gateway's records endpoint; clones share its connections.
     pub client: Client,
+    /// The session whose task logs in and renews the token; the feedback poller has a clone. When the last clone is dropped
+    /// that task ends without revoking its tokens.
     pub session: Session,
 }
 
@@ -153,30 +155,42 @@ impl Line for Gateway {
     }
 }
 
+/// Counters since the start.
 #[derive(Default)]
 struct Tally {
+    /// Records accepted since the start.
     accepted: AtomicU64,
+    /// Records refused alone since the start.
     refused: AtomicU64,
+    /// 400 answers since the last acceptance, of all workers.
     refused_in_a_row: AtomicU64,
+    /// Attempts whose records may or may not have been accepted.
     ambiguous: AtomicU64,
 }
 
+/// State shared by all clones of the uploader.
 struct Inner<L> {
+    /// The connection to the gateway: the real one, or the double of a test.
     line: L,
+    /// Circuit, rates and concurrency; every upload slot keeps it alive.
     pacing: Arc<Pacing>,
+    /// Settings of retries and quarantine.
     config: Config,
+    /// Settings of the gateway's client, for the request timeout that grows with unanswered attempts.
     timeouts: dig::Config,
-    /// The setting.
+    /// Body limit by the settings.
     max_bytes: usize,
-    /// A smaller limit learnt from a 413, and until when. Locked for an assignment: every worker may learn one.
+    /// A smaller body limit learnt from a 413, and until when it holds. Locked for an assignment: every worker may learn one.
     learnt: Mutex<Option<(usize, Instant)>>,
-    /// Locked for an assignment, only after trouble.
+    /// Status and text of the last answer that was no success. Locked for an assignment, only after trouble.
     trouble: Mutex<Option<(u16, String)>>,
+    /// Counters for the status page.
     tally: Tally,
 }
 
-/// See the module. Cheap to clone; all clones share one pacing.
+/// See the module's documentation. Cheap to clone; all clones share one pacing.
 pub struct Uploader<L = Gateway> {
+    /// Shared by all clones: the workers', `Owner`'s, and that of the composition root, which closes the session at the end.
     inner: Arc<Inner<L>>,
 }
 
@@ -189,7 +203,8 @@ impl<L> Clone for Uploader<L> {
 }
 
 impl Uploader<Gateway> {
-    /// Logs in (in the background, on the current runtime) and is ready to upload. `max_bytes` is the body limit of the settings.
+    /// Starts the login in the background, on the current runtime, and is ready to upload. `max_bytes` is the body limit of the
+    /// settings.
     ///
     /// # Errors
     /// Settings that cannot be used.
@@ -250,7 +265,8 @@ impl<L: Line> Uploader<L> {
         }
     }
 
-    /// Waits for the right to pack and upload one request, in order of asking. Dropped, it comes back.
+    /// Waits for an upload slot: the right to pack and upload one request. Slots are granted in the order of the calls;
+    /// dropping a slot returns it.
     pub async fn slot(&self) -> Slot {
         self.inner.pacing.slot().await
     }
@@ -272,30 +288,30 @@ impl<L: Line> Uploader<L> {
         self.inner.pacing.config().probe_records as usize
     }
 
-    /// Bytes a body may have now: the setting, or less for a while after a 413 or by the rates.
+    /// Bytes that a body may have now: the setting, or less for a while after a 413 or by the rates.
     #[must_use]
     pub fn max_bytes(&self) -> usize {
         self.inner.max_bytes().min(self.inner.pacing.one_second().1)
     }
 
-    /// Records a request may hold now: the gateway's limit, or one second's worth of the rates if that is less.
+    /// Records that a request may have now: the gateway's limit, or one second's worth of the rates if that is less.
     #[must_use]
     pub fn max_records(&self) -> u32 {
         self.inner.pacing.one_second().0.min(MAX_RECORDS)
     }
 
-    /// Whether requests flow: the circuit is closed and no alarm pauses everybody.
+    /// Whether uploads flow: the circuit is closed and no alarm pauses them.
     #[must_use]
     pub fn flowing(&self) -> bool {
         self.inner.pacing.is_closed()
     }
 
-    /// This instance owns `assigned` of `total` partitions: its rates are that share.
+    /// Sets the rates to the share of `assigned` among `total` partitions.
     pub fn set_share(&self, assigned: u32, total: u32) {
         self.inner.pacing.set_share(assigned, total);
     }
 
-    /// Why nothing goes, for the operations page.
+    /// Why no upload flows, for the operations page.
     #[must_use]
     pub fn pause(&self) -> Pause {
         let pacing = self.inner.pacing.status();
@@ -327,7 +343,7 @@ impl<L: Line> Uploader<L> {
         }
     }
 
-    /// Uploads a request until every record has its verdict, a part comes to none, or `stop`. `past`: what is known of its records.
+    /// Uploads a request until every record has its verdict, a part fails, or `stop`. `past`: earlier attempts of its records.
     ///
     /// # Errors
     /// `stop` fired, or the session was closed, before that.

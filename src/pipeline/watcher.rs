@@ -1,13 +1,14 @@
-//! The watcher: asks the brokers what there is to read, so that standing still can be told from having nothing to do (H1).
+//! The watcher: asks the brokers which topics there are and where they end, so that standing still is told from having nothing
+//! to do (H1).
 //!
-//! Owns one thread and one client of its own: what it learns does not depend on the fetching that it is to judge. It publishes
+//! Owns one thread and one client: its answers do not depend on the fetching that they are compared with. It publishes
 //!
-//! * a broker that does not answer, and input topics that do not exist, as waits on the board;
-//! * where each assigned partition begins and ends, to its [`Progress`];
+//! * brokers that do not answer, and input topics that do not exist, as waits on the board;
+//! * the first and the end offset of each assigned partition, to its [`Progress`];
 //! * a fatal error of the producer of letters, which ends the job.
 //!
-//! It reads and writes no message, takes part in no group, and holds up nobody (N1): its calls block its own thread only, which
-//! nobody waits for at the end. What it cannot find out stays as it was.
+//! It reads and writes no message, joins no group, and delays no other task (N1): its calls block its own thread only, and no
+//! other thread joins it at the end. An answer that does not come changes nothing.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -31,26 +32,33 @@ use crate::poll;
 
 /// Between two looks at the ends of the assigned partitions.
 const LOOK: Duration = Duration::from_secs(5);
-/// Between two looks at what needs no broker, and while something waits.
+/// Pause of the loop: between two looks at the producer, and between two questions to the broker while a wait is published.
 const OFTEN: Duration = Duration::from_secs(1);
 /// How long one call may take.
 const CALL: Duration = Duration::from_secs(5);
 
-/// What the watcher is made of.
+/// What the watcher's thread is started with.
 pub struct Watcher {
+    /// Settings of the thread's own client.
     pub kafka: kafka::Config,
+    /// Which topics are read.
     pub input: Input,
+    /// Names of the topics that the job writes, which are no input.
     pub topics: Topics,
+    /// Where waits are published.
     pub board: Arc<Board>,
+    /// A clone of the job's producer, asked only for a fatal error.
     pub producer: Producer,
+    /// Progress of the assigned partitions, whose bounds this thread sets; the consumer thread has the sender.
     pub assignment: watch::Receiver<Assignment>,
-    /// Takes the reason why the whole job must stop.
+    /// Takes the error that ends the job; `once` has the receiver.
     pub fatal: mpsc::Sender<anyhow::Error>,
 }
 
 /// The running watcher; dropping it ends the thread after the call it is at.
 #[derive(Debug)]
 pub struct Running {
+    /// Nothing is sent: the thread has the receiver and ends when this sender is dropped.
     #[expect(
         dead_code,
         reason = "the thread ends when this end of the channel is dropped"
@@ -58,10 +66,12 @@ pub struct Running {
     stop: std_mpsc::Sender<()>,
 }
 
-/// What stands on the board on the watcher's account.
+/// The waits that the watcher has on the board.
 #[derive(Default)]
 struct Published {
+    /// The wait for a broker that does not answer. Dropped, it ends on the board.
     broker: Option<Wait>,
+    /// The waits for input topics that do not exist, by name.
     topics: HashMap<String, Wait>,
 }
 
@@ -71,7 +81,7 @@ impl Watcher {
     /// # Errors
     /// Settings that the client refuses, a pattern that is none, and a thread that cannot be started.
     pub fn start(self) -> anyhow::Result<Running> {
-        // As a stranger to the group, who only asks for its commits.
+        // The client does not join the group; the name is needed to ask for its committed offsets.
         let client: BaseConsumer = self
             .kafka
             .by_hand("watcher")?
@@ -95,7 +105,7 @@ impl Watcher {
                 // Only the first reason matters; a full channel already holds one.
                 let _ = self.fatal.try_send(error.into());
             }
-            // What a client was told by its connections comes by its queue.
+            // Errors of the client's connections come through its event queue.
             poll::serve(client, |_| {});
             let now = Instant::now();
             let mut asked = Ok(());
@@ -120,12 +130,12 @@ impl Watcher {
                 }
             }
         }
-        // The job ends; what waited has not come to its end.
+        // The job ends before the waits did: they are removed without a word in the log.
         published.broker.into_iter().for_each(Wait::abandon);
         published.topics.into_values().for_each(Wait::abandon);
     }
 
-    /// Publishes the input topics that are named and not there. Asking for all topics creates none.
+    /// Publishes the input topics that the settings name and that do not exist. Asking for all topics creates none.
     fn look_at_topics(
         &self,
         client: &BaseConsumer,
@@ -164,7 +174,7 @@ impl Watcher {
         Ok(())
     }
 
-    /// Asks where the assigned partitions begin and end.
+    /// Asks for the first and the end offset of the assigned partitions.
     fn look_at_ends(&self, client: &BaseConsumer) -> anyhow::Result<()> {
         let assigned: Assignment = Arc::clone(&self.assignment.borrow());
         let mut by_topic: HashMap<&str, Vec<&Progress>> = HashMap::new();
@@ -175,7 +185,7 @@ impl Watcher {
             let known = client
                 .fetch_metadata(Some(topic), CALL)
                 .with_context(|| format!("no broker answers the question for topic {topic}"))?;
-            // One that was deleted is told by the look at topics; asking for its ends would wait for its leader.
+            // A deleted topic is published by `look_at_topics`; asking for its end offsets would wait for its leader.
             let leads = |progress: &&Progress| {
                 known.topics().iter().any(|topic| {
                     topic
@@ -206,7 +216,7 @@ fn list(partitions: &[&Progress], offset: Offset) -> anyhow::Result<TopicPartiti
     Ok(list)
 }
 
-/// Asks for one bound of each log; the brokers take the special offsets in place of a time.
+/// Asks for the first or the end offsets of partitions; the brokers take the special offsets in place of a timestamp.
 fn bounds(
     client: &BaseConsumer,
     partitions: &[&Progress],
@@ -231,7 +241,7 @@ fn bounds(
     Ok(())
 }
 
-/// Reading begins at the group's commit, where there is one.
+/// Sets where reading begins to the group's committed offset, where there is one.
 fn committed(client: &BaseConsumer, partitions: &[&Progress]) -> anyhow::Result<()> {
     if partitions.is_empty() {
         return Ok(());

@@ -1,13 +1,14 @@
-//! A partition worker: the task that drives one partition's world.
+//! A partition worker: the task that processes one assigned partition.
 //!
-//! Owns the [`Partition`], its decoder, its requests in flight and its letters on their way. Workers share nothing but channels,
-//! permits and snapshots.
+//! Owns the [`Partition`], its decoder, its requests in flight and its letters in flight. Workers share only channels, permits
+//! and snapshots.
 //!
 //! * O2, O3, S1, S2 hold through [`Partition`]; the watermark is published only after the settling act.
-//! * S2 across restarts: a revoked worker starts nothing new; what is in flight may finish until the drain's deadline.
+//! * S2 across restarts: a revoked worker starts no new request; requests in flight may finish until the drain's deadline.
 //!
-//! Queues: chunks from the consumer thread, capacity [`CHUNKS`]; letters on their way, at most [`LETTERS`] and [`letter_bytes`] before it stops taking
-//! chunks. When the worker ends, whatever is in hand is dropped unsettled and read again by the partition's next owner.
+//! Queues: chunks from the consumer thread, capacity [`CHUNKS`]; letters in flight, at most [`LETTERS`] and [`letter_bytes`]
+//! before the worker stops taking chunks. When the worker ends, records in hand are dropped unsettled and re-delivered to the
+//! partition's next owner.
 
 mod failing;
 mod held;
@@ -49,43 +50,46 @@ use crate::record::Decoded;
 use crate::record::decode::Decoder;
 use crate::registry;
 
-/// Chunks waiting for a worker.
+/// Capacity of the channel from the consumer thread to a worker, in chunks.
 pub const CHUNKS: usize = 2;
-/// Letters on their way before a worker stops taking chunks.
+/// Unconfirmed letters at which a worker stops taking chunks.
 pub const LETTERS: usize = 10_000;
-/// Their bytes, likewise: a flood of rejected messages must not fill the memory that permits bound (M1).
+/// Most bytes of unconfirmed letters of a partition: a flood of rejected messages must not fill the memory that permits bound
+/// (M1).
 const LETTER_BYTES: u64 = 1024 * 1024;
-/// Bytes of letters on their way before a worker whose partition may hold `partition_bytes` stops taking messages.
+/// Bytes of unconfirmed letters at which a worker stops taking messages, if its partition may hold `partition_bytes`.
 #[must_use]
 pub fn letter_bytes(partition_bytes: u64) -> u64 {
     (partition_bytes / 8).clamp(64 * 1024, LETTER_BYTES)
 }
 
-/// Pause before a letter that the broker refused is tried again.
+/// Backoff before a letter that the broker refused is written again.
 const LETTER_RETRY: Duration = Duration::from_millis(500);
 
-/// Messages on their way to a worker, with the permit for their bytes.
+/// Messages for a worker, with the memory permit for their bytes.
 pub struct Chunk {
+    /// Messages as librdkafka gave them, in the order of the partition; they keep the Kafka client alive.
     pub messages: Messages<super::consumer::Events>,
     /// Bytes of all payloads.
     pub payload_bytes: u64,
-    /// Goes over to what is decoded, part by part.
+    /// Memory permit for these bytes; split off part by part for what is decoded. Dropped, the rest of it is returned.
     pub permit: Option<Permit>,
-    /// Up to this offset, and this one too, nothing could be read, and a person asked to skip it.
+    /// Last offset of a range that could not be read and that a person asked to skip; settled with no record.
     pub skipped: Option<i64>,
-    /// The life of the log these messages belong to, and where it begins.
+    /// Number of the log's life that these messages belong to, and the offset at which that life begins.
     pub life: (u32, i64),
     /// Where the log ended when it was last checked.
     pub log_end: Option<i64>,
-    /// Up to here nothing more is for applications.
+    /// Client position up to which nothing more is for applications (only control records lie between); the watermark may
+    /// advance to it.
     pub passed: Option<i64>,
 }
 
-/// What the consumer thread wants of a worker.
+/// What the consumer thread commands a worker to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Command {
     Run,
-    /// Start nothing new (with `flush`: finish what is queued as well) and end, at the deadline at the latest.
+    /// Start no new request (with `flush`: send the queued records first) and end, at the deadline at the latest.
     Drain {
         flush: bool,
         deadline: Instant,
@@ -94,25 +98,34 @@ pub enum Command {
     Abandon,
 }
 
-/// What every worker of a job is handed.
+/// Handles that every worker of a job has.
 #[derive(Clone)]
 pub struct Shared {
+    /// Uploads requests; shared with `Owner`, and all users obey one pacing.
     pub uploader: Arc<Uploader>,
+    /// Writes letters, marks and deletions; a clone of the job's one Kafka producer, which `Owner` and `Watcher` use too.
     pub producer: Producer,
+    /// Newest snapshot of the device registry; the registry's follower task has the sender.
     pub registry: registry::Feed,
+    /// Counts dead-lettered messages of all workers; returns an error once their share is too large.
     pub guard: Arc<Guard>,
+    /// Where the worker publishes figures and waits; read by the health pages.
     pub board: Arc<Board>,
-    /// What was asked of held topics, for all partitions.
+    /// Answers about held topics, shared by the workers of the job, so that one question to the broker serves all of them.
     pub asked: Arc<Asked>,
+    /// Opens the memory of where uploaded records came from; `Owner` searches it for records that the gateway rejects later.
     pub sources: Arc<Sources>,
+    /// Settings of a request: records, bytes, linger.
     pub batch: dispatch::Config,
+    /// Settings of the Kafka clients that read the held topic and the state topic.
     pub kafka: kafka::Config,
+    /// Names of the topics that the job writes, and their settings.
     pub topics: Topics,
-    /// Seconds a letter may wait before an alarm.
+    /// How long letters may stay unconfirmed before an alarm.
     pub alarm: Duration,
-    /// Takes the reason why the whole job must stop.
+    /// Takes the error that ends the job; `once` has the receiver. It has one place: an error behind the first is dropped.
     pub fatal: mpsc::Sender<anyhow::Error>,
-    /// Wakes the consumer thread.
+    /// The consumer thread; unparked when a chunk was taken, because there is room for the next.
     pub reader: std::thread::Thread,
     /// Whether the memory formula holds for an instance that owns so many partitions; else why not.
     pub formula: Arc<dyn Fn(u64) -> Result<(), String> + Send + Sync>,
@@ -122,39 +135,71 @@ type Finished = (Request, Ticket, Option<Verdicts>);
 
 /// See the module's documentation.
 pub struct Worker {
+    /// Handles of the whole job; the consumer thread has the original and gives every worker a clone.
     shared: Shared,
+    /// Offset tracker, serial queues, held index and isolation of this partition; no other task sees them. Dropped with records
+    /// in hand, their offsets stay uncommitted and the next owner reads them again.
     partition: Partition,
+    /// Decodes messages of the input topic; made by the consumer thread for this worker alone.
     decoder: Decoder,
+    /// Output of both decoders, reused from part to part; its bytes go over to the serial queues with every part.
     decoded: Decoded,
-    /// Records of each message of the part in hand.
+    /// Records of each message of the part in hand, in the order of `Intake`'s messages.
     counts: Vec<u32>,
-    /// The life of the log that is being read.
+    /// Life of the log that the newest chunk belongs to, as the consumer thread counts it.
     life: u32,
+    /// Chunks from the consumer thread, whose `Assigned` has the only sender. Dropped, the consumer thread's next chunk is
+    /// discarded unread.
     chunks: mpsc::Receiver<Chunk>,
-    /// The chunk that is not taken in to its end.
+    /// The chunk that is not taken in to its end, with the permit for what is not decoded; no other chunk is received meanwhile
+    /// (S1).
     intake: Option<intake::Intake>,
+    /// The partition's share of the memory permits; the consumer thread reserves from it before a read, `Side` before a batch
+    /// of held records. Every `Permit` keeps it alive.
     permits: Arc<PartitionPermits>,
-    /// Offset of the newest message the guard has counted as dead-lettered.
+    /// Offset of the newest message that the guard has counted as dead-lettered in this life of the log.
     last_dead: Option<i64>,
+    /// What the consumer thread wants; its `Assigned` has the sender. A dropped sender ends the worker at once.
     command: watch::Receiver<Command>,
+    /// Watermark and window, written here and read by the consumer thread; the watcher and `Owner` have clones by the
+    /// assignment.
     progress: Arc<Progress>,
+    /// The partition's entry on the board, written by this worker alone. Dropped, the partition disappears from the pages.
     slot: board::Slot,
+    /// Identities and offsets of the records of requests that came back. `Sources` has a weak reference: dropped, they are
+    /// forgotten.
     memory: Arc<Memory>,
+    /// Order sentinel and number of resent records as last given to the metrics, which add the difference.
     watched: (Watch, u64),
+    /// Requests in flight, a task each, with the upload slot and the ticket. Dropped, the tasks are aborted and nothing of
+    /// theirs is settled, although the gateway may have accepted it.
     requests: JoinSet<Finished>,
+    /// Letters that wait to be handed to the producer, in their order (S1).
     outbox: Outbox,
+    /// Letters that the producer has and the broker has not confirmed. Dropped, the producer may still write them; their
+    /// records are read again.
     letters: letters::OnWay,
+    /// Bytes of all letters in `outbox` and `letters`; no chunk is taken above the limit (M1).
     letter_bytes: u64,
-    /// No letter is handed over before: one was refused.
+    /// Backoff: no letter is handed over before this instant, because one was refused or its topic's limit is being asked for.
     letters_after: Option<Instant>,
+    /// Since when letters wait and none was confirmed; set anew by every alarm. `None` while no letter waits.
     letter_waits_since: Option<Instant>,
+    /// Whether the alarm for unconfirmed letters was raised and no letter was confirmed since.
     letters_blocked: bool,
-    /// Published while letters wait for the broker.
+    /// The wait published while letters are not confirmed. Dropped, it ends on the board.
     letters_wait: waits::LettersWait,
+    /// Cancelled by a revoke or an error; every upload in `requests` has a clone and starts no attempt after that (O3).
+    /// Dropping it cancels nothing.
     stop: CancellationToken,
+    /// Whether records are sent without lingering: set by a drain, by short memory and by the consumer thread; cleared when
+    /// none is ready.
     flush: bool,
+    /// Accounts of live and of released records as last given to the metrics, which add the difference.
     published: (Account, Released),
+    /// What concerns the held topic. Dropped, its reading and its rebuilding end.
     side: held::Side,
+    /// What concerns devices that the gateway fails on.
     failing: failing::Failing,
 }
 
@@ -224,7 +269,7 @@ impl Worker {
         }
     }
 
-    /// The consumer thread's place on the board, beside the worker's own.
+    /// The consumer thread's entry on the board, beside the worker's own.
     #[must_use]
     pub fn shown(&self) -> board::Feed {
         self.slot.feed()
@@ -246,7 +291,7 @@ impl Worker {
             match command {
                 Command::Run => {}
                 Command::Drain { flush, deadline } => {
-                    // What fails on its own would be waited for in vain.
+                    // Records of devices that fail alone are not waited for.
                     let queued = flush && self.partition.queued_well() > 0;
                     if !flush {
                         self.partition.revoke();
@@ -351,7 +396,7 @@ impl Worker {
             }
             self.publish();
         }
-        // Requests still in flight are abandoned: no verdict of theirs can settle anything any more (O3).
+        // Requests still in flight are aborted: their verdicts can settle nothing any more (O3).
         self.requests.abort_all();
         self.forget_failing();
         self.publish();
@@ -385,7 +430,7 @@ impl Worker {
             self.letters_after
                 .unwrap_or_else(|| Instant::now() + LETTER_RETRY)
         });
-        // Letters on their way may stay unconfirmed with nothing else happening: the alarm must not wait for that.
+        // Letters may stay unconfirmed while no other event comes: the alarm has a wake-up of its own.
         let alarm = self.letters_looked_at();
         [linger, drain, outbox, alarm].into_iter().flatten().min()
     }

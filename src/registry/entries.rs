@@ -1,6 +1,7 @@
-//! The registry's topic as the orders journey compares it with its store: every device with the unit it is, and the store's mark.
+//! Entries of the registry's topic, as the orders journey compares them with its store: every device with its unit, and the
+//! store's mark.
 //!
-//! Holds all devices in memory once; a [`super::Snapshot`] leaves out what only the journey asks for.
+//! Holds all devices in memory; a [`super::Snapshot`] leaves out the parts that only the journey uses.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +12,7 @@ use super::mark::Mark;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     pub device: Device,
-    /// The unit of its order that it is; none if no order is behind it, or a version wrote it that did not say so yet.
+    /// The unit of its order; `None` without an order, or if the version that wrote it did not write units.
     pub unit: Option<Box<str>>,
 }
 
@@ -20,6 +21,6 @@ pub struct Entry {
 pub struct Entries {
     /// By device id.
     pub devices: BTreeMap<Box<str>, Entry>,
-    /// None: no store has ever published one, or the topic was made anew.
+    /// `None` if no store has published one, or the topic was recreated.
     pub mark: Option<Mark>,
 }

@@ -1,7 +1,8 @@
 //! The registry file: devices as lines of JSON, read whole, replaced whole, followed by the job.
 //!
-//! A reader sees the old file or the new one, never half of one: [`replace`] writes beside it and renames. A file that cannot be
-//! read later leaves the last good snapshot in force, with an alarm: losing the registry must not let anybody through (G1).
+//! A reader sees the old file or the new one, never a part: [`replace`] writes another file beside it and renames that. If a
+//! changed file cannot be read, the last good snapshot stays in force, with an alarm: without a registry no device may pass
+//! (G1).
 
 use std::io::{BufRead as _, Write as _};
 use std::path::Path;
@@ -18,7 +19,7 @@ use super::{Config, Device, Feed, Snapshot};
 use crate::ops::board::Board;
 use crate::ops::metrics::registry as metrics;
 
-/// How often the file is looked at for a change.
+/// How often the file's time and length are checked.
 const LOOK: Duration = Duration::from_millis(500);
 
 /// Reads all devices, their serials in normal form.
@@ -45,7 +46,7 @@ pub fn read(path: &Path) -> anyhow::Result<Vec<Device>> {
     Ok(devices)
 }
 
-/// Replaces the file as one act.
+/// Replaces the file atomically.
 ///
 /// # Errors
 /// The file system's.
@@ -64,7 +65,7 @@ pub fn replace(path: &Path, devices: &[Device]) -> anyhow::Result<()> {
     write().with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// A registry that nobody asks: empty, until `stop`.
+/// An empty registry until `stop`, for a job that does not use one.
 pub fn none(stop: CancellationToken) -> (Feed, JoinHandle<()>) {
     let (to, from) = watch::channel(Arc::default());
     let task = tokio::spawn(async move {

@@ -1,14 +1,15 @@
-//! The mark of the orders store in the registry's topic: which store wrote last, and how far that store was.
+//! The mark of the orders store in the registry's topic: which store wrote last, and its generation.
 //!
-//! Written under one reserved key in the same transaction as the devices. A store compares the mark with its own numbers before
-//! it provisions (P3): a store that was lost, exchanged or restored from an older copy does not know the nonce of the mark.
+//! The mark has one reserved key and is written in the same transaction as the devices. A store compares the mark with its own
+//! generations before it provisions (P3): a store that was lost, exchanged or restored from an older copy does not know the
+//! nonce of the mark.
 //!
 //! * No device has a reserved key as its id: the check of a [`Device`](super::Device) refuses it.
-//! * A key that only a later version knows is passed over by every reader.
+//! * Every reader skips a reserved key that it does not know: a later version may write more of them.
 
 use serde::{Deserialize, Serialize};
 
-/// Every key that begins so is reserved.
+/// Prefix of reserved keys.
 pub const RESERVED: &str = "__dig-ingest.";
 /// The key of the mark.
 pub const KEY: &str = "__dig-ingest.orders-store";
@@ -20,9 +21,9 @@ pub struct Mark {
     pub store: Box<str>,
     /// Grows with every provisioning intent and with every publication.
     pub generation: i64,
-    /// Random text of this generation: two copies of one store that both went on give the same number, and different nonces.
+    /// Random text of this generation: two copies of one store that were both used give the same number, and different nonces.
     pub nonce: Box<str>,
-    /// Units of which the topic may lack a serial: their provisioning call is open, or its answer is not published yet.
+    /// Units whose serial the topic may lack: their provisioning call is open, or its answer is not published yet.
     #[serde(default)]
     pub open: Vec<Box<str>>,
 }

@@ -1,25 +1,29 @@
-//! A shard of the registry: some hundred devices whose texts lie one behind the other.
+//! A shard of the registry: some hundred devices whose texts are stored in one string.
 //!
-//! Owns the texts, one fixed entry per device, and the table by device id. A device keeps its place for as long as it is known,
-//! so that the table by serial can point at it. Cloning one is a few copies of plain memory.
+//! Owns the texts, one fixed-size entry per device, and the table by device id. A device keeps its place while it is known,
+//! because the table by serial refers to the place. Cloning a shard copies a few blocks of memory.
 
 use hashbrown::HashTable;
 
 use super::{Device, State};
 use crate::record::serial_hash;
 
-/// One device; its texts are `id`, `serial` and `order` bytes long and begin at `at`.
+/// One device; its texts have `id`, `serial` and `order` bytes and begin at `at`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Entry {
+    /// Start of the device's texts in the shard's text.
     at: u32,
+    /// Length of the device id.
     id: u8,
+    /// Length of the serial; 0 for none.
     serial: u8,
+    /// Length of the order; 0 for none.
     order: u8,
-    /// `None`: the place is free.
+    /// `None` marks a free place.
     pub state: Option<State>,
-    /// Another device claims the same serial.
+    /// Whether another device claims the same serial.
     pub disputed: bool,
-    /// Microseconds since the epoch.
+    /// When the device came into its state, in microseconds since the epoch.
     pub since: Option<i64>,
 }
 
@@ -32,11 +36,15 @@ impl Entry {
 /// See the module's documentation.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Shard {
+    /// Device ids, serials and orders, one behind the other.
     texts: String,
+    /// One entry per device, by place; free places included.
     entries: Vec<Entry>,
+    /// Places by device id.
     by_id: HashTable<u32>,
+    /// Free places in `entries`.
     free: Vec<u32>,
-    /// Bytes of texts that nobody points at any more.
+    /// Bytes of texts that no entry points at any more.
     dead: usize,
 }
 
@@ -64,13 +72,13 @@ impl Shard {
         self.text(entry.at as usize, entry.id)
     }
 
-    /// Empty when the device has none.
+    /// Serial of the device; empty when it has none.
     pub fn serial(&self, at: u32) -> &str {
         let entry = self.entry(at);
         self.text(entry.at as usize + usize::from(entry.id), entry.serial)
     }
 
-    /// Empty when the device has none.
+    /// Order of the device; empty when it has none.
     pub fn order(&self, at: u32) -> &str {
         let entry = self.entry(at);
         let from = entry.at as usize + usize::from(entry.id) + usize::from(entry.serial);
@@ -83,7 +91,7 @@ impl Shard {
         self.entries.iter().enumerate().filter_map(used)
     }
 
-    /// Adds a device that is not known yet; its texts fit (see [`Device`]).
+    /// Adds a new device; the caller has checked its texts (see [`Device`]).
     pub fn insert(&mut self, hash: u64, device: &Device) -> u32 {
         let entry = self.append(device);
         let at = match self.free.pop() {
@@ -105,7 +113,7 @@ impl Shard {
         at
     }
 
-    /// Replaces what is known of the device at a place; its id is the same.
+    /// Replaces the device at a place; the device id stays the same.
     pub fn replace(&mut self, at: u32, device: &Device) {
         self.dead += self.entries[at as usize].length();
         self.entries[at as usize] = self.append(device);
@@ -142,7 +150,7 @@ impl Shard {
         }
     }
 
-    /// Writes the texts anew when more than half of them are dead.
+    /// Rewrites the texts when more than half of their bytes are dead.
     fn tidy(&mut self) {
         if self.dead * 2 <= self.texts.len() {
             return;
@@ -162,7 +170,7 @@ impl Shard {
         self.dead = 0;
     }
 
-    /// Gives back what growing took too much.
+    /// Frees unused capacity.
     pub fn shrink(&mut self) {
         self.texts.shrink_to_fit();
         self.entries.shrink_to_fit();

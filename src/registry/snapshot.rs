@@ -1,11 +1,11 @@
-//! The snapshot: all devices as they stand at one moment, by device id and by serial.
+//! The snapshot: all devices at one moment, by device id and by serial.
 //!
-//! Owns shards by the hash of the device id, and tables by the hash of the serial that point into them. Cloning one shares
-//! everything; changing a clone copies only the shards the change touches, so that a million devices are followed one by one
-//! without ever being held twice. Looking up allocates nothing.
+//! Owns shards by the hash of the device id, and tables by the hash of the serial that refer to places in the shards. A clone
+//! shares everything; changing a clone copies only the shards that the change touches, so that a million devices are followed
+//! without ever being held twice. A look-up allocates nothing.
 //!
-//! * Serials are kept in normal form, whoever wrote them.
-//! * A serial that two devices claim is disputed for both, until one of them gives it up (P1 would be broken).
+//! * Serials are kept in normal form, whichever program wrote them.
+//! * A serial that two devices claim is disputed for both, until one of them gives it up; P1 would be broken otherwise.
 
 use std::sync::Arc;
 
@@ -16,13 +16,13 @@ use super::shard::Shard;
 use super::{Device, State, Unfit};
 use crate::record::{SerialOf, serial_hash};
 
-/// Shards, and tables of serials: 2 to this many.
+/// Shards, and tables of serials, as a power of 2.
 const SHARD_BITS: u32 = 10;
 const SHARDS: usize = 1 << SHARD_BITS;
 /// Bits of a device's place within its shard.
 const PLACE_BITS: u32 = 32 - SHARD_BITS;
 
-/// Which shard a hash belongs to: bits that the tables themselves do not use first.
+/// The shard of a hash, by bits that the tables themselves do not use first.
 fn shard_of(hash: u64) -> usize {
     (hash >> 32) as usize & (SHARDS - 1)
 }
@@ -46,13 +46,13 @@ impl At {
     }
 }
 
-/// How many devices are in which state.
+/// Numbers of devices by state.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Counts {
     pub pending: u64,
     pub active: u64,
     pub terminated: u64,
-    /// Devices whose serial another one claims too.
+    /// Devices whose serial another device claims too.
     pub disputed: u64,
 }
 
@@ -69,15 +69,20 @@ impl Counts {
 /// See the module's documentation.
 #[derive(Debug, Clone)]
 pub struct Snapshot {
+    /// Devices by the hash of their device id; clones of the snapshot share them until one changes.
     shards: Vec<Arc<Shard>>,
+    /// Places of devices by the hash of their serial; shared likewise.
     serials: Vec<Arc<HashTable<At>>>,
+    /// Devices by state.
     counts: Counts,
 }
 
-/// A device as a snapshot knows it.
+/// A device of a snapshot.
 #[derive(Debug, Clone, Copy)]
 pub struct Known<'a> {
+    /// The shard that has the device.
     shard: &'a Shard,
+    /// Its place in the shard.
     place: u32,
 }
 
@@ -92,7 +97,7 @@ impl Default for Snapshot {
 }
 
 impl Snapshot {
-    /// Builds the view. The last entry of a device id wins.
+    /// Builds a snapshot. Of several entries with one device id the last counts.
     ///
     /// # Errors
     /// As [`set`](Self::set).
@@ -132,7 +137,7 @@ impl Snapshot {
         Ok(())
     }
 
-    /// Forgets a device; whether it was known.
+    /// Removes a device; true if it was known.
     pub fn remove(&mut self, device_id: &str) -> bool {
         let hash = serial_hash(device_id.as_bytes());
         let shard = shard_of(hash);
@@ -151,7 +156,7 @@ impl Snapshot {
         self.shards[at.shard()].serial(at.place())
     }
 
-    /// The devices that claim a serial, found by its hash.
+    /// The devices that claim a serial; `hash` is the serial's hash.
     fn claimants(&self, hash: u64, serial: &str) -> Vec<At> {
         self.serials[shard_of(hash)]
             .iter_hash(hash)
@@ -220,7 +225,7 @@ impl Snapshot {
         Some(Known { shard, place })
     }
 
-    /// A device with this serial (of two that claim it, either); `hash` is [`serial_hash`] of it.
+    /// A device with this serial (either of two that claim it); `hash` is [`serial_hash`] of it.
     #[must_use]
     pub fn with_serial(&self, hash: u64, serial: &[u8]) -> Option<Known<'_>> {
         let at = *self.serials[shard_of(hash)]
@@ -253,7 +258,7 @@ impl Snapshot {
         self.len() == 0
     }
 
-    /// One of the disputed serials, with its claimants, to be named in an alarm.
+    /// One of the disputed serials, with the devices that claim it, for an alarm.
     #[must_use]
     pub fn dispute_example(&self) -> Option<(&str, Vec<&str>)> {
         if self.counts.disputed == 0 {
@@ -268,7 +273,7 @@ impl Snapshot {
         Some((serial, ids))
     }
 
-    /// Gives back what growing took too much; after the first reading.
+    /// Frees unused capacity, after the first reading.
     pub fn shrink(&mut self) {
         for shard in &mut self.shards {
             if let Some(shard) = Arc::get_mut(shard) {
@@ -296,14 +301,14 @@ impl<'a> Known<'a> {
 
     #[must_use]
     pub fn state(&self) -> State {
-        // A place that is found is in use.
+        // A place that a table refers to is in use, so its state is set.
         self.shard
             .entry(self.place)
             .state
             .unwrap_or(State::Terminated)
     }
 
-    /// Another device claims the same serial: neither may send.
+    /// Whether another device claims the same serial: neither may send.
     #[must_use]
     pub fn disputed(&self) -> bool {
         self.shard.entry(self.place).disputed

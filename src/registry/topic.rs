@@ -1,15 +1,16 @@
-//! The registry topic: compacted, one message per device, its key the device id; a tombstone makes a device unknown again.
+//! The registry topic: compacted, one message per device with the device id as key; a tombstone removes the device.
 //!
-//! Owns a reader thread for the life of the job; [`super::writer`] changes the topic.
+//! Owns a reader thread for the life of the job; [`super::writer`] writes the topic.
 //!
 //! * [`follow`] gives its first snapshot only when the topic was read to its end; then every change is published at once.
-//! * What cannot be read changes nothing: the device stays what it was, with an alarm (G1).
-//! * Only what was committed is read: the messages of a replaced writer are aborted, and never seen (G2).
-//! * The end of a partition is told by the client, not by offsets of messages: transactions end with control records.
-//! * E1: a snapshot is of one life of the topic's log. When the topic was deleted and created again, lost its tail, or its brokers were
-//!   gone for a while, it is read again from its beginning, and the result replaces the snapshot; until then the last one counts.
+//! * A message that cannot be parsed changes nothing: the device keeps its state, with an alarm (G1).
+//! * Only committed messages are read: those of a replaced writer are aborted, and never delivered (G2).
+//! * The client reports the end of a partition; offsets of messages cannot, because transactions end with control records.
+//! * E1: a snapshot belongs to one life of the topic's log. After the topic was recreated or truncated, or its brokers were
+//!   unreachable for a while, it is read again from its first offset, and the result replaces the snapshot; until then the last
+//!   snapshot is in force.
 //!
-//! The client's settings are handed in; nothing here knows where they come from. No queue but the client's own.
+//! The caller passes the client's settings. No queue but the client's own.
 
 mod reading;
 
@@ -33,17 +34,17 @@ use crate::ops::board::Board;
 use crate::ops::metrics::{log_life as life, registry as metrics};
 use reading::{Next, Reading};
 
-/// Pause of the reader when nothing comes.
+/// Longest wait of the reader for a message.
 const IDLE: Duration = Duration::from_millis(100);
-/// Changes of one published snapshot: each may copy a shard, and the old ones live until their readers let go of them.
+/// Most changes of one published snapshot: each may copy a shard, and an old shard lives until its readers drop it.
 const TOGETHER: usize = 512;
 
-/// How often the broker is asked whether the topic is still the one that is read.
+/// How often the broker is asked for the topic's id and end offsets.
 const LOOK: Duration = Duration::from_secs(5);
-/// Pause before a topic that could not be read again is tried once more.
+/// Pause before a failed re-reading of the topic is repeated.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// A message's value; members this version does not know are passed over.
+/// A message's value; unknown members are ignored.
 #[derive(Deserialize)]
 struct Value {
     device_id: Box<str>,
@@ -71,13 +72,13 @@ impl Value {
     }
 }
 
-/// What a message says.
+/// The meaning of a message.
 enum Told<'m> {
     Device(Entry),
-    /// The device is unknown again.
+    /// A tombstone: the device is removed.
     Gone(&'m str),
     Mark(Mark),
-    /// A reserved key of a later version.
+    /// A reserved key that only a later version knows.
     Reserved,
 }
 
@@ -107,7 +108,7 @@ fn told<'m>(message: &'m BorrowedMessage<'_>) -> Result<Told<'m>, String> {
     }
 }
 
-/// Applies one message; whether it changed anything.
+/// Applies one message; true if it changed anything.
 fn apply(snapshot: &mut Snapshot, message: &BorrowedMessage<'_>) -> bool {
     match told(message) {
         Ok(Told::Device(entry)) => match snapshot.set(&entry.device) {
@@ -132,7 +133,7 @@ fn unreadable(message: &BorrowedMessage<'_>, why: &str) -> bool {
     false
 }
 
-/// All devices as the topic has them now. Blocks the calling thread.
+/// Reads all devices of the topic. Blocks the calling thread.
 ///
 /// # Errors
 /// The broker does not answer, or the end is not reached within `bound`.
@@ -145,7 +146,7 @@ pub fn read(client: &ClientConfig, topic: &str, bound: Duration) -> anyhow::Resu
     Ok(snapshot)
 }
 
-/// As [`read`], with the units and the orders store's mark.
+/// As [`read`], with units and the orders store's mark.
 ///
 /// # Errors
 /// As [`read`].
@@ -171,14 +172,14 @@ pub fn entries(client: &ClientConfig, topic: &str, bound: Duration) -> anyhow::R
             unreadable(message, &why);
         }
     })?;
-    // Without the mark nobody can tell whether the store is the one that published last.
+    // Without the mark it is unknown whether the store is the one that published last.
     match bad_mark {
         Some(why) => anyhow::bail!("{topic}: the mark of the orders store cannot be read: {why}"),
         None => Ok(entries),
     }
 }
 
-/// Hands over every message up to the end.
+/// Passes every message up to the end to `take`.
 fn to_the_end(
     client: &ClientConfig,
     topic: &str,
@@ -203,7 +204,7 @@ fn to_the_end(
     Ok(())
 }
 
-/// Reads the topic from its beginning to its end; `None` if `goes_on` said no before.
+/// Reads the topic from its first offset to its end; `None` if `goes_on` returned false before.
 fn read_whole(
     client: &ClientConfig,
     topic: &str,
@@ -257,7 +258,7 @@ pub async fn follow(
         () = stop.cancelled() => None,
         first = from.wait_for(Option::is_some) => first.ok().and_then(|first| (*first).clone()),
     };
-    // Only a stop leaves the first one out; nobody will send anything then.
+    // The first snapshot is missing only after a stop, and then no record is sent.
     let (feed_to, feed) = watch::channel(first.unwrap_or_default());
     let followed = tokio::spawn(async move {
         while from.changed().await.is_ok() {
@@ -277,12 +278,18 @@ pub async fn follow(
     Ok((feed, followed))
 }
 
-/// What the reader thread is made of.
+/// What the reader thread is started with.
 struct Follower {
+    /// Properties of the client, for every reading that begins anew.
     client: ClientConfig,
+    /// Name of the topic.
     topic: String,
+    /// Snapshots to the task that passes them on to the readers. Dropped with the thread, that task ends, and the readers'
+    /// channel closes.
     to: watch::Sender<Option<Arc<Snapshot>>>,
+    /// Where another life of the topic's log is published.
     board: Arc<Board>,
+    /// Ends the thread; the composition root cancels it.
     stop: CancellationToken,
 }
 
@@ -337,7 +344,7 @@ impl Follower {
                 continue;
             }
             if !reading.complete() && !shrunk {
-                // Nobody has a snapshot yet, so that changing ours copies nothing.
+                // No snapshot is published yet, so changing this one copies nothing.
                 continue;
             }
             if !shrunk {
@@ -360,7 +367,7 @@ impl Follower {
         self.board.log_changed(&self.topic, -1, change, 0);
     }
 
-    /// The topic as it is now, read to its end; `None` at the stop. Until then the last snapshot counts.
+    /// Reads the topic again to its end; `None` after `stop`. Until then the last snapshot is in force.
     fn read_again(&self, trouble: &mut Trouble) -> Option<(Reading, Snapshot)> {
         while !self.stop.is_cancelled() {
             match read_whole(&self.client, &self.topic, || !self.stop.is_cancelled()) {

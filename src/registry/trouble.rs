@@ -1,10 +1,10 @@
-//! What keeps the device registry from being read, as it is published on the board (H1).
+//! The published wait for a device registry that cannot be read (H1).
 //!
-//! Owns at most one published wait. It begins with any error of the client, and when the topic has grown and nothing of it was read
-//! for [`BEHIND`]; it ends when the broker answers for every partition and nothing is behind. Levels are compared, not events: an
-//! error that is told once, or never, is found all the same.
+//! Owns at most one published wait. The wait begins with any error of the client, and when the end offset has grown and nothing
+//! of that was read for [`BEHIND`]. It ends when the broker answers for every partition and nothing is behind. States are
+//! compared, not events: an error that is reported once, or never, is found all the same.
 //!
-//! While it waits, the last snapshot stays in force (G1).
+//! Meanwhile the last snapshot stays in force (G1).
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -13,18 +13,20 @@ use std::time::{Duration, Instant};
 use crate::ops::board::Board;
 use crate::ops::waits::{Kind, Wait};
 
-/// How long the end of a topic may be ahead of what was read.
+/// How long an end offset may be ahead of what was read.
 const BEHIND: Duration = Duration::from_secs(10);
 
 /// See the module's documentation.
 pub struct Trouble {
+    /// Where the wait is published.
     board: Arc<Board>,
-    /// The topic, or the file.
+    /// Name of the topic, or path of the file.
     place: String,
+    /// The published wait. Dropped, it ends on the board.
     wait: Option<Wait>,
-    /// Per partition: its end as last asked, and since when something of it is unread.
+    /// Per partition: its end offset as last asked, and since when something of it is unread.
     ends: HashMap<i32, (i64, Option<Instant>)>,
-    /// Partitions of which something was read since the ends were last asked: what the end grew by meanwhile may be read already.
+    /// Partitions of which a message was read since the end offsets were last asked for: what they grew by may be read already.
     moved: HashSet<i32>,
 }
 
@@ -39,7 +41,7 @@ impl Trouble {
         }
     }
 
-    /// It cannot be read.
+    /// Publishes the wait, or updates its cause.
     pub fn begin(&mut self, error: &str) {
         let cause = format!(
             "the device registry {} cannot be read: {error}; the devices stay what they were",
@@ -57,12 +59,12 @@ impl Trouble {
         }
     }
 
-    /// It was read.
+    /// Ends the wait.
     pub fn end(&mut self) {
         self.wait = None;
     }
 
-    /// A message of a partition was read, or its end reached.
+    /// Notes that a message of a partition was read, or its end reached.
     pub fn moved(&mut self, partition: i32) {
         self.moved.insert(partition);
         if let Some((_, behind)) = self.ends.get_mut(&partition) {
@@ -70,7 +72,7 @@ impl Trouble {
         }
     }
 
-    /// What the broker says of the ends, one of each partition, or why it does not.
+    /// Compares the end offsets that the broker gave, one per partition, or publishes why it gave none.
     pub fn asked(&mut self, ends: Result<Vec<(i32, i64)>, String>, now: Instant) {
         let ends = match ends {
             Ok(ends) => ends,

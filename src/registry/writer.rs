@@ -1,12 +1,12 @@
 //! The writer of the registry's topic: changes in Kafka transactions, so that the bytes of a replaced writer never count (G2).
 //!
-//! Owns a transactional producer. Its transactional id says whose place the writer takes: the one of the orders journey belongs
-//! to the lease ([`Writer::for_orders`]), all commands share another one ([`Writer::new`]).
+//! Owns a transactional producer. Its transactional id decides which writers fence each other: the id of the orders journey is
+//! for the holder of the lease ([`Writer::for_orders`]), all commands share another one ([`Writer::new`]).
 //!
-//! * [`Writer::take_over`] fences every earlier writer of the same id and ends what that writer had begun: whatever of it the
-//!   broker receives later is refused.
+//! * [`Writer::take_over`] fences every earlier writer of the same id and aborts its open transaction: the broker refuses
+//!   whatever of it arrives later.
 //! * A change counts when its transaction is committed; readers read committed messages only. Changes keep their order.
-//! * A writer that failed is thrown away: a new one begins with a take-over, which settles what was open.
+//! * A writer that failed is discarded: a new one begins with a take-over, which ends an open transaction.
 //!
 //! No queue but the client's own. A change that is dropped half-way is aborted by the next change, or by the broker when the
 //! transaction times out.
@@ -28,15 +28,15 @@ use super::mark::{self, Mark};
 
 /// How long one change may wait for the broker before a command gives up.
 const WRITE: Duration = Duration::from_secs(30);
-/// How long the broker waits for the end of a transaction whose writer is gone. A successor ends it at once.
+/// Transaction timeout: how long the broker waits for a writer that is gone. A successor ends the transaction at once.
 const TRANSACTION: Duration = Duration::from_secs(60);
-/// How long a take-over may last: the broker may have to end the transaction of the writer before.
+/// How long a take-over may last: the broker may have to abort the transaction of the writer before.
 const TAKE_OVER: Duration = Duration::from_secs(20);
-/// How long one request may wait for its answer; the client wants less than [`TRANSACTION`].
+/// How long one request may wait for its answer; the client requires less than [`TRANSACTION`].
 const REQUEST: Duration = Duration::from_secs(10);
-/// Messages of one transaction at most.
+/// Most messages of one transaction.
 const TOGETHER: usize = 10_000;
-/// Bytes of a batch of changes: a topic takes more.
+/// Bytes of a batch of changes, far below the default limit of a topic.
 const BATCH: u32 = 16 * 1024;
 /// Pause while the client's queue is full.
 const FULL: Duration = Duration::from_millis(20);
@@ -44,9 +44,9 @@ const FULL: Duration = Duration::from_millis(20);
 /// One message of the topic.
 #[derive(Debug, Clone, Copy)]
 pub enum Message<'a> {
-    /// A device, with the unit it is.
+    /// A device, with its unit.
     Device(&'a Device, Option<&'a str>),
-    /// The device is unknown from now on.
+    /// A tombstone: the device is unknown from now on.
     Forget(&'a str),
     Mark(&'a Mark),
 }
@@ -84,12 +84,12 @@ impl<'a> Message<'a> {
 /// Why a change was not written.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
-    /// Nothing of it counts, now or later.
+    /// Another writer has fenced this one; nothing of the change counts, now or later.
     #[error(
         "the device registry {topic} has another writer now (transactional id {id}); nothing was written"
     )]
     Replaced { topic: String, id: String },
-    /// It may have been written all the same if the broker did not answer the commit.
+    /// The broker did not confirm the change. If the commit was not answered, the change may count all the same.
     #[error("the device registry {topic} did not confirm {what}: {error}{}", remedy(.error))]
     Unconfirmed {
         topic: String,
@@ -111,7 +111,7 @@ fn remedy(error: &KafkaError) -> &'static str {
 }
 
 impl WriteError {
-    /// A later attempt, with a new writer, may succeed.
+    /// Whether a later attempt, with a new writer, may succeed.
     #[must_use]
     pub fn retryable(&self) -> bool {
         match self {
@@ -128,7 +128,7 @@ impl WriteError {
         }
     }
 
-    /// The change may be in the topic although it was not confirmed.
+    /// Whether the change may be in the topic although it was not confirmed.
     #[must_use]
     pub fn may_have_effects(&self) -> bool {
         match self {
@@ -140,21 +140,25 @@ impl WriteError {
 
 const COMMIT: &str = "the end of a transaction";
 
-/// Where a writer stands.
+/// State of a writer's transactions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// Nobody was fenced yet.
+    /// Earlier writers are not fenced yet.
     New,
     Idle,
-    /// A change was begun and did not end.
+    /// A transaction was begun and did not end.
     Open,
 }
 
 /// See the module's documentation. Clones share one producer, and with it one order.
 #[derive(Clone)]
 pub struct Writer {
+    /// Transactional producer; all clones share it. Dropped with the last of them, an open transaction is aborted by the next
+    /// writer or by its timeout.
     producer: FutureProducer,
+    /// Name of the topic.
     topic: Arc<str>,
+    /// Transactional id, by which a later writer fences this one.
     id: Arc<str>,
     /// How long a change may wait for the broker.
     within: Duration,
@@ -163,7 +167,7 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// The writer of a command. A command that begins later replaces it. `client`: the properties of an idempotent producer.
+    /// The writer of a command; a command that begins later fences it. `client`: the properties of an idempotent producer.
     ///
     /// # Errors
     /// Properties that the client refuses.
@@ -171,8 +175,8 @@ impl Writer {
         Self::with_id(client, topic, format!("{topic}.commands"), WRITE)
     }
 
-    /// The writer of the orders journey, for one holding of the lease. What the broker has not confirmed within a bound is given
-    /// up.
+    /// The writer of the orders journey, for one holding of the lease. A change that the broker has not confirmed within
+    /// `bound` is given up.
     ///
     /// # Errors
     /// As [`new`](Self::new).
@@ -213,7 +217,7 @@ impl Writer {
         })
     }
 
-    /// Fences every earlier writer of the same transactional id. Done by the first change if nobody did it before.
+    /// Fences every earlier writer of the same transactional id. The first change does it if no call did before.
     ///
     /// # Errors
     /// No broker answers, or the broker does not permit the transactional id.
@@ -237,7 +241,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Writes devices in their order and waits until the broker has all of them.
+    /// Writes devices in their order and waits for the commit.
     ///
     /// # Errors
     /// As [`change`](Self::change).
@@ -246,7 +250,7 @@ impl Writer {
         self.change(messages).await
     }
 
-    /// Makes devices unknown again, and waits until the broker has it.
+    /// Writes tombstones for devices, and waits for the commit.
     ///
     /// # Errors
     /// As [`change`](Self::change).
@@ -309,7 +313,7 @@ impl Writer {
                         break;
                     }
                     Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => {
-                        // Whoever fills the queue alone waits for its oldest; otherwise others will make room.
+                        // If this change filled the queue, its oldest message is awaited; otherwise other messages make room.
                         match waiting.pop_front() {
                             Some((key, delivery)) => self.confirmed(&key, delivery).await?,
                             None => tokio::time::sleep(FULL).await,
@@ -333,7 +337,7 @@ impl Writer {
         }
     }
 
-    /// A call of the client that blocks its thread.
+    /// Runs a blocking call of the client on a blocking thread.
     async fn call(
         &self,
         what: &str,
@@ -373,7 +377,7 @@ fn is_fencing(code: RDKafkaErrorCode) -> bool {
     )
 }
 
-/// Commits; what the client calls retriable is asked for again, because only the same call can end it.
+/// Commits the transaction; after a retriable error the same call is repeated, because only that call can end it.
 fn commit(producer: &FutureProducer, within: Duration) -> Result<(), KafkaError> {
     let until = std::time::Instant::now() + within;
     loop {

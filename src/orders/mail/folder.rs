@@ -31,14 +31,20 @@ const UNREADABLE: &str = "mail-unreadable";
 
 /// Looks at the mail.
 pub struct Watcher {
+    /// The orders store.
     store: Store,
+    /// Settings of the mail.
     config: Config,
+    /// The wall clock.
     clock: Clock,
+    /// Compiled patterns; the thread that reads a mail has a clone.
     patterns: Arc<Patterns>,
-    /// Files that were read, with what they are, or why they cannot be read. A file of a Maildir never changes.
+    /// Files that were read, with the letter or the reason why they cannot be read; a file that is gone or too old is
+    /// forgotten. A file of a Maildir never changes.
     read: HashMap<PathBuf, Result<Option<Letter>, String>>,
+    /// Alarms about single files.
     refused: Refused,
-    /// Whether the alarm of the folder stands; unknown before the first look.
+    /// Whether the alarm of the folder stands; `None` before the first look.
     told: Option<bool>,
 }
 

@@ -223,7 +223,9 @@ fn damage(error: &sqlx::Error) -> Option<String> {
 /// The store. Clones share the connections.
 #[derive(Debug, Clone)]
 pub struct Store {
+    /// Connections to the database; closed by `close`, or when the last clone is dropped.
     pool: AnyPool,
+    /// Whether the database is PostgreSQL; otherwise it is SQLite.
     postgres: bool,
     /// Woken when a commit of this process left rows in the outbox.
     outbox: Arc<Notify>,

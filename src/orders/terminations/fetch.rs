@@ -14,8 +14,11 @@ const CONNECT: Duration = Duration::from_secs(10);
 
 /// Fetches sheets.
 pub(super) struct Fetch {
+    /// HTTP client of this address alone.
     http: reqwest::Client,
+    /// The address; it may hold a key and is never shown.
     url: reqwest::Url,
+    /// Bytes that a sheet may have.
     most: usize,
 }
 

@@ -33,25 +33,37 @@ const ENDINGS: [&str; 2] = ["csv", "xlsx"];
 
 #[derive(Debug)]
 struct Known {
+    /// Length and time of the file at the last look.
     look: Look,
-    /// Whether it was judged as it is, and when it is to be judged again.
+    /// Whether the file was judged as it is.
     judged: bool,
+    /// When it is to be judged again, if ever.
     again_at: Option<Timestamp>,
 }
 
 /// Looks for sheets and has them obeyed.
 pub struct Watcher {
+    /// The orders store.
     store: Store,
+    /// Asks the device registry for serials that no unit has.
     ask: Ask,
+    /// Settings of the sheets.
     config: Config,
-    /// What the serials of own products begin with.
+    /// Prefixes of the serials of own products.
     own: Vec<String>,
+    /// The wall clock.
     clock: Clock,
+    /// HTTP client of the sheet's URL; `None` without a URL.
     fetch: Option<Fetch>,
+    /// Files of the folder as last looked at, by path; a file that is gone is forgotten.
     files: HashMap<PathBuf, Known>,
+    /// When this watcher was made: without any sheet, staleness counts from here.
     begun: Timestamp,
+    /// Whether the alarm for missing sheets stands; `None` before the first look.
     stale: Option<bool>,
+    /// Failures and alarms of folder and URL.
     places: HashMap<&'static str, Place>,
+    /// Alarms about single files.
     refused: Refused,
 }
 

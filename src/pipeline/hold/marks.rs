@@ -1,35 +1,44 @@
-//! Settling released records: the account of them, and the marks that say how far a group is released.
+//! Settling released records: their account, and the marks that say how far a group is released.
 //!
 //! * O1: a mark never passes a record that is not settled.
-//! * One mark of a group is on its way at a time; the next one is due when the broker has it.
+//! * One mark of a group is in flight at a time; the next is due when the broker has confirmed it.
 //!
-//! Pure; writing a mark is the worker's.
+//! Pure; the worker writes the marks.
 
 use std::collections::BTreeMap;
 
 use super::{Group, Hold, Phase};
 use crate::pipeline::offsets::MessageSeq;
 
-/// Settled records of a group after which a mark is due although the group goes on: what a crash may repeat.
+/// Settled records after which a mark is due although the group goes on: a crash releases at most about that many again.
 const MARK_EVERY: u32 = 256;
 /// A released-through mark to be written, then given to [`Hold::marked`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mark {
+    /// Names to which the mark applies.
     pub names: Vec<Box<[u8]>>,
     /// Every record of these names at and below this offset is settled.
     pub through: i64,
+    /// Number of the group.
     group: u32,
+    /// Whether the group ends with this mark.
     last: bool,
 }
 
 /// The account of released records: taken up = accepted + dead-lettered + discarded + held again + put back + in hand.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Released {
+    /// Records of messages that a group took up.
     pub taken_up: u64,
+    /// Records that the gateway accepted.
     pub accepted: u64,
+    /// Records whose dead letter the broker has confirmed.
     pub dead_lettered: u64,
+    /// Records discarded by the gate's policy.
     pub discarded: u64,
+    /// Records that the broker has confirmed in the held topic once more.
     pub held_again: u64,
+    /// Records withdrawn before they were sent; they stay held.
     pub put_back: u64,
 }
 
@@ -46,7 +55,7 @@ impl Released {
 }
 
 impl Hold {
-    /// One record of a released message is settled.
+    /// Settles one record of a released message.
     ///
     /// # Panics
     /// When it was never fed.
@@ -63,7 +72,7 @@ impl Hold {
         }
     }
 
-    /// One record that was fed was taken back before it was sent; it stays held. Its group is closed.
+    /// Returns one record that was fed and withdrawn before it was sent; it stays held. Its group is closed.
     pub fn put_back(&mut self, id: u32, bytes: u64) {
         self.close(id);
         let Some(group) = self.groups.get_mut(&id) else {
@@ -84,19 +93,20 @@ impl Hold {
         }
     }
 
-    /// The held offset of a released message that is not settled.
+    /// Offset in the held topic of a released message that is not settled.
     #[must_use]
     pub fn offset(&self, id: u32, place: MessageSeq) -> Option<i64> {
         self.groups.get(&id)?.tracker.offset(place)
     }
 
-    /// Milliseconds since the epoch, in whole seconds, since when a released message that is not settled was held.
+    /// Timestamp of a released message that is not settled: milliseconds since the epoch, in whole seconds.
     #[must_use]
     pub fn timestamp_ms(&self, id: u32, place: MessageSeq) -> Option<i64> {
         self.groups.get(&id)?.tracker.timestamp_ms(place)
     }
 
-    /// The marks that are due now; each is to be written and then given to [`marked`](Self::marked) or [`unmarked`](Self::unmarked).
+    /// The marks that are due now; the worker writes each and returns it by [`marked`](Self::marked) or
+    /// [`unmarked`](Self::unmarked).
     pub fn marks(&mut self) -> Vec<Mark> {
         let mut marks = Vec::new();
         for id in std::mem::take(&mut self.due) {
@@ -131,7 +141,7 @@ impl Hold {
         marks
     }
 
-    /// A mark is written.
+    /// The broker has confirmed a mark.
     pub fn marked(&mut self, mark: &Mark) {
         let Some(group) = self.groups.get_mut(&mark.group) else {
             return;
@@ -147,11 +157,11 @@ impl Hold {
                 held.first = held.first.map(|first| first.max(mark.through + 1));
             }
         }
-        // Whatever came due meanwhile.
+        // Another mark may have come due meanwhile.
         self.due.push(mark.group);
     }
 
-    /// A mark could not be written; it is due again.
+    /// A mark could not be written; the group is due again.
     pub fn unmarked(&mut self, mark: &Mark) {
         if let Some(group) = self.groups.get_mut(&mark.group) {
             group.marking = false;

@@ -1,6 +1,6 @@
-//! A device that the gateway fails on: alone in its requests, then in quarantine, then let go.
+//! A device on which the gateway fails: sent alone, then in quarantine, then let go.
 //!
-//! Owns nothing beyond [`Device`]; the map of them is the parent's.
+//! Owns nothing beyond [`Device`]; the parent has the map of devices.
 
 use std::time::{Duration, Instant};
 
@@ -11,9 +11,9 @@ use crate::http::pacing::blame::{Blame, History};
 use crate::http::retry::Backoff;
 use crate::pipeline::request::Failed;
 
-/// Records in a row that the gateway has to take of a device that failed before the device is sent like any other again.
+/// Records in a row that the gateway has to accept before a device that failed is sent like any other again.
 pub const CLEAR: u32 = 32;
-/// Devices of a partition whose quarantine is probed at once at most.
+/// Most devices of a partition whose quarantine is probed at once.
 const PROBES: usize = 16;
 
 /// Where the records of a device are.
@@ -21,33 +21,36 @@ const PROBES: usize = 16;
 pub(super) enum Phase {
     /// In its serial queue.
     Queued,
-    /// In the held topic. `part`: some of them may be taken from there, as a probe.
+    /// In the held topic. `part`: some of them may be taken up, as a probe.
     Held { part: bool },
 }
 
-/// What is known of a device that fails alone.
+/// State of a device that fails alone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Device {
+    /// Hash of the serial.
     hash: u64,
+    /// Where its records are: queued or held.
     pub phase: Phase,
-    /// Since when it has failed without a success in between.
+    /// When its present run of failures began; `None` after a success.
     pub since: Option<Instant>,
     /// Failures in a row.
     pub failures: u32,
-    /// Not before this instant.
+    /// It is not sent, or probed, before this instant.
     next: Instant,
-    /// Records it may send at once; doubles with each success.
+    /// Records it may send in one request; doubles with each success, 1 after a failure.
     window: u32,
+    /// What the next upload has to know of the earlier attempts.
     past: Past,
-    /// A request of it is on its way.
+    /// Whether a request of it is in flight.
     pub out: bool,
-    /// It has queued records.
+    /// Whether it has queued records.
     pub waiting: bool,
-    /// The last failure: status (0 for no answer) and the server's text.
+    /// Status of the last failure (0 for no answer) and the server's text.
     last: (u16, String),
 }
 
-/// Something a person may want to know.
+/// A change of a device's isolation, to be logged and counted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Found {
     /// A device fails alone: status (0 for no answer) and the server's text.
@@ -58,7 +61,7 @@ pub enum Found {
     Cleared(Box<[u8]>),
 }
 
-/// Devices by what is done about them.
+/// Numbers of devices by their isolation.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Figures {
     /// Serials in sets that failed together.
@@ -98,7 +101,7 @@ impl Device {
 }
 
 impl Isolation {
-    /// Whether the records of a serial are sent on their own, or not at all.
+    /// Whether a serial is isolated or in quarantine.
     #[must_use]
     pub fn knows(&self, serial: &[u8]) -> bool {
         self.devices.contains_key(serial)
@@ -116,7 +119,7 @@ impl Isolation {
         self.held > 0
     }
 
-    /// Of a device in quarantine: how many of its held messages may be taken up now; 0 for none yet.
+    /// For a device in quarantine: how many of its held messages may be taken up now; 0 for none yet.
     #[must_use]
     pub fn part(&self, serial: &[u8]) -> Option<u32> {
         let device = self.devices.get(serial)?;
@@ -126,7 +129,7 @@ impl Isolation {
         }
     }
 
-    /// Devices in quarantine.
+    /// Serials of the devices in quarantine.
     pub fn quarantined(&self) -> impl Iterator<Item = &[u8]> {
         let held = |device: &Device| matches!(device.phase, Phase::Held { .. });
         self.devices
@@ -135,7 +138,7 @@ impl Isolation {
             .map(|(text, _)| &**text)
     }
 
-    /// A device whose held records were found after a start: it is probed soon.
+    /// Restores the quarantine of a device whose held records were found after a start; it is probed soon.
     pub fn restore(&mut self, name: Name, now: Instant, dice: &mut impl Rng) {
         if self.devices.contains_key(&name.text) {
             return;
@@ -156,7 +159,7 @@ impl Isolation {
         self.devices.insert(name.text, device);
     }
 
-    /// Lets the held records of devices whose probe is due be taken up; true if there are any.
+    /// Lets held records of devices whose probe is due be taken up; true if there are any.
     pub fn begin_probes(&mut self, now: Instant) -> bool {
         let mut due: Vec<(Instant, &mut Device)> = self
             .devices
@@ -172,7 +175,7 @@ impl Isolation {
         any
     }
 
-    /// Nothing of a device in quarantine is held any more: what comes is sent, on its own for a while.
+    /// Ends the quarantine of a device without held records: its next records are sent, alone for a while.
     pub fn emptied(&mut self, serial: &[u8]) {
         if let Some(device) = self.devices.get_mut(serial)
             && matches!(device.phase, Phase::Held { .. })
@@ -182,7 +185,7 @@ impl Isolation {
         }
     }
 
-    /// Forgets isolated devices that have nothing in hand.
+    /// Forgets isolated devices without records in hand.
     pub fn tidy(&mut self) {
         let idle =
             |device: &Device| device.phase == Phase::Queued && !device.waiting && !device.out;
@@ -197,7 +200,7 @@ impl Isolation {
         }
     }
 
-    /// What happened to devices since this was last asked.
+    /// Takes the changes since the last call.
     pub fn take_found(&mut self) -> Vec<Found> {
         std::mem::take(&mut self.found)
     }
@@ -212,7 +215,8 @@ impl Isolation {
         }
     }
 
-    /// Quarantines devices that have failed for `quarantine_after`, or all that fail if room is `short`. True if there are any.
+    /// Quarantines devices that have failed for `quarantine_after`, or all that fail if memory is `short`. True if there are
+    /// any.
     pub fn quarantine(&mut self, short: bool, now: Instant) -> bool {
         let after = self.pauses.quarantine_after;
         let mut any = false;
@@ -281,7 +285,7 @@ impl Isolation {
         device.last = (failed.status, failed.text.clone());
         let asked = failed.retry_after.unwrap_or_default();
         if failed.blame != Blame::Records {
-            // The gateway is away: what it does says nothing about the device.
+            // The gateway is away: its failure says nothing about the device.
             let pause = match device.phase {
                 Phase::Queued => asked,
                 Phase::Held { .. } => asked.max(pauses.probe),
@@ -297,7 +301,7 @@ impl Isolation {
             Phase::Queued => {
                 let left = (since + pauses.quarantine_after).saturating_duration_since(now);
                 let pause = Backoff::new(pauses.retry, pauses.retry_max).nth(device.failures, dice);
-                // At the moment when it would be quarantined it has one more try.
+                // One more attempt is made at the moment when the device would be quarantined.
                 if left.is_zero() {
                     pause
                 } else {

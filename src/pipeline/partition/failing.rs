@@ -1,9 +1,9 @@
-//! The partition's records that the gateway fails on: put back, sent on their own, and taken to the held topic (Q1).
+//! Failed records of the partition: given back, retried, and quarantined (Q1).
 //!
-//! The rules are those of [`Isolation`]; here they meet the serial queues, the gate and the held index. Pure.
+//! [`Isolation`] has the rules; this file connects them to the serial queues, the gate and the held index. Pure.
 //!
-//! * S1: what failed goes back to the front of its queue; a device in quarantine is to the gate as one that is not active, so its
-//!   live records go behind the held ones, and a probe is the release of the oldest held records alone.
+//! * S1: failed records return to the front of their queue. The gate treats a device in quarantine as one that is not active,
+//!   so its live records go to the held topic behind older ones, and a probe is the release of its oldest held records alone.
 
 use std::time::Instant;
 
@@ -33,18 +33,18 @@ impl Partition {
         &mut self.isolation
     }
 
-    /// How long records that failed wait.
+    /// Sets the backoff and the bounds of isolation and quarantine.
     pub fn set_pauses(&mut self, pauses: Pauses) {
         self.isolation = Isolation::new(pauses);
     }
 
-    /// Whether the registry is asked who may send.
+    /// Whether the gate asks the device registry who may send.
     #[must_use]
     pub fn gated(&self) -> bool {
         self.gate.holds()
     }
 
-    /// Queued records that the gateway may take, as far as is known.
+    /// Queued records of serials that are not set aside.
     #[must_use]
     pub fn queued_well(&self) -> usize {
         let queued = self.queues.queued();
@@ -55,7 +55,7 @@ impl Partition {
         }
     }
 
-    /// The gate's word on a live record, and after it that of the quarantine.
+    /// The decision of the gate on a live record, then that of the quarantine.
     pub(super) fn decide<'d>(
         &self,
         hash: u64,
@@ -69,7 +69,7 @@ impl Partition {
         (decision, device)
     }
 
-    /// As [`decide`](Self::decide), on a record that was queued or comes from the held topic: a probe may be sent.
+    /// As [`decide`](Self::decide), for a record that was queued or read from the held topic: a probe may be sent.
     pub(super) fn decide_queued<'d>(
         &self,
         hash: u64,
@@ -83,7 +83,7 @@ impl Partition {
         (decision, device)
     }
 
-    /// Sets a record that was queued aside if its device is sent on its own.
+    /// Sets the serial of a record just queued aside if its device is sent alone.
     pub(super) fn queue_alone(&mut self, chunk: ChunkId, record: &ValidRecord) {
         if self.isolation.is_empty() {
             return;
@@ -97,7 +97,7 @@ impl Partition {
         }
     }
 
-    /// Packs what failed before and is due, unless the partition was revoked (O3).
+    /// Packs failed records that are due, unless the partition was revoked (O3).
     pub fn pack_failing(
         &mut self,
         limits: Limits,
@@ -133,7 +133,7 @@ impl Partition {
         }
     }
 
-    /// Takes back a request of which a part came to no verdict; what was settled before it may cause letters.
+    /// Takes a request back of which a part got no verdict; records settled before that part may give letters.
     pub fn give_back(
         &mut self,
         request: Request,
@@ -156,12 +156,12 @@ impl Partition {
         let mut dice = rand::rng();
         self.isolation
             .failed(errand, back.failing, back.rest, &failed, now, &mut dice);
-        // What came back may be of a device that may not send any more.
+        // A record that came back may be of a device that may not send any more.
         self.recheck |= self.gate.holds() || self.isolation.holds_any();
         letters
     }
 
-    /// A request was taken whole: its device may be let go, or sends more of its records.
+    /// Notes that a request was accepted whole: its device may be let go, or sends more of its records.
     pub(super) fn passed(&mut self, ticket: &Ticket) {
         if let Errand::Device(name) = &ticket.errand {
             let left = self.queues.has(name);
@@ -171,7 +171,7 @@ impl Partition {
         }
     }
 
-    /// Takes devices that have failed for long to the held topic, or all that fail if room is `short`.
+    /// Takes devices that have failed for long into quarantine, or all that fail if memory is `short`.
     pub fn quarantine(&mut self, short: bool, devices: &Snapshot, now: Instant) -> Vec<Letter> {
         if self.revoked || !self.isolation.quarantine(short, now) {
             return Vec::new();
@@ -179,7 +179,7 @@ impl Partition {
         self.withdraw(devices)
     }
 
-    /// Puts devices whose records were held for their failing back into quarantine, after a start.
+    /// Restores the quarantine of devices whose records were held as failing, after a start.
     pub fn restore_quarantine(&mut self, devices: &Snapshot, now: Instant) {
         for (name, held) in self.hold.held() {
             if *held.reason == *FAILING {
@@ -193,13 +193,13 @@ impl Partition {
         }
     }
 
-    /// Lets the probes that are due begin with the next review, and forgets devices that have nothing in hand.
+    /// Lets due probes begin with the next review, and forgets devices without records in hand.
     pub fn begin_probes(&mut self, now: Instant) {
         self.isolation.tidy();
         self.isolation.begin_probes(now);
     }
 
-    /// Ends the quarantine of devices of which nothing is held any more.
+    /// Ends the quarantine of devices without held records.
     pub(super) fn end_quarantines(&mut self, devices: &Snapshot) {
         let hold = &self.hold;
         let gone: Vec<Box<[u8]>> = self
@@ -214,7 +214,7 @@ impl Partition {
     }
 }
 
-/// The serial of what is held under a name.
+/// The serial that records held under a name have.
 pub(super) fn serial_of(gate: &super::Gate, name: &[u8], devices: &Snapshot) -> Vec<u8> {
     let text = String::from_utf8_lossy(name);
     let device = gate.decide_held(&text, devices).1;

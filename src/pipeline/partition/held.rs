@@ -1,11 +1,12 @@
-//! The partition's records that were held: fed again, stopped, and counted.
+//! Held records of the partition: fed for release, withdrawn, expired, and counted.
 //!
-//! The rules are those of [`Hold`](super::super::hold::Hold); here they meet the gate, the serial queues and the letters. Pure.
+//! [`Hold`](super::super::hold::Hold) has the rules; this file connects them to the gate, the serial queues and the letters.
+//! Pure.
 //!
-//! * S1, of what a crash makes the topic hold twice: a copy may repeat a record, never bring it behind younger ones after the
-//!   first copy became a letter. Whether a record is held too long depends on its source alone, once true stays true, and is
-//!   asked whenever it is taken up, also of devices that may send by now. It is never true before the source's commit is
-//!   confirmed, so that no live record is a copy of a letter either.
+//! * S1, for copies that a crash leaves in the held topic: a copy may repeat a record, but never put it behind younger ones
+//!   after the first copy became a letter. Whether a record has expired depends on its source alone, stays true, and is asked
+//!   whenever the record is taken up, even if its device may send by now. It is never true before the source's commit is
+//!   confirmed, so a live record is never a copy of a letter.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -24,31 +25,31 @@ use crate::record::decode::Decoder;
 use crate::record::{Decoded, Outcome};
 use crate::registry::Snapshot;
 
-/// How far the clock of whoever wrote the source may be ahead of ours.
+/// How far the clock of a source's producer may be ahead of ours.
 const SKEW_MS: i64 = 24 * 60 * 60 * 1_000;
 
-/// One message of the held topic, as it was read.
+/// A message of the held topic as it was read.
 #[derive(Debug, Clone)]
 pub struct HeldMessage {
     pub offset: i64,
     /// The key: a device id or a serial.
     pub name: Vec<u8>,
     pub value: Vec<u8>,
-    /// Why it was held, and where it came from; `None` when its headers cannot be read.
+    /// Reason and source from its headers; `None` when they cannot be read.
     pub letter: Option<(Reason, Source)>,
     pub timestamp_ms: Option<i64>,
 }
 
 impl HeldMessage {
-    /// Milliseconds since the epoch since when it is held: its source's time, in whole seconds, as no more is known of records
-    /// that were taken back, and every copy must give the same.
+    /// Timestamp of the held record's source, in milliseconds since the epoch. Whole seconds, because withdrawn records keep no
+    /// more, and every copy must give the same.
     #[must_use]
     pub fn since_ms(&self) -> Option<i64> {
         let claimed = self
             .letter
             .as_ref()
             .and_then(|(_, source)| source.timestamp_ms);
-        // A header that anybody may have written: nothing is held that was written much later than it was held.
+        // The header may be forged: a source timestamp much later than that of the held message is not believed.
         let latest = self
             .timestamp_ms
             .map_or(i64::MAX, |held| held.saturating_add(SKEW_MS));
@@ -64,7 +65,7 @@ impl HeldMessage {
     }
 }
 
-/// A message taken up, the group it belongs to, and its outcomes; expired ones have none.
+/// A message taken up, its group, and the number of its outcomes; `None` for an expired one.
 struct Taken<'m> {
     message: &'m HeldMessage,
     group: u32,
@@ -81,25 +82,25 @@ impl Partition {
         &mut self.hold
     }
 
-    /// Takes over what was found in the held topic at the start.
+    /// Takes over the held index that was rebuilt from the held topic.
     pub fn set_hold(&mut self, hold: Hold, held_topic: &str) {
         self.hold = hold;
         self.holding = true;
         self.set_held_topic(held_topic);
     }
 
-    /// The name of the held topic.
+    /// Sets the name of the held topic.
     pub fn set_held_topic(&mut self, held_topic: &str) {
         held_topic.clone_into(&mut self.held_topic);
     }
 
-    /// Where the next message of the source will be written at the earliest: no held record can come from there or beyond,
-    /// whatever its headers say.
+    /// Sets the offset at which the source's next message will be written at the earliest: no held record can come from there
+    /// or beyond, whatever its headers claim.
     pub fn set_source_end(&mut self, end: i64) {
         self.source_end = Some(end);
     }
 
-    /// A letter to the held topic that can never be written there becomes a dead letter: `code` and `detail` say why.
+    /// Turns a letter that can never be written to the held topic into a dead letter; `code` and `detail` say why.
     pub fn cannot_hold(&mut self, letter: &mut Letter, code: &str, detail: String) {
         if letter.destination != Destination::Held {
             return;
@@ -112,7 +113,7 @@ impl Partition {
         code.clone_into(&mut letter.reason.code);
     }
 
-    /// The broker has confirmed a commit of the source up to here.
+    /// Notes the confirmed committed offset of the source.
     pub fn set_committed(&mut self, offset: i64) {
         self.committed = self.committed.max(offset);
     }
@@ -123,8 +124,8 @@ impl Partition {
         self.gate.holds() || self.holding
     }
 
-    /// Takes in what was read of the held topic up to `next`: records of devices that are being released are queued or become
-    /// letters, all others are passed over. `now` is the clock twice: for lingering, and in microseconds since the epoch.
+    /// Takes in messages of the held topic, read up to `next`: records of devices being released are queued or become letters,
+    /// all others are skipped. `now` is the clock twice: for lingering, and in microseconds since the epoch.
     pub fn feed(
         &mut self,
         messages: &[HeldMessage],
@@ -137,7 +138,7 @@ impl Partition {
         decoded.clear_outcomes();
         let expired = self.expired_ms(now.1 / 1_000);
         let mut taken = Vec::new();
-        // Groups whose oldest record may stay: it and what follows stay held, what came before is taken up.
+        // Groups whose oldest record may not expire: that record and later ones stay held, earlier ones are taken up.
         let mut kept: Vec<(u32, Stay)> = Vec::new();
         // Groups of which only a part is released, and how many messages of them were taken up.
         let mut parts: BTreeMap<u32, u32> = BTreeMap::new();
@@ -266,7 +267,7 @@ impl Partition {
                     continue;
                 }
                 let letter = draft.addressed(self.origin(message), seq, records);
-                // Whose it is was learned otherwise since: it waits under its other name.
+                // The registry gives the record another name by now: it is held under that name.
                 if letter.destination == Destination::Held {
                     self.note_coming(&letter);
                 }
@@ -279,7 +280,7 @@ impl Partition {
         letters
     }
 
-    /// Where a held record came from in the first place, if its headers can be right; else where it lies.
+    /// The source of a held record by its headers, if they are plausible; otherwise its place in the held topic.
     fn origin(&self, message: &HeldMessage) -> Source {
         match self.claimed(message) {
             Some(source) => source.clone(),
@@ -290,7 +291,7 @@ impl Partition {
         }
     }
 
-    /// The source that a held record's headers name, if it can be a message of this partition.
+    /// The source by a held record's headers, if it can be a message of this partition.
     fn claimed<'m>(&self, message: &'m HeldMessage) -> Option<&'m Source> {
         let (_, source) = message.letter.as_ref()?;
         let end = self.source_end.unwrap_or(i64::MAX);
@@ -299,7 +300,7 @@ impl Partition {
             .then_some(source)
     }
 
-    /// Milliseconds since the epoch, in whole seconds, of the message that is not settled.
+    /// Timestamp of an open message: milliseconds since the epoch, in whole seconds.
     pub(super) fn timestamp_ms(&self, seq: MessageSeq) -> Option<i64> {
         match seq.as_released() {
             Some((group, place)) => self.hold.timestamp_ms(group, place),
@@ -314,7 +315,8 @@ impl Partition {
             .coming(name, size, letter.source.timestamp_ms, &letter.reason.code);
     }
 
-    /// Whether a record is held too long, records from before `expired` (milliseconds since the epoch) being so; else why not.
+    /// Whether a record has expired: `expired` (milliseconds since the epoch) is the oldest timestamp that has not. Otherwise
+    /// the reason why it stays.
     fn expires(&self, message: &HeldMessage, expired: Option<i64>) -> Result<(), Stay> {
         let since = message.since_ms();
         if let Some(since) = since
@@ -346,8 +348,8 @@ impl Partition {
         }
     }
 
-    /// The registry has changed, or a release has come to its end: takes back what may not be sent any more (G1) and begins what
-    /// may. `now_ms`: milliseconds since the epoch.
+    /// Reacts to a changed registry or an ended release: withdraws records that may not be sent any more (G1) and begins
+    /// releases that may. `now_ms`: milliseconds since the epoch.
     pub fn review(&mut self, devices: &Snapshot, now_ms: i64) -> Vec<Letter> {
         if !self.holds() {
             return Vec::new();
@@ -385,20 +387,20 @@ impl Partition {
         letters
     }
 
-    /// Whether a request was completed behind which records of a device wait that may not send any more; nothing is packed until
-    /// they are withdrawn.
+    /// Whether a request was completed behind which records wait that may not be sent any more; nothing is packed until they
+    /// are withdrawn.
     #[must_use]
     pub fn withdraws(&self) -> bool {
         self.recheck
     }
 
-    /// How many bytes of letters [`review`](Self::review) and [`withdraw`](Self::withdraw) may make at once, about.
+    /// Sets about how many bytes of letters [`review`](Self::review) and [`withdraw`](Self::withdraw) may make at once.
     pub fn set_letter_room(&mut self, bytes: u64) {
         self.letter_room = bytes;
     }
 
-    /// Takes back the queued records of devices that may not send (G1), as far as there is room for their letters. One whose older records are in flight waits for their
-    /// verdict: a held record must not overtake one that a crash would bring back (S1).
+    /// Withdraws the queued records of devices that may not send (G1), as far as there is room for their letters. A serial with
+    /// older records in flight waits for their verdict: a held record must not overtake one that a crash would re-deliver (S1).
     pub fn withdraw(&mut self, devices: &Snapshot) -> Vec<Letter> {
         let (gate, isolation) = (&self.gate, &self.isolation);
         let unwanted = |hash, serial: &[u8]| {
@@ -440,7 +442,7 @@ impl Partition {
         letters
     }
 
-    /// Whether a live record that may be sent has to wait behind held ones.
+    /// Whether a live record that may be sent has to be held behind older held ones.
     pub(super) fn waits_behind(
         &self,
         serial: &[u8],

@@ -1,10 +1,10 @@
-//! Taking in a decoded chunk: what may be sent is queued, the rest becomes letters.
+//! Admitting a decoded chunk: records that may be sent are queued, all others become letters.
 //!
-//! * M1: the letters made at once are bounded by the bytes the caller has room for, whatever a message holds; what is left of the
-//!   chunk waits in a [`Rest`] and is taken in when the broker has confirmed letters.
-//! * S1: nothing else of the partition may be taken in while a [`Rest`] waits.
+//! * M1: the caller bounds the bytes of letters made at once, whatever a message holds; the rest of the chunk waits in a
+//!   [`Rest`] and is admitted when the broker has confirmed letters.
+//! * S1: nothing else of the partition may be admitted while a [`Rest`] waits.
 //!
-//! Pure. Dropping a [`Rest`] leaves its messages unsettled; the next owner of the partition reads them again.
+//! Pure. Dropping a [`Rest`] leaves its messages unsettled; they are re-delivered to the partition's next owner.
 
 use std::time::Instant;
 
@@ -20,36 +20,36 @@ use crate::record::tally::Excess;
 use crate::record::{Decoded, Outcome, Unknown};
 use crate::registry::Snapshot;
 
-/// What of a chunk has not been taken in yet.
+/// The part of a chunk that is not admitted yet.
 #[derive(Debug)]
 pub struct Rest {
-    /// Open until everything is taken in: its bytes are those of the outcomes.
+    /// Open until everything is admitted: its bytes are those of the outcomes.
     chunk: ChunkId,
     outcomes: std::vec::IntoIter<Outcome>,
     at: At,
 }
 
 impl Rest {
-    /// How many of the chunk's reads are taken in whole; the caller gives those behind them.
+    /// How many of the chunk's messages are admitted whole; the caller passes those behind them.
     #[must_use]
     pub fn done(&self) -> usize {
         self.at.done
     }
 }
 
-/// How far a chunk is taken in.
+/// How far a chunk is admitted.
 #[derive(Debug, Default)]
 struct At {
-    /// Reads taken in whole.
+    /// Messages admitted whole.
     done: usize,
-    /// The message that is taken in by half, and how many of its records are left.
+    /// The message that is admitted in part, and how many of its records are left.
     open: Option<(MessageSeq, u32)>,
-    /// The letters have no more room, and something is left.
+    /// Whether there is no room for more letters, and records are left.
     paused: bool,
 }
 
 impl Partition {
-    /// Takes in a decoded chunk, whatever room its letters need.
+    /// Admits a decoded chunk, whatever room its letters need.
     ///
     /// `reads` yields the chunk's messages in order; their `records` add up to those of `decoded.outcomes`.
     pub fn admit<'a>(
@@ -97,7 +97,7 @@ impl Partition {
         (letters, None)
     }
 
-    /// Goes on with what was left. `reads` yields the chunk's messages behind the first [`Rest::done`].
+    /// Admits more of the rest. `reads` yields the chunk's messages behind the first [`Rest::done`].
     pub fn admit_rest<'a>(
         &mut self,
         mut rest: Rest,
@@ -178,7 +178,7 @@ impl Partition {
         letters
     }
 
-    /// Queues a record that may be sent; of any other gives what becomes of it.
+    /// Queues a record that may be sent; for any other outcome gives decision and letter.
     #[inline]
     fn judge(
         &mut self,
@@ -251,8 +251,8 @@ pub(super) fn unresolved(decision: Decision, unknown: &Unknown, payload: &[u8]) 
     }
 }
 
-/// One letter for all rejects of a message beyond a bound: the whole message, how many records were rejected by which rules, and
-/// the first of them.
+/// One letter for all rejects of a message beyond a bound: the whole message, the number of rejected records by rule, and the
+/// first reject.
 pub(super) fn many_rejected(excess: &Excess, read: &Read<'_>) -> Draft {
     let first = excess.examples.first();
     dead(

@@ -1,4 +1,4 @@
-//! What happens to a partition's log: it ends, or another life of it begins (E1). Pure.
+//! Changes of a partition's log: its end offset, and the start of another life (E1). Pure.
 
 use super::Partition;
 
@@ -15,7 +15,7 @@ impl Partition {
         self.tracker.passes(offset);
     }
 
-    /// The log of the input ended here when it was checked.
+    /// Notes the end offset of the input's log when it was checked.
     pub fn log_ends_at(&mut self, end: i64) {
         self.end = Some(end);
     }
@@ -26,14 +26,14 @@ impl Partition {
         self.tracker.life()
     }
 
-    /// Where the log ends, as far as is known.
+    /// End offset of the log, as far as it is known.
     pub(super) fn end(&self) -> Option<i64> {
         self.end.map(|end| end.max(self.tracker.read_to()))
     }
 }
 
-/// Whether a crash would read this offset of the source again: no commit covers it, and it is one of the log that is there. One behind
-/// the log's end is of another life.
+/// Whether a crash would re-deliver this offset of the source: no commit covers it, and it lies below the log's end offset. An
+/// offset behind the end belongs to another life.
 pub(super) fn may_come_back(offset: i64, committed: i64, end: Option<i64>) -> bool {
     offset >= committed && end.is_none_or(|end| offset < end)
 }

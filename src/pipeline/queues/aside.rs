@@ -1,6 +1,6 @@
-//! Serials that are set aside: their records stay queued and are sent only when they are named.
+//! Serials that are set aside: their records stay queued and are sent only when the serial is named.
 //!
-//! * S1: what comes back from a request that failed goes to the front of its queue, in its order.
+//! * S1: records of a request that failed return to the front of their queue, in their order.
 
 use std::ops::Range;
 use std::time::Instant;
@@ -9,12 +9,12 @@ use super::{Chunk, Hand, NIL, Name, Request, SerialQueues, Slot, Ticket};
 use crate::pipeline::permits::Permit;
 use std::cmp::Reverse;
 
-/// The serials of what was put back.
+/// The serials whose records were put back.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct PutBack {
-    /// Those of the part that failed.
+    /// Serials of the part that failed.
     pub failing: Vec<Name>,
-    /// The others.
+    /// All others.
     pub rest: Vec<Name>,
 }
 
@@ -85,7 +85,7 @@ impl SerialQueues {
             }
             self.queued += (end - from) as usize;
             let serial = &mut self.serials[at as usize];
-            // What was settled before is behind it; of older ones nothing is known any more.
+            // The newest record settled before this part; older ones are not known any more.
             serial.newest = (from > first).then(|| ticket.seqs[from as usize - 1]);
             let name = Name {
                 hash: serial.hash,
@@ -104,7 +104,7 @@ impl SerialQueues {
         back
     }
 
-    /// Sets a serial with queued records aside; false if it has none or they are in flight.
+    /// Sets a serial with queued records aside; false if it has no entry or is in flight.
     pub fn set_aside(&mut self, hash: u64, text: &[u8]) -> bool {
         let Some(at) = self.find(hash, text) else {
             return false;
@@ -124,7 +124,7 @@ impl SerialQueues {
         }
     }
 
-    /// A serial that was set aside is served like any other again.
+    /// Makes a serial that was set aside ready again.
     pub fn readmit(&mut self, name: &Name) {
         let Some(at) = self.find(name.hash, &name.text) else {
             return;

@@ -4,27 +4,29 @@ use bytes::Bytes;
 
 use super::{Errand, Hand, MessageSeq, NIL, Name, Request, SerialQueues, Span, free_chunk};
 
-/// What a request in flight stands for; must come back through [`SerialQueues::complete`].
+/// The queues' side of a request in flight; it must come back through [`SerialQueues::complete`].
 #[derive(Debug)]
 pub struct Ticket {
     /// The message of each record of the request.
     pub seqs: Vec<MessageSeq>,
     /// The identity of each record of the request.
     pub identities: Vec<u64>,
-    /// The serial of each batch of the request.
+    /// The entry of each batch's serial.
     pub(super) serials: Vec<u32>,
+    /// Why the request is in flight; returned to `Isolation` with the outcome.
     pub errand: Errand,
 }
 
 /// Limits of one request.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
+    /// Most records of the request.
     pub records: usize,
     /// Bytes of the body, brackets and commas included.
     pub bytes: usize,
 }
 
-/// A request while it is packed.
+/// A request while it is being packed.
 struct Packing {
     limits: Limits,
     body: Vec<u8>,
@@ -39,7 +41,7 @@ struct Packing {
 impl SerialQueues {
     /// Packs one request from the oldest ready serials; `None` when nothing is ready.
     ///
-    /// A record larger than the byte limit goes alone: only the gateway can say that it is too large.
+    /// A record larger than the byte limit is sent alone: only the gateway can say that it is too large.
     pub fn pack(&mut self, limits: Limits) -> Option<(Request, Ticket)> {
         let mut at = self.next_ready()?;
         let want = limits.records.min(self.ready_records);
@@ -59,8 +61,8 @@ impl SerialQueues {
         Some(self.packed(packing, Errand::Fresh))
     }
 
-    /// Packs one request of serials that were set aside, with about as many records of each; the second value are those that found
-    /// no place. `None` when none of them has anything queued.
+    /// Packs one request of serials that were set aside, with about as many records of each. The second value are the serials
+    /// that found no place. `None` when none of them has queued records.
     pub fn pack_aside(
         &mut self,
         names: Vec<Name>,
@@ -104,7 +106,7 @@ impl SerialQueues {
         }
     }
 
-    /// Moves at most so many records of a serial into the request; gives how many.
+    /// Moves at most `most` records of a serial into the request; gives how many.
     fn take(&mut self, at: u32, most: usize, packing: &mut Packing) -> usize {
         let Packing {
             limits,

@@ -1,15 +1,15 @@
-//! Emptied buffers, kept for the next chunks and bodies: fresh memory costs more than filling it.
+//! Emptied buffers, kept for the next chunks and bodies: a page fault costs more than filling the page.
 //!
-//! No permit stands for them, so their number and size are bounded ([`kept_bytes`]); larger ones are given back at once.
+//! No permit stands for them, so their number and size are bounded ([`kept_bytes`]); larger buffers are freed at once.
 
-/// Buffers of chunks, and the largest of them.
+/// How many buffers of chunks are kept, and the largest of them.
 const CHUNKS: usize = 16;
 const CHUNK_BYTES: usize = 256 * 1024;
-/// Bodies, and the largest of them.
+/// How many bodies are kept, and the largest of them.
 const BODIES: usize = 2;
 const BODY_BYTES: usize = 1024 * 1024;
 
-/// Bytes a partition keeps at most for which it has no permit, if it may hold `partition_bytes`.
+/// Most bytes that a partition keeps without a permit, if it may hold `partition_bytes`.
 #[must_use]
 pub fn kept_bytes(partition_bytes: u64) -> u64 {
     const MOST: u64 = (CHUNKS * CHUNK_BYTES + BODIES * BODY_BYTES) as u64;
@@ -19,9 +19,13 @@ pub fn kept_bytes(partition_bytes: u64) -> u64 {
 /// See the module's documentation.
 #[derive(Debug)]
 pub(super) struct Spares {
+    /// Emptied buffers of chunks.
     chunks: Vec<Vec<u8>>,
+    /// How many of them are kept.
     chunks_most: usize,
+    /// Emptied bodies of requests.
     bodies: Vec<Vec<u8>>,
+    /// How many of them are kept.
     bodies_most: usize,
 }
 
@@ -59,7 +63,7 @@ impl Spares {
     }
 
     pub fn keep_body(&mut self, mut body: Vec<u8>) {
-        // Of a buffer only what was ever filled is resident.
+        // Only the part of a buffer that was ever filled is resident memory.
         if self.bodies.len() < self.bodies_most && body.len() <= BODY_BYTES {
             body.clear();
             self.bodies.push(body);

@@ -1,9 +1,10 @@
-//! The order sentinel: batches packed, and records of them that broke the order of their serial.
+//! The order sentinel: batches packed, and their records that were out of the order of their serial.
 
-/// A sentinel with its denominator: S1 seen from the last place where it can be seen.
+/// A sentinel with its denominator: checks S1 at the last place where it can be checked.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Watch {
+    /// Batches packed.
     pub batches: u64,
-    /// Must stay 0.
+    /// Records packed after a younger one of their serial; must stay 0.
     pub out_of_order: u64,
 }

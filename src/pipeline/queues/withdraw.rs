@@ -1,31 +1,36 @@
-//! Taking queued records back before they are sent: their device may not send any more (G1).
+//! Withdrawing queued records before they are sent, because their device may not send any more (G1).
 
 use super::{Hand, MessageSeq, NIL, SerialQueues, free_chunk};
 
 /// A record that was queued and will not be sent.
 #[derive(Debug)]
 pub struct Withdrawn {
+    /// The message the record came from.
     pub seq: MessageSeq,
+    /// Hash of the serial.
     pub hash: u64,
+    /// Text of the serial.
     pub serial: Vec<u8>,
+    /// The record.
     pub bytes: Vec<u8>,
 }
 
-/// What a withdrawn record costs beside its bytes: the headers of its letter.
+/// Bytes of a withdrawn record beside its own: the headers of its letter.
 const RECORD_BYTES: u64 = 1024;
 
-/// What was not withdrawn although it is unwanted.
+/// Why unwanted records are still queued.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Left {
+    /// None is.
     Nothing,
-    /// Records behind a batch in flight.
+    /// They are behind a batch in flight.
     InFlight,
-    /// There was no room for more.
+    /// There was no room for their letters.
     NoRoom,
 }
 
 impl SerialQueues {
-    /// Whether the newest record of a serial that is queued or in flight is one of the partition itself, not a released one.
+    /// Whether the newest record of a serial, queued or in flight, is one of the partition itself, not a released one.
     #[must_use]
     pub fn ends_live(&self, hash: u64, serial: &[u8]) -> bool {
         let found = self
@@ -41,9 +46,8 @@ impl SerialQueues {
         newest.is_some_and(|seq| seq.as_released().is_none())
     }
 
-    /// Takes back the queued records of the serials that `unwanted` names (hash and text), in their order and each serial's at once,
-    /// until they have `most` bytes. What is left says why: a serial with a batch in flight waits for its end, so that what becomes
-    /// of its older records is known first.
+    /// Withdraws the queued records of the serials that `unwanted` selects (by hash and text), a whole serial at a time, until
+    /// they have `most` bytes. A serial with a batch in flight is left: the verdict on its older records comes first.
     pub fn withdraw(
         &mut self,
         mut unwanted: impl FnMut(u64, &[u8]) -> bool,

@@ -1,8 +1,8 @@
-//! What the consumer thread stores and commits.
+//! Storing and committing offsets on the consumer thread.
 //!
-//! * O1, E1: only watermarks of the life of the log that is read now, each with the topic's id and the leader epoch.
-//! * The client commits by itself only what is higher than what it committed before. Where the log went down, the first offset of the
-//!   new life is committed by name, until the broker has confirmed it.
+//! * O1, E1: only watermarks of the life of the log that is read now are stored, each with the topic id and the leader epoch.
+//! * The client commits only offsets above those it committed before. After a log was truncated or recreated, the first offset
+//!   of the new life is committed explicitly, until the broker has confirmed it.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -31,9 +31,9 @@ impl Reader {
         self.store_offsets(&offsets);
     }
 
-    /// Commits ahead of the client's timer when half a window is settled and not confirmed: nobody waits for the timer.
-    /// Commits in its place when it is late by our own clock: the timer follows the time of day, which may be set back
-    /// (librdkafka#2145).
+    /// Commits ahead of the client's timer when half a window is settled and unconfirmed, so that reading does not stop at the
+    /// window. Commits in place of the timer when no commit was confirmed for too long by the monotonic clock: the timer
+    /// follows the time of day, which may be set back (librdkafka#2145).
     pub(super) fn commit_early(&self, assigned: &mut HashMap<Key, Assigned>, asked: &mut bool) {
         let late = Duration::from_millis(self.shared.kafka.commit_interval_ms.into()) * LATE;
         let half = self.memory.window_messages / 2;
@@ -58,7 +58,7 @@ impl Reader {
         }
         let list = list_of(offsets.iter().map(Position::stored));
         if let Err(error) = self.consumer.store_offsets(&list) {
-            // Only a partition that is no longer ours is refused here, and its next owner starts from the last commit.
+            // Refused only for a partition that is no longer assigned; its next owner starts from the last commit.
             tracing::info!(%error, "offsets were not stored");
         }
         let lower = offsets.iter().filter(|position| position.lowers);

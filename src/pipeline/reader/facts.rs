@@ -1,6 +1,6 @@
-//! What the consumer thread posts on the board for the health pages: positions, the number of partitions, its own fatal end.
+//! Publishing of the consumer thread: positions, the number of partitions, and the client's fatal error.
 //!
-//! It decides nothing; [`crate::ops::health`] judges.
+//! It publishes only; [`crate::ops::health`] judges.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ const FULL_PERCENT: u64 = 70;
 const ABANDONED: Duration = Duration::from_secs(2);
 
 impl Reader {
-    /// Posts how far each partition is.
+    /// Posts each partition's position on the board: next offset, end offset and committed offset.
     pub(super) fn show(&self, assigned: &mut HashMap<Key, Assigned>) {
         let now = Instant::now();
         let full = self.permits.used() * 100 >= self.permits.total() * FULL_PERCENT;
@@ -63,11 +63,11 @@ impl Reader {
         });
     }
 
-    /// Says so while more partitions are ours than the memory formula counts.
+    /// Publishes a wait while more partitions are assigned than the memory formula counts.
     pub(super) fn count_partitions(&self, owned: usize) {
         let (owned, counted) = (owned as u64, self.memory.partitions);
         let mut said = self.too_many.borrow_mut();
-        // Said anew, as the figures are part of it.
+        // Published anew each time, because the figures are part of its text.
         *said = None;
         if owned <= counted {
             return;
@@ -91,7 +91,7 @@ impl Reader {
         );
     }
 
-    /// After a fatal error the client reads nothing any more: what it had is abandoned (O3), and the job is told.
+    /// After a fatal error of the client abandons all partitions (O3) and reports the error to the job.
     pub(super) fn end_if_fatal(&self, assigned: &mut HashMap<Key, Assigned>) {
         let Some(error) = self.consumer.client().fatal_error() else {
             return;
@@ -101,7 +101,7 @@ impl Reader {
         for partition in &abandoned {
             partition.command.send_replace(Command::Abandon);
         }
-        // What a worker has of the client goes with the worker, so that this thread is the one that closes the client.
+        // Messages in the workers' hands keep the client alive: they are dropped first, so that this thread closes the client.
         let deadline = Instant::now() + ABANDONED;
         for partition in abandoned {
             let left = deadline.saturating_duration_since(Instant::now());

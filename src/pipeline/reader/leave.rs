@@ -1,6 +1,7 @@
-//! The consumer thread's end: the last commit, and the broker's word for it.
+//! The last commit of the consumer thread, and its confirmation by the broker.
 //!
-//! Waits at most [`LAST_COMMIT`]; whatever the broker did not confirm by then may be sent again by the next owner.
+//! Waits at most [`LAST_COMMIT`]; records of offsets that the broker did not confirm by then may be re-delivered to the next
+//! owner.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -16,10 +17,10 @@ use crate::poll;
 const LAST_COMMIT: Duration = Duration::from_secs(3);
 
 impl Reader {
-    /// Commits what is stored and waits a bounded time for the broker's word: leaving would commit too, but this one is seen.
-    /// `owed` is what it has not confirmed yet.
+    /// Commits the stored offsets and waits a bounded time for the broker's confirmation; leaving the group would commit too,
+    /// but without a confirmation that is seen. `owed` is what the broker has not confirmed yet.
     pub(super) fn commit_last(&self, mut owed: HashMap<Key, i64>) {
-        // From here on nobody drains: whatever the group wants is answered on the spot, by the callback itself and here.
+        // No worker is left to drain: a pending rebalance is answered by the callback itself, and below.
         self.consumer.context().close();
         poll::serve(&self.consumer, |_| {});
         self.settle_up(&mut owed);
@@ -32,7 +33,7 @@ impl Reader {
         }
         let deadline = Instant::now() + LAST_COMMIT;
         while Instant::now() < deadline {
-            // Only events can come: every feed is drained or not read any more. The client's own waits follow the time of day.
+            // Only events arrive: no feed is read any more. The client's own waits follow the time of day.
             poll::serve(&self.consumer, |_| {});
             std::thread::park_timeout(Duration::from_millis(5));
             if self.settle_up(&mut owed) || owed.is_empty() {
@@ -45,7 +46,7 @@ impl Reader {
         );
     }
 
-    /// Takes confirmed offsets off what is owed; whether a commit was refused.
+    /// Removes confirmed offsets from `owed`; true if a commit was refused.
     fn settle_up(&self, owed: &mut HashMap<Key, i64>) -> bool {
         let mut refused = false;
         while let Ok(event) = self.events.try_recv() {
@@ -64,7 +65,7 @@ impl Reader {
                     refused = true;
                     Ok(())
                 }
-                // Asked before the door was closed.
+                // The rebalance was sent as an event before `close`.
                 Event::Assigned(keys) => self
                     .consumer
                     .incremental_assign(&list(keys.iter().map(|key| (key, None)))),

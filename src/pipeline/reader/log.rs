@@ -1,15 +1,16 @@
-//! The consumer thread's view of each partition's log (E1): which topic it is, which life of it is read, and whether what is remembered
-//! of it still holds.
+//! The consumer thread's view of each partition's log (E1): which topic it is, which life of it is read, and whether
+//! remembered offsets still belong to it.
 //!
-//! Owns the questions on their way to [`crate::pipeline::log_watch`] and what follows from the answers: reading on, reading from
-//! elsewhere, another life, a new worker.
+//! Owns the questions to [`crate::pipeline::log_watch`] and the reaction to the answers: reading on, seeking, another life, a
+//! new worker.
 //!
-//! * Nothing is read before the first answer, nor after the client went back, until the log was shown to be the same or another one.
-//! * Topic ids are asked for every [`LOOK`]; what was read is looked for in the log again whenever the client moved by its reset rule or
-//!   lost its brokers, as a broker that comes back may hold an older copy.
-//! * What is read again because the log changed may repeat records; none is dropped for its number.
+//! * Nothing is read before the first answer. After the client delivered an offset or a leader epoch older than one already
+//!   read, nothing is read until the log was shown to be the same or another one.
+//! * Topic ids are asked for every [`LOOK`]. The fingerprints of what was read are looked up in the log again whenever the
+//!   client reset its position or lost its brokers, because a broker that comes back may hold an older copy.
+//! * Records that are read again because the log changed may repeat; none is dropped for its offset.
 //!
-//! An answer that does not come is asked for again; the partition waits and says so on the board.
+//! A question without an answer is asked again; the partition waits, and the wait is on the board.
 
 mod acts;
 
@@ -32,58 +33,67 @@ const LOOK: Duration = Duration::from_secs(5);
 const AGAIN: Duration = Duration::from_millis(500);
 /// How long the client may take to move to an offset.
 const SEEK: Duration = Duration::from_millis(500);
-/// How long the first messages of a new life may take before the client is believed to be unable to read it.
+/// How long the first message of a new life may take before the client is taken to be unable to read that life.
 const SILENT: Duration = Duration::from_secs(20);
-/// Questions after which a log that ends before what was read of it is believed to have lost its tail: a broker that came back a
-/// moment ago may not have found out yet how far its log goes.
+/// Answers after which a log that ends before what was read of it is taken to be truncated: a broker that came back a moment
+/// ago may not know its end offset yet.
 const DOUBTS: u32 = 3;
 
-/// Where a partition stands.
+/// Whether a partition may be read, and otherwise what is to happen first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stand {
-    /// It may be read.
+    /// The log was checked: the partition may be read.
     Checked,
-    /// It was assigned; what is committed has to be checked.
+    /// The partition was just assigned: the life of its committed offset is to be checked.
     Start,
-    /// The client gave what was read before.
+    /// What was read may not be in the log any more (the client delivered an older offset or leader epoch, or the topic has
+    /// another id): the log is to be checked.
     Back,
-    /// It is to be read from this offset on.
+    /// The client is to seek to this offset.
     Moving(i64),
 }
 
 /// See the module's documentation.
 #[derive(Debug)]
 pub(super) struct Log {
+    /// Identity of the topic that is read; `None` before the first answer, and where the broker gives no ids.
     topic_id: Option<TopicId>,
-    /// Counted from 0 when the worker was started, and where it begins.
+    /// Number of the life that is read, counted from 0 when the worker was started, and the offset at which it begins.
     life: (u32, i64),
-    /// The life the worker was told of.
+    /// The life in the chunk last sent to the worker for this purpose; `None` before the first.
     told: Option<u32>,
-    /// Where the log ended when it was last checked.
+    /// End offset of the log when it was last checked.
     end: Option<i64>,
-    /// Changes with everything that makes an answer on its way worthless.
+    /// Number of the question in flight; changed by everything that makes its answer worthless, and an answer with another
+    /// number is dropped.
     token: u64,
+    /// Whether the partition may be read, and if not, why.
     stand: Stand,
-    /// What was read is to be looked for in the log, though it may be read meanwhile.
+    /// Whether what was read is to be looked for in the log again; it may be read meanwhile.
     doubted: bool,
+    /// Whether a question to the log-watch thread is in flight.
     asked: bool,
+    /// No question is asked, and no move is tried, before this instant.
     ask_at: Instant,
-    /// Questions in a row that got no answer.
+    /// Questions in a row that the broker did not answer.
     failed: u32,
-    /// Answers by which the log ended before what was read of it.
+    /// Answers by which the log ended before what was read of it, since it was last doubted.
     short: u32,
-    /// Published while nothing may be read.
+    /// The wait published while the partition may not be read. Dropped, it ends on the board.
     wait: Option<Wait>,
+    /// Fingerprints of what was read, sent along with a question.
     points: Points,
+    /// Leader epochs of what was read, committed beside the offset.
     epochs: Epochs,
-    /// A message that came past the feed before the partition was checked.
+    /// Offset of a message that came past the feed before the partition was checked; it is read again from there.
     missed: Option<i64>,
+    /// Whether a lower offset has to be committed by name.
     lower: Lower,
-    /// Nothing came yet of a life that has messages, or may get some.
+    /// Set while nothing was read of a life that has messages, or may get some.
     silent: Option<Silent>,
 }
 
-/// Nothing was read yet of a life.
+/// A life of which no message was read yet.
 #[derive(Debug, Clone, Copy)]
 struct Silent {
     /// Where reading begins.
@@ -92,7 +102,8 @@ struct Silent {
     since: Option<Instant>,
 }
 
-/// Whether the committed offset has to go down.
+/// Whether the committed offset has to be lowered: not at all, with the next store, or by the commit of this offset, which is
+/// not confirmed yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Lower {
     No,
@@ -100,14 +111,18 @@ enum Lower {
     Asked(i64),
 }
 
-/// An offset to be stored.
+/// An offset to be stored, with the data that bind it to the life of its log.
 #[derive(Debug)]
 pub(super) struct Position {
+    /// Topic and partition.
     key: Key,
+    /// The watermark.
     offset: i64,
+    /// Leader epoch of the message before the offset; -1 for none.
     epoch: i32,
+    /// The topic in whose life the offset is, written as metadata of the commit.
     topic_id: Option<TopicId>,
-    /// It has to be committed although a higher one was.
+    /// Whether it has to be committed although a higher offset was.
     pub lowers: bool,
 }
 
@@ -122,11 +137,13 @@ impl Position {
     }
 }
 
-/// When topics are asked for.
+/// When the ids of topics are asked for, and those that were read.
 pub(super) struct Topics {
+    /// The ids of topics are not asked for before this instant.
     ask_at: Instant,
+    /// Whether that question is in flight.
     asked: bool,
-    /// The topics that were read, by partition: one that was away may come back as another.
+    /// Identities of the topics that were read, by partition, over all assignments: one that was away may come back as another.
     seen: HashMap<Key, TopicId>,
 }
 
@@ -141,7 +158,7 @@ impl Topics {
 }
 
 impl Log {
-    /// A partition that was assigned a moment ago.
+    /// The state of a partition that was assigned at `now`.
     pub fn new(now: Instant) -> Self {
         Self {
             topic_id: None,
@@ -182,35 +199,35 @@ impl Log {
         self.stand == Stand::Checked
     }
 
-    /// The life that is read now.
+    /// Number of the life that is read now.
     pub fn life(&self) -> u32 {
         self.life.0
     }
 
-    /// That life, and where it begins.
+    /// Number of the life that is read now, and the offset at which it begins.
     pub fn begun(&self) -> (u32, i64) {
         self.life
     }
 
-    /// Where the log ended when it was last checked.
+    /// End offset of the log when it was last checked.
     pub fn end(&self) -> Option<i64> {
         self.end
     }
 
-    /// The newest leader epoch that was read.
+    /// Newest leader epoch that was read.
     pub fn epoch(&self) -> i32 {
         self.epochs.newest()
     }
 
-    /// Nothing came; whether the client will never read this life.
+    /// Whether no message of this life came for so long that the client is taken to be unable to read it.
     pub fn nothing_came(&self) -> bool {
         let since = self.silent.and_then(|silent| silent.since);
         since.is_some_and(|since| since.elapsed() >= SILENT)
     }
 
-    /// The client came up to here in the log, whether or not anything of it is for applications.
+    /// The client's statistics report this fetch position, whether or not messages for applications lie before it.
     pub fn fetched(&mut self, offset: i64) {
-        // What the client said a moment ago may be of the life before.
+        // Statistics that are only a moment old may belong to the life before.
         let since = self.silent.and_then(|silent| silent.since);
         let lately = since.is_none_or(|since| since.elapsed() < SILENT / 2);
         if !lately && self.end.is_some_and(|end| offset >= end) {
@@ -218,7 +235,7 @@ impl Log {
         }
     }
 
-    /// Reading begins at `from`, and the log ends at `end` now.
+    /// Begins to wait for the first message: reading begins at `from`, and the end offset is `end`.
     fn waits_for_first(&mut self, from: i64, end: i64) {
         self.silent = Some(Silent {
             from,
@@ -226,7 +243,7 @@ impl Log {
         });
     }
 
-    /// The log ends here now: a client that reads nothing of it, though there is something, is found out.
+    /// Notes the end offset. If messages appeared in a life of which nothing was read, the time for their arrival begins now.
     fn ends_now(&mut self, end: i64, now: Instant) {
         self.end = Some(end);
         if let Some(silent) = &mut self.silent
@@ -237,12 +254,12 @@ impl Log {
         }
     }
 
-    /// The client got something of the log: it can read it.
+    /// The client delivered something of this life, so it can read it.
     pub fn came(&mut self) {
         self.silent = None;
     }
 
-    /// Notes what was read: once for each chunk, not for each message.
+    /// Notes fingerprint and leader epochs of a chunk that was read; once per chunk, not per message.
     pub fn read(&mut self, messages: &Messages<Events>) {
         self.silent = None;
         let newest = self.epochs.newest();
@@ -259,14 +276,15 @@ impl Log {
         }
     }
 
-    /// The client gave what was read before.
+    /// Stops the reading until the log was checked: the client delivered an older offset or leader epoch, or the topic has
+    /// another id.
     pub fn went_back(&mut self, now: Instant) {
         self.stop(Stand::Back);
         self.ask_at = now;
         self.short = 0;
     }
 
-    /// The client's position is wrong: it is to be read from `to` on.
+    /// Stops the reading until the client has sought to `to`, because its own position is wrong.
     pub fn move_to(&mut self, to: i64, now: Instant) {
         self.stop(Stand::Moving(to));
         self.ask_at = now;
@@ -278,7 +296,7 @@ impl Log {
         self.asked = false;
     }
 
-    /// What was read is to be looked for in the log again.
+    /// Has the fingerprints of what was read looked up in the log again, from `at` on.
     pub fn doubt(&mut self, at: Instant) {
         if self.may_read() && !self.doubted && self.points.newest().is_some() {
             self.doubted = true;
@@ -287,7 +305,7 @@ impl Log {
         }
     }
 
-    /// Whether a commit that the broker confirmed is one of this life.
+    /// Whether a confirmed commit belongs to this life.
     pub fn confirms(&mut self, committed: &Committed) -> bool {
         let other = |a: &TopicId| self.topic_id.as_ref().is_some_and(|b| a != b);
         if committed.topic_id.as_ref().is_some_and(other) {
@@ -303,21 +321,21 @@ impl Log {
         }
     }
 
-    /// A commit was refused: one that was to go down is due again.
+    /// A commit was refused: a lower offset that was part of it is committed again.
     pub fn commit_failed(&mut self) {
         if let Lower::Asked(_) = self.lower {
             self.lower = Lower::Due;
         }
     }
 
-    /// Whether the next watermark has to be committed by name.
+    /// Whether the next watermark has to be committed explicitly.
     pub fn lowers(&self) -> bool {
         self.lower == Lower::Due
     }
 
-    /// What is to be stored for a watermark.
+    /// The position to be stored for a watermark.
     pub fn position(&mut self, key: &Key, watermark: i64) -> Position {
-        // While one is on its way no other is sent: it is known by its offset.
+        // One lowering commit at a time: its confirmation is recognised by its offset.
         let lowers = self.lower == Lower::Due;
         if lowers {
             self.lower = Lower::Asked(watermark);
@@ -362,14 +380,14 @@ impl Log {
     }
 }
 
-/// A number that no other question has.
+/// A number that identifies one question.
 fn fresh() -> u64 {
     use std::sync::atomic::{AtomicU64, Ordering};
     static NEXT: AtomicU64 = AtomicU64::new(0);
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
-/// Doubts every log once the client has lost its brokers: one that comes back may hold an older copy.
+/// Has every log checked again after the client lost its brokers: a broker that comes back may hold an older copy.
 pub(super) fn doubt_if_lost(error: &KafkaError, assigned: &mut HashMap<Key, Assigned>) {
     let lost = matches!(
         error.rdkafka_error_code(),

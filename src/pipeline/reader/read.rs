@@ -1,10 +1,11 @@
-//! Reading one chunk of a partition: what the client has, as far as there is room, handed to the partition's worker.
+//! Reading one chunk of a partition: the messages that the client has fetched, as far as there is room, sent to the partition's
+//! worker.
 //!
 //! It owns nothing. It does not wait: without room, or without messages, nothing is read.
 //!
-//! * M1: what is read has a permit for its bytes.
-//! * E1: messages of another life of the log are given back, and read again from where the log is shown to go on.
-//! * Nothing behind a batch that cannot be read is taken.
+//! * M1: every chunk has a memory permit for its bytes.
+//! * E1: messages of another life of the log are discarded, and read again after the log was checked.
+//! * Nothing behind an unreadable batch is taken.
 
 use std::collections::HashMap;
 use std::time::Instant;
@@ -21,12 +22,12 @@ use crate::pipeline::settings::MESSAGE_OVERHEAD;
 use crate::pipeline::worker::Chunk;
 
 impl Reader {
-    /// Reads one chunk of a partition if there is room for it; whether anything came.
+    /// Reads one chunk of a partition if there is room for it; true if messages or an error came.
     pub(super) fn read(&self, key: &Key, feed: &Feed<Events>, partition: &mut Assigned) -> bool {
         if partition.chunks.capacity() == 0 || partition.stands() || !partition.log.may_read() {
             return false;
         }
-        // What a crash would repeat is bounded by what may be read beyond the last confirmed commit.
+        // The read-ahead beyond the last confirmed commit bounds what a crash re-delivers.
         let room = self
             .memory
             .window_messages
@@ -61,13 +62,13 @@ impl Reader {
         let failed_at = messages.error_at();
         let unreadable = messages.take_unreadable();
         if unreadable.is_some() {
-            // The client reads this log, though not this batch.
+            // The client can read this log, though not this batch.
             partition.log.came();
         }
         let survey = messages.survey(partition.read_to, partition.log.epoch());
         let went_back = survey.back.is_some();
         if let Some(at) = survey.back {
-            // What comes from there on is read again from where the log is shown to go on.
+            // Messages from there on are read again after the log was checked.
             let repeated = messages.cut(at);
             metrics::repeated(&partition.progress.topic, repeated as u64);
             partition.log.went_back(Instant::now());
@@ -77,7 +78,7 @@ impl Reader {
             partition.read_to = survey.read_to;
             partition.log.read(&messages);
         }
-        // Behind messages of another life of the log the error is one of that life: it is met again when that is read.
+        // Behind messages of another life the error belongs to that life, and comes again when that life is read.
         let unreadable = unreadable.filter(|_| !went_back);
         if let Some(at) = failed_at
             && unreadable.is_none()
@@ -97,7 +98,7 @@ impl Reader {
         let count = messages.len() as u64;
         let bytes = survey.bytes;
         permit.charge(bytes + count * MESSAGE_OVERHEAD);
-        // Falls slowly, rises at once: the reserve should rarely be too small.
+        // The estimate falls slowly and rises at once: the reserve should rarely be too small.
         partition.message_bytes = (bytes / count.max(1))
             .max(partition.message_bytes - partition.message_bytes / 16)
             .max(16);
@@ -114,8 +115,10 @@ impl Reader {
         true
     }
 
-    /// Follows the client past the end of what is for applications: behind the newest message may lie control records of
-    /// transactions, and the watermark goes past them too.
+    /// Sends the client's position to the worker when it is behind the newest message: control records of transactions lie
+    /// between, and the watermark advances past them too.
+    ///
+    /// The position lies behind every message that was delivered to this thread, which is the only reader.
     ///
     /// The client's position lies behind everything that it handed to this thread, and only this thread reads.
     pub(super) fn follow_positions(&self, assigned: &mut HashMap<Key, Assigned>) {

@@ -1,12 +1,13 @@
-//! A partition whose next batch cannot be read: it stands, is named, and is tried again; a person's request lets it go on.
+//! A partition whose next batch cannot be read: reading stops, the batch is named in a wait and read again with backoff; a
+//! person's request skips it.
 //!
-//! Owns what is known of the batch and the question whether a request is in the state topic.
+//! Owns what is known of the batch, and the question whether a request is in the state topic.
 //!
-//! * Nothing behind the batch is taken, though the client may give it.
-//! * The batch is read again from time to time: another replica may have it whole.
-//! * A request is erased once the broker has confirmed a commit behind it, so that it never counts for another batch.
+//! * Nothing behind the batch is taken, although the client may deliver it.
+//! * The batch is read again with backoff: another replica may have an intact copy.
+//! * A request is erased once the broker has confirmed a commit behind it, so that it never applies to another batch.
 //!
-//! The question runs on a thread that may block; an answer that comes late is dropped with the partition.
+//! The question runs on a blocking thread; an answer that comes late is dropped with the partition.
 
 use std::sync::{Arc, mpsc as std_mpsc};
 use std::time::{Duration, Instant};
@@ -21,28 +22,33 @@ use crate::pipeline::skip;
 use crate::pipeline::unreadable::{Skip, Unreadable, key as name, remedy};
 use crate::pipeline::worker::Chunk;
 
-/// Pause before the batch is tried again: at first, and at most.
+/// First backoff before the batch is read again, and the longest.
 const TRY: Duration = Duration::from_secs(2);
 const TRY_MOST: Duration = Duration::from_secs(60);
 /// How often the state topic is looked into for a request.
 const LOOK: Duration = Duration::from_secs(2);
 
-/// A partition that cannot go on.
+/// The unreadable batch at which a partition stopped.
 pub(super) struct Standing {
-    /// As published (H1).
+    /// The published wait (H1), kept while the same batch is tried again. Dropped, it ends on the board.
     wait: Arc<Wait>,
-    /// The offset that would be read next.
+    /// Offset of the batch: the one that would be read next.
     at: i64,
-    /// It is being read again; else not before this time.
+    /// Whether the client was moved back to the batch and reads it again.
     trying: bool,
+    /// It is not tried again before this instant.
     try_at: Instant,
+    /// Backoff between two tries; doubles.
     pause: Duration,
+    /// The state topic is not looked into before this instant.
     look_at: Instant,
+    /// Answer to the question whether a person asked to skip; a blocking thread of the runtime has the sender. Dropped, a late
+    /// answer is discarded.
     asked: Option<std_mpsc::Receiver<Option<Skip>>>,
 }
 
 impl Assigned {
-    /// Whether its next batch cannot be read, and is not being tried again.
+    /// Whether reading is stopped at an unreadable batch that is not being read again.
     pub(super) fn stands(&self) -> bool {
         self.standing
             .as_ref()
@@ -51,7 +57,7 @@ impl Assigned {
 }
 
 impl Reader {
-    /// What follows from a read: it gave messages, or not (`none`), and behind them what cannot be read.
+    /// Handles the result of a read: `none` says that it gave no message, `unreadable` what cannot be read behind the messages.
     pub(super) fn follow_data(
         &self,
         key: &Key,
@@ -67,7 +73,7 @@ impl Reader {
         }
     }
 
-    /// The batch at or behind what was read cannot be read.
+    /// Stops reading at the batch that cannot be read, at or behind what was read.
     fn stands(&self, key: &Key, partition: &mut Assigned, unreadable: &Unreadable) {
         let at = unreadable.offset.max(partition.read_to);
         let now = Instant::now();
@@ -105,7 +111,7 @@ impl Reader {
         });
     }
 
-    /// It can be read after all, or was skipped.
+    /// Ends the stop: the batch was read after all, or was skipped.
     pub(super) fn goes_on(&self, key: &Key, partition: &mut Assigned) {
         if partition.standing.take().is_some() {
             metrics::unreadable(&key.0, key.1, false);
@@ -117,18 +123,18 @@ impl Reader {
         }
     }
 
-    /// What is to be done while a partition stands.
+    /// Discards what the client delivers, reads the batch again when its backoff is over, and looks for a request to skip it.
     pub(super) fn stand(&self, key: &Key, feed: &Feed<Events>, partition: &mut Assigned) {
         let Some(standing) = &mut partition.standing else {
             return;
         };
         if !partition.log.may_read() {
-            // The client is moved to where the log goes on; the batch is met again there if it is still there.
+            // The client is about to seek; if the batch is still in the log, the read meets it again.
             return;
         }
         let now = Instant::now();
         if !standing.trying {
-            // What lies behind the batch, or its error once more.
+            // Messages behind the batch, or its error once more.
             let mut behind = feed.buffer();
             while feed.read(self.memory.chunk_messages, &mut behind) > 0 {
                 behind.clear();
@@ -167,13 +173,13 @@ impl Reader {
                 );
                 None
             });
-            // Nobody waits for it once the partition is gone.
+            // The receiver is dropped with the partition; a late answer is discarded.
             let _ = to.send(found);
         });
         answer
     }
 
-    /// Reads on behind the batch; without room at the moment the request is looked for again.
+    /// Seeks behind the batch. Without room for the chunk that tells the worker, the request is looked for again.
     fn skip(&self, key: &Key, feed: &Feed<Events>, partition: &mut Assigned, skip: &Skip) {
         let permit = partition.permits.reserve(MESSAGE_OVERHEAD);
         let (Some(permit), true) = (permit, partition.chunks.capacity() > 0) else {
@@ -210,7 +216,7 @@ impl Reader {
         self.goes_on(key, partition);
     }
 
-    /// Erases a request that a confirmed commit has passed.
+    /// Erases a request once the committed offset has passed it.
     pub(super) fn forget_skip(&self, key: &Key, partition: &mut Assigned) {
         let committed = partition.committed;
         let Some((from, _)) = partition.skipped.take_if(|(_, to)| committed >= *to) else {

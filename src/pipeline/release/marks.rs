@@ -1,7 +1,7 @@
-//! What the state topic says of one partition's held records: marks, and the life of the held log that each belongs to (E1).
+//! Marks of one partition's held records in the state topic, and the life of the held log to which each belongs (E1).
 //!
-//! Owns the names and the text of marks. A mark is `<offset> <topic id> <leader epoch>`; one that an older version of this program
-//! wrote, or one of a broker without topic ids, is the offset alone.
+//! Owns the keys and the text of marks. A mark is `<offset> <topic id> <leader epoch>`; a mark written by an older version of
+//! this program, or with a broker without topic ids, is the offset alone.
 //!
 //! * A mark counts only in the held topic it was written about, and only up to that log's end.
 //! * A record at or below a mark is released only if it can have been there when the mark was written: its leader epoch is not newer
@@ -15,18 +15,18 @@ use super::Place;
 use crate::log_life::{Facts, TopicId};
 use crate::pipeline::{fit, state};
 
-/// A mark, and what binds it to the life of the held log.
+/// A mark, and the data that bind it to the life of the held log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mark {
     pub offset: i64,
     pub topic_id: Option<TopicId>,
-    /// The newest leader epoch that was known in the held log when it was written; -1 for none.
+    /// The newest leader epoch that was known in the held log when the mark was written; -1 for none.
     pub epoch: i32,
     /// Milliseconds since the epoch when it was written, by its own timestamp.
     pub written_ms: Option<i64>,
 }
 
-/// The longest name that is part of a mark's name as it is.
+/// Longest name that is used in a mark's key as it is.
 const LONGEST_NAME: usize = 512;
 /// Bytes of an unreadable mark that are shown.
 const SHOWN: usize = 60;
@@ -61,7 +61,7 @@ impl UnreadableMark {
     }
 }
 
-/// A record of the held log, as far as marks are concerned.
+/// The data of a held record that marks are compared with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HeldAt {
     pub offset: i64,
@@ -69,18 +69,18 @@ pub struct HeldAt {
     pub timestamp_ms: Option<i64>,
 }
 
-/// What the state topic says of one partition's held records.
+/// All marks of one partition that are valid in the held log.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Marks {
-    /// Everything below is released.
+    /// Everything below this offset is released.
     pub low: i64,
     /// Released through this offset, by name.
     pub through: HashMap<Vec<u8>, Mark>,
-    /// Marks of another life of the held log, which say nothing of this one.
+    /// Marks of another life of the held log, which are ignored.
     pub void: usize,
 }
 
-/// What stands for a held record's name in a mark: a checksum if it is long, so that every mark can be written.
+/// The name that a mark's key has for a held record's name: a checksum if the name is long, so that every mark can be written.
 #[must_use]
 pub fn mark_name(name: &[u8]) -> Cow<'_, [u8]> {
     if name.len() <= LONGEST_NAME {
@@ -127,7 +127,7 @@ impl Mark {
         })
     }
 
-    /// Whether it may speak of the log that is there; `end` is the first offset it says nothing of.
+    /// Whether the mark is valid for the present log; `end` is the first offset that it does not cover.
     #[must_use]
     pub fn counts(&self, end: i64, facts: &Facts) -> bool {
         let ids = self.topic_id.as_ref().zip(facts.topic_id.as_ref());
@@ -144,7 +144,7 @@ impl Mark {
         self.topic_id.is_some() || later.is_none_or(|(written, record)| record <= written)
     }
 
-    /// Whether it says that a record is released.
+    /// Whether the mark calls a record released.
     #[must_use]
     pub fn releases(&self, record: HeldAt) -> bool {
         record.offset <= self.offset && self.knew(record)
@@ -152,7 +152,7 @@ impl Mark {
 }
 
 impl Place {
-    /// The name of a mark in the state topic.
+    /// The key of a mark in the state topic.
     #[must_use]
     pub fn mark(&self, name: &[u8]) -> Vec<u8> {
         let mut key = self.prefix("released-through").into_bytes();
@@ -160,7 +160,7 @@ impl Place {
         key
     }
 
-    /// The name of the partition's low mark in the state topic.
+    /// The key of the partition's low mark in the state topic.
     #[must_use]
     pub fn low_mark(&self) -> String {
         self.prefix("held-low")
@@ -170,8 +170,8 @@ impl Place {
         format!("{what}/{}/{}/", self.held_topic, self.partition)
     }
 
-    /// Reads the marks that count in the held log as it is now. `newest_below` gives the newest record below an offset, if one is
-    /// there still. Blocks the calling thread.
+    /// Reads the marks that are valid for the present held log. `newest_below` gives the newest record below an offset, if
+    /// there is one. Blocks the calling thread.
     ///
     /// # Errors
     /// As [`state::load_all`].
@@ -197,7 +197,7 @@ impl Place {
             }
         }
         if let Some(low) = lowest {
-            // What lies below is not read one by one: the newest of it stands for all.
+            // Records below are not read one by one: the newest of them stands for all.
             let newest = match low.offset > facts.low {
                 true => newest_below(low.offset)?,
                 false => None,

@@ -1,8 +1,8 @@
 //! Reading the held records that are being released, in order.
 //!
-//! Owns one thread with a consumer of its own for as long as something is released, and publishes what keeps it from reading (H1).
+//! Owns one thread with a consumer of its own while records are released, and publishes why they cannot be read (H1).
 //!
-//! * Nothing behind a batch that cannot be read is taken, unless a person asked to skip it.
+//! * Nothing behind an unreadable batch is taken, unless a person asked to skip that batch.
 //!
 //! Queue to the worker: [`BATCHES`] of at most [`BATCH_MESSAGES`] messages; when it is full, nothing is read. Dropping a
 //! [`Reading`] ends its thread.
@@ -22,22 +22,23 @@ use crate::ops::waits::{self, Kind, Wait};
 use crate::pipeline::partition::HeldMessage;
 use crate::poll;
 
-/// Batches waiting for a worker.
+/// Capacity of the channel to a worker, in batches.
 pub const BATCHES: usize = 2;
 /// Messages of one batch at most.
 pub const BATCH_MESSAGES: usize = 500;
 /// Bytes of one batch, about.
 pub const BATCH_BYTES: u64 = 256 * 1024;
-/// After so long without another one an error of the client has passed.
+/// Time without another error after which an error of the client counts as passed.
 const PASSED: Duration = Duration::from_secs(10);
-/// Pause before a broker that did not answer is asked again.
+/// Pause before the reading is opened again.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 
-/// What was read of a held partition.
+/// Messages read from a held partition.
 #[derive(Debug)]
 pub struct Batch {
+    /// Messages in the order of the partition.
     pub messages: Vec<HeldMessage>,
-    /// Everything below was read.
+    /// Everything below this offset was read.
     pub next: i64,
     /// The newest leader epoch among them; -1 for none.
     pub epoch: i32,
@@ -50,15 +51,18 @@ impl Batch {
     }
 }
 
-/// A held partition being read from some offset on.
+/// A running reading of a held partition.
 #[derive(Debug)]
 pub struct Reading {
+    /// Batches from the thread, which has the sender. Dropped, the thread ends with its next batch at the latest.
     batches: mpsc::Receiver<Batch>,
+    /// Cancelled when this is dropped; the thread has a clone.
     stop: CancellationToken,
 }
 
 impl Reading {
-    /// Begins at `from`, on a thread of its own. `watched`: the input topic in whose name trouble is published, and where.
+    /// Begins at `from`, on a thread of its own. `watched`: the input topic under whose name errors are published, and the
+    /// board.
     #[must_use]
     pub fn begin(place: Place, from: i64, watched: Option<(String, Arc<Board>)>) -> Self {
         let (to, batches) = mpsc::channel(BATCHES);
@@ -84,7 +88,7 @@ impl Reading {
                         next,
                         epoch: -1,
                     };
-                    // A worker that is gone ends this thread anyway.
+                    // A worker that has ended cancels this thread anyway.
                     let _ = to.blocking_send(batch);
                     Ok(())
                 });
@@ -99,7 +103,7 @@ impl Reading {
         Self { batches, stop }
     }
 
-    /// The next batch; never, once its thread has ended.
+    /// The next batch; pending for ever once the thread has ended.
     pub async fn next(&mut self) -> Batch {
         match self.batches.recv().await {
             Some(batch) => batch,
@@ -114,10 +118,13 @@ impl Drop for Reading {
     }
 }
 
-/// What keeps held records from being read, as published (H1).
+/// The published wait for held records that cannot be read (H1).
 struct Trouble {
+    /// What is read.
     place: Place,
+    /// The input topic under whose name trouble is published, and the board; without them it is only logged.
     watched: Option<(String, Arc<Board>)>,
+    /// The published wait. Dropped, it ends on the board.
     wait: Option<Wait>,
     /// When the newest error came.
     newest: Instant,
@@ -145,7 +152,7 @@ impl Trouble {
         self.wait = None;
     }
 
-    /// Nothing came. An error that is not repeated has passed; that no broker answers is published by the watcher.
+    /// No message came: an error that is not repeated has passed. The watcher publishes brokers that do not answer.
     fn idle(&mut self) {
         if self.wait.is_some() && self.newest.elapsed() > PASSED {
             self.end();
@@ -153,7 +160,7 @@ impl Trouble {
     }
 }
 
-/// Reads until told to stop or until the worker is gone.
+/// Reads until `stop`, or until the worker has ended.
 ///
 /// # Errors
 /// What lies at `next` cannot be read.

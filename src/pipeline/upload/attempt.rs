@@ -1,4 +1,4 @@
-//! One attempt of an upload: what is sent, and what its outcome means for the rest. The outcome table's actions.
+//! One attempt of an upload: the body that is sent, and the action that follows from its outcome.
 
 use std::future::Future;
 use std::ops::Range;
@@ -19,19 +19,19 @@ use crate::pipeline::isolation::Past;
 use crate::pipeline::request::{Failed, Request};
 use crate::pipeline::split::Split;
 
-/// What became of one attempt, for the next one.
+/// The attempt before, so that a resend is counted.
 struct Last {
     part: Range<u32>,
     ambiguous: bool,
 }
 
-/// How long to wait before the next attempt.
+/// Backoff before the next attempt.
 pub(super) struct Wait(Duration);
 
 impl Wait {
     const NONE: Self = Self(Duration::ZERO);
 
-    /// False when `stop` came first.
+    /// Waits; false when `stop` came first.
     pub async fn elapse(self, stop: &CancellationToken) -> bool {
         self.0.is_zero() || unless(stop, tokio::time::sleep(self.0)).await.is_some()
     }
@@ -42,17 +42,23 @@ async fn unless<T>(stop: &CancellationToken, future: impl Future<Output = T>) ->
     stop.run_until_cancelled(future).await
 }
 
-/// One request on its way.
+/// A request while it is uploaded.
 pub(super) struct Upload<'a, L> {
+    /// The uploader's shared state.
     inner: &'a Inner<L>,
+    /// Which records have their verdict, and which part goes next.
     pub split: Split,
+    /// Whether the records failed before, for the circuit and the question who is to blame.
     history: History,
+    /// Backoff of attempts that could not connect.
     backoff: Backoff,
     /// The last part's body: a retry sends the same bytes.
     body: Option<(Range<u32>, Bytes)>,
+    /// The attempt before, until its resend is counted.
     last: Option<Last>,
-    /// Attempts in a row that got no answer in time.
+    /// Attempts in a row that timed out.
     silent: u32,
+    /// Whether the gateway has, or may have, accepted some of the records.
     pub may_have_effects: bool,
 }
 
@@ -76,8 +82,8 @@ impl<'a, L: Line> Upload<'a, L> {
         }
     }
 
-    /// Sends one part once. `None` when `stop` came before it was sent; an error when it came to no verdict and its records have to
-    /// be packed anew.
+    /// Sends one part once. `None` when `stop` came first; an error when the part got no verdict and its records have to be
+    /// packed anew.
     pub async fn attempt(
         &mut self,
         mut part: Range<u32>,
@@ -158,7 +164,7 @@ impl<'a, L: Line> Upload<'a, L> {
                     ambiguous: false,
                 });
             }
-            // Too many requests: that is about all of them.
+            // Too many requests: 429 concerns all uploads.
             Course::Throttled if !matches!(&reply, Ok(answer) if answer.status == 503) => {
                 ticket.end(Signal::Throttled { retry_after });
                 self.last = Some(Last {
@@ -175,7 +181,7 @@ impl<'a, L: Line> Upload<'a, L> {
                     part,
                     ambiguous: false,
                 });
-                // An open circuit does the waiting for everybody.
+                // While the circuit is open, it is the backoff of all uploads.
                 if inner.pacing.is_closed() {
                     return Some(Ok(Wait(self.backoff.next(&mut rand::rng()))));
                 }

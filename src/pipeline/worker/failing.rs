@@ -1,8 +1,10 @@
-//! A worker's records that the gateway fails on: sent in slots of their own, taken to the held topic, and told of.
+//! A worker's side of isolation: retries records that failed, in upload slots of their own, quarantines their devices, and
+//! reports both.
 //!
-//! * A device is quarantined only once its held topic is there; until then its records wait in their queue, and that is said.
+//! * A device is quarantined only once its held topic exists; until then its records stay in their queue, and an error is
+//!   logged.
 //!
-//! Owns no state beyond [`Failing`]; nothing is left behind when it is dropped.
+//! Owns no state beyond [`Failing`]; dropping it leaves nothing behind.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -19,26 +21,29 @@ use crate::pipeline::isolation::{Figures, Found};
 use crate::pipeline::queues::Limits;
 use crate::pipeline::upload::Slot;
 
-/// Pause before a held topic that could not be made is asked for again.
+/// Pause before the creation of a held topic is tried again.
 const AGAIN: Duration = Duration::from_secs(30);
 
-/// What the worker remembers of it.
+/// What the worker keeps about failing devices.
 #[derive(Default)]
 pub(super) struct Failing {
-    /// The slot that is waited for.
+    /// The upload slot for records that failed before, requested from the uploader and awaited. Dropped, the request is
+    /// withdrawn, or the slot is returned.
     slot: Option<Pin<Box<dyn Future<Output = Slot> + Send>>>,
-    /// The held topic is being made, or was asked for in vain at this instant.
+    /// Whether the held topic is being created, by a future in `Side::writing`.
     making: bool,
+    /// When its creation was last begun; it is not begun again before a pause.
     asked: Option<Instant>,
-    /// Room is short: who fails is quarantined at once.
+    /// Whether memory is short: the next look quarantines failing devices without waiting for `quarantine_after_s`.
     short: bool,
+    /// Figures as last given to the metrics and to the published wait.
     shown: Figures,
-    /// Published while a device is isolated or in quarantine.
+    /// The wait published while a device is isolated or in quarantine. Dropped, it ends on the board.
     wait: Option<Wait>,
 }
 
 impl Failing {
-    /// The slot, once it is there; never, if none is waited for.
+    /// The upload slot, once it is granted; pending for ever while none is requested.
     pub async fn slot(&mut self) -> Slot {
         match &mut self.slot {
             Some(slot) => slot.as_mut().await,
@@ -48,7 +53,7 @@ impl Failing {
 }
 
 impl Worker {
-    /// Asks for a slot if something that failed is due; else when it will be.
+    /// Requests an upload slot if failed records are due; otherwise gives the instant at which they are.
     pub(super) fn seek_retry(&mut self, now: Instant) -> Option<Instant> {
         if self.failing.slot.is_some() {
             return None;
@@ -62,12 +67,12 @@ impl Worker {
         None
     }
 
-    /// Sends what failed before and is due.
+    /// Sends failed records that are due.
     pub(super) fn retry(&mut self, slot: Slot) {
         self.failing.slot = None;
         let mut limits = self.limits();
         if !self.shared.uploader.flowing() {
-            // Only a probe may go.
+            // The circuit is not closed: only a probe may be sent.
             limits = Limits {
                 records: limits.records.min(self.shared.uploader.probe_records()),
                 ..limits
@@ -81,18 +86,18 @@ impl Worker {
         self.carry(slot, request, ticket, past);
     }
 
-    /// Memory is short: the next look quarantines whoever fails.
+    /// Notes that memory is short: the next call of `quarantine` takes every failing device.
     pub(super) fn want_room(&mut self) {
         self.failing.short = true;
     }
 
-    /// Somebody needs the memory.
+    /// Quarantines every failing device now, because memory is needed.
     pub(super) fn press(&mut self) -> anyhow::Result<()> {
         self.failing.short = true;
         self.quarantine()
     }
 
-    /// Quarantines whoever is due, and says what was found out about devices.
+    /// Quarantines the devices that have failed for long enough, and reports what was found out about devices.
     pub(super) fn quarantine(&mut self) -> anyhow::Result<()> {
         let short = std::mem::take(&mut self.failing.short);
         if self.partition.isolation().figures().isolated > 0 {
@@ -109,14 +114,14 @@ impl Worker {
         Ok(())
     }
 
-    /// Whether everything in hand is of devices that the gateway fails on.
+    /// Whether all records in hand are of devices that the gateway fails on.
     pub(super) fn only_failing(&self) -> bool {
         self.failing.shown.isolated > 0
             && self.requests.is_empty()
             && self.partition.queued_well() == 0
     }
 
-    /// The partition is somebody else's: so are its devices.
+    /// Sets the partition's gauges to zero, because another instance may own it now.
     pub(super) fn forget_failing(&self) {
         if self.failing.shown != Figures::default() {
             let (topic, partition) = (&self.progress.topic, self.progress.partition);
@@ -142,7 +147,7 @@ impl Worker {
         });
     }
 
-    /// The held topic was made, or not.
+    /// Handles the end of the held topic's creation.
     pub(super) fn held_topic_made(&mut self, result: anyhow::Result<()>) -> anyhow::Result<()> {
         self.failing.making = false;
         match result {
@@ -161,7 +166,7 @@ impl Worker {
         }
     }
 
-    /// Says once what happened to devices.
+    /// Logs and counts each change of a device's isolation once, and updates gauges and the published wait.
     fn tell_failing(&mut self) {
         let (topic, partition) = (&self.progress.topic, self.progress.partition);
         for found in self.partition.isolation_mut().take_found() {

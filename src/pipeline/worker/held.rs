@@ -1,14 +1,14 @@
-//! A worker's held side: what it knows of the held topic, reads of it, and writes about it.
+//! A worker's held side: rebuilding the held index, reading records to be released, and writing marks.
 //!
-//! Owns the rebuilding after a start, the reading while something is released, the marks on their way, and the snapshot of the
-//! device registry that is in force for the partition: it changes only together with a review (G1).
+//! Owns the rebuilding after a start, the reading while records are released, the marks in flight, and the registry snapshot
+//! that is in force for the partition; that snapshot changes only together with a review (G1).
 //!
 //! * No live record is taken before the held index is rebuilt (S1).
-//! * O3: no mark is written once the partition is being taken away; marks on their way may arrive.
+//! * O3: no mark is written once the partition is revoked; marks in flight may still arrive.
 //!
-//! What is released for good is forgotten by [`low`].
+//! [`low`] deletes marks and records that are released for good.
 //!
-//! Dropping it ends the reading; marks that were not written only make the next owner release something again.
+//! Dropping it ends the reading; after a mark that was not written the next owner releases those records again.
 
 mod begin;
 mod low;
@@ -45,17 +45,17 @@ use begin::Beginning;
 pub(super) use low::Lows;
 use low::Trim;
 
-/// Pause between two reviews: what changes the registry in bulk must not keep the worker busy.
+/// Pause between two reviews: bulk changes of the registry must not keep the worker busy.
 const REVIEW: Duration = Duration::from_millis(100);
-/// Pause before a batch that found no memory permit is tried again.
+/// Pause before a batch that was refused a memory permit is tried again.
 const AGAIN: Duration = Duration::from_millis(20);
-/// How often the low mark is looked at, and held records for their age.
+/// How often the low mark, and the age of held records, are looked at.
 const LOW: Duration = Duration::from_secs(5);
 
-/// What happened on the held side.
+/// An event of the held side.
 pub(super) enum Act {
     Rebuilt(Box<Found>),
-    /// The rebuilding's thread panicked.
+    /// The task that rebuilds the index panicked.
     Broken(JoinError),
     Batch(Batch),
     Written(Written, anyhow::Result<()>),
@@ -64,24 +64,25 @@ pub(super) enum Act {
     Again,
 }
 
-/// What was written to the state topic, or deleted from the held topic.
+/// What was written to the state topic, deleted from the held topic, or created.
 pub(super) enum Written {
     Mark(Mark),
     Low(i64),
     Erased,
     Trimmed(Trim),
-    /// The held topic was made.
+    /// The held topic.
     Topic,
 }
 
-/// What an owner finds out before it begins.
+/// Facts that the rebuilding found before the partition begins.
 pub(super) struct Found {
+    /// Held index and marks, as the held topic and the state topic have them.
     rebuilt: Rebuilt,
-    /// Up to where the source is committed.
+    /// Committed offset of the source partition; -1 if there is none in this life of its log.
     committed: i64,
-    /// Where the source ended.
+    /// End offset of the source partition; `None` if it was not asked for.
     source_end: Option<i64>,
-    /// The held topic has this partition.
+    /// Whether the held topic has this partition.
     topic_there: bool,
 }
 
@@ -102,7 +103,7 @@ impl Found {
 /// Pause after a write to the state topic that was refused.
 const REFUSED: Duration = Duration::from_secs(1);
 
-/// A refusal, after a pause: what was not written is tried again at once.
+/// Gives the refusal of a write after a pause, because the caller writes again at once.
 async fn refused(error: WriteError) -> anyhow::Result<()> {
     tokio::time::sleep(REFUSED).await;
     Err(error.into())
@@ -112,35 +113,54 @@ type Writing = Pin<Box<dyn Future<Output = (Written, anyhow::Result<()>)> + Send
 
 /// See the module's documentation.
 pub(super) struct Side {
+    /// Client settings, topic names and partition number of the held records; the rebuilding and every reading have clones.
     place: Place,
-    /// Records of devices that are not active are held; otherwise those that the gateway fails on are.
+    /// Whether a gate holds records of devices that are not active; otherwise only records that the gateway fails on are held.
     gated: bool,
+    /// Newest snapshot of the device registry; the registry's follower task has the sender, every worker a receiver. A call of
+    /// `next` that polls it after the sender was dropped never returns.
     registry: Feed,
-    /// In force until the next review.
+    /// The snapshot in force until the next review (G1); an `Arc` shared with the registry's channel and the other workers.
     pub devices: Arc<Snapshot>,
+    /// Decodes held messages, which are in the gateway's shape.
     pub decoder: Decoder,
+    /// The partition's share of the memory permits, the same as the worker's; a batch is taken in only with a permit.
     permits: Arc<PartitionPermits>,
+    /// The task that reads held topic and marks after the start; `None` once it has ended. Dropped, the task goes on until it
+    /// sees `stop`.
     rebuilding: Option<JoinHandle<Option<Found>>>,
+    /// Whether the held index is rebuilt; no chunk is taken and no mark written before (S1).
     pub ready: bool,
-    /// The held topic is known to have this partition.
+    /// Whether the held topic is known to have this partition; no device is quarantined before.
     pub topic_there: bool,
+    /// The thread that reads records to be released, and the offset it is to give next; `None` while nothing is released.
+    /// Dropped, the thread ends.
     reading: Option<(Reading, i64)>,
+    /// A batch that was read and waits for memory, for room for letters or for room in the queues; the reading is not polled
+    /// meanwhile.
     pending: Option<Batch>,
+    /// Writes of marks, deletions of records and the creation of the held topic, each until the broker answers. Dropped, what
+    /// was not written is released or deleted again by the next owner.
     writing: FuturesUnordered<Writing>,
-    /// Marks by name that are in the state topic and above the low mark.
+    /// Released-through marks by name, as far as they are in the state topic and not below the low mark.
     through: HashMap<Vec<u8>, i64>,
+    /// How far the log is released, marked and deleted.
     low: Lows,
-    /// The held topic in which everything here was found, where the broker gives ids.
+    /// Identity of the held topic that the index was rebuilt from; `None` where the broker gives no ids.
     topic_id: Option<TopicId>,
-    /// The newest leader epoch known in its log; -1 for none.
+    /// Newest leader epoch seen in the held topic's log, written into every mark; -1 for none.
     epoch: i32,
+    /// Whether the registry changed since the last review, or there was none yet.
     stale: bool,
+    /// When the last review was; the next one comes at least `REVIEW` later.
     reviewed: Instant,
+    /// When low mark, probes and ages were last looked at.
     looked: Instant,
-    /// Whose name waits of the reading are published in, and where.
+    /// The input topic under whose name trouble of the reading is published, and the board; `None` before `begin`.
     watched: Option<(String, Arc<Board>)>,
-    /// Published while marks cannot be written.
+    /// The wait published while marks cannot be written. Dropped, it ends on the board.
     unmarked: Option<Wait>,
+    /// Cancelled when this is dropped; the rebuilding has a clone and ends.
     stop: CancellationToken,
 }
 
@@ -180,7 +200,7 @@ impl Side {
         }
     }
 
-    /// Begins to find out what is held, on a thread that may block.
+    /// Begins to rebuild the held index, on a blocking thread.
     pub fn begin(&mut self, topic: &str, topics: Topics, board: Arc<Board>) {
         self.watched = Some((topic.to_owned(), Arc::clone(&board)));
         let beginning = Beginning {
@@ -197,7 +217,7 @@ impl Side {
             match tokio::task::spawn_blocking(move || beginning.run()).await {
                 Ok(found) => found,
                 Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-                // The runtime ends.
+                // The runtime is shutting down.
                 Err(_) => None,
             }
         }));
@@ -212,12 +232,12 @@ impl Side {
         &self.place.held_topic
     }
 
-    /// Nothing is on its way to the state topic.
+    /// Whether no write, deletion or creation is in flight.
     pub fn idle(&self) -> bool {
         self.writing.is_empty()
     }
 
-    /// The registry as it is in force: with a gate, as of the last review.
+    /// The registry snapshot to decide by: with a gate, that of the last review.
     pub fn in_force(&self, holds: bool) -> Arc<Snapshot> {
         if holds {
             Arc::clone(&self.devices)
@@ -226,19 +246,19 @@ impl Side {
         }
     }
 
-    /// Counts the body of a request that came back.
+    /// Counts the body of a request that came back as memory in use.
     pub fn owe(&self, bytes: u64) -> Permit {
         self.permits.owe(bytes)
     }
 
-    /// Makes the held topic.
+    /// Has the held topic created by this future; the result comes as an event.
     pub fn make_topic(&mut self, made: impl Future<Output = anyhow::Result<()>> + Send + 'static) {
         self.writing
             .push(Box::pin(async move { (Written::Topic, made.await) }));
     }
 
-    /// The next thing that happens. `runs`: the partition is ours and not being drained;
-    /// `waits`: a review could begin something. Cancelled, it loses nothing.
+    /// The next event of the held side. `runs`: the partition is assigned and not being drained; `waits`: a review could begin
+    /// a release. Cancelling loses nothing.
     pub async fn next(&mut self, runs: bool, waits: bool) -> Act {
         let reviews = runs && self.ready;
         let review_at = self.reviewed + REVIEW;
@@ -249,7 +269,7 @@ impl Side {
                     self.rebuilding = None;
                     match found {
                         Ok(Some(found)) => return Act::Rebuilt(Box::new(found)),
-                        // Only a stop ends it without a result; the worker ends as well.
+                        // Only `stop` ends the rebuilding without a result, and then the worker ends as well.
                         Ok(None) => {}
                         Err(error) => return Act::Broken(error),
                     }
@@ -268,13 +288,13 @@ impl Side {
                 () = tokio::time::sleep_until(review_at.into()), if due => return Act::Review,
                 () = tokio::time::sleep(AGAIN), if runs && self.pending.is_some() => return Act::Again,
                 () = tokio::time::sleep_until((self.looked + LOW).into()), if reviews => return Act::Low,
-                // Revoked before what is held was found out: nothing happens here any more.
+                // Revoked before the held index was rebuilt: no further event comes.
                 else => return std::future::pending().await,
             }
         }
     }
 
-    /// Reads on from `wanted`, or stops reading.
+    /// Reads the held topic on from `wanted`, or stops reading.
     fn follow(&mut self, wanted: Option<i64>) {
         match wanted {
             None => (self.reading, self.pending) = (None, None),
@@ -295,7 +315,7 @@ impl Drop for Side {
 }
 
 impl Worker {
-    /// Acts on what happened on the held side.
+    /// Handles an event of the held side.
     pub(super) fn held(&mut self, act: Act) -> anyhow::Result<()> {
         match act {
             Act::Rebuilt(found) => {
@@ -312,7 +332,7 @@ impl Worker {
                     epoch,
                 } = rebuilt;
                 if !self.side.gated && hold.keep_only(&[FAILING, RELEASING]) {
-                    // What a gate held is not released without one, and must not be trimmed either.
+                    // Records that a gate held are not released without a gate, and must not be deleted either.
                     self.side.low.rest();
                 }
                 let (records, bytes, _) = hold.figures();
@@ -384,7 +404,7 @@ impl Worker {
         self.post(letters)
     }
 
-    /// Goes on with what there was no room for.
+    /// Withdraws queued records that may not be sent any more, as far as there is room for their letters.
     pub(super) fn withdraw(&mut self) -> anyhow::Result<()> {
         self.partition.set_letter_room(self.letter_room());
         let devices = self.side.in_force(self.partition.gated());
@@ -403,7 +423,7 @@ impl Worker {
         self.slot.hold(waiting, Instant::now());
     }
 
-    /// What follows from the state of the held index after anything happened.
+    /// Feeds the batch that waits, starts or stops the reading, and writes the marks that are due.
     pub(super) fn follow_held(&mut self, runs: bool, revoked: bool) -> anyhow::Result<()> {
         if !self.side.ready {
             return Ok(());
@@ -437,7 +457,7 @@ impl Worker {
         Ok(())
     }
 
-    /// Takes in the batch that waits, if there is room for it.
+    /// Takes in the batch that waits, if there is room for its records and letters.
     fn feed(&mut self) -> anyhow::Result<()> {
         if dispatch::sated(self.partition.queues(), self.limits()) || !self.letters_fit() {
             return Ok(());
@@ -460,7 +480,7 @@ impl Worker {
             _ => match self.side.permits.reserve(reserve) {
                 Some(permit) => Some(permit),
                 None => {
-                    // M1: whoever is refused flushes what it has.
+                    // M1: a refused reserve makes the worker flush.
                     self.flush = true;
                     self.side.pending = Some(batch);
                     return self.press();
@@ -482,7 +502,7 @@ impl Worker {
             *next = batch.next;
         }
         let taken_up = self.partition.hold().released().taken_up - before;
-        // What the gate's policies put aside is no sign of a bad deploy.
+        // Letters by the gate's policies do not count for the guard: they are no sign of a bad deployment.
         let refused = letters
             .iter()
             .filter(|letter| letter.reason.stage != Stage::Gate.name());
@@ -501,7 +521,7 @@ impl Worker {
             }
         }
         match (written, result) {
-            // No broker will ever take it: after a restart the records are released again, which repeats them.
+            // No broker will ever take this mark: after a restart its records are released again, which repeats them.
             (Written::Mark(mark), Err(error)) if !WriteError::refusal(&error).retryable() => {
                 self.side.unmarked = None;
                 self.partition.hold_mut().marked(&mark);
@@ -522,7 +542,7 @@ impl Worker {
         }
     }
 
-    /// Publishes that a mark cannot be written; it is tried again.
+    /// Publishes that a mark cannot be written; the write is repeated.
     fn show_unmarked(&mut self, error: &anyhow::Error) {
         let cause = format!("a mark of what is released cannot be written: {error:#}");
         if let Some(wait) = &self.side.unmarked {

@@ -1,10 +1,10 @@
-//! A worker's chunk in hand: decoded in parts, and taken in as far as there is room for what comes of it.
+//! A worker's chunk in hand: decoded in parts, and admitted to the queues as far as there is room.
 //!
-//! * M1: a part is decoded only when the memory for it is there, and letters are made only as far as [`letter_bytes`] allows, so that
-//!   neither a message that makes many records nor one that makes many letters fills the memory.
-//! * S1: while a chunk is in hand no other one is taken; its messages are taken in in their order.
+//! * M1: a part is decoded only when there is memory for it, and letters are made only as far as [`letter_bytes`] allows, so
+//!   that neither a message with many records nor one with many letters fills the memory.
+//! * S1: while a chunk is in hand no other is taken; messages are admitted in their order.
 //!
-//! What is left of the chunk when the worker ends stays unsettled and is read again by the partition's next owner.
+//! The rest of a chunk is dropped unsettled when the worker ends, and re-delivered to the partition's next owner.
 
 use std::time::Instant;
 
@@ -18,20 +18,22 @@ use crate::pipeline::permits::Permit;
 use crate::pipeline::settings::MESSAGE_OVERHEAD;
 use crate::registry::Snapshot;
 
-/// A chunk that is not taken in to its end.
+/// A chunk that is not admitted to its end.
 pub(super) struct Intake {
+    /// The chunk, with the permit for what is not decoded yet.
     chunk: Chunk,
     /// The messages of the part in hand are `messages[from..to]`, errors not counted; `Worker::counts` belongs to them.
     from: usize,
+    /// End of the part in hand, and start of the next.
     to: usize,
-    /// No message lies behind the part in hand.
+    /// Whether no message lies behind the part in hand.
     ended: bool,
-    /// What of the part in hand waits for room.
+    /// Outcomes of the part in hand that wait for room for letters.
     rest: Option<Rest>,
 }
 
 impl Worker {
-    /// Begins with a chunk and takes in what there is room for.
+    /// Begins a chunk and admits what there is room for.
     pub(super) fn begin(&mut self, chunk: Chunk) -> anyhow::Result<()> {
         let (life, from) = chunk.life;
         if life != self.life {
@@ -61,7 +63,7 @@ impl Worker {
         self.take_in()
     }
 
-    /// Takes in what is left of the chunk in hand, as far as there is room.
+    /// Admits the rest of the chunk in hand, as far as there is room.
     pub(super) fn take_in(&mut self) -> anyhow::Result<()> {
         while let Some(mut intake) = self.intake.take() {
             let room = letter_bytes(self.permits.limit()).saturating_sub(self.letter_bytes);
@@ -125,8 +127,8 @@ impl Worker {
         Ok(())
     }
 
-    /// Whether what was decoded before must be sent first: more memory is in use than is allowed, and something is in hand whose end
-    /// gives some back (M1).
+    /// Whether decoded records must be sent before the next part is decoded: the permits are exceeded, and records in hand will
+    /// return some (M1).
     fn waits_for_memory(&mut self) -> bool {
         let in_hand = self.partition.queues().queued() > 0 || !self.requests.is_empty();
         let waits = in_hand && self.permits.exceeded();
@@ -137,14 +139,14 @@ impl Worker {
         waits
     }
 
-    /// Decodes the next part of a chunk: until its end, or until as much is decoded as one read may bring. Gives the number of
-    /// messages with records, and the permit for what was decoded.
+    /// Decodes the next part of a chunk: to its end, or until a quarter of the partition's limit is decoded. Gives the number
+    /// of messages with records, and the permit for the part.
     fn decode(&mut self, intake: &mut Intake, devices: &Snapshot) -> (u64, Option<Permit>) {
         let now_us = jiff::Timestamp::now().as_microsecond();
         let most = (self.permits.limit() / 4) as usize;
         self.counts.clear();
         self.decoded.clear_outcomes();
-        // Once, instead of growing by halves: a valid native record is as long as it came.
+        // Reserved once instead of growing step by step: a valid native record keeps its length.
         self.decoded
             .bytes
             .reserve((intake.chunk.payload_bytes as usize).min(most));
@@ -173,7 +175,7 @@ impl Worker {
         } else {
             intake.chunk.permit.as_mut().map(|all| all.split(bytes))
         };
-        // Records of an array, and those a mapping makes, may need more than the message they come from.
+        // Records of an array, or made by a mapping, may need more bytes than their message.
         let built =
             self.decoded.bytes.len() as u64 + self.decoded.outcomes.len() as u64 * MESSAGE_OVERHEAD;
         if let Some(permit) = permit.as_mut().filter(|permit| permit.bytes() < built) {

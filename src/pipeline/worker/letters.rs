@@ -1,12 +1,14 @@
-//! A worker's letters: queued, made to fit their topic, handed to the producer in their order, and settled when the broker has them.
+//! A worker's letters: queued, fitted to their topic, handed to the producer in order, and settled when the broker has
+//! confirmed them.
 //!
-//! Owns the letters on their way ([`OnWay`]); those that wait are the [`Outbox`](super::Outbox)'s.
+//! Owns the letters in flight ([`OnWay`]); the [`Outbox`](super::Outbox) owns those that wait.
 //!
-//! * D1: what is too large for its topic is written shortened; a held record that is too large for the held topic becomes a dead
-//!   letter. Whatever else the broker refuses is written again after a pause, with an alarm, and nothing behind it is lost.
+//! * D1: a letter too large for its topic is written shortened; a held record too large for the held topic becomes a dead
+//!   letter. After any other refusal the letter is written again after a backoff, with an alarm, and no letter behind it is
+//!   lost.
 //! * S1: as [`crate::pipeline::outbox`] says.
 //!
-//! Dropping it drops what is not confirmed; those records are unsettled and are read again.
+//! Dropping it drops the unconfirmed letters; their records are unsettled and are read again.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -32,23 +34,25 @@ const HELD_OVERTAKEN: &str = "held.overtaken";
 /// Reason code of a held record whose held topic can never exist.
 const HELD_NO_TOPIC: &str = "held.no-topic";
 
-/// What became of a letter, or of a question about limits.
+/// The delivery report of a letter, or the end of a question about limits.
 pub(super) enum Event {
     Written(Parcel, i64),
-    /// By the client of this generation.
+    /// Refused, by the client of this generation.
     Refused(Parcel, KafkaError, u64),
-    /// The limits were asked for.
+    /// The broker was asked for the limits; its answer, if there was one, is noted.
     Learned,
 }
 
 type Reporting = Pin<Box<dyn Future<Output = Event> + Send>>;
 
-/// Letters on their way; held ones are reported in the order they were handed over in.
+/// Letters in flight; held records are reported in the order in which they were handed over.
 #[derive(Default)]
 pub(super) struct OnWay {
+    /// Dead letters, reported in any order.
     dead: FuturesUnordered<Reporting>,
+    /// Held records, reported in the order in which they were handed over (S1).
     held: FuturesOrdered<Reporting>,
-    /// The question about limits, while one is asked.
+    /// The question about a topic's limit, while one is asked; one at a time.
     learning: Option<Reporting>,
 }
 
@@ -61,7 +65,7 @@ impl OnWay {
         self.len() == 0
     }
 
-    /// The next report; never while nothing is on its way. Cancelled, it loses nothing.
+    /// The next report; pending while no letter is in flight. Cancelling loses nothing.
     pub async fn next(&mut self) -> Event {
         let learning = async {
             match &mut self.learning {
@@ -82,7 +86,7 @@ impl OnWay {
 }
 
 impl Worker {
-    /// Queues letters of messages that were read before, unless the guard says that there are too many.
+    /// Queues letters of messages that were read before, unless the guard trips.
     pub(super) fn post(&mut self, letters: Vec<Letter>) -> anyhow::Result<()> {
         let dead = dead_messages(letters.iter(), |_| None, &mut self.last_dead);
         self.shared.guard.note(0, &dead, Instant::now())?;
@@ -98,14 +102,14 @@ impl Worker {
         }
     }
 
-    /// Bytes of letters that may be caused now; at least one letter is.
+    /// Bytes of letters that may be made now; room for one letter is always given.
     pub(super) fn letter_room(&self) -> u64 {
         letter_bytes(self.permits.limit())
             .saturating_sub(self.letter_bytes)
             .max(1)
     }
 
-    /// Whether more letters may be caused.
+    /// Whether more letters may be made.
     pub(super) fn letters_fit(&self) -> bool {
         self.outbox.len() + self.letters.len() < LETTERS
             && self.letter_bytes < letter_bytes(self.permits.limit())
@@ -120,7 +124,7 @@ impl Worker {
         self.watch_letters();
     }
 
-    /// Hands over the next letter; false when it has to wait.
+    /// Hands over the next letter; false if the letter has to wait.
     fn hand_over_next(&mut self) -> bool {
         let producer = self.shared.producer.clone();
         let carrier = producer.generation();
@@ -137,7 +141,7 @@ impl Worker {
         };
         let limit = producer.limits().of(&topic);
         if std::mem::replace(&mut parcel.limit, limit) != limit {
-            // The topic takes another size: what was found out about the letter counts no more.
+            // The topic's limit changed: earlier refusals of the letter say nothing about the new one.
             parcel.too_large = 0;
         }
         let room = producer.limits().room(&topic, parcel.too_large);
@@ -145,7 +149,7 @@ impl Worker {
         let form = fit::fit(letter, parcel.keyed, room);
         let whole = form.as_ref().is_some_and(|form| form.whole);
         if !whole && !producer.limits().fresh(&topic, Instant::now()) {
-            // Somebody may have raised the limit since it was asked for.
+            // The limit may have been raised since the broker was asked.
             self.learn(topic);
             return false;
         }
@@ -209,7 +213,7 @@ impl Worker {
         true
     }
 
-    /// Asks what a topic takes; the letter that is next waits for the answer.
+    /// Asks for a topic's limit; the next letter waits for the answer.
     fn learn(&mut self, topic: String) {
         self.letters_after = Some(Instant::now() + LETTER_RETRY);
         if self.letters.learning.is_some() {
@@ -222,7 +226,7 @@ impl Worker {
         }));
     }
 
-    /// The next letter can never be written to the held topic: it becomes a dead letter, in its place.
+    /// Turns the next letter, which can never be written to the held topic, into a dead letter in the same place.
     fn cannot_hold(&mut self, code: &str) {
         if let Some(parcel) = self.outbox.next_mut() {
             cannot_hold(&mut self.partition, parcel, code);
@@ -280,7 +284,7 @@ impl Worker {
         );
         let held = letter.destination == Destination::Held;
         let at_once = match refusal {
-            // Another client makes smaller batches: it may have been the batch that was too large.
+            // The client was replaced and makes smaller batches: the batch may have been too large, not the letter.
             Refusal::TooLarge if self.shared.producer.generation() != by => true,
             Refusal::TooLarge => {
                 parcel.too_large += 1;

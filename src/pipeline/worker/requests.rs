@@ -1,4 +1,4 @@
-//! A worker's requests: packed when a slot is there, carried by a task of their own, and settled or taken back.
+//! A worker's requests: packed when an upload slot is granted, uploaded by a task each, then settled or given back.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ impl Worker {
     pub(super) fn send(&mut self, slot: Slot) {
         let limits = self.limits();
         let linger = Duration::from_millis(self.shared.batch.linger_ms);
-        // The slot may come late: what was due then may have been revoked or sent since.
+        // The slot may be granted late: the records that were due may have been withdrawn or sent since.
         if dispatch::due(
             self.partition.queues(),
             limits,
@@ -53,7 +53,7 @@ impl Worker {
     }
 
     pub(super) fn finish(&mut self, (request, ticket, verdicts): Finished) {
-        // Abandoned: only on a drain, and then its records stay unsettled.
+        // No verdicts only after a stop; the records stay unsettled then.
         let Some(verdicts) = verdicts else { return };
         self.memory.remember(self.partition.origins(&ticket));
         let failed = verdicts.failed.is_some();

@@ -1,21 +1,21 @@
-//! What a worker publishes as waiting beside its pause: letters that are not confirmed (H1).
+//! The wait that a worker publishes for letters that are not confirmed (H1).
 //!
-//! Owns one published wait at most. It begins when no letter was confirmed for [`SOON`] although some are on their way or refused,
-//! long before the alarm, and ends with the first that is confirmed.
+//! Owns at most one published wait. The wait begins when no letter was confirmed for [`SOON`] although some are in flight or
+//! refused, long before the alarm, and ends with the first confirmation.
 
 use std::time::{Duration, Instant};
 
 use super::Worker;
 use crate::ops::waits::{self, Kind, Wait};
 
-/// What an undisturbed broker takes to confirm a letter is much less.
+/// How long letters stay unconfirmed before the wait is published; an undisturbed broker confirms much sooner.
 pub(super) const SOON: Duration = Duration::from_secs(2);
 
-/// The published wait, while letters wait.
+/// The published wait, while letters are not confirmed.
 pub(super) type LettersWait = Option<Wait>;
 
 impl Worker {
-    /// When unconfirmed letters are to be looked at again.
+    /// When the wait or the alarm for unconfirmed letters is due.
     pub(super) fn letters_looked_at(&self) -> Option<Instant> {
         let after = match self.letters_wait {
             None => SOON.min(self.shared.alarm),

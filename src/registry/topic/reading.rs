@@ -1,8 +1,8 @@
-//! A reading of the registry topic from its beginning: the client, where it is in each partition, and whether the log is still the one
-//! it began with (E1).
+//! A reading of the registry topic from its first offset: the client, its position in each partition, and whether the log is
+//! still the one with which it began (E1).
 //!
-//! Owns the consumer. A topic that is deleted and created again, or that lost its tail, would leave devices in a snapshot that the
-//! topic does not hold any more, and a client behind the new log's end: so another reading begins, and takes the place of this one
+//! Owns the consumer. After the topic was recreated or truncated, a snapshot would keep devices that the topic does not hold
+//! any more, and the client's position would lie behind the new log's end: so another reading begins, and replaces this one
 //! when it has reached the end.
 //!
 //! Every call but [`Reading::next`] may block, for [`CALL`] at the longest.
@@ -20,54 +20,57 @@ use crate::log_life::broker::{CALL, Topic, epoch_of, topics};
 use crate::log_life::{Change, TopicId};
 use crate::poll;
 
-/// How long a topic that is not there is waited for.
+/// How long a topic that does not exist is waited for.
 const BORN: Duration = Duration::from_secs(5);
-/// How long the broker may take to say what the log is.
+/// How long the broker may take to answer about topic id and end offsets.
 const ASK: Duration = Duration::from_secs(2);
-/// One pause of that waiting.
+/// Pause between two questions for a topic that does not exist.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// See the module's documentation.
 pub struct Reading {
+    /// The client, assigned to every partition by hand; it commits nothing. Dropped, it closes.
     consumer: BaseConsumer,
+    /// Name of the topic.
     topic: String,
-    /// `None` from a broker that gives none.
+    /// Identity of the topic when the reading began; `None` where the broker gives no ids.
     topic_id: Option<TopicId>,
+    /// All partitions of the topic.
     partitions: HashSet<i32>,
     /// Partitions whose end was not reached yet.
     unread: HashSet<i32>,
-    /// Behind the newest message of each partition, and its leader epoch.
+    /// Offset behind the newest message of each partition, and its leader epoch.
     positions: HashMap<i32, (i64, i32)>,
 }
 
-/// What came next.
+/// The next event of a reading.
 pub enum Next<'r> {
     Message(BorrowedMessage<'r>),
-    /// Nothing more, for now.
+    /// No message for now.
     Idle,
-    /// A message that lies before one that was read: the log is not the one it was.
+    /// A message with an older offset or leader epoch than one already read: the log is another one.
     Back,
-    /// The end of a partition, as it is now.
+    /// The present end of a partition.
     End(i32),
-    /// `lost`: the client lost its brokers; one that comes back may hold an older copy.
+    /// An error of the client. `lost`: it lost its brokers, and a broker that comes back may hold an older copy.
     Failed {
         error: String,
         lost: bool,
     },
 }
 
-/// What the broker says of the log now.
+/// Answers of the broker about the log.
 #[derive(Debug)]
 pub struct Look {
-    /// Why it is another one than the one that is read.
+    /// Why the log is another one than the one that is read.
     pub change: Option<Change>,
-    /// Where each partition ends.
+    /// End offset of each partition.
     pub ends: Vec<(i32, i64)>,
 }
 
 impl Reading {
-    /// Opens a reading on top of the properties that connect it. Nothing is ever committed to the group, which the client needs even
-    /// to read partitions by hand.
+    /// Opens a reading with these connection properties. The group name is needed even for manual assignment; nothing is
+    /// committed to it.
     ///
     /// # Errors
     /// The topic does not exist, or the broker does not answer.
@@ -86,7 +89,7 @@ impl Reading {
         let born = Instant::now() + BORN;
         let partitions = loop {
             let partitions = partitions(&consumer, topic)?;
-            // A topic that was created a moment ago is not known to every broker yet.
+            // A topic just created is not known to every broker yet.
             if !partitions.is_empty() || Instant::now() >= born {
                 break partitions;
             }
@@ -96,14 +99,14 @@ impl Reading {
             !partitions.is_empty(),
             "topic {topic} does not exist; create it, compacted, or set topics.create = true"
         );
-        // Before anything is read: were the topic recreated in between, the next look would show it.
+        // The id is asked for before anything is read: if the topic is recreated in between, the next look shows it.
         let topic_id = match topics(consumer.client(), &[topic], CALL)?.remove(topic) {
             Some(Topic::There(id)) => id,
             Some(Topic::Missing) | None => None,
         };
         let mut wanted = TopicPartitionList::new();
         for &partition in &partitions {
-            // The first offset by its number: the client remembers the beginning of a log that may be gone.
+            // The first offset by its number: the client may remember the first offset of a deleted log.
             let (low, _) = consumer
                 .fetch_watermarks(topic, partition, CALL)
                 .with_context(|| format!("cannot ask where {topic} {partition} begins"))?;
@@ -124,13 +127,13 @@ impl Reading {
         })
     }
 
-    /// Whether the end, as it was when the reading came to it, was reached in every partition.
+    /// Whether the end of every partition was reached.
     #[must_use]
     pub fn complete(&self) -> bool {
         self.unread.is_empty()
     }
 
-    /// Waits so long for the next message.
+    /// Waits at most `wait` for the next event.
     pub fn next(&mut self, wait: Duration) -> Next<'_> {
         match poll::next(&self.consumer, wait) {
             None => Next::Idle,
@@ -159,7 +162,7 @@ impl Reading {
         }
     }
 
-    /// Asks the broker for the state of the log.
+    /// Asks the broker for topic id and end offsets.
     ///
     /// # Errors
     /// The broker does not answer, or the topic does not exist: one that is away for now is no other one.

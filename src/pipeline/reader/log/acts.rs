@@ -1,6 +1,6 @@
-//! What the consumer thread does about the life of logs: asks, compares, moves, begins another life, starts a worker over.
+//! What the consumer thread does about the life of logs: asks, compares, seeks, begins another life, replaces a worker.
 //!
-//! Owns nothing; the state is [`Log`]'s. The only call that waits is the move of the client to an offset, [`SEEK`] at the longest.
+//! Owns nothing; the state is [`Log`]'s. The only blocking call is the client's seek, bounded by [`SEEK`].
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use crate::pipeline::reader::{Assigned, Key, Reader, list};
 use crate::pipeline::worker::Chunk;
 
 impl Reader {
-    /// Asks what is to be asked, and moves what is to be moved.
+    /// Sends the questions that are due, and seeks where a partition is to be read from another offset.
     pub(in crate::pipeline::reader) fn follow_logs(
         &self,
         assigned: &mut HashMap<Key, Assigned>,
@@ -36,7 +36,7 @@ impl Reader {
             {
                 if self.moved(key, to) {
                     partition.log.stand = Stand::Checked;
-                    // What is waited for begins now.
+                    // The time for the first message begins now.
                     if let Some(silent) = &mut partition.log.silent {
                         silent.since = silent.since.map(|_| now);
                     }
@@ -63,7 +63,7 @@ impl Reader {
         }
     }
 
-    /// Says that a partition waits for the check of its log, from its beginning on.
+    /// Publishes the wait for the check of the log, from its beginning on.
     fn publish_wait(&self, key: &Key, log: &mut Log) {
         if log.may_read() {
             log.wait = None;
@@ -79,7 +79,8 @@ impl Reader {
         }
     }
 
-    /// Moves the client; false when it does not, and then it is tried again. Once it has moved, its position is known to be there.
+    /// Seeks to an offset; false if the client refused, and then the caller tries again. After success the client's position is
+    /// `to`.
     pub(in crate::pipeline::reader) fn moved(&self, key: &Key, to: i64) -> bool {
         let wanted = list(std::iter::once((key, Some(to))));
         let moved = self.consumer.seek_partitions(wanted, SEEK);
@@ -93,7 +94,8 @@ impl Reader {
         refused.is_none()
     }
 
-    /// Tells the worker of a life that has begun, so that the watermark follows although nothing may be in the log.
+    /// Sends the worker a chunk without messages when a life has begun, so that the watermark changes to it even if the log is
+    /// empty.
     fn tell_life(&self, partition: &mut Assigned) {
         let log = &mut partition.log;
         if !log.may_read() || log.told == Some(log.life.0) || partition.chunks.capacity() == 0 {
@@ -115,7 +117,7 @@ impl Reader {
         let _ = partition.chunks.try_send(chunk);
     }
 
-    /// Acts on facts about logs.
+    /// Handles answers of the log-watch thread.
     pub(in crate::pipeline::reader) fn answered(
         &self,
         answers: Vec<Answer>,
@@ -147,7 +149,7 @@ impl Reader {
                             let before = topics.seen.insert(key.clone(), id.clone());
                             before.filter(|before| *before != id)
                         });
-                        // It was given away while the topic was gone, and nothing is committed in the new one.
+                        // The partition was revoked while the topic was gone, and nothing is committed in the new topic.
                         if before.is_some() && !begun {
                             partition.log.waits_for_first(from, end);
                             self.say(&key, Change::Recreated, from);
@@ -185,7 +187,7 @@ impl Reader {
         self.shared.board.log_changed(&key.0, key.1, change, from);
     }
 
-    /// Checks where the committed offset belongs; whether another life of the log has begun.
+    /// Checks the life of the committed offset; true if another life of the log has begun.
     fn start(
         &self,
         key: &Key,
@@ -205,7 +207,7 @@ impl Reader {
                 }
                 log.end = Some(facts.end);
                 log.stand = log.missed.take().map_or(Stand::Checked, Stand::Moving);
-                // The client may know the leader epoch of an assignment before, of a log that is gone.
+                // The client may remember the leader epoch of an earlier assignment, whose log is gone.
                 let begin = committed.map_or(facts.low, |committed| committed.offset);
                 let begin = begin.max(facts.low);
                 log.silent = None;
@@ -222,7 +224,9 @@ impl Reader {
         }
     }
 
-    /// Checks what was read against what the log holds.
+    /// Checks the fingerprints of what was read against the log.
+    ///
+    /// `points` are the fingerprints that the question carried: more may have been read since.
     ///
     /// `points` are those that were asked about: more may have been read since.
     fn prove(
@@ -262,7 +266,7 @@ impl Reader {
         }
     }
 
-    /// The log is another one, or holds other messages from some offset on: reads it from there, in a life of its own.
+    /// Begins another life: the log was recreated or truncated, and is read from offset `from` on.
     fn begin_life(
         &self,
         key: &Key,
@@ -288,7 +292,7 @@ impl Reader {
         let log = &mut partition.log;
         log.life = (log.life.0 + 1, from);
         log.topic_id = facts.topic_id.clone();
-        // What lies below is shown to be the same.
+        // Messages below `from` were shown to be the same.
         let kept = if change == Change::TailLost { from } else { 0 };
         log.points.forget_from(kept);
         log.epochs.clear();
@@ -299,7 +303,7 @@ impl Reader {
         log.missed = None;
         log.stop(Stand::Moving(from));
         log.ask_at = Instant::now();
-        // A batch that could not be read was one of the life before, and so was a request to skip it.
+        // An unreadable batch, and a request to skip it, belonged to the life before.
         partition.skipped = None;
         partition.stored = -1;
         partition.committed = -1;
@@ -341,8 +345,8 @@ impl Reader {
         }
     }
 
-    /// The held topic was deleted and created again: what a worker knows of it names other records now. Another worker finds out
-    /// what is held, and reads again what this one has not settled.
+    /// Replaces a worker after its held topic was recreated: the old worker's held index names other records now. The new
+    /// worker rebuilds the index and reads again what the old one has not settled.
     fn start_over(&self, key: &Key, held: &str, assigned: &mut HashMap<Key, Assigned>) {
         metrics::changed(held, Change::Recreated);
         tracing::error!(
@@ -376,8 +380,8 @@ impl Reader {
         self.publish(assigned);
     }
 
-    /// A message came past its partition's feed, as the client made the partition anew: its queue is split off again, and the
-    /// message is read once more in its place.
+    /// Splits a partition's queue off again after the client recreated its partition object: messages of it arrived in the
+    /// consumer's main queue. The message is read once more in its order.
     pub(in crate::pipeline::reader) fn split_again(
         &self,
         key: &Key,
@@ -412,13 +416,13 @@ impl Reader {
                 }
             }
             Stand::Start => log.missed = Some(log.missed.map_or(offset, |at| at.min(offset))),
-            // It is read from elsewhere anyway.
+            // A seek follows anyway.
             Stand::Back | Stand::Moving(_) => {}
         }
     }
 }
 
-/// The partition an answer is for, if it is still wanted; one that failed is asked for again.
+/// The partition that an answer is for, unless the question is outdated; a failed question is scheduled again.
 fn due<'a, T>(
     assigned: &'a mut HashMap<Key, Assigned>,
     key: &Key,

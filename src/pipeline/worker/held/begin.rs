@@ -1,7 +1,8 @@
-//! Finding out what is held before a partition begins: on a thread that may block, until it is known.
+//! Rebuilding the held index before a partition begins, on a blocking thread.
 //!
-//! It makes the held topic if it is missing and may be made, asks for the source's commit, and reads marks and held records. Whatever
-//! fails is published with its cause and remedy ([`Blocked`]), and tried again; the wait ends when the next step succeeds (H1).
+//! It creates the held topic if that is missing and may be created, asks for the source's committed offset, and reads marks and
+//! held records. Every failure is published with its cause and remedy ([`Blocked`]), and the step is repeated; the wait ends
+//! when the next step succeeds (H1).
 //!
 //! It writes nothing but the topic itself. Stopped, it leaves nothing behind.
 
@@ -18,10 +19,10 @@ use crate::pipeline::held_topic::{self, NotAllowed};
 use crate::pipeline::release::{Place, Progress, UnreadableBatch, UnreadableMark, rebuild, rest};
 use crate::pipeline::settings::Topics;
 
-/// Pause before held records are looked for again after a failure.
+/// Pause before the rebuilding is repeated after a failure.
 const FAILED: Duration = Duration::from_secs(1);
 
-/// What keeps a partition from beginning.
+/// The failure that keeps a partition from beginning, as it is published.
 struct Blocked {
     kind: Kind,
     cause: String,
@@ -54,20 +55,24 @@ impl Blocked {
 
 /// See the module's documentation.
 pub(super) struct Beginning {
+    /// Client settings and names of the held partition; a clone of `Side`'s.
     pub place: Place,
     /// A gate holds records. Without one there may be no held topic until a device is quarantined.
     pub gated: bool,
     /// The input topic.
     pub topic: String,
+    /// Settings by which a missing held topic is created.
     pub topics: Topics,
+    /// Where what keeps the partition from beginning is published.
     pub board: Arc<Board>,
+    /// A clone of `Side`'s token: cancelled, the thread ends without a result.
     pub stop: CancellationToken,
 }
 
 impl Beginning {
-    /// Blocks until what is held is known; `None` once stopped.
+    /// Blocks until the held index is rebuilt; `None` once stopped.
     pub fn run(&self) -> Option<Found> {
-        // Kept while the same kind of thing fails, so that it tells since when.
+        // Kept while failures are of the same kind, so that the wait shows since when.
         let mut wait: Option<(Kind, Wait)> = None;
         loop {
             match self.found(&mut wait) {
@@ -107,7 +112,7 @@ impl Beginning {
         let asker = place.asker()?;
         let (committed, source_end) = place.source(&asker, &self.topic)?;
         let mut reading = |progress: Progress| match progress {
-            // It is read, so whatever failed before does not any more.
+            // A message was read: the failure before has passed.
             Progress::Read => *wait = None,
             Progress::Failed(error) => {
                 let error =

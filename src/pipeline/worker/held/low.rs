@@ -1,11 +1,12 @@
-//! What is released for good: the low mark, so that the next owner's reading is short; then the marks below it and the records
-//! themselves are deleted.
+//! The low mark: how far a held log is released for good. It shortens the next owner's reading; marks below it, and the records
+//! themselves, are then deleted.
 //!
-//! * O3: an owner that lost the partition without knowing has not seen what its successor holds. So a low counts only after as
-//!   many looks as fill a session: by then the group would have told. Looks are counted, not time, as a sleeper's clock goes on.
-//! * Records are deleted only below a low mark that the broker has.
+//! * O3: an owner that lost the partition without knowing it has not seen the records that its successor holds. So a low offset
+//!   counts only after as many looks as fill a session timeout: by then the group would have revoked the partition. Looks are
+//!   counted instead of time, because a clock runs on while the process is suspended.
+//! * Records are deleted only below a low mark that the broker has confirmed.
 //!
-//! Pure but for what [`Worker`] does with it; nothing is lost with it.
+//! Pure, except for the parts in [`Worker`]; dropping it loses nothing.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -16,22 +17,25 @@ use super::{LOW, Worker, Written};
 use crate::ops::metrics::held as metrics;
 use crate::pipeline::producer::Kept;
 
-/// How far everything is released: as seen, as marked, as deleted.
+/// How far the held log is released: as seen, as marked, as deleted.
 pub(in crate::pipeline::worker) struct Lows {
-    /// What the looks of one session saw, the oldest first.
+    /// Low offsets of the newest looks, oldest first; never more than `looks`.
     seen: VecDeque<i64>,
+    /// How many looks fill a session; a low counts only after so many, and never once `rest` was called.
     looks: usize,
-    /// In the state topic, or on its way there.
+    /// The low mark that is in the state topic, or in flight to it.
     marked: i64,
-    /// The broker has this mark.
+    /// The low mark that the broker has confirmed; nothing above it is deleted.
     sure: i64,
+    /// Records below this offset were deleted by this worker.
     deleted: i64,
+    /// Whether a deletion is in flight.
     deleting: bool,
-    /// Whether records are to be deleted at all.
+    /// Whether records are deleted at all: a setting, cleared when the broker refuses for good.
     trims: bool,
 }
 
-/// What became of a deletion.
+/// The result of a deletion.
 pub(in crate::pipeline::worker) struct Trim {
     below: i64,
     result: Result<(), Kept>,
@@ -50,17 +54,17 @@ impl Lows {
         }
     }
 
-    /// Nothing is marked and nothing deleted: there are records that nobody here knows of.
+    /// Stops marking and deleting: the held log has records that the index leaves out.
     pub fn rest(&mut self) {
         (self.looks, self.trims) = (usize::MAX, false);
     }
 
-    /// What the state topic says at the start.
+    /// Takes over the low mark that the state topic has at the start.
     pub fn begin(&mut self, marked: i64) {
         (self.marked, self.sure) = (marked, marked);
     }
 
-    /// One look; the mark that is due, if one is.
+    /// Notes one look; gives the mark that is due, if one is.
     fn look(&mut self, low: i64) -> Option<i64> {
         self.seen.push_back(low);
         if self.seen.len() <= self.looks {
@@ -73,7 +77,7 @@ impl Lows {
         })
     }
 
-    /// The mark was not written: the next look writes one.
+    /// The mark was not written: the next look that is due writes one.
     pub fn unwritten(&mut self) {
         self.marked = self.sure;
     }
@@ -107,7 +111,7 @@ impl Worker {
         self.trim();
     }
 
-    /// Marks below the low mark say nothing any more.
+    /// Erases the marks below the confirmed low mark, which covers them.
     pub(super) fn erase_below(&mut self, low: i64) {
         self.side.low.sure = low;
         let stale: Vec<Vec<u8>> = self
