@@ -94,7 +94,7 @@ impl<M: Market + Clone + 'static> Hand<M> {
     /// The store failed, or the lease is lost: the round ends. Acts that do not fit any more are no error.
     pub async fn act(&mut self, act: Act, view: &mut View) -> Result<Done, Error> {
         let name = act.name();
-        let result = self.perform(act, view).await;
+        let result = Box::pin(self.perform(act, view)).await;
         match result {
             Ok(done) => {
                 if done == Done::Changed {

@@ -141,9 +141,12 @@ pub async fn create_once_answered(
 
 /// Whether the brokers may answer otherwise once they are back.
 fn is_passing(error: &anyhow::Error) -> bool {
-    let code = error
-        .downcast_ref::<KafkaError>()
-        .and_then(KafkaError::rdkafka_error_code);
+    let code = match error.downcast_ref::<KafkaError>() {
+        // The binding gives no code of these.
+        Some(KafkaError::AdminOp(code)) => Some(*code),
+        Some(other) => other.rdkafka_error_code(),
+        None => None,
+    };
     matches!(
         code,
         Some(

@@ -1,6 +1,6 @@
 //! Reading a sheet, judging it, and obeying it or keeping it for a person.
 //!
-//! Each device is terminated by a change of its own ([`super::carry`]); that the sheet was read is written last, with its alarms.
+//! Each device is terminated by a change of its own (`carry`); that the sheet was read is written last, with its alarms.
 //! Broken off in between, the sheet is read again, which changes nothing twice (T2). Serials that no unit has are looked up in the
 //! device registry; if it cannot be asked these wait, and the rest is done.
 

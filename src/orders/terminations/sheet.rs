@@ -1,7 +1,7 @@
 //! A sheet as read: text or XLSX, told apart by their first bytes; columns found by their headers.
 //!
-//! Pure. What a text is written in and what stands between its columns is found out ([`super::text`]), day numbers are dates
-//! ([`super::dates`]), and rows below the devices that name none are passed over by a rule ([`super::footer`]). Rows that cannot be
+//! Pure. What a text is written in and what stands between its columns is found out (`text`), day numbers are dates
+//! (`dates`), and rows below the devices that name none are passed over by a rule (`footer`). Rows that cannot be
 //! read are told one by one, by line and column and never by their content, which may be that of any file that somebody put in place
 //! of a sheet; whether the rest counts is decided by [`super::judge`]. One row is in memory at a time ([`Rows`], `workbook`); of
 //! those that name a device the serial and the date are kept, of at most [`ROWS`] rows.

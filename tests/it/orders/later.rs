@@ -165,7 +165,7 @@ async fn a_unit_whose_line_goes_after_its_serial_was_made_is_a_persons_and_can_b
         .meanwhile(|market, now| market.drop_unit(id(&order), line(gone), now))
         .unwrap();
     in_state(&mut site, &gone.id, "parked").await;
-    site.ship(&order, Some(&[stays.id.clone()]), "T1")
+    site.ship(&order, Some(std::slice::from_ref(&stays.id)), "T1")
         .await
         .unwrap();
     active(&mut site, &stays.id).await;
@@ -271,7 +271,7 @@ async fn a_device_that_is_replaced_stays_known_and_terminated() {
         .assign(&fresh, None, &tags, &ann(), now)
         .await
         .unwrap();
-    site.ship(&order, Some(&[fresh.clone()]), "T2")
+    site.ship(&order, Some(std::slice::from_ref(&fresh)), "T2")
         .await
         .unwrap();
     active(&mut site, &fresh).await;

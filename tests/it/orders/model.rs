@@ -453,14 +453,12 @@ impl Run {
             });
             // What a person took up again after it was cancelled may become active.
             for unit in &whole.units {
-                let of_unit = events
+                let mut of_unit = events
                     .iter()
                     .filter(|event| event.unit_id.as_deref() == Some(&*unit.id));
-                let last = of_unit
-                    .filter(|event| {
-                        ["resume", "cancel", "terminate", "replace"].contains(&&*event.act)
-                    })
-                    .last();
+                let last = of_unit.rfind(|event| {
+                    ["resume", "cancel", "terminate", "replace"].contains(&&*event.act)
+                });
                 if let (Some(serial), Some("resume")) =
                     (unit.unit.serial(), last.map(|event| &*event.act))
                 {
