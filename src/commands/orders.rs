@@ -445,10 +445,7 @@ async fn act(store: &Store, settings: &Settings, args: Args) -> anyhow::Result<E
         }
         Act::Cancel { id, why } => {
             let subject = Subject::parse(&id);
-            match &subject {
-                Subject::Order(order) => store.cancel(order, &why, &by, now).await?,
-                Subject::Unit(unit) => store.cancel_unit(unit, &why, &by, now).await?,
-            }
+            store.cancel_any(&subject, &why, &by, now).await?;
             after(store, settings, report, order_of(&subject)).await?;
         }
         Act::Resume { id, why } => {

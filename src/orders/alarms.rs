@@ -181,10 +181,18 @@ pub fn remedy(alarm: &AlarmRow) -> String {
             format!("`orders resume {subject} --why WHY` takes it up again, or have it cancelled in MyAdmin: both end the alarm"),
             clear,
         ),
-        "line-vanished" => (
-            format!("ask whether the unit was taken out of the order: if so `orders cancel {subject} --why WHY`"),
-            format!("{clear} if it is to go on"),
-        ),
+        "line-vanished" => {
+            let active = alarm.evidence.as_ref().is_some_and(|evidence| evidence["active"] == true);
+            let end = if active {
+                "have the Partner terminate the device: the sheet ends it here".to_owned()
+            } else {
+                format!("`orders cancel {subject} --why WHY`")
+            };
+            (
+                format!("ask whether the unit was taken out of the order: if so {end}"),
+                format!("{clear} if it is to go on"),
+            )
+        }
         "replaced-serial" => ("have the serial terminated in MyAdmin".to_owned(), clear),
         "terminated-reappears" | "left-database" => (
             format!("`orders show {subject}` and compare with MyAdmin; it ends when MyAdmin shows it otherwise"),

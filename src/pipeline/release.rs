@@ -20,7 +20,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers as _};
 use rdkafka::{Message as _, Offset, TopicPartitionList};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 pub use reading::{BATCH_BYTES, BATCH_MESSAGES, BATCHES, Batch, Reading};
@@ -60,15 +60,19 @@ pub struct Place {
 /// Partitions of a job that rebuild their held index at the same time. Each has two clients meanwhile, of 4 threads and some 5
 /// MiB each.
 const AT_ONCE: usize = 2;
-/// Longest wait for a turn: the partitions before may be stuck for a reason of their own.
-const TURN: Duration = Duration::from_secs(10);
+
+/// A turn to rebuild; dropping it lets the next partition begin.
+#[derive(Debug)]
+pub struct Turn(
+    #[expect(dead_code, reason = "held until it is dropped")] Option<OwnedSemaphorePermit>,
+);
 
 /// Answers of the broker about held topics. The partitions of a job begin together and each question takes a client, so one
 /// answer serves all that wait for it.
 #[derive(Debug)]
 pub struct Asked {
     /// Bounds the partitions that rebuild their held index at the same time.
-    turns: Semaphore,
+    turns: Arc<Semaphore>,
     /// Partitions of each held topic, and when they were asked for. Locked while the broker is asked, so that others wait for
     /// the one answer; only threads that may block come here.
     found: Mutex<HashMap<String, (Instant, Vec<i32>)>>,
@@ -77,17 +81,17 @@ pub struct Asked {
 impl Default for Asked {
     fn default() -> Self {
         Self {
-            turns: Semaphore::new(AT_ONCE),
+            turns: Arc::new(Semaphore::new(AT_ONCE)),
             found: Mutex::default(),
         }
     }
 }
 
 impl Asked {
-    /// Waits for a turn to rebuild, for 10 seconds at the longest. `None`: there was no turn in time.
-    pub async fn turn(&self) -> Option<SemaphorePermit<'_>> {
-        let turn = tokio::time::timeout(TURN, self.turns.acquire()).await;
-        turn.ok().and_then(Result::ok)
+    /// Waits for a turn to rebuild. The turn ends when it is dropped; a partition that cannot go on drops it, so that nobody waits for
+    /// a partition that is stuck.
+    pub async fn turn(&self) -> Turn {
+        Turn(Arc::clone(&self.turns).acquire_owned().await.ok())
     }
 
     /// The partitions of a held topic, as of `since` or later; none if the topic does not exist or may not be described.

@@ -207,7 +207,8 @@ fn lines(view: &View, held: &Held, whole: &Whole, config: &Config, acts: &mut Ve
             continue;
         };
         let text = format!("MyAdmin does not show its line {} any more", row.line.id);
-        let evidence = json!({ "lines": seen.len() });
+        let active = matches!(live, Live::Active(_));
+        let evidence = json!({ "lines": seen.len(), "active": active });
         let row = Box::new(row.clone());
         acts.push(match live {
             Live::Ordered(_) if !in_doubt(held, &row.id) => Act::LineGone { row },

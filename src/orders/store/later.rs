@@ -19,10 +19,27 @@ use crate::orders::journey::way::Live;
 use crate::orders::journey::{Actor, Code, Reason};
 
 impl Store {
+    /// Cancels an order with its units, or one unit.
+    ///
+    /// # Errors
+    /// As [`Store::cancel`] and [`Store::cancel_unit`].
+    pub async fn cancel_any(
+        &self,
+        subject: &Subject,
+        why: &str,
+        by: &Actor,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        match subject {
+            Subject::Order(order) => self.cancel(order, why, by, now).await,
+            Subject::Unit(unit) => self.cancel_unit(unit, why, by, now).await,
+        }
+    }
+
     /// Cancels a unit; its order and the other units go on. A serial that it has is told of by an alarm.
     ///
     /// # Errors
-    /// It is active, or has ended; a provisioning call for it is under way.
+    /// It is active, or has ended. A serial that a call under way makes for it is told of once it is known.
     pub async fn cancel_unit(
         &self,
         unit: &str,
@@ -118,7 +135,9 @@ impl Store {
                 ..row.clone()
             };
             let cause = Cause::new("take-in", format!("replaces unit {}: {why}", row.id));
-            change.add_unit_row(&fresh, cause).await?;
+            if !change.add_unit_row(&fresh, cause).await? {
+                return Err(Error::Changed(format!("unit {id}")));
+            }
             change.commit().await?;
             Ok(id)
         })

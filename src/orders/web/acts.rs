@@ -119,16 +119,48 @@ pub(super) async fn approve(
     after(&desk, &id).await
 }
 
+/// An act for which a person gives the reason.
+#[derive(Debug, Clone, Copy)]
+enum Explained {
+    Cancel,
+    Park,
+    Replace,
+    Resume,
+}
+
+/// Does an act with its reason, and answers what has become of the order.
+async fn explained(
+    desk: &Desk,
+    by: &Actor,
+    subject: Subject,
+    body: Body,
+    act: Explained,
+) -> Answer {
+    let why = Fields::body(body, &["why"])?.required("why")?;
+    let of = match &subject {
+        Subject::Order(id) => order(desk, id).await?.id,
+        Subject::Unit(id) => order_of(desk, id).await?,
+    };
+    let (store, now) = (&desk.store, (desk.clock)());
+    match act {
+        Explained::Cancel => store.cancel_any(&subject, &why, by, now).await?,
+        Explained::Park => store.park(&subject, &why, by, now).await?,
+        Explained::Resume => store.resume(&subject, &why, by, now).await?,
+        Explained::Replace => {
+            let (Subject::Order(id) | Subject::Unit(id)) = &subject;
+            store.replace(id, &why, by, now).await?;
+        }
+    }
+    after(desk, &of).await
+}
+
 pub(super) async fn cancel(
     State(desk): State<Desk>,
     Extension(by): Who,
     Path(id): Path<String>,
     body: Body,
 ) -> Answer {
-    let why = Fields::body(body, &["why"])?.required("why")?;
-    order(&desk, &id).await?;
-    desk.store.cancel(&id, &why, &by, (desk.clock)()).await?;
-    after(&desk, &id).await
+    explained(&desk, &by, Subject::Order(id), body, Explained::Cancel).await
 }
 
 pub(super) async fn cancel_unit(
@@ -137,54 +169,7 @@ pub(super) async fn cancel_unit(
     Path(id): Path<String>,
     body: Body,
 ) -> Answer {
-    let why = Fields::body(body, &["why"])?.required("why")?;
-    let of = order_of(&desk, &id).await?;
-    desk.store
-        .cancel_unit(&id, &why, &by, (desk.clock)())
-        .await?;
-    after(&desk, &of).await
-}
-
-pub(super) async fn replace(
-    State(desk): State<Desk>,
-    Extension(by): Who,
-    Path(id): Path<String>,
-    body: Body,
-) -> Answer {
-    let why = Fields::body(body, &["why"])?.required("why")?;
-    let of = order_of(&desk, &id).await?;
-    desk.store.replace(&id, &why, &by, (desk.clock)()).await?;
-    after(&desk, &of).await
-}
-
-pub(super) async fn resume_order(
-    State(desk): State<Desk>,
-    Extension(by): Who,
-    Path(id): Path<String>,
-    body: Body,
-) -> Answer {
-    let why = Fields::body(body, &["why"])?.required("why")?;
-    order(&desk, &id).await?;
-    let subject = Subject::Order(id.clone());
-    desk.store
-        .resume(&subject, &why, &by, (desk.clock)())
-        .await?;
-    after(&desk, &id).await
-}
-
-pub(super) async fn resume_unit(
-    State(desk): State<Desk>,
-    Extension(by): Who,
-    Path(id): Path<String>,
-    body: Body,
-) -> Answer {
-    let why = Fields::body(body, &["why"])?.required("why")?;
-    let of = order_of(&desk, &id).await?;
-    let subject = Subject::Unit(id);
-    desk.store
-        .resume(&subject, &why, &by, (desk.clock)())
-        .await?;
-    after(&desk, &of).await
+    explained(&desk, &by, Subject::Unit(id), body, Explained::Cancel).await
 }
 
 pub(super) async fn park_order(
@@ -193,11 +178,7 @@ pub(super) async fn park_order(
     Path(id): Path<String>,
     body: Body,
 ) -> Answer {
-    let why = Fields::body(body, &["why"])?.required("why")?;
-    order(&desk, &id).await?;
-    let subject = Subject::Order(id.clone());
-    desk.store.park(&subject, &why, &by, (desk.clock)()).await?;
-    after(&desk, &id).await
+    explained(&desk, &by, Subject::Order(id), body, Explained::Park).await
 }
 
 pub(super) async fn park_unit(
@@ -206,11 +187,34 @@ pub(super) async fn park_unit(
     Path(id): Path<String>,
     body: Body,
 ) -> Answer {
-    let why = Fields::body(body, &["why"])?.required("why")?;
-    let of = order_of(&desk, &id).await?;
-    let subject = Subject::Unit(id);
-    desk.store.park(&subject, &why, &by, (desk.clock)()).await?;
-    after(&desk, &of).await
+    explained(&desk, &by, Subject::Unit(id), body, Explained::Park).await
+}
+
+pub(super) async fn resume_order(
+    State(desk): State<Desk>,
+    Extension(by): Who,
+    Path(id): Path<String>,
+    body: Body,
+) -> Answer {
+    explained(&desk, &by, Subject::Order(id), body, Explained::Resume).await
+}
+
+pub(super) async fn resume_unit(
+    State(desk): State<Desk>,
+    Extension(by): Who,
+    Path(id): Path<String>,
+    body: Body,
+) -> Answer {
+    explained(&desk, &by, Subject::Unit(id), body, Explained::Resume).await
+}
+
+pub(super) async fn replace(
+    State(desk): State<Desk>,
+    Extension(by): Who,
+    Path(id): Path<String>,
+    body: Body,
+) -> Answer {
+    explained(&desk, &by, Subject::Unit(id), body, Explained::Replace).await
 }
 
 pub(super) async fn retry_order(

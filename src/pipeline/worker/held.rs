@@ -117,9 +117,10 @@ pub(super) struct Side {
     place: Place,
     /// Whether a gate holds records of devices that are not active; otherwise only records that the gateway fails on are held.
     gated: bool,
-    /// Newest snapshot of the device registry; the registry's follower task has the sender, every worker a receiver. A call of
-    /// `next` that polls it after the sender was dropped never returns.
+    /// Newest snapshot of the device registry; the registry's follower task has the sender, every worker a receiver.
     registry: Feed,
+    /// Whether the sender of the registry was dropped: no other snapshot comes.
+    registry_ended: bool,
     /// The snapshot in force until the next review (G1); an `Arc` shared with the registry's channel and the other workers.
     pub devices: Arc<Snapshot>,
     /// Decodes held messages, which are in the gateway's shape.
@@ -178,6 +179,7 @@ impl Side {
             place,
             devices: Arc::default(),
             registry,
+            registry_ended: false,
             decoder,
             permits,
             gated,
@@ -211,10 +213,9 @@ impl Side {
             board,
             stop: self.stop.clone(),
         };
-        let asked = Arc::clone(&self.place.asked);
         self.rebuilding = Some(tokio::spawn(async move {
-            let _turn = asked.turn().await;
-            match tokio::task::spawn_blocking(move || beginning.run()).await {
+            let turn = beginning.turn().await?;
+            match tokio::task::spawn_blocking(move || beginning.run(turn)).await {
                 Ok(found) => found,
                 Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
                 // The runtime is shutting down.
@@ -279,11 +280,10 @@ impl Side {
                 }
                 batch = async { self.reading.as_mut().expect("guarded").0.next().await },
                     if runs && self.pending.is_none() && self.reading.is_some() => return Act::Batch(batch),
-                changed = self.registry.changed(), if reviews && !self.stale => {
-                    if changed.is_err() {
-                        return std::future::pending().await;
-                    }
-                    self.stale = true;
+                changed = self.registry.changed(), if reviews && !self.stale && !self.registry_ended => {
+                    // The follower ends only with the job; what it said last stays in force meanwhile.
+                    self.registry_ended = changed.is_err();
+                    self.stale = changed.is_ok();
                 }
                 () = tokio::time::sleep_until(review_at.into()), if due => return Act::Review,
                 () = tokio::time::sleep(AGAIN), if runs && self.pending.is_some() => return Act::Again,

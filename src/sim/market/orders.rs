@@ -4,7 +4,7 @@
 //! takes none.
 
 use super::order::{Cart, Contact, Filter, Order, Shipment, Stage, Unit, UnitReport};
-use super::{Market, Refused};
+use super::{Market, Product, Refused};
 
 const FIRST_ORDER: u64 = 40_001;
 const FIRST_HEADER: u64 = 700_001;
@@ -13,6 +13,21 @@ const FIRST_UNIT: u64 = 9_000_001;
 const MOST_UNITS: u64 = 10_000;
 /// PostOrder limits order comments to so many characters (3.1).
 const LONGEST_COMMENT: usize = 300;
+
+/// A unit of a product, without an id and with nothing written to it yet.
+fn blank(product: &Product) -> Unit {
+    Unit {
+        id: 0,
+        product_code: product.product_code.clone(),
+        requires_serial: product.requires_serial,
+        requires_sim: product.requires_sim,
+        requires_imei: product.requires_imei,
+        serial: None,
+        sim: None,
+        imei: None,
+        attribute: product.attribute.clone(),
+    }
+}
 
 fn write(to: &mut Option<String>, value: &Option<String>) {
     if let Some(text) = value {
@@ -55,17 +70,7 @@ impl Market {
             let product = self
                 .product(&line.product_code)
                 .ok_or_else(|| Refused::missing("product", &line.product_code))?;
-            units.extend((0..line.quantity).map(|_| Unit {
-                id: 0,
-                product_code: product.product_code.clone(),
-                requires_serial: product.requires_serial,
-                requires_sim: product.requires_sim,
-                requires_imei: product.requires_imei,
-                serial: None,
-                sim: None,
-                imei: None,
-                attribute: product.attribute.clone(),
-            }));
+            units.extend((0..line.quantity).map(|_| blank(product)));
         }
         for unit in &mut units {
             unit.id = FIRST_UNIT + self.last_unit;
@@ -237,14 +242,7 @@ impl Market {
             .ok_or_else(|| Refused::missing("product", product_code))?;
         let unit = Unit {
             id: FIRST_UNIT + self.last_unit,
-            product_code: product.product_code.clone(),
-            requires_serial: product.requires_serial,
-            requires_sim: product.requires_sim,
-            requires_imei: product.requires_imei,
-            serial: None,
-            sim: None,
-            imei: None,
-            attribute: product.attribute.clone(),
+            ..blank(product)
         };
         let unit_id = unit.id;
         self.last_unit += 1;

@@ -119,7 +119,7 @@ pub(super) fn number(name: &str, default: u64) -> u64 {
 
 #[test]
 fn killed_instances_lose_and_reorder_nothing() {
-    let kills = number("DIG_CHAOS_KILLS", 10);
+    let kills = number("DIG_CHAOS_KILLS", 20);
     let seed = number("DIG_CHAOS_SEED", 1);
     eprintln!("kills {kills}, seed {seed}");
     let mut random = StdRng::seed_from_u64(seed);

@@ -98,18 +98,14 @@ impl Running {
         self.status.is_none()
     }
 
-    /// The most memory it ever had resident, beside the pages of its program file: the kernel drops those when memory is short, and a
-    /// program without optimisation has many.
+    /// The most memory it ever had resident.
     pub fn peak_resident_bytes(&mut self) -> u64 {
         assert!(self.alive(), "{} has ended", self.name);
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))
             .expect("a process of ours");
-        let kib = |name: &str| {
-            let line = status.lines().find_map(|line| line.strip_prefix(name));
-            let kib = line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
-            kib.expect("the kernel says it")
-        };
-        (kib("VmHWM:") - kib("RssFile:")) * 1024
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
+        kib.expect("the kernel says it") * 1024
     }
 
     /// SIGKILL, and waits for the end.

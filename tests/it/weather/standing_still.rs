@@ -347,6 +347,49 @@ fn a_mark_that_cannot_be_read_is_named_and_its_remedy_works() {
     world.finish(0);
 }
 
+/// Partitions find out two at a time what they hold: those that cannot be read keep nobody's turn.
+#[test]
+fn partitions_whose_marks_cannot_be_read_hold_up_no_other() {
+    let mut world = gated(Broker::shared(), &[]);
+    let fleet = fleet(&world);
+    let path = fleet.display().to_string();
+    world.join();
+    world.produced(800, &["--devices", "40", "--registry", &path]);
+    world.until("they are held", |world| held(world) == 800);
+    world.drained();
+    world.leave(150);
+    world.instances.clear();
+    let (state, held_topic) = (
+        format!("{}.state", world.topic),
+        format!("{}.held", world.topic),
+    );
+    let ends = world.broker.ends(&held_topic, world.partitions);
+    let holding: Vec<usize> = (0..ends.len()).filter(|at| ends[*at] > 0).collect();
+    let (sound, broken) = holding.split_last().expect("some hold records");
+    assert!(broken.len() > 2, "{ends:?}");
+    let keys = broken
+        .iter()
+        .map(|at| format!("held-low/{held_topic}/{at}/"));
+    let keys: Vec<String> = keys.collect();
+    for key in &keys {
+        world.broker.write(&state, key, "a hundred", Duration::ZERO);
+    }
+
+    world.join();
+    not_ready(&mut world.instances[0], "state");
+    import(&mut world, &fleet, |_| Some("active"));
+    let released = u64::try_from(ends[*sound]).expect("a count");
+    world.until("the sound one is released", |world| {
+        world.accepted() >= released
+    });
+    for key in &keys {
+        world.broker.erase(&state, key);
+    }
+    ready(&mut world.instances[0]);
+    world.accepts(800);
+    world.finish(0);
+}
+
 /// The registry's topic was deleted under a running job, which went on with what it knew and said nothing.
 #[test]
 fn a_registry_that_cannot_be_read_any_more_is_named() {

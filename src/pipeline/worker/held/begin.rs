@@ -16,11 +16,15 @@ use crate::ops::board::Board;
 use crate::ops::metrics::held as metrics;
 use crate::ops::waits::{self, Kind, Wait};
 use crate::pipeline::held_topic::{self, NotAllowed};
-use crate::pipeline::release::{Place, Progress, UnreadableBatch, UnreadableMark, rebuild, rest};
+use crate::pipeline::release::{
+    Place, Progress, Turn, UnreadableBatch, UnreadableMark, rebuild, rest,
+};
 use crate::pipeline::settings::Topics;
 
 /// Pause before the rebuilding is repeated after a failure.
 const FAILED: Duration = Duration::from_secs(1);
+/// After this long a wait for a turn is published.
+const LONG: Duration = Duration::from_secs(10);
 
 /// The failure that keeps a partition from beginning, as it is published.
 struct Blocked {
@@ -70,12 +74,38 @@ pub(super) struct Beginning {
 }
 
 impl Beginning {
+    /// Waits until few other partitions of the job rebuild; `None` once stopped. A long wait is published.
+    pub async fn turn(&self) -> Option<Turn> {
+        let turn = self.place.asked.turn();
+        tokio::pin!(turn);
+        tokio::select! {
+            () = self.stop.cancelled() => return None,
+            turn = &mut turn => return Some(turn),
+            () = tokio::time::sleep(LONG) => {}
+        }
+        let _wait = self.board.wait(
+            Kind::HeldTopic,
+            waits::partition(&self.topic, self.place.partition),
+            "other partitions of this instance read first what they hold",
+            "nothing is to be done: the partition begins by itself when they have read it",
+        );
+        tokio::select! {
+            () = self.stop.cancelled() => None,
+            turn = turn => Some(turn),
+        }
+    }
+
     /// Blocks until the held index is rebuilt; `None` once stopped.
-    pub fn run(&self) -> Option<Found> {
+    pub fn run(&self, turn: Turn) -> Option<Found> {
+        let mut turn = Some(turn);
         // Kept while failures are of the same kind, so that the wait shows since when.
         let mut wait: Option<(Kind, Wait)> = None;
         loop {
-            match self.found(&mut wait) {
+            let turn = match turn.take() {
+                Some(turn) => turn,
+                None => tokio::runtime::Handle::current().block_on(self.turn())?,
+            };
+            match self.found(&mut wait, turn) {
                 Ok(found) => return Some(found),
                 Err(_) if self.stop.is_cancelled() => return None,
                 Err(error) => {
@@ -102,7 +132,8 @@ impl Beginning {
         }
     }
 
-    fn found(&self, wait: &mut Option<(Kind, Wait)>) -> anyhow::Result<Found> {
+    fn found(&self, wait: &mut Option<(Kind, Wait)>, turn: Turn) -> anyhow::Result<Found> {
+        let mut turn = Some(turn);
         let place = &self.place;
         if self.gated {
             held_topic::ensure(&place.kafka, &self.topics, &self.topic, place.partition)?;
@@ -115,6 +146,8 @@ impl Beginning {
             // A message was read: the failure before has passed.
             Progress::Read => *wait = None,
             Progress::Failed(error) => {
+                // The client tries again for as long as it takes: the others need not wait for it.
+                drop(turn.take());
                 let error =
                     anyhow::Error::new(error).context(format!("cannot read {}", place.held_topic));
                 self.publish(wait, Blocked::of(&error, place));
