@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::sheet::{NoSheet, Row, Sheet, bad};
+use super::cells::NoSheet;
+use super::sheet::{Row, Sheet, bad};
 use super::{Config, Confirm, Foreign};
 use crate::orders::journey::Serial;
 use crate::orders::lines::BadLine;

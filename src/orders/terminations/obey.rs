@@ -9,10 +9,11 @@ use std::collections::{HashMap, HashSet};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
+use super::cells::NoSheet;
 use super::judge::{self, Deeds, Doubt, Known, Registry, judge, settled};
 use super::kept::{self, Kept};
 use super::later::{self, Former, Newer, kept_of};
-use super::sheet::{NoSheet, Sheet};
+use super::sheet::Sheet;
 use super::told::{self, Before};
 use super::{Ask, Config, Means, carry, sheet};
 use crate::ops::panics;
