@@ -6,6 +6,7 @@ pub mod app;
 pub mod commands;
 pub mod config;
 pub mod dig;
+pub mod headers;
 pub mod http;
 pub mod load;
 pub mod log_life;
@@ -16,6 +17,7 @@ pub mod pipeline;
 pub mod poll;
 pub mod record;
 pub mod registry;
+pub mod rights;
 pub mod sim;
 pub mod verify;
 
