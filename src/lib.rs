@@ -18,6 +18,8 @@ pub mod commands;
 #[doc(hidden)]
 pub mod dig;
 #[doc(hidden)]
+pub mod headers;
+#[doc(hidden)]
 pub mod http;
 #[doc(hidden)]
 pub mod log_life;
@@ -35,6 +37,8 @@ pub mod poll;
 pub mod record;
 #[doc(hidden)]
 pub mod registry;
+#[doc(hidden)]
+pub mod rights;
 
 /// The Rust example of `config/README.md` is a documentation test.
 #[cfg(doctest)]

@@ -11,8 +11,10 @@ use anyhow::Context as _;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Settings;
+use crate::ops::attempts::Attempts;
 use crate::ops::board::Board;
 use crate::ops::journey::{Figures, Lead, Proof, Slot, Waiting};
+use crate::ops::waits::Kind;
 use crate::orders::journey::Serial;
 use crate::orders::shown;
 use crate::orders::store::standing::Standing;
@@ -20,7 +22,7 @@ use crate::orders::store::{self, Store};
 use crate::orders::wait::For;
 use crate::orders::{self, Parts, access, outbox, registrar, terminations, wall_clock};
 use crate::registry::topic;
-use crate::registry::writer::{Message, Writer};
+use crate::registry::writer::{Message, WriteError, Writer};
 
 /// Between two looks at the figures for the operations pages.
 const LOOK: Duration = Duration::from_secs(1);
@@ -43,7 +45,8 @@ pub async fn run(
     let config = Arc::new(settings.orders.clone());
     let slot = board.open_journey(Instant::now());
     let market = access::client(&settings.myadmin)?;
-    let open_registry = opener(settings)?;
+    let tried = Arc::new(Tried::new(board, &settings.topics.devices));
+    let open_registry = opener(settings, &tried)?;
     let begun = async {
         super::create_registry(settings).await?;
         open(&config.store, &slot).await
@@ -65,7 +68,7 @@ pub async fn run(
     let beside = async {
         tokio::join!(
             access::report(&market, &config),
-            show(&store, &config, &name, &slot)
+            show(&store, &config, &name, (&slot, &tried))
         );
     };
     let result = tokio::select! {
@@ -100,26 +103,37 @@ fn name(client_id: &str) -> String {
 
 /// Takes the registry's topic over for a holder of the lease. Before every write the lease is sure for a third of its life; what could
 /// not be written within a quarter is given up. A holder that was replaced is fenced by the transactional id all the same.
-fn opener(settings: &Settings) -> anyhow::Result<registrar::Open> {
+fn opener(settings: &Settings, tried: &Arc<Tried>) -> anyhow::Result<registrar::Open> {
     let within = Duration::from_secs(settings.orders.lease_s) / 4;
-    let (producer, plain) = (settings.kafka.producer()?, settings.kafka.plain()?);
-    let settings = Arc::new(settings.clone());
+    let (producer, plain) = (
+        settings.kafka.producer()?,
+        settings.kafka.by_hand("devices")?,
+    );
+    let (settings, tried) = (Arc::new(settings.clone()), Arc::clone(tried));
     Ok(Arc::new(move || {
         let (producer, plain, settings) = (producer.clone(), plain.clone(), Arc::clone(&settings));
+        let tried = Arc::clone(&tried);
         Box::pin(async move {
-            // It may have been deleted: then it is made again before it is written.
-            super::create_registry(&settings).await?;
             let name = settings.topics.devices.clone();
-            let writer = Writer::for_orders(&producer, &name, within)?;
-            writer.take_over().await?;
+            let opened = async {
+                // It may have been deleted: then it is made again before it is written.
+                super::create_registry(&settings).await?;
+                let writer = Writer::for_orders(&producer, &name, within)?;
+                writer.take_over().await?;
+                anyhow::Ok(writer)
+            };
+            let writer = noted(&tried.opening, opened.await)?;
+            let reader = Arc::clone(&tried);
             Ok(registrar::Topic {
-                publish: publisher(writer),
+                publish: publisher(writer, tried),
                 read: Box::new(move || {
                     let (client, name) = (plain.clone(), name.clone());
+                    let tried = Arc::clone(&reader);
                     Box::pin(async move {
                         let entries = move || topic::entries(&client, &name, READ);
                         let read = tokio::task::spawn_blocking(entries);
-                        read.await.context("reading the device registry failed")?
+                        let read = read.await.context("reading the device registry failed")?;
+                        noted(&tried.reading, read)
                     })
                 }),
             })
@@ -135,13 +149,63 @@ fn message(entry: &outbox::Entry) -> Message<'_> {
     }
 }
 
-fn publisher(writer: Writer) -> registrar::Publish {
+/// The waits for the device registry, one for each act: that the topic can be read does not say that it can be written (H1).
+struct Tried {
+    opening: Attempts,
+    reading: Attempts,
+    writing: Attempts,
+}
+
+impl Tried {
+    fn new(board: &Arc<Board>, topic: &str) -> Self {
+        let attempts = || {
+            Attempts::new(
+                board,
+                Kind::Registry,
+                topic,
+                "check the broker, and that this user may read and write the topic; changes of devices wait in the orders store and are \
+                 written by themselves",
+            )
+        };
+        Self {
+            opening: attempts(),
+            reading: attempts(),
+            writing: attempts(),
+        }
+    }
+
+    /// Without the lease nothing is tried.
+    fn end(&self) {
+        for attempts in [&self.opening, &self.reading, &self.writing] {
+            attempts.note(None);
+        }
+    }
+}
+
+/// Publishes a failure; a writer that was replaced has none, its successor writes.
+fn noted<T>(attempts: &Attempts, result: anyhow::Result<T>) -> anyhow::Result<T> {
+    let failure = result.as_ref().err().filter(|error| {
+        let error = error.downcast_ref::<WriteError>();
+        !matches!(error, Some(WriteError::Replaced { .. }))
+    });
+    attempts.note(failure.map(|error| {
+        format!("the orders part cannot read or write the device registry: {error:#}")
+    }));
+    result
+}
+
+fn publisher(writer: Writer, tried: Arc<Tried>) -> registrar::Publish {
     Box::new(move |entries| {
-        let writer = writer.clone();
+        let (writer, tried) = (writer.clone(), Arc::clone(&tried));
         Box::pin(async move {
             let messages: Vec<Message<'_>> = entries.iter().map(message).collect();
-            writer.change(messages).await?;
-            Ok(())
+            match writer.change(messages).await {
+                // Less at once may be taken, and what is not has an alarm.
+                Err(error) if error.is_too_large() => {
+                    Err(outbox::TooLarge(error.to_string()).into())
+                }
+                written => noted(&tried.writing, written.map_err(Into::into)),
+            }
         })
     })
 }
@@ -152,7 +216,8 @@ fn publisher(writer: Writer) -> registrar::Publish {
 /// # Errors
 /// Settings that the client refuses.
 pub fn ask(settings: &Settings) -> anyhow::Result<terminations::Ask> {
-    let (client, name) = (settings.kafka.plain()?, settings.topics.devices.clone());
+    let client = settings.kafka.by_hand("devices")?;
+    let name = settings.topics.devices.clone();
     Ok(Arc::new(move |serials: Vec<Serial>| {
         let (client, name) = (client.clone(), name.clone());
         Box::pin(async move {
@@ -169,7 +234,7 @@ pub fn ask(settings: &Settings) -> anyhow::Result<terminations::Ask> {
 }
 
 /// Posts the journey's figures, for ever.
-async fn show(store: &Store, config: &orders::Config, name: &str, slot: &Slot) {
+async fn show(store: &Store, config: &orders::Config, name: &str, (slot, tried): (&Slot, &Tried)) {
     let mut waits = BTreeMap::new();
     let mut looked: Option<Instant> = None;
     let mut tick = tokio::time::interval(LOOK);
@@ -185,7 +250,13 @@ async fn show(store: &Store, config: &orders::Config, name: &str, slot: &Slot) {
             }
         }
         match store.standing(now).await {
-            Ok(standing) => slot.post(figures(standing, name, &waits), Instant::now()),
+            Ok(standing) => {
+                let figures = figures(standing, name, &waits);
+                if !matches!(figures.lead, Lead::Ours) {
+                    tried.end();
+                }
+                slot.post(figures, Instant::now());
+            }
             Err(error) => slot.fail(error.to_string(), Instant::now()),
         }
     }

@@ -110,7 +110,7 @@ async fn follow_registry(
             super::create_registry(settings).await?;
             let (kafka, topic) = (&settings.kafka, &settings.topics.devices);
             registry::topic::follow(
-                kafka.plain()?,
+                kafka.by_hand("devices")?,
                 topic.clone(),
                 Arc::clone(board),
                 stop.clone(),

@@ -1,7 +1,8 @@
 //! Single calls to the gateway: one HTTP exchange each, no retry, no pacing.
 //!
 //! Owns the connection pool. Redirects are not followed: a moved gateway is a wrong address.
-//! A status line settles what a call came to; a body that breaks off after it changes nothing.
+//! A status line settles what a call came to; a body that breaks off after it changes nothing. A success with a page of HTML is none: a
+//! portal, a proxy or a firewall answers so, and the gateway never does.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -88,7 +89,7 @@ impl Client {
     /// `POST /records`. Any status is an answer.
     ///
     /// # Errors
-    /// No status line came.
+    /// No status line came, or a success that is not the gateway's.
     pub async fn post_records(
         &self,
         body: Bytes,
@@ -105,7 +106,14 @@ impl Client {
         let response = call.send().await.map_err(failure)?;
         let status = response.status().as_u16();
         let retry_after = asked(response.headers());
+        let page = is_page(response.headers());
         let bytes = read(response, ANSWER_BYTES).await.0;
+        if page && (200..300).contains(&status) {
+            let text = wire::error_text(&bytes);
+            return Err(Failure::Foreign(format!(
+                "status {status} with a page of HTML: {text}; check dig.url, dig.proxy and the network between"
+            )));
+        }
         let (text, tracking_id) = if (200..300).contains(&status) {
             (String::new(), wire::tracking_id(&bytes))
         } else {
@@ -261,6 +269,13 @@ fn bearer(token: &Token) -> HeaderValue {
         .unwrap_or_else(|_| HeaderValue::from_static("Bearer"));
     value.set_sensitive(true);
     value
+}
+
+/// Whether an answer is a page for people.
+fn is_page(headers: &HeaderMap) -> bool {
+    let kind = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+    let kind = kind.unwrap_or_default().to_ascii_lowercase();
+    kind.starts_with(b"text/html") || kind.starts_with(b"application/xhtml")
 }
 
 #[cfg(test)]

@@ -21,6 +21,9 @@ pub enum Failure {
     /// The connection broke during the request or before the answer.
     #[error("connection broke: {0}")]
     Cut(String),
+    /// A success that another server gave in the gateway's name: a portal, a proxy or a firewall with a page for people.
+    #[error("another server answered in its place: {0}")]
+    Foreign(String),
 }
 
 impl Failure {
@@ -29,7 +32,7 @@ impl Failure {
     pub fn may_have_effects(&self) -> bool {
         match self {
             Self::Connect(_) => false,
-            Self::Timeout(_) | Self::Cut(_) => true,
+            Self::Timeout(_) | Self::Cut(_) | Self::Foreign(_) => true,
         }
     }
 
@@ -40,6 +43,7 @@ impl Failure {
             Self::Connect(_) => "connect",
             Self::Timeout(_) => "timeout",
             Self::Cut(_) => "cut",
+            Self::Foreign(_) => "foreign",
         }
     }
 }

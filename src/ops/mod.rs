@@ -1,5 +1,6 @@
 //! What operators see: metrics, health, logs.
 
+pub mod attempts;
 pub mod board;
 pub mod health;
 pub mod journey;

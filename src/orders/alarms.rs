@@ -156,6 +156,11 @@ pub fn remedy(alarm: &AlarmRow) -> String {
         "store-not-proven" | "fleet-not-accepted" => {
             return "`orders recover` shows what is known; with --accept --by NAME it goes on, which ends the alarm".to_owned();
         }
+        "registry-too-large" => (
+            "raise max.message.bytes of the topic of the registry (topics.devices): the change is written then by itself, which ends the alarm"
+                .to_owned(),
+            clear,
+        ),
         "registry-differs" => ("find out who else writes the topic of the registry, or deleted it".to_owned(), clear),
         "devices-not-listed" => (
             "have MyAdmin list the devices to this account, or set orders.provision.list_devices = false; it ends with the next list".to_owned(),

@@ -9,6 +9,11 @@ use super::store::outbox::Letter;
 use crate::registry::Device;
 use crate::registry::mark::Mark;
 
+/// The topic takes no transaction of that size; nothing of it was written.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{0}")]
+pub struct TooLarge(pub String);
+
 /// One message for the device registry's topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Entry {
@@ -21,6 +26,16 @@ pub enum Entry {
 }
 
 impl Entry {
+    /// The device that it is about; `None` for the mark.
+    #[must_use]
+    pub fn device_id(&self) -> Option<&str> {
+        match self {
+            Self::Put(device, _) => Some(&device.device_id),
+            Self::Forget(device_id) => Some(device_id),
+            Self::Mark(_) => None,
+        }
+    }
+
     /// What the registry must say of a device.
     #[must_use]
     pub fn of(registration: &Registration, unit: Option<Box<str>>) -> Self {

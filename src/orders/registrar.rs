@@ -9,9 +9,14 @@
 //! * While the store is not proven only terminations are published.
 //! * A row of the outbox is marked only after the broker committed it. A failed write is tried again for ever, with growing waits,
 //!   by a new writer that begins with a comparison.
+//! * D1: a change that the topic does not take for its size keeps no other one back. It stays in the outbox, has an alarm
+//!   ([`TOO_LARGE`]), and is tried again with every comparison.
 //!
 //! No queue but the outbox, a table of the store. Dropped at any await, it repeats at worst what was committed and not marked.
 
+mod sized;
+
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,10 +30,11 @@ use tokio::time::Instant;
 
 use super::Clock;
 use super::journey::Actor;
-use super::outbox::{Entry, newest};
+use super::outbox::{Entry, TooLarge, newest};
 use super::proof::{self, Doubt, Own};
 use super::store::identity::Proof;
 use super::store::lease::Token;
+use super::store::outbox::Letter;
 use super::store::{Error, Store};
 use crate::http::retry::Backoff;
 use crate::ops::metrics::orders as metrics;
@@ -46,7 +52,9 @@ const LONGEST_WAIT: Duration = Duration::from_secs(30);
 pub const NOT_PROVEN: &str = "store-not-proven";
 /// The kind of the alarm for a registry that was not as the store had written it.
 pub const DIFFERS: &str = "registry-differs";
-/// What both alarms are about.
+/// The kind of the alarm for a change that is larger than the topic takes; its subject is the device.
+pub const TOO_LARGE: &str = "registry-too-large";
+/// What alarms are about that concern the whole registry.
 pub const SUBJECT: &str = "registry";
 
 /// Writes messages in their order, in one transaction, and returns once the broker has committed it. Handed in: only the registry
@@ -106,6 +114,17 @@ struct Desk {
     published: i64,
     /// Rows in the outbox at the last comparison.
     waiting: i64,
+    /// Changes that are too large for the topic.
+    oversized: Oversized,
+}
+
+/// Changes that are too large for the topic (D1).
+#[derive(Default)]
+struct Oversized {
+    /// Devices whose change was refused since the last comparison: not tried again before the next one.
+    refused: HashSet<Box<str>>,
+    /// Subjects of the alarms [`TOO_LARGE`] that have not ended.
+    alarmed: HashSet<String>,
 }
 
 impl Registrar {
@@ -157,30 +176,33 @@ impl Registrar {
 
     async fn compared(&self, desk: &mut Desk) -> anyhow::Result<Proof> {
         anyhow::ensure!((self.permitted)(), "the lease is not sure");
-        let Desk { topic, .. } = desk;
+        let Desk {
+            topic,
+            published,
+            waiting,
+            oversized,
+        } = desk;
         let topic = match topic {
             Some(topic) => topic,
             None => topic.insert((self.open)().await?),
         };
+        *oversized = self.oversized().await?;
         let entries = (topic.read)().await?;
         let mut own = self.own().await?;
         let proof = match proof::judge(&own, &entries) {
             Some(doubt) => {
                 self.tell(&doubt).await?;
                 let ended = proof::terminations(&own, &entries);
-                if !ended.is_empty() {
-                    anyhow::ensure!((self.permitted)(), "the lease is not sure");
-                    (topic.publish)(ended).await?;
-                }
+                self.write(topic, ended, oversized).await?;
                 Proof::Unproven
             }
             None => {
                 if self.learn_ends(&own, &entries).await? | self.register_missing().await? {
                     own = self.own().await?;
                 }
-                let mark = self.heal(topic, &own, &entries).await?;
+                let mark = self.heal(topic, &own, &entries, oversized).await?;
                 if let Some(mark) = mark {
-                    desk.published = mark.generation;
+                    *published = mark.generation;
                     self.store.confirmed(mark.generation).await?;
                 }
                 let mut change = self.change().await?;
@@ -190,7 +212,7 @@ impl Registrar {
                 Proof::Proven
             }
         };
-        desk.waiting = self.store.unpublished_count().await?;
+        *waiting = self.store.unpublished_count().await?;
         if proof == Proof::Proven && self.standing() != proof {
             // What waited for it goes on at once.
             self.store.hint();
@@ -261,8 +283,13 @@ impl Registrar {
         topic: &Topic,
         own: &Own,
         entries: &Entries,
+        oversized: &mut Oversized,
     ) -> anyhow::Result<Option<Mark>> {
-        let found = proof::differences(own, entries);
+        let mut found = proof::differences(own, entries);
+        // These have an alarm of their own.
+        found
+            .differing
+            .retain(|id| !oversized.alarmed.contains(&**id));
         let marked = entries
             .mark
             .as_ref()
@@ -289,11 +316,81 @@ impl Registrar {
         change.issue_generation().await?;
         let mark = change.newest_mark().await?;
         change.commit().await?;
-        anyhow::ensure!((self.permitted)(), "the lease is not sure");
         let mut entries = vec![Entry::Mark(mark.clone())];
         entries.extend(found.write);
-        (topic.publish)(entries).await?;
+        self.write(topic, entries, oversized).await?;
         Ok(Some(mark))
+    }
+
+    /// The alarms for changes that are too large; every such change is tried again.
+    async fn oversized(&self) -> Result<Oversized, Error> {
+        let raised = self.store.raised_alarms().await?.into_keys();
+        let alarmed = raised.filter_map(|(kind, subject)| (kind == TOO_LARGE).then_some(subject));
+        Ok(Oversized {
+            refused: HashSet::new(),
+            alarmed: alarmed.collect(),
+        })
+    }
+
+    /// Writes entries in their order. Those that the topic does not take for their size get an alarm, and those that it takes now lose
+    /// theirs.
+    async fn write(
+        &self,
+        topic: &Topic,
+        entries: Vec<Entry>,
+        oversized: &mut Oversized,
+    ) -> anyhow::Result<()> {
+        if entries.is_empty() {
+            return Ok(());
+        }
+        let subject = |entry: &Entry| entry.device_id().unwrap_or(SUBJECT).to_owned();
+        let mut over: HashSet<String> = entries.iter().map(subject).collect();
+        over.retain(|subject| oversized.alarmed.contains(subject));
+        let refused = sized::write(topic, &self.permitted, entries).await?;
+        for one in &refused {
+            over.remove(&*one.device_id);
+        }
+        if over.is_empty() && refused.is_empty() {
+            return Ok(());
+        }
+        let mut change = self.change().await?;
+        for subject in &over {
+            change.end_alarm(TOO_LARGE, subject).await?;
+        }
+        for sized::Refused { device_id, said } in &refused {
+            let said = format!(
+                "the change of device {device_id} is not in the registry, and its records do not follow it: {said}; it is tried again by \
+                 itself"
+            );
+            change.alarm(TOO_LARGE, device_id, &said, None).await?;
+            metrics::count_alarm(TOO_LARGE);
+            tracing::error!("{said}");
+        }
+        change.commit().await?;
+        for subject in over {
+            oversized.alarmed.remove(&subject);
+        }
+        for sized::Refused { device_id, .. } in refused {
+            oversized.alarmed.insert(device_id.to_string());
+            oversized.refused.insert(device_id);
+        }
+        Ok(())
+    }
+
+    /// The oldest changes that are not published and may be tried.
+    async fn next(&self, refused: &HashSet<Box<str>>) -> Result<Vec<Letter>, Error> {
+        let mut after = i64::MIN;
+        loop {
+            let mut letters = self.store.unpublished(after, BATCH).await?;
+            let Some(last) = letters.last() else {
+                return Ok(letters);
+            };
+            after = last.seq;
+            letters.retain(|letter| !refused.contains(&letter.device.device_id));
+            if !letters.is_empty() {
+                return Ok(letters);
+            }
+        }
     }
 
     /// Publishes the oldest changes that are there now; how many these were. None while the store is not proven.
@@ -311,16 +408,22 @@ impl Registrar {
     }
 
     async fn published(&self, desk: &mut Desk) -> anyhow::Result<usize> {
-        let Some(topic) = desk
-            .topic
-            .as_ref()
-            .filter(|_| self.standing() == Proof::Proven)
-        else {
+        let Desk {
+            topic,
+            published,
+            oversized,
+            ..
+        } = desk;
+        let Some(topic) = topic.as_ref().filter(|_| self.standing() == Proof::Proven) else {
             return Ok(0);
         };
-        let letters = self.store.unpublished(BATCH).await?;
-        let Some(last) = letters.last() else {
-            metrics::set_outbox(0);
+        let mut letters = self.next(&oversized.refused).await?;
+        let Some(last) = letters.last().map(|letter| letter.seq) else {
+            let waiting = match oversized.refused.is_empty() {
+                true => 0,
+                false => self.store.unpublished_count().await?,
+            };
+            metrics::set_outbox(waiting);
             return Ok(0);
         };
         let mut change = self.change().await?;
@@ -333,12 +436,18 @@ impl Registrar {
         let generation = mark.generation;
         let mut entries = vec![Entry::Mark(mark)];
         entries.extend(newest(&letters));
-        (topic.publish)(entries).await?;
-        desk.published = generation;
+        self.write(topic, entries, oversized).await?;
+        *published = generation;
         let at = (self.clock)();
         let keep = SignedDuration::try_from(self.pace.keep).unwrap_or(SignedDuration::MAX);
         let forget = at.saturating_sub(keep).unwrap_or(jiff::Timestamp::MIN);
-        self.store.mark_published(last.seq, at, forget).await?;
+        if oversized.refused.is_empty() {
+            self.store.mark_published(last, at, forget).await?;
+        } else {
+            letters.retain(|letter| !oversized.refused.contains(&letter.device.device_id));
+            let seqs: Vec<i64> = letters.iter().map(|letter| letter.seq).collect();
+            self.store.mark_each_published(&seqs, at).await?;
+        }
         self.store.confirmed(generation).await?;
         metrics::count_published(letters.len());
         Ok(letters.len())
@@ -426,6 +535,16 @@ impl Registrar {
     /// A store that was proven is not while nobody can compare it: shown to people with the reason.
     async fn note_failure(&self, error: &anyhow::Error) {
         let note = async {
+            if let Some(TooLarge(said)) = error.downcast_ref() {
+                let mut change = self.change().await?;
+                let said = format!(
+                    "nothing of the registry can be written, and nothing is provisioned: {said}"
+                );
+                if change.alarm(TOO_LARGE, SUBJECT, &said, None).await? {
+                    metrics::count_alarm(TOO_LARGE);
+                }
+                change.commit().await?;
+            }
             if self.store.identity().await?.proof == Proof::Proven {
                 let mut change = self.change().await?;
                 let why = format!("it cannot be compared with the registry: {error:#}");

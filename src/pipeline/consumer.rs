@@ -23,7 +23,7 @@ pub enum Event {
     Assigned(Vec<(String, i32)>),
     Revoked(Vec<(String, i32)>),
     Committed(Vec<(Key, Committed)>),
-    CommitFailed(String),
+    CommitFailed(KafkaError),
     /// A commit found every stored offset committed before.
     NothingToCommit,
     Lag(Vec<(String, i32, i64)>),
@@ -216,7 +216,7 @@ impl ConsumerContext for Events {
             Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::NoOffset)) => {
                 self.tell(Event::NothingToCommit);
             }
-            Err(error) => self.tell(Event::CommitFailed(error.to_string())),
+            Err(error) => self.tell(Event::CommitFailed(error)),
         }
     }
 }

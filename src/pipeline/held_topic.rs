@@ -11,11 +11,12 @@ use anyhow::Context as _;
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use super::kafka;
 use super::settings::Topics;
 use super::topics::{self as written, Keep, Wanted};
+use crate::rights::{self, Operation, Resource};
 
 /// How long a call to the broker may take.
 const CALL: Duration = Duration::from_secs(10);
@@ -37,8 +38,9 @@ impl NotAllowed {
     pub fn remedy(&self) -> String {
         let Self { topic, wanted, .. } = self;
         format!(
-            "create {topic} with {wanted} partitions and retention.ms=-1 (or add partitions to it), or set topics.create = true; \
-             the partition goes on by itself"
+            "create {topic} with {wanted} partitions and retention.ms=-1 (or add partitions to it), or set topics.create = true; if it \
+             is there, {}; the partition goes on by itself",
+            rights::grant(Operation::Read, Resource::Topic(topic))
         )
     }
 }
@@ -101,7 +103,11 @@ fn partitions(client: &BaseConsumer, topic: &str) -> anyhow::Result<i32> {
         .map(RDKafkaErrorCode::from)
     {
         None | Some(RDKafkaErrorCode::UnknownTopicOrPartition) => {}
-        Some(error) => anyhow::bail!("cannot ask for topic {topic}: {error}"),
+        Some(error) => {
+            let error = KafkaError::MetadataFetch(error);
+            let error = rights::named(error, topic, "");
+            return Err(error.context(format!("cannot ask for topic {topic}")));
+        }
     }
     Ok(found.map_or(0, |found| {
         i32::try_from(found.partitions().len()).unwrap_or(i32::MAX)

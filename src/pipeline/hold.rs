@@ -14,7 +14,7 @@
 
 mod marks;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use super::gate::Decision;
 use super::offsets::{MessageSeq, OffsetTracker};
@@ -92,6 +92,8 @@ struct Group {
     /// Open messages of the group over the held topic's offsets; the tracker of the partition itself is another. Dropped with
     /// the group once nothing is open.
     tracker: OffsetTracker,
+    /// Places of open messages whose headers name their source, and the offset there, in their order.
+    sources: VecDeque<(MessageSeq, i64)>,
     /// Records fed and not settled.
     open: u64,
     /// Every record of its names up to this offset was fed; set when live records may pass.
@@ -366,6 +368,7 @@ impl Hold {
             purpose,
             phase: Phase::Feeding,
             tracker: OffsetTracker::new(),
+            sources: VecDeque::new(),
             open: 0,
             cut: None,
             marked: None,
@@ -422,8 +425,15 @@ impl Hold {
         takes.then_some((id, group.purpose))
     }
 
-    /// Notes a message that a group took up; the sequence identifies it until its records are settled.
-    pub fn fed(&mut self, group: u32, message: &HeldMessage, records: u32) -> MessageSeq {
+    /// Notes a message that a group took up, and the offset of its source if that is known; the sequence identifies it until its
+    /// records are settled.
+    pub fn fed(
+        &mut self,
+        group: u32,
+        message: &HeldMessage,
+        source: Option<i64>,
+        records: u32,
+    ) -> MessageSeq {
         let found = self
             .groups
             .get_mut(&group)
@@ -435,9 +445,27 @@ impl Hold {
         let place = found
             .tracker
             .read_at(message.offset, records, message.since_ms());
+        let Group {
+            tracker, sources, ..
+        } = found;
+        while sources
+            .front()
+            .is_some_and(|(place, _)| tracker.offset(*place).is_none())
+        {
+            sources.pop_front();
+        }
+        sources.extend(source.map(|offset| (place, offset)));
         found.open += u64::from(records);
         self.released.taken_up += u64::from(records);
         MessageSeq::released(group, place)
+    }
+
+    /// Offset of the source of a message that is still open, by its headers.
+    #[must_use]
+    pub fn source_offset(&self, group: u32, place: MessageSeq) -> Option<i64> {
+        let sources = &self.groups.get(&group)?.sources;
+        let at = sources.binary_search_by_key(&place, |(place, _)| *place);
+        Some(sources[at.ok()?].1)
     }
 
     /// Notes that everything below `next` was read.

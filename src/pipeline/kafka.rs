@@ -5,6 +5,8 @@
 
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::KafkaError;
+use rdkafka::types::RDKafkaConfRes;
 use serde::{Deserialize, Serialize};
 
 use crate::config::secret::{Properties, Secret};
@@ -130,6 +132,11 @@ const BY_HAND_KIB: u64 = 1024;
 pub enum ConfigError {
     #[error("kafka.properties: \"{name}\" may not be set: {why}")]
     Conflict { name: String, why: &'static str },
+    /// The value is not shown: it may be a secret under a mistyped name.
+    #[error(
+        "kafka.properties: \"{name}\" {problem}; see the client library's list of properties (librdkafka, CONFIGURATION.md)"
+    )]
+    Property { name: String, problem: &'static str },
     #[error("kafka.{field}: {problem}")]
     Field {
         field: &'static str,
@@ -149,6 +156,19 @@ impl Config {
                     name: (*name).to_owned(),
                     why,
                 });
+            }
+        }
+        for (name, value) in self.properties.iter() {
+            let mut client = ClientConfig::new();
+            if let Err(KafkaError::ClientConfig(refused, ..)) =
+                client.set(name, value).create_native_config()
+            {
+                let problem = match refused {
+                    RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN => "is no property of the client library",
+                    _ => "has a value that the client library does not take",
+                };
+                let name = name.to_owned();
+                return Err(ConfigError::Property { name, problem });
             }
         }
         let field = |field, problem: &str| {
@@ -367,6 +387,29 @@ mod tests {
             config.validate().expect_err("refused").to_string(),
             "kafka.properties: \"enable.auto.commit\" may not be set: stored offsets are committed by the client's timer"
         );
+    }
+
+    #[test]
+    fn a_mistyped_property_is_named_without_its_value() {
+        for (property, problem) in [
+            ("ssl.key.pasword", "is no property"),
+            (
+                "compression.level",
+                "has a value that the client library does not take",
+            ),
+        ] {
+            let text = format!("[properties]\n{property:?} = \"S3CRET-1\"");
+            let config: Config = toml::from_str(&text).expect("parses");
+            let error = config.validate().expect_err("refused").to_string();
+            assert!(
+                error.contains(property) && error.contains(problem),
+                "{error}"
+            );
+            assert!(!error.contains("S3CRET"), "{error}");
+        }
+        let good = "[properties]\n\"fetch.min.bytes\" = \"1\"\n\"debug\" = \"broker\"";
+        let config: Config = toml::from_str(good).expect("parses");
+        assert_eq!(config.validate(), Ok(()));
     }
 
     #[test]

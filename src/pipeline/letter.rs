@@ -10,6 +10,7 @@
 
 use super::offsets::MessageSeq;
 use crate::config::printable;
+use crate::record::Stage;
 
 /// Where a letter goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -90,9 +91,10 @@ pub mod header {
     pub const SOURCE_OFFSET: &str = "source-offset";
     pub const SOURCE_TIMESTAMP: &str = "source-timestamp-ms";
     pub const VERSION: &str = "version";
+    pub const VALUE_FORM: &str = "value-form";
 
     /// All header names.
-    pub const ALL: [&str; 15] = [
+    pub const ALL: [&str; 16] = [
         REASON,
         DETAIL,
         STAGE,
@@ -105,6 +107,7 @@ pub mod header {
         SOURCE_OFFSET,
         SOURCE_TIMESTAMP,
         VERSION,
+        VALUE_FORM,
         FULL_LENGTH,
         FULL_SHA256,
         FULL_KEY_LENGTH,
@@ -115,6 +118,39 @@ pub mod header {
     pub const FULL_SHA256: &str = "full-sha256";
     /// Of a letter whose key was shortened: bytes of the whole key.
     pub const FULL_KEY_LENGTH: &str = "full-key-length";
+}
+
+/// What the value of a letter is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ValueForm {
+    /// The bytes of the source, or the record's part of them.
+    Original,
+    /// The record as it was sent or was to be sent, mapped and normalised; the original lies at the source.
+    AsSent,
+}
+
+impl ValueForm {
+    /// Name in the header [`header::VALUE_FORM`].
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Original => "original",
+            Self::AsSent => "as-sent",
+        }
+    }
+}
+
+impl Reason {
+    /// What the value of a letter with this reason is. It follows from the stage, so that it is known of letters of version 0.1.0
+    /// too: the gate judges records that are mapped, except those of which it knows no serial.
+    #[must_use]
+    pub fn value_form(&self) -> ValueForm {
+        let stage = |stage: Stage| self.stage == stage.name();
+        match stage(Stage::Upload) || (stage(Stage::Gate) && self.serial.is_some()) {
+            true => ValueForm::AsSent,
+            false => ValueForm::Original,
+        }
+    }
 }
 
 /// Longest text of a header that is read back, in bytes; the rest of it is left out.
@@ -132,6 +168,7 @@ pub fn headers(reason: &Reason, source: &Source) -> Vec<(&'static str, String)> 
         (header::SOURCE_PARTITION, source.partition.to_string()),
         (header::SOURCE_OFFSET, source.offset.to_string()),
         (header::VERSION, VERSION.to_owned()),
+        (header::VALUE_FORM, reason.value_form().name().to_owned()),
     ];
     let optional = [
         (
@@ -306,6 +343,40 @@ mod tests {
                 .is_of("telemetry", 0, 100)
         );
         assert_eq!(read(told("many", "0")), Err(header::SOURCE_PARTITION));
+    }
+
+    #[test]
+    fn a_letter_says_what_its_value_is() {
+        for (stage, serial, form) in [
+            (Stage::Decode, None, "original"),
+            (Stage::Map, Some("CX0000000001"), "original"),
+            (Stage::Validate, Some("CX0000000001"), "original"),
+            (Stage::Gate, None, "original"),
+            (Stage::Gate, Some("CX0000000001"), "as-sent"),
+            (Stage::Upload, Some("CX0000000001"), "as-sent"),
+            (Stage::Upload, None, "as-sent"),
+        ] {
+            let reason = Reason {
+                code: "any".to_owned(),
+                detail: String::new(),
+                stage: stage.name().to_owned(),
+                http_status: None,
+                server_text: None,
+                serial: serial.map(str::to_owned),
+                attempts: 0,
+            };
+            let source = Source {
+                topic: "telemetry".to_owned(),
+                partition: 0,
+                offset: 1,
+                timestamp_ms: None,
+            };
+            let written = headers(&reason, &source);
+            assert!(
+                written.contains(&(header::VALUE_FORM, form.to_owned())),
+                "{written:?}"
+            );
+        }
     }
 
     #[test]

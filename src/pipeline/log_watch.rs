@@ -6,7 +6,7 @@
 //!
 //! Queue: questions, unbounded; the consumer thread has at most one per partition and one about topics unanswered. The thread
 //! ends after the consumer thread, once its current call has returned ([`CALL`](crate::log_life::broker::CALL) at the longest);
-//! no other thread joins it.
+//! no other thread joins it. If it ends before, the job ends with an error (H1).
 
 use std::collections::HashMap;
 use std::sync::mpsc;
@@ -94,11 +94,13 @@ impl LogWatch {
     }
 
     /// Sends questions; the answers come as events.
-    pub fn ask(&self, questions: Vec<Question>) {
-        // Without the thread no question is answered, and a log that was not checked is not read.
-        if self.questions.send(questions).is_err() {
-            tracing::error!("the thread that asks about logs has ended");
-        }
+    ///
+    /// # Errors
+    /// The thread has ended. No question is answered any more, and a log that was not checked is not read.
+    pub fn ask(&self, questions: Vec<Question>) -> anyhow::Result<()> {
+        let sent = self.questions.send(questions);
+        sent.ok()
+            .context("the thread that asks brokers about the state of logs has ended; start again: reading goes on from the last commit")
     }
 }
 
@@ -225,4 +227,19 @@ fn answer(asker: &Asker, questions: Vec<Question>) -> Vec<Answer> {
             }
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_that_has_ended_is_an_error_and_no_silence() {
+        let (questions, asked) = mpsc::channel();
+        let watch = LogWatch { questions };
+        assert!(watch.ask(Vec::new()).is_ok());
+        drop(asked);
+        let error = watch.ask(Vec::new()).expect_err("nobody answers");
+        assert!(error.to_string().contains("start again"), "{error}");
+    }
 }

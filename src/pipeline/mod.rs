@@ -288,6 +288,7 @@ async fn once(
                 assignment,
                 stop: ended,
                 too_many: RefCell::new(None),
+                no_rights: RefCell::new(None),
             }
             .run();
         })

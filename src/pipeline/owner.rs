@@ -21,8 +21,9 @@ use super::reader::Assignment;
 use super::refusal::Refusal;
 use super::sources::Sources;
 use super::upload::Uploader;
-use super::{Config, feedback, invalid, state};
+use super::{Config, feedback, invalid, kafka, state};
 use crate::dig::page::Invalid;
+use crate::ops::attempts::Attempts;
 use crate::ops::board::Board;
 use crate::ops::metrics::pipeline as metrics;
 use crate::ops::waits::Kind;
@@ -33,6 +34,8 @@ const CURSOR: &str = "invalid-records";
 const LOOK: Duration = Duration::from_secs(30);
 /// How long such a call may take.
 const CALL: Duration = Duration::from_secs(10);
+/// Pause before a cursor that could not be read is read again.
+const AGAIN: Duration = Duration::from_secs(2);
 
 /// What the task is started with.
 pub struct Owner {
@@ -148,29 +151,42 @@ impl Owner {
     fn start_feedback(&self, stop: &CancellationToken) -> CancellationToken {
         let stop = stop.child_token();
         let (kafka, topics) = (self.config.kafka.clone(), self.config.topics.clone());
+        let attempts = Arc::new(Attempts::new(
+            &self.board,
+            Kind::Feedback,
+            "invalid records",
+            format!(
+                "check the broker, and that {} and {} exist and may be read and written by this user; it goes on by itself, and no record \
+                 waits for it",
+                topics.invalid, topics.state
+            ),
+        ));
         let load = {
-            let topic = topics.state.clone();
-            move || async move {
-                let read = tokio::task::spawn_blocking(move || state::load(&kafka, &topic, CURSOR));
-                let value = read.await.context("reading the cursor failed")??;
-                let text = value.map(|value| String::from_utf8_lossy(&value).into_owned());
-                text.map(|text| text.parse().context("the kept cursor is no number"))
-                    .transpose()
-            }
+            let (topic, attempts) = (topics.state.clone(), Arc::clone(&attempts));
+            move || async move { cursor(&kafka, &topic, &attempts).await }
         };
         let (producer, sources) = (self.producer.clone(), Arc::clone(&self.sources));
         let sink = move |items: Arc<[Invalid]>, key: Option<i64>| {
             let (producer, topics, sources) =
                 (producer.clone(), topics.clone(), Arc::clone(&sources));
+            let attempts = Arc::clone(&attempts);
             async move {
-                for item in items.iter() {
-                    write_invalid(&producer, &topics.invalid, item, &sources).await?;
-                }
-                if let Some(key) = key {
-                    state::store(&producer, &topics.state, CURSOR, key.to_string().as_bytes())
-                        .await?;
-                }
-                Ok(())
+                let written = async {
+                    for item in items.iter() {
+                        write_invalid(&producer, &topics.invalid, item, &sources).await?;
+                    }
+                    if let Some(key) = key {
+                        let key = key.to_string();
+                        state::store(&producer, &topics.state, CURSOR, key.as_bytes()).await?;
+                    }
+                    anyhow::Ok(())
+                };
+                let written = written.await;
+                let failure = written.as_ref().err();
+                attempts.note(failure.map(|error| {
+                    format!("what the gateway rejected later cannot be written: {error:#}")
+                }));
+                written
             }
         };
         let run = feedback::run(
@@ -201,6 +217,35 @@ impl Owner {
             }
         });
         stop
+    }
+}
+
+/// The feedback's cursor. While the state topic cannot be read, that is published, and it is read again.
+///
+/// # Errors
+/// What is kept is no cursor.
+async fn cursor(
+    kafka: &kafka::Config,
+    topic: &str,
+    attempts: &Attempts,
+) -> anyhow::Result<Option<i64>> {
+    loop {
+        let (kafka, name) = (kafka.clone(), topic.to_owned());
+        let read = tokio::task::spawn_blocking(move || state::load(&kafka, &name, CURSOR));
+        match read.await.context("reading the cursor failed")? {
+            Ok(value) => {
+                attempts.note(None);
+                let text = value.map(|value| String::from_utf8_lossy(&value).into_owned());
+                let number = text.map(|text| text.parse().context("the kept cursor is no number"));
+                return number.transpose();
+            }
+            Err(error) => {
+                attempts.note(Some(format!(
+                    "the feedback's cursor cannot be read: {error:#}"
+                )));
+                tokio::time::sleep(AGAIN).await;
+            }
+        }
     }
 }
 

@@ -153,18 +153,21 @@ impl Partition {
         self.resent += ticket.seqs.iter().filter(settled).count() as u64;
     }
 
-    /// Identity and offset of each record of a request that is about to be completed.
-    pub fn origins(&self, ticket: &Ticket) -> impl Iterator<Item = (u64, i64)> {
-        // A released record has an offset of the held topic, which is not remembered.
-        let offsets = ticket.seqs.iter().map(|&seq| match seq.as_released() {
-            Some(_) => None,
-            None => self.tracker.offset(seq),
-        });
-        ticket
-            .identities
-            .iter()
-            .zip(offsets)
-            .filter_map(|(&identity, offset)| Some((identity, offset?)))
+    /// Identity and offset of each accepted record of a request that is about to be completed.
+    pub fn origins(
+        &self,
+        ticket: &Ticket,
+        verdicts: &Verdicts,
+    ) -> impl Iterator<Item = (u64, i64)> {
+        verdicts.accepted(ticket.seqs.len()).filter_map(|index| {
+            let seq = ticket.seqs[index];
+            // A released record has an offset of the held topic, which is not remembered.
+            let offset = match seq.as_released() {
+                Some(_) => None,
+                None => self.tracker.offset(seq),
+            };
+            Some((ticket.identities[index], offset?))
+        })
     }
 
     /// Sentinel: records packed although their message was settled already; must stay 0.
@@ -212,8 +215,7 @@ impl Partition {
                     let span = request.records[index];
                     let value = request.body[span.start as usize..span.end as usize].to_vec();
                     let serial = serial_of(&value);
-                    let offset = self.offset(seq).unwrap_or(-1);
-                    let written_ms = self.timestamp_ms(seq);
+                    let source = self.source_of(seq);
                     letters.push(Letter {
                         destination: Destination::DeadLetter,
                         key: serial.clone().map(String::into_bytes),
@@ -230,13 +232,7 @@ impl Partition {
                             serial,
                             attempts: refusal.attempts,
                         },
-                        source: Source {
-                            topic: match seq.as_released() {
-                                Some(_) => self.held_topic.clone(),
-                                None => self.topic.clone(),
-                            },
-                            ..self.source(offset, written_ms)
-                        },
+                        source,
                         seq,
                         records: 1,
                     });
@@ -245,6 +241,23 @@ impl Partition {
         }
         self.letters += letters.len() as u64;
         letters
+    }
+
+    /// The place of the original of a record in flight: the message of the input, or of the held topic if that does not name
+    /// one.
+    fn source_of(&self, seq: MessageSeq) -> Source {
+        let written_ms = self.timestamp_ms(seq);
+        let named = seq
+            .as_released()
+            .map(|(group, place)| self.hold.source_offset(group, place));
+        match named {
+            None => self.source(self.tracker.offset(seq).unwrap_or(-1), written_ms),
+            Some(Some(offset)) => self.source(offset, written_ms),
+            Some(None) => Source {
+                topic: self.held_topic.clone(),
+                ..self.source(self.offset(seq).unwrap_or(-1), written_ms)
+            },
+        }
     }
 
     /// Takes a completed request's body back for a later one.

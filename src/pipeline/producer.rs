@@ -32,6 +32,7 @@ use super::refusal::{self, Refusal};
 use super::topics::describe;
 use crate::log_life::TopicId;
 use crate::log_life::broker::{Topic, topics};
+use crate::rights::{self, Operation, Resource};
 
 /// How long the broker may take to delete records.
 const DELETE: Duration = Duration::from_secs(20);
@@ -104,7 +105,7 @@ pub enum Kept {
 
 /// A write that was refused. A refusal that is not [`Refusal::retryable`] had no effect.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot write to {topic}: {error}")]
+#[error("cannot write to {topic}: {error}{}", self.hint())]
 pub struct WriteError {
     pub topic: String,
     pub refusal: Refusal,
@@ -112,6 +113,16 @@ pub struct WriteError {
 }
 
 impl WriteError {
+    /// The right to grant, if one is missing.
+    fn hint(&self) -> String {
+        let code = self.error.rdkafka_error_code();
+        if !code.is_some_and(rights::is_missing) {
+            return String::new();
+        }
+        let topic = Resource::Topic(&self.topic);
+        format!("; {}", rights::grant(Operation::Write, topic))
+    }
+
     /// What a refused write means, if `error` is one; passing otherwise.
     #[must_use]
     pub fn refusal(error: &anyhow::Error) -> Refusal {

@@ -121,9 +121,17 @@ impl Progress {
         Some(self.begin.load(Ordering::Acquire)).filter(|offset| *offset >= 0)
     }
 
-    /// The watcher's side of [`begin`](Self::begin).
+    /// The consumer thread's side of [`begin`](Self::begin): another life of the log begins.
     pub fn set_begin(&self, offset: i64) {
         self.begin.store(offset, Ordering::Release);
+    }
+
+    /// The watcher's side of [`begin`](Self::begin). Its answer may be about the log's earlier life, so it counts only while
+    /// nothing is known (E1).
+    pub fn find_begin(&self, offset: i64) {
+        let _ = self
+            .begin
+            .compare_exchange(-1, offset, Ordering::AcqRel, Ordering::Acquire);
     }
 
     /// End offset of the log, as the watcher last asked.
@@ -145,5 +153,20 @@ impl Progress {
     /// Asks the worker to send what it has without waiting for more (M1).
     pub fn ask_flush(&self) {
         self.flush.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_late_answer_about_the_life_before_changes_no_beginning() {
+        let progress = Progress::new("telemetry", 0);
+        progress.find_begin(700);
+        assert_eq!(progress.begin(), Some(700));
+        progress.set_begin(0);
+        progress.find_begin(700);
+        assert_eq!(progress.begin(), Some(0));
     }
 }

@@ -48,6 +48,7 @@ mod leave;
 mod log;
 mod partitions;
 mod read;
+mod refused;
 mod unreadable;
 
 use log::Log;
@@ -93,6 +94,8 @@ pub struct Reader {
     pub assignment: watch::Sender<Assignment>,
     /// `true` ends the thread after a drain; `once` has the sender, and the thread ends also when that is dropped.
     pub stop: watch::Receiver<bool>,
+    /// The wait published while the user may not be a member of the group. Dropped, it ends on the board.
+    pub no_rights: RefCell<Option<Wait>>,
     /// The wait published while more partitions are assigned than `memory.partitions` counts. Dropped, it ends on the board.
     pub too_many: RefCell<Option<Wait>>,
 }
@@ -129,6 +132,8 @@ struct Assigned {
     message_bytes: u64,
     /// Which life of the log is read, and whether it may be read now.
     log: Log,
+    /// The wait published while the user may not read the topic. Dropped, it ends on the board.
+    forbidden: Option<Wait>,
     /// Set while the next batch cannot be read.
     standing: Option<unreadable::Standing>,
     /// Offsets from and to which a person let the partition skip, until a commit behind them is confirmed.
@@ -210,6 +215,7 @@ impl Reader {
             Err(error) => {
                 let remedy = error.rdkafka_error_code().and_then(super::asker::remedy);
                 tracing::warn!(%error, remedy, "kafka consumer");
+                self.note_rights(&error);
                 log::doubt_if_lost(&error, assigned);
                 self.end_if_fatal(assigned);
             }
@@ -224,6 +230,7 @@ impl Reader {
                 Event::Revoked(keys) => self.revoke(&keys, assigned),
                 Event::Committed(offsets) => {
                     *asked = false;
+                    self.no_rights.replace(None);
                     for (key, committed) in offsets {
                         if let Some(ours) = assigned.get_mut(&key)
                             && ours.log.confirms(&committed)
@@ -243,6 +250,7 @@ impl Reader {
                         .values_mut()
                         .for_each(|partition| partition.log.commit_failed());
                     tracing::info!(%error, "a commit was refused; during a rebalance that is normal");
+                    self.note_rights(&error);
                 }
                 Event::Lag(partitions) => {
                     for (topic, partition, messages) in partitions {
@@ -263,6 +271,7 @@ impl Reader {
                 }
                 Event::Failed { error, reason } => {
                     tracing::warn!(%error, reason, "kafka consumer");
+                    self.note_rights(&error);
                     log::doubt_if_lost(&error, assigned);
                     self.end_if_fatal(assigned);
                 }
@@ -286,6 +295,7 @@ impl Reader {
         assigned: &mut HashMap<Key, Assigned>,
     ) {
         metrics::rebalanced("assign");
+        self.no_rights.replace(None);
         for key in keys {
             let (topic, number) = key;
             let Some(feed) = Feed::open(&self.consumer, topic, *number) else {
@@ -370,6 +380,7 @@ impl Reader {
             shown,
             message_bytes: FIRST_GUESS,
             log,
+            forbidden: None,
             standing: None,
             skipped: None,
         }

@@ -33,6 +33,22 @@ pub struct Verdicts {
     pub failed: Option<Failed>,
 }
 
+impl Verdicts {
+    /// Indices of the accepted ones among the request's `records`, ascending.
+    pub fn accepted(&self, records: usize) -> impl Iterator<Item = usize> {
+        let judged = self
+            .failed
+            .as_ref()
+            .map_or(records, |failed| records.min(failed.from as usize));
+        let mut refused = self.refused.iter().peekable();
+        (0..judged).filter(move |index| {
+            refused
+                .next_if(|refusal| refusal.record as usize == *index)
+                .is_none()
+        })
+    }
+}
+
 /// A part of a request that got no verdict. No record of the request from that part on is settled.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failed {
@@ -68,4 +84,40 @@ pub struct Refused {
     pub text: String,
     /// Requests that carried the record, repeated ones included.
     pub attempts: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(record: u32) -> Refused {
+        Refused {
+            record,
+            status: 400,
+            text: String::new(),
+            attempts: 1,
+        }
+    }
+
+    #[test]
+    fn what_was_refused_or_got_no_verdict_is_not_accepted() {
+        let mut verdicts = Verdicts::default();
+        let accepted = |verdicts: &Verdicts| verdicts.accepted(6).collect::<Vec<_>>();
+        assert_eq!(accepted(&verdicts), [0, 1, 2, 3, 4, 5]);
+        verdicts.refused = vec![refused(0), refused(3)];
+        assert_eq!(accepted(&verdicts), [1, 2, 4, 5]);
+        verdicts.failed = Some(Failed {
+            from: 4,
+            until: 5,
+            blame: Blame::Gateway,
+            seen: 0,
+            asked_to_wait: false,
+            retry_after: None,
+            ambiguous: false,
+            silent: 0,
+            status: 500,
+            text: String::new(),
+        });
+        assert_eq!(accepted(&verdicts), [1, 2]);
+    }
 }

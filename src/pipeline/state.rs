@@ -14,9 +14,12 @@ use rdkafka::{Message as _, Offset, TopicPartitionList};
 use super::kafka;
 use super::producer::Producer;
 use crate::poll;
+use crate::rights;
 
 /// How long a call to the broker may take.
 const CALL: Duration = Duration::from_secs(20);
+/// Pause before an unknown topic is asked for again.
+const AGAIN: Duration = Duration::from_millis(500);
 
 /// The newest value of the key `name`, read from the topic's first offset to its present end. Blocks the calling thread.
 ///
@@ -48,23 +51,7 @@ pub fn load_all(
         .by_hand("state")?
         .create()
         .context("cannot open a reader")?;
-    let metadata = reader
-        .fetch_metadata(Some(topic), CALL)
-        .with_context(|| format!("cannot ask for topic {topic}"))?;
-    // A topic that was just created may be unknown to the broker, and is empty. Any other error fails the read: an empty result
-    // would lose cursors.
-    let wrong = metadata.topics().iter().find_map(|topic| topic.error());
-    if let Some(error) = wrong.map(RDKafkaErrorCode::from) {
-        anyhow::ensure!(
-            error == RDKafkaErrorCode::UnknownTopicOrPartition,
-            "cannot ask for topic {topic}: {error}"
-        );
-    }
-    let mut unread: HashSet<i32> = metadata
-        .topics()
-        .iter()
-        .flat_map(|topic| topic.partitions().iter().map(|p| p.id()))
-        .collect();
+    let mut unread = partitions(&reader, topic, &kafka.group)?;
     let mut all = TopicPartitionList::new();
     for &partition in &unread {
         all.add_partition_offset(topic, partition, Offset::Beginning)
@@ -86,7 +73,9 @@ pub fn load_all(
                 unread.remove(&partition);
             }
             Some(message) => {
-                let message = message.with_context(|| format!("cannot read {topic}"))?;
+                let message = message
+                    .map_err(|error| rights::named(error, topic, &kafka.group))
+                    .with_context(|| format!("cannot read {topic}"))?;
                 if let Some(key) = message.key().filter(|key| wanted(key)) {
                     match message.payload() {
                         Some(value) => {
@@ -103,6 +92,46 @@ pub fn load_all(
         }
     }
     Ok(newest)
+}
+
+/// The partitions of the topic. An unknown topic is asked for again until [`CALL`] has passed: one that was just created is not
+/// known to every broker yet, and taking one that is away for an empty one would lose cursors and marks.
+fn partitions(reader: &BaseConsumer, topic: &str, group: &str) -> anyhow::Result<HashSet<i32>> {
+    let deadline = Instant::now() + CALL;
+    loop {
+        let metadata = reader
+            .fetch_metadata(Some(topic), CALL)
+            .with_context(|| format!("cannot ask for topic {topic}"))?;
+        let found = metadata.topics().iter().find(|found| found.name() == topic);
+        match found
+            .and_then(|found| found.error())
+            .map(RDKafkaErrorCode::from)
+        {
+            None => {
+                let ids = found.iter().flat_map(|found| found.partitions());
+                let ids: HashSet<i32> = ids.map(|partition| partition.id()).collect();
+                if !ids.is_empty() {
+                    return Ok(ids);
+                }
+            }
+            Some(
+                RDKafkaErrorCode::UnknownTopicOrPartition
+                | RDKafkaErrorCode::UnknownTopic
+                | RDKafkaErrorCode::LeaderNotAvailable,
+            ) => {}
+            Some(error) => {
+                let error = KafkaError::MetadataFetch(error);
+                let error = rights::named(error, topic, group);
+                return Err(error.context(format!("cannot ask for topic {topic}")));
+            }
+        }
+        anyhow::ensure!(
+            Instant::now() < deadline,
+            "topic {topic} does not exist, or this user may not describe it; create it (cleanup.policy = compact), or set topics.create = true"
+        );
+        // The client is polled while it waits, so that its events do not pile up.
+        let _ = poll::next(reader, AGAIN);
+    }
 }
 
 /// Writes a value and waits for the broker's confirmation.

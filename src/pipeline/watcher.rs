@@ -29,6 +29,7 @@ use super::settings::{Input, Topics};
 use crate::ops::board::Board;
 use crate::ops::waits::{Kind, Wait};
 use crate::poll;
+use crate::rights::{self, Operation, Resource};
 
 /// Between two looks at the ends of the assigned partitions.
 const LOOK: Duration = Duration::from_secs(5);
@@ -162,11 +163,17 @@ impl Watcher {
         waits.retain(|topic, _| missing.contains(&topic));
         for topic in missing {
             if !waits.contains_key(topic) {
+                let remedy = format!(
+                    "create the topic, {}, or remove it from input.topics; it is read as soon as it is there",
+                    rights::grant(Operation::Read, Resource::Topic(topic))
+                );
                 let wait = self.board.wait(
                     Kind::InputTopic,
                     topic.as_str(),
-                    format!("the input topic {topic} does not exist, or this user may not describe it"),
-                    "create the topic, grant Describe and Read on it, or remove it from input.topics; it is read as soon as it is there",
+                    format!(
+                        "the input topic {topic} does not exist, or this user may not describe it"
+                    ),
+                    remedy,
                 );
                 waits.insert(topic.clone(), wait);
             }
@@ -195,13 +202,17 @@ impl Watcher {
                 })
             };
             let partitions: Vec<&Progress> = partitions.into_iter().filter(leads).collect();
-            bounds(client, &partitions, Offset::End, Progress::set_end)?;
+            for (progress, end) in bounds(client, &partitions, Offset::End)? {
+                progress.set_end(end);
+            }
             let begins: Vec<&Progress> = partitions
                 .into_iter()
                 .filter(|progress| progress.begin().is_none())
                 .collect();
-            bounds(client, &begins, Offset::Beginning, Progress::set_begin)?;
-            committed(client, &begins)?;
+            let firsts = bounds(client, &begins, Offset::Beginning)?;
+            for (progress, begin) in behind_commits(client, firsts)? {
+                progress.find_begin(begin);
+            }
         }
         Ok(())
     }
@@ -216,46 +227,50 @@ fn list(partitions: &[&Progress], offset: Offset) -> anyhow::Result<TopicPartiti
     Ok(list)
 }
 
+/// A partition with an offset.
+type Found<'a> = (&'a Progress, i64);
+
 /// Asks for the first or the end offsets of partitions; the brokers take the special offsets in place of a timestamp.
-fn bounds(
+fn bounds<'a>(
     client: &BaseConsumer,
-    partitions: &[&Progress],
+    partitions: &[&'a Progress],
     bound: Offset,
-    set: impl Fn(&Progress, i64),
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Vec<Found<'a>>> {
     if partitions.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
     let found = client
         .offsets_for_times(list(partitions, bound)?, CALL)
         .context("the brokers do not say where the assigned partitions begin and end")?;
-    for progress in partitions {
+    let offset = |progress: &Progress| {
         let element = found.find_partition(&progress.topic, progress.partition);
-        if let Some(Offset::Offset(offset)) = element
-            .filter(|element| element.error().is_ok())
-            .map(|element| element.offset())
-        {
-            set(progress, offset);
+        match element.filter(|element| element.error().is_ok())?.offset() {
+            Offset::Offset(offset) => Some(offset),
+            _ => None,
         }
-    }
-    Ok(())
+    };
+    let with_offset = |progress: &&'a Progress| Some((*progress, offset(progress)?));
+    Ok(partitions.iter().filter_map(with_offset).collect())
 }
 
-/// Sets where reading begins to the group's committed offset, where there is one.
-fn committed(client: &BaseConsumer, partitions: &[&Progress]) -> anyhow::Result<()> {
-    if partitions.is_empty() {
-        return Ok(());
+/// Where reading begins, from the first offsets of the logs: the group's committed offset, where there is one above.
+fn behind_commits<'a>(
+    client: &BaseConsumer,
+    firsts: Vec<Found<'a>>,
+) -> anyhow::Result<Vec<Found<'a>>> {
+    if firsts.is_empty() {
+        return Ok(firsts);
     }
+    let partitions: Vec<&Progress> = firsts.iter().map(|(progress, _)| *progress).collect();
     let found = client
-        .committed_offsets(list(partitions, Offset::Invalid)?, CALL)
+        .committed_offsets(list(&partitions, Offset::Invalid)?, CALL)
         .context("the group's coordinator does not say what is committed")?;
-    for progress in partitions {
+    let behind = |(progress, first): Found<'a>| {
         let element = found.find_partition(&progress.topic, progress.partition);
-        if let (Some(Offset::Offset(offset)), Some(begin)) =
-            (element.map(|element| element.offset()), progress.begin())
-        {
-            progress.set_begin(begin.max(offset));
+        match element.map(|element| element.offset()) {
+            Some(Offset::Offset(committed)) => (progress, first.max(committed)),
+            _ => (progress, first),
         }
-    }
-    Ok(())
+    };
+    Ok(firsts.into_iter().map(behind).collect())
 }

@@ -187,6 +187,8 @@ pub struct Worker {
     letter_waits_since: Option<Instant>,
     /// Whether the alarm for unconfirmed letters was raised and no letter was confirmed since.
     letters_blocked: bool,
+    /// Why the broker refused a letter last, since one was confirmed.
+    letters_refused: Option<String>,
     /// The wait published while letters are not confirmed. Dropped, it ends on the board.
     letters_wait: waits::LettersWait,
     /// Cancelled by a revoke or an error; every upload in `requests` has a clone and starts no attempt after that (O3).
@@ -260,6 +262,7 @@ impl Worker {
             letters_after: None,
             letter_waits_since: None,
             letters_blocked: false,
+            letters_refused: None,
             letters_wait: None,
             stop: CancellationToken::new(),
             flush: false,

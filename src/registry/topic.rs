@@ -197,6 +197,11 @@ fn to_the_end(
         match reading.next(IDLE) {
             Next::Message(message) => take(&message),
             Next::Back => anyhow::bail!("{topic} changed while it was read"),
+            Next::Failed {
+                error,
+                forbidden: true,
+                ..
+            } => anyhow::bail!("{topic} cannot be read: {error}"),
             Next::Failed { error, .. } => tracing::warn!(error, "reading the device registry"),
             Next::Idle | Next::End(_) => {}
         }
@@ -221,6 +226,11 @@ fn read_whole(
                 apply(&mut snapshot, &message);
             }
             Next::Back => anyhow::bail!("{topic} changed while it was read"),
+            Next::Failed {
+                error,
+                forbidden: true,
+                ..
+            } => anyhow::bail!("{topic} cannot be read: {error}"),
             Next::Failed { error, .. } => tracing::warn!(error, "reading the device registry"),
             Next::Idle | Next::End(_) => {}
         }
@@ -315,7 +325,9 @@ impl Follower {
                     changes += usize::from(apply(&mut snapshot, &message));
                 }
                 Next::Back => change = Some(Change::TailLost),
-                Next::Failed { error, lost: gone } => {
+                Next::Failed {
+                    error, lost: gone, ..
+                } => {
                     trouble.begin(&error);
                     lost |= gone;
                 }

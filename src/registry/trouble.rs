@@ -51,7 +51,7 @@ impl Trouble {
             Some(wait) => wait.update(cause),
             None => {
                 let remedy = format!(
-                    "check that {} exists and that this user may read it; it is followed again by itself",
+                    "check that {} exists and that this user may read it (right Read); it is followed again by itself",
                     self.place
                 );
                 self.wait = Some(self.board.wait(Kind::Registry, &*self.place, cause, remedy));

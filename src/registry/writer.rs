@@ -25,6 +25,7 @@ use tokio::sync::Mutex;
 
 use super::Device;
 use super::mark::{self, Mark};
+use crate::rights::{self, Operation, Resource};
 
 /// How long one change may wait for the broker before a command gives up.
 const WRITE: Duration = Duration::from_secs(30);
@@ -90,23 +91,27 @@ pub enum WriteError {
     )]
     Replaced { topic: String, id: String },
     /// The broker did not confirm the change. If the commit was not answered, the change may count all the same.
-    #[error("the device registry {topic} did not confirm {what}: {error}{}", remedy(.error))]
+    #[error("the device registry {topic} did not confirm {what}: {error}{}", remedy(.error, .topic, .id))]
     Unconfirmed {
         topic: String,
+        /// Transactional id of the writer.
+        id: String,
         what: String,
         error: KafkaError,
     },
 }
 
-fn remedy(error: &KafkaError) -> &'static str {
+fn remedy(error: &KafkaError, topic: &str, id: &str) -> String {
+    let grant = |resource| format!("; {}", rights::grant(Operation::Write, resource));
     match error.rdkafka_error_code() {
         Some(RDKafkaErrorCode::TransactionalIdAuthorizationFailed) => {
-            "; grant the user Write and Describe on transactional ids that begin with the topic's name"
+            grant(Resource::TransactionalId(id))
         }
-        Some(RDKafkaErrorCode::TopicAuthorizationFailed) => {
-            "; grant the user Read and Write on the topic"
+        Some(RDKafkaErrorCode::TopicAuthorizationFailed) => grant(Resource::Topic(topic)),
+        Some(RDKafkaErrorCode::MessageSizeTooLarge) => {
+            format!("; raise max.message.bytes of {topic}")
         }
-        _ => "",
+        _ => String::new(),
     }
 }
 
@@ -123,6 +128,22 @@ impl WriteError {
                         | RDKafkaErrorCode::TopicAuthorizationFailed
                         | RDKafkaErrorCode::TransactionalIdAuthorizationFailed
                         | RDKafkaErrorCode::InvalidRecord
+                )
+            ),
+        }
+    }
+
+    /// Whether the topic takes no batch of that size: less at once may be taken. `false` for a commit, whose size is not ours.
+    #[must_use]
+    pub fn is_too_large(&self) -> bool {
+        match self {
+            Self::Replaced { .. } => false,
+            Self::Unconfirmed { error, .. } => matches!(
+                error.rdkafka_error_code(),
+                Some(
+                    RDKafkaErrorCode::MessageSizeTooLarge
+                        | RDKafkaErrorCode::MessageBatchTooLarge
+                        | RDKafkaErrorCode::InvalidMessageSize
                 )
             ),
         }
@@ -361,6 +382,7 @@ impl Writer {
         }
         WriteError::Unconfirmed {
             topic: self.topic.to_string(),
+            id: self.id.to_string(),
             what: what.to_owned(),
             error,
         }

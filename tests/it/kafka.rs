@@ -10,4 +10,4 @@ mod letters;
 mod memory;
 mod registry;
 mod security;
-mod takeover;
+pub mod takeover;

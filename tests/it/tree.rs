@@ -77,6 +77,8 @@ const OWNED: [(&str, &[&str]); 9] = [
             "pipeline/",
             "log_life/",
             "poll.rs",
+            "rights.rs",
+            "headers.rs",
             "registry.rs",
             "registry/",
             "load/produce.rs",

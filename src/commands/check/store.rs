@@ -74,7 +74,7 @@ async fn asked(
 async fn compared(store: &Store, settings: &Settings, timeout: Duration) -> anyhow::Result<Tried> {
     let name = settings.topics.devices.clone();
     let subject = format!("registry {name}");
-    let client = settings.kafka.plain()?;
+    let client = settings.kafka.by_hand("devices")?;
     let read = {
         let name = name.clone();
         tokio::task::spawn_blocking(move || topic::entries(&client, &name, timeout))

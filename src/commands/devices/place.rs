@@ -111,7 +111,10 @@ impl Place {
                         journey: settings.orders.enabled,
                     });
                 }
-                let (client, name) = (settings.kafka.plain()?, settings.topics.devices.clone());
+                let (client, name) = (
+                    settings.kafka.by_hand("devices")?,
+                    settings.topics.devices.clone(),
+                );
                 let read =
                     tokio::task::spawn_blocking(move || topic::entries(&client, &name, READ));
                 let entries = read.await.context("reading the topic failed")??;

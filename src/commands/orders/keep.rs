@@ -111,7 +111,10 @@ pub(super) async fn recover(
 
 /// Everything the three sides say.
 async fn known(store: &Store, settings: &Settings) -> anyhow::Result<Known> {
-    let (client, name) = (settings.kafka.plain()?, settings.topics.devices.clone());
+    let (client, name) = (
+        settings.kafka.by_hand("devices")?,
+        settings.topics.devices.clone(),
+    );
     let read = tokio::task::spawn_blocking(move || topic::entries(&client, &name, READ));
     let entries = read
         .await

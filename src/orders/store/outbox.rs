@@ -18,17 +18,19 @@ pub struct Letter {
 }
 
 impl Store {
-    /// The oldest changes not published yet.
+    /// The oldest changes behind number `after` that are not published yet.
     ///
     /// # Errors
     /// The store cannot be read.
-    pub async fn unpublished(&self, most: i64) -> Result<Vec<Letter>, Error> {
-        let rows =
-            sqlx::query("SELECT * FROM outbox WHERE published_at IS NULL ORDER BY seq LIMIT $1")
-                .bind(most)
-                .fetch_all(&self.pool)
-                .await
-                .during("reading the outbox")?;
+    pub async fn unpublished(&self, after: i64, most: i64) -> Result<Vec<Letter>, Error> {
+        let rows = sqlx::query(
+            "SELECT * FROM outbox WHERE published_at IS NULL AND seq > $1 ORDER BY seq LIMIT $2",
+        )
+        .bind(after)
+        .bind(most)
+        .fetch_all(&self.pool)
+        .await
+        .during("reading the outbox")?;
         rows.iter()
             .map(|row| {
                 let reader = Reader::new(row, "the outbox");
@@ -65,6 +67,22 @@ impl Store {
             .await
             .during("counting the outbox")?;
         Reader::new(&row, "the outbox").number("n")
+    }
+
+    /// Marks single changes as published, because others before them are not.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    pub async fn mark_each_published(&self, seqs: &[i64], now: Timestamp) -> Result<(), Error> {
+        for seq in seqs {
+            sqlx::query("UPDATE outbox SET published_at = $2 WHERE seq = $1")
+                .bind(*seq)
+                .bind(micros(now))
+                .execute(&self.pool)
+                .await
+                .during("marking the outbox")?;
+        }
+        Ok(())
     }
 
     /// Marks all changes up to a number as published. Those of before `forget` are removed: the topic and `devices` have them.

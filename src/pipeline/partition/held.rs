@@ -212,7 +212,8 @@ impl Partition {
         } in taken
         {
             let count = records.unwrap_or(1);
-            let seq = self.hold.fed(*group, message, count);
+            let source = self.claimed(message).map(|source| source.offset);
+            let seq = self.hold.fed(*group, message, source, count);
             if records.is_none() {
                 let draft = expired(message);
                 letters.push(draft.addressed(self.origin(message), seq, 1));

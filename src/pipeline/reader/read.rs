@@ -59,6 +59,7 @@ impl Reader {
             }
             return false;
         }
+        self.follow_rights(key, partition, &messages);
         let failed_at = messages.error_at();
         let unreadable = messages.take_unreadable();
         if unreadable.is_some() {

@@ -21,6 +21,7 @@ use crate::ops::board::Board;
 use crate::ops::waits::{self, Kind, Wait};
 use crate::pipeline::partition::HeldMessage;
 use crate::poll;
+use crate::rights;
 
 /// Capacity of the channel to a worker, in batches.
 pub const BATCHES: usize = 2;
@@ -75,6 +76,7 @@ impl Reading {
                 watched,
                 wait: None,
                 newest: Instant::now(),
+                lasts: false,
             };
             while !ended.is_cancelled() {
                 let opened = place.open(next);
@@ -128,6 +130,8 @@ struct Trouble {
     wait: Option<Wait>,
     /// When the newest error came.
     newest: Instant,
+    /// Whether that error lasts until a message or the end of the partition comes.
+    lasts: bool,
 }
 
 impl Trouble {
@@ -150,11 +154,12 @@ impl Trouble {
 
     fn end(&mut self) {
         self.wait = None;
+        self.lasts = false;
     }
 
     /// No message came: an error that is not repeated has passed. The watcher publishes brokers that do not answer.
     fn idle(&mut self) {
-        if self.wait.is_some() && self.newest.elapsed() > PASSED {
+        if self.wait.is_some() && !self.lasts && self.newest.elapsed() > PASSED {
             self.end();
         }
     }
@@ -198,7 +203,12 @@ fn read(
                 true
             }
             Some(Err(error)) => {
-                trouble.begin(&error.to_string());
+                let code = error.rdkafka_error_code();
+                // The client reports it once.
+                trouble.lasts = code.is_some_and(rights::is_missing);
+                let (topic, group) = (&trouble.place.held_topic, &trouble.place.kafka.group);
+                let said = rights::named(error, topic, group).to_string();
+                trouble.begin(&said);
                 false
             }
         };

@@ -24,7 +24,7 @@ use crate::pipeline::fit::{self, Form};
 use crate::pipeline::guard::dead_messages;
 use crate::pipeline::letter::{Destination, Letter};
 use crate::pipeline::outbox::Parcel;
-use crate::pipeline::producer::{self, Withheld};
+use crate::pipeline::producer::{self, Withheld, WriteError};
 use crate::pipeline::refusal::Refusal;
 
 /// Reason code of a held record that is too large for the held topic.
@@ -131,14 +131,12 @@ impl Worker {
         let Some(parcel) = self.outbox.next(carrier) else {
             return false;
         };
-        let topics = &self.shared.topics;
-        let (topic, partition) = match parcel.letter.destination {
-            Destination::DeadLetter => (topics.dead_letter.clone(), None),
-            Destination::Held => (
-                self.side.held_topic().to_owned(),
-                Some(self.progress.partition),
-            ),
+        let destination = parcel.letter.destination;
+        let topic = match destination {
+            Destination::DeadLetter => self.shared.topics.dead_letter.clone(),
+            Destination::Held => self.side.held_topic().to_owned(),
         };
+        let partition = (destination == Destination::Held).then_some(self.progress.partition);
         let limit = producer.limits().of(&topic);
         if std::mem::replace(&mut parcel.limit, limit) != limit {
             // The topic's limit changed: earlier refusals of the letter say nothing about the new one.
@@ -261,6 +259,7 @@ impl Worker {
             Event::Written(parcel, offset) => {
                 self.letter_waits_since = None;
                 self.letters_blocked = false;
+                self.letters_refused = None;
                 self.letter_bytes -= parcel.letter.bytes();
                 self.outbox.confirmed(&parcel);
                 self.partition.letter_written(&parcel.letter, offset);
@@ -277,11 +276,23 @@ impl Worker {
         let refusal = producer::meaning(error);
         let letter = &parcel.letter;
         metrics::letter_refused();
+        let said = WriteError {
+            topic: match letter.destination {
+                Destination::DeadLetter => self.shared.topics.dead_letter.clone(),
+                Destination::Held => self.side.held_topic().to_owned(),
+            },
+            refusal,
+            error: error.clone(),
+        };
         tracing::error!(
             topic = %self.progress.topic, partition = self.progress.partition, offset = letter.source.offset,
-            to = ?letter.destination, %error, remedy = refusal.remedy(),
+            to = ?letter.destination, error = %said, remedy = refusal.remedy(),
             "a letter was refused; it is tried again and the partition waits"
         );
+        if let Some(wait) = &self.letters_wait {
+            wait.update(format!("letters are refused: {said}"));
+        }
+        self.letters_refused = Some(said.to_string());
         let held = letter.destination == Destination::Held;
         let at_once = match refusal {
             // The client was replaced and makes smaller batches: the batch may have been too large, not the letter.

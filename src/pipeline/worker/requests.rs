@@ -55,7 +55,8 @@ impl Worker {
     pub(super) fn finish(&mut self, (request, ticket, verdicts): Finished) {
         // No verdicts only after a stop; the records stay unsettled then.
         let Some(verdicts) = verdicts else { return };
-        self.memory.remember(self.partition.origins(&ticket));
+        self.memory
+            .remember(self.partition.origins(&ticket, &verdicts));
         let failed = verdicts.failed.is_some();
         let tended = failed || !self.partition.isolation().is_empty();
         let mut letters = if failed {

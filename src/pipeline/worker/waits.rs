@@ -34,9 +34,12 @@ impl Worker {
         if self.letters_wait.is_some() {
             return;
         }
+        let cause = match &self.letters_refused {
+            Some(refused) => format!("letters are refused: {refused}"),
+            None => "letters are not confirmed by the broker".to_owned(),
+        };
         let (topic, partition) = (&self.progress.topic, self.progress.partition);
         let topics = &self.shared.topics;
-        let cause = "letters are not confirmed by the broker; their refusal, if there is one, is in the log";
         let remedy = format!(
             "check that {} and {topic}{} exist, take messages of this size and may be written by this user; the partition goes on by itself",
             topics.dead_letter, topics.held_suffix

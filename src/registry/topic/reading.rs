@@ -19,6 +19,7 @@ use rdkafka::{ClientConfig, Message as _, Offset, TopicPartitionList};
 use crate::log_life::broker::{CALL, Topic, epoch_of, topics};
 use crate::log_life::{Change, TopicId};
 use crate::poll;
+use crate::rights;
 
 /// How long a topic that does not exist is waited for.
 const BORN: Duration = Duration::from_secs(5);
@@ -33,6 +34,8 @@ pub struct Reading {
     consumer: BaseConsumer,
     /// Name of the topic.
     topic: String,
+    /// Beginning of the names of the groups on which a right is needed.
+    group: String,
     /// Identity of the topic when the reading began; `None` where the broker gives no ids.
     topic_id: Option<TopicId>,
     /// All partitions of the topic.
@@ -52,10 +55,12 @@ pub enum Next<'r> {
     Back,
     /// The present end of a partition.
     End(i32),
-    /// An error of the client. `lost`: it lost its brokers, and a broker that comes back may hold an older copy.
+    /// An error of the client. `lost`: it lost its brokers, and a broker that comes back may hold an older copy; `forbidden`: the
+    /// user lacks a right, which the error names.
     Failed {
         error: String,
         lost: bool,
+        forbidden: bool,
     },
 }
 
@@ -69,15 +74,17 @@ pub struct Look {
 }
 
 impl Reading {
-    /// Opens a reading with these connection properties. The group name is needed even for manual assignment; nothing is
-    /// committed to it.
+    /// Opens a reading with these connection properties. A group name is needed even for manual assignment; nothing is committed to
+    /// it. Without one in the properties it is made from the topic's name.
     ///
     /// # Errors
     /// The topic does not exist, or the broker does not answer.
     pub fn open(client: &ClientConfig, topic: &str) -> anyhow::Result<Self> {
         let mut client = client.clone();
+        let group = client.get("group.id").map(str::to_owned);
+        let group = group.unwrap_or_else(|| format!("{topic}-reader"));
         client
-            .set("group.id", format!("{topic}-reader"))
+            .set("group.id", &group)
             .set("enable.auto.commit", "false")
             .set("auto.offset.reset", "earliest")
             .set("enable.partition.eof", "true")
@@ -88,7 +95,7 @@ impl Reading {
             .context("cannot open the reader of the device registry")?;
         let born = Instant::now() + BORN;
         let partitions = loop {
-            let partitions = partitions(&consumer, topic)?;
+            let partitions = partitions(&consumer, topic, rights_group(&group))?;
             // A topic just created is not known to every broker yet.
             if !partitions.is_empty() || Instant::now() >= born {
                 break partitions;
@@ -120,6 +127,7 @@ impl Reading {
         Ok(Self {
             consumer,
             topic: topic.to_owned(),
+            group: rights_group(&group).to_owned(),
             topic_id,
             unread: partitions.clone(),
             partitions,
@@ -157,7 +165,8 @@ impl Reading {
                         RDKafkaErrorCode::AllBrokersDown | RDKafkaErrorCode::BrokerTransportFailure
                     )
                 ),
-                error: error.to_string(),
+                forbidden: error.rdkafka_error_code().is_some_and(rights::is_missing),
+                error: rights::named(error, &self.topic, &self.group).to_string(),
             },
         }
     }
@@ -194,10 +203,23 @@ impl Reading {
     }
 }
 
-fn partitions(consumer: &BaseConsumer, topic: &str) -> anyhow::Result<HashSet<i32>> {
+/// The beginning that a job's groups share: its readers' groups are named after its own, with a hyphen and what they read.
+fn rights_group(group: &str) -> &str {
+    group.rsplit_once('-').map_or(group, |(job, _)| job)
+}
+
+fn partitions(consumer: &BaseConsumer, topic: &str, group: &str) -> anyhow::Result<HashSet<i32>> {
     let metadata = consumer
         .fetch_metadata(Some(topic), CALL)
         .with_context(|| format!("cannot ask for topic {topic}"))?;
+    let errors = metadata.topics().iter().filter_map(|topic| topic.error());
+    let refused = errors
+        .map(RDKafkaErrorCode::from)
+        .find(|code| rights::is_missing(*code));
+    if let Some(code) = refused {
+        let error = rights::named(KafkaError::MetadataFetch(code), topic, group);
+        return Err(error.context(format!("cannot ask for topic {topic}")));
+    }
     Ok(metadata
         .topics()
         .iter()

@@ -22,6 +22,12 @@ async fn troubles_of_every_kind_end_in_acceptance() {
         records(Rule::status(500).body(BodyKind::Empty)),
         records(Rule::status(408)),
         records(Rule::status(404).body(BodyKind::Html)),
+        // A portal, a proxy or a firewall that answers in the gateway's place: nothing was taken, and no redirect takes the token along.
+        records(Rule::status(200).body(BodyKind::Html)),
+        records(Rule::status(202).body(BodyKind::Html)),
+        records(Rule::status(301).body(BodyKind::Html)),
+        records(Rule::status(307).body(BodyKind::Empty)),
+        records(Rule::status(407).body(BodyKind::Html)),
         records(Rule::cut(CutAt::BeforeBody)),
         records(Rule::cut(CutAt::DuringBody)),
         records(Rule::cut(CutAt::AfterBody)),

@@ -8,7 +8,7 @@ use dig_ingest::pipeline::hold::Hold;
 use dig_ingest::pipeline::letter::{Destination, Letter};
 use dig_ingest::pipeline::partition::{HeldMessage, Partition, Read};
 use dig_ingest::pipeline::queues::Limits;
-use dig_ingest::pipeline::request::Verdicts;
+use dig_ingest::pipeline::request::{Refused, Verdicts};
 use dig_ingest::record::Decoded;
 use dig_ingest::record::decode::{Decoder, Shape};
 use dig_ingest::record::validate::Rules;
@@ -336,4 +336,47 @@ fn a_record_that_cannot_be_held_blocks_nothing() {
         (1, 0, 0)
     );
     assert_eq!(scene.partition.watermark(), Some(2));
+}
+
+/// A letter about a record that was held and released names the message of the input: the copy in the held topic is deleted after the
+/// release. Headers that cannot be true are not believed.
+#[test]
+fn a_letter_about_a_released_record_names_its_original() {
+    for (forged, topic, offset) in [(false, "telemetry", 3), (true, "telemetry.held", 0)] {
+        let mut scene = Scene::new();
+        scene.partition.set_held_topic("telemetry.held");
+        scene.set(State::Pending, BEGIN_MS);
+        scene.read(3..4, 4);
+        if forged {
+            let (_, source) = scene.topic[0].letter.as_mut().expect("a letter of ours");
+            source.topic = "another".to_owned();
+        }
+        scene.set(State::Active, BEGIN_MS);
+        let now = (Instant::now(), BEGIN_MS * 1_000);
+        let decoding = (&mut scene.decoder, &mut scene.decoded);
+        let (topics, devices) = (&scene.topic, &scene.devices);
+        let letters = scene
+            .partition
+            .feed(topics, 1, decoding, None, devices, now);
+        assert!(letters.is_empty());
+        let limits = Limits {
+            records: 1,
+            bytes: 1_000,
+        };
+        let (request, ticket) = scene.partition.pack(limits).expect("it is released");
+        let refusal = Refused {
+            record: 0,
+            status: 400,
+            text: String::new(),
+            attempts: 1,
+        };
+        let verdicts = Verdicts {
+            refused: vec![refusal],
+            failed: None,
+        };
+        assert_eq!(scene.partition.origins(&ticket, &verdicts).count(), 0);
+        let letters = scene.partition.complete(&request, &ticket, &verdicts);
+        let source = &letters[0].source;
+        assert_eq!((source.topic.as_str(), source.offset), (topic, offset));
+    }
 }

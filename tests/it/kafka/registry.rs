@@ -67,6 +67,32 @@ fn a_replaced_writer_is_refused_and_a_reader_ends_behind_control_records() {
     assert_eq!(told(), Some(State::Pending));
 }
 
+/// An entry that the topic does not take is refused as too large, whether the broker or the client says so, and the writer goes on.
+#[test]
+fn an_entry_larger_than_the_registrys_topic_takes_is_told_from_other_refusals() {
+    let broker = Broker::shared();
+    let name = format!("registry-{}.small", std::process::id());
+    let settings = [("cleanup.policy", "compact"), ("max.message.bytes", "2000")];
+    broker.topic(&name, 1, &settings);
+    let client = client(broker);
+    let writer = Writer::for_orders(&client, &name, BOUND).expect("a writer");
+    for bytes in [10_000, 2_000_000] {
+        let large = Device {
+            order: Some("7".repeat(bytes).into()),
+            ..device(State::Active)
+        };
+        let error = block_on(writer.write(&[large])).expect_err("it is too large");
+        assert!(error.is_too_large() && !error.retryable(), "{error}");
+        assert!(
+            error.to_string().contains("raise max.message.bytes"),
+            "{error}"
+        );
+    }
+    block_on(writer.write(&[device(State::Active)])).expect("the next one is written");
+    let snapshot = topic::read(&client, &name, BOUND).expect("it ends");
+    assert!(snapshot.device("truck").is_some());
+}
+
 /// What the registry's topic says of a device, if it knows it.
 fn shown(world: &mut World<'_>, device: &str) -> Option<Value> {
     let settings = world.settings_file("show", &[]);

@@ -447,6 +447,33 @@ async fn a_unit_without_an_entry_of_its_own_gets_it_back() {
     holding.store.close().await;
 }
 
+/// A change that is larger than the topic takes is in the outbox and named in an alarm; the others are written. Once the topic takes
+/// it, the alarm ends.
+#[tokio::test]
+async fn a_change_that_its_topic_does_not_take_is_named_and_keeps_no_other_back() {
+    let scene = Scene::new();
+    let mut holding = scene.hold(Store::init(&scene.place).await.unwrap()).await;
+    scene.topic.lock().unwrap().picky = true;
+    scene.world.place("CTD-200", 3);
+    holding.work(&scene.world).await;
+    let refused = scene.topic.lock().unwrap().too_large.clone().unwrap();
+    let written = || scene.topic.lock().unwrap().entries.devices.len();
+    assert_eq!(written(), 2);
+    let waiting = holding.store.unpublished_ids().await.unwrap();
+    assert_eq!(waiting.into_iter().collect::<Vec<_>>(), [refused.clone()]);
+    let standing = holding.store.alarms().await.unwrap();
+    let alarm = standing.iter().find(|alarm| alarm.subject == refused);
+    let alarm = AlarmShown::from(alarm.expect("an alarm").clone());
+    assert_eq!(alarm.row.kind, "registry-too-large");
+    assert!(alarm.remedy.contains("max.message.bytes"), "{alarm:?}");
+    scene.topic.lock().unwrap().too_large = None;
+    publish(&holding.registrar).await.unwrap();
+    assert_eq!(written(), 3);
+    assert_eq!(holding.store.unpublished_count().await.unwrap(), 0);
+    assert_eq!(alarms(&holding.store).await, [""; 0]);
+    holding.store.close().await;
+}
+
 /// A holder that was replaced and still writes is refused; a transaction whose answer was lost is no doubt about the store.
 #[tokio::test]
 async fn a_replaced_holder_writes_nothing_and_a_lost_answer_proves_nothing_wrong() {

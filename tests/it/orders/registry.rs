@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use dig_ingest::orders::Clock;
-use dig_ingest::orders::outbox::Entry;
+use dig_ingest::orders::outbox::{Entry, TooLarge};
 use dig_ingest::orders::registrar::{self, Open, Pace, Registrar};
 use dig_ingest::orders::store::Store;
 use dig_ingest::orders::store::lease::Token;
@@ -32,9 +32,23 @@ pub struct Topic {
     pub fates: Vec<Fate>,
     /// Writes of replaced writers that were refused.
     pub refused: u64,
+    /// Whether the first device that is written from now on is larger than the topic takes.
+    pub picky: bool,
+    /// The device that is too large.
+    pub too_large: Option<String>,
 }
 
 impl Topic {
+    /// Whether the topic takes a transaction for its size.
+    fn fits(&mut self, entries: &[Entry]) -> bool {
+        let mut devices = entries.iter().filter_map(Entry::device_id);
+        if std::mem::take(&mut self.picky) {
+            self.too_large = devices.clone().next().map(str::to_owned);
+            self.picky = self.too_large.is_none();
+        }
+        devices.all(|device| Some(device) != self.too_large.as_deref())
+    }
+
     pub fn commit(&mut self, entry: Entry) {
         self.log.push(entry.clone());
         match entry {
@@ -84,6 +98,10 @@ pub fn open(topic: &Shared) -> Open {
                             if topic.writer != writer {
                                 topic.refused += 1;
                                 anyhow::bail!("another writer took over");
+                            }
+                            if !topic.fits(&entries) {
+                                let error = TooLarge("the topic takes less".to_owned());
+                                return Err(error.into());
                             }
                             let fate = topic.fates.pop().unwrap_or(Fate::Committed);
                             if fate != Fate::Aborted {

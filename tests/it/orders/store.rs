@@ -233,7 +233,7 @@ async fn walks_the_whole_journey(store: Store) {
         (devices[0].state, devices[0].since),
         (State::Active, Some(at(7)))
     );
-    let letters = store.unpublished(100).await.unwrap();
+    let letters = store.unpublished(0, 100).await.unwrap();
     // Provisioned without an IMEI it went by its serial; that id is to be forgotten.
     let forgotten: Vec<_> = letters
         .iter()

@@ -30,7 +30,7 @@ use rdkafka::{
 
 use super::{root, wait_for};
 
-const ASK: Duration = Duration::from_secs(10);
+pub(super) const ASK: Duration = Duration::from_secs(10);
 
 enum Kind {
     /// By its instance name for `scripts/kafka`.
@@ -77,7 +77,7 @@ impl Broker {
         Self::launch(&flagged.collect::<Vec<_>>())
     }
 
-    fn launch(more: &[&str]) -> Self {
+    pub(super) fn launch(more: &[&str]) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let instance = format!(
             "it-{}-{}",
@@ -170,7 +170,7 @@ impl Broker {
         matches!(self.kind, Kind::Mock(_))
     }
 
-    fn instance(&self) -> &str {
+    pub(super) fn instance(&self) -> &str {
         match &self.kind {
             Kind::Real(instance) => instance,
             Kind::Mock(_) => panic!("only a real broker can be hurt"),
@@ -207,7 +207,7 @@ impl Broker {
         script("start", self.instance(), &[]);
     }
 
-    fn admin(&self) -> AdminClient<DefaultClientContext> {
+    pub(super) fn admin(&self) -> AdminClient<DefaultClientContext> {
         ClientConfig::new()
             .set("bootstrap.servers", &self.address)
             .create()

@@ -1,6 +1,7 @@
 //! An offset names a message only within one life of a log: topics that are recreated, lose their tail or restart their offsets (E1).
 
 mod held;
+mod tail;
 
 use crate::support::{broker::Broker, world::World};
 

@@ -59,7 +59,9 @@ impl Reader {
             topics.asked = true;
         }
         if !questions.is_empty() {
-            self.logs.ask(questions);
+            if let Err(error) = self.logs.ask(questions) {
+                self.fail(error);
+            }
         }
     }
 

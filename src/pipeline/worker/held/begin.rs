@@ -20,6 +20,7 @@ use crate::pipeline::release::{
     Place, Progress, Turn, UnreadableBatch, UnreadableMark, rebuild, rest,
 };
 use crate::pipeline::settings::Topics;
+use crate::rights;
 
 /// Pause before the rebuilding is repeated after a failure.
 const FAILED: Duration = Duration::from_secs(1);
@@ -148,8 +149,9 @@ impl Beginning {
             Progress::Failed(error) => {
                 // The client tries again for as long as it takes: the others need not wait for it.
                 drop(turn.take());
-                let error =
-                    anyhow::Error::new(error).context(format!("cannot read {}", place.held_topic));
+                let topic = &place.held_topic;
+                let error = rights::named(error, topic, &place.kafka.group)
+                    .context(format!("cannot read {topic}"));
                 self.publish(wait, Blocked::of(&error, place));
             }
         };

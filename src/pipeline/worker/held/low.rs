@@ -16,6 +16,7 @@ use rdkafka::error::RDKafkaErrorCode;
 use super::{LOW, Worker, Written};
 use crate::ops::metrics::held as metrics;
 use crate::pipeline::producer::Kept;
+use crate::rights::{self, Operation, Resource};
 
 /// How far the held log is released: as seen, as marked, as deleted.
 pub(in crate::pipeline::worker) struct Lows {
@@ -166,9 +167,15 @@ impl Worker {
             Err(Kept::ForGood(RDKafkaErrorCode::UnsupportedFeature)) => lows.trims = false,
             Err(Kept::ForGood(code)) => {
                 lows.trims = false;
+                let remedy = match code {
+                    RDKafkaErrorCode::TopicAuthorizationFailed => {
+                        rights::grant(Operation::Delete, Resource::Topic(topic))
+                    }
+                    _ => "allow records of the topic to be deleted".to_owned(),
+                };
                 tracing::warn!(
-                    %topic, partition, %code,
-                    "released records stay in the held topic: allow this user to delete its records, or set topics.trim_held = false"
+                    %topic, partition, %code, remedy,
+                    "released records stay in the held topic until the next start, or set topics.trim_held = false"
                 );
             }
             Err(Kept::ForNow(error)) => tracing::warn!(
