@@ -1,4 +1,4 @@
-//! Letters compared with orders: what is known by one side only, for too long.
+//! Letters compared with orders: what is known by one side only, for too long, and what both know otherwise ([`differ`]).
 //!
 //! Pure. Letters belong together by their Sales No; one without it by the purchase order's number, if that leaves no choice. An
 //! order is found by its purchase order's number first, then by the Sales No; a customer's number alone may be another customer's
@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 
 use super::Config;
+use super::differ;
 use super::letter::{Kind, Letter, normal};
 
 /// What is known of an order besides mail.
@@ -18,6 +19,12 @@ pub struct Order {
     /// Numbers and references it goes by, other than the purchase order's.
     pub names: Vec<String>,
     pub purchase_order: String,
+    /// The order that it is a shipment of; one order may have several.
+    pub header_id: String,
+    /// The account, and what its reseller is called.
+    pub resellers: Vec<String>,
+    /// How many of each product MyAdmin lists.
+    pub items: BTreeMap<String, u64>,
     pub taken_in: Timestamp,
     /// Whether its journey goes on: what is over needs no mail any more.
     pub open: bool,
@@ -32,6 +39,9 @@ pub struct Papers {
     pub letters: Vec<Letter>,
 }
 
+/// Kinds of alarms that are found out anew by every look.
+pub const FOUND_OUT: [&str; 4] = [NO_ORDER, NO_MAIL, NO_NUMBER, DIFFERS];
+
 /// What a person should know.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Finding {
@@ -39,12 +49,16 @@ pub struct Finding {
     pub kind: &'static str,
     pub subject: String,
     pub said: String,
+    /// Differences one by one, where that is what it is about.
+    pub differences: Vec<String>,
 }
 
 /// Letters came, and MyAdmin shows no such order.
 pub const NO_ORDER: &str = "mail-without-order";
 /// MyAdmin shows an order, and no letter came.
 pub const NO_MAIL: &str = "order-without-mail";
+/// Letters say otherwise than MyAdmin what is in an order, or whose it is.
+pub const DIFFERS: &str = "mail-differs";
 /// A letter names no number.
 pub const NO_NUMBER: &str = "mail-without-number";
 
@@ -114,11 +128,30 @@ impl Papers {
     fn fit(&self, order: &Order) -> bool {
         let purchase_order = normal(&order.purchase_order);
         let by_number = !purchase_order.is_empty() && self.po_numbers.contains(&purchase_order);
-        let by_sales = self
-            .sales_no
-            .as_ref()
-            .is_some_and(|sales_no| order.names.iter().any(|name| normal(name) == *sales_no));
-        by_number || by_sales
+        by_number || self.fit_by_sales(order)
+    }
+
+    fn fit_by_sales(&self, order: &Order) -> bool {
+        let sales_no = self.sales_no.as_ref();
+        sales_no.is_some_and(|sales_no| order.names.iter().any(|name| normal(name) == *sales_no))
+    }
+
+    /// Whether a letter mentions an order.
+    fn mention(&self, order: &Order) -> bool {
+        let mut also = self.letters.iter().flat_map(|letter| &letter.also);
+        let purchase_order = normal(&order.purchase_order);
+        also.any(|number| *number == purchase_order || order.names.iter().any(|name| normal(name) == *number))
+    }
+
+    /// The shipments of one order that they are of; nothing if that leaves a choice.
+    fn shipments<'o>(&self, orders: &'o [Order]) -> Vec<&'o Order> {
+        let fitting = |fit: &dyn Fn(&Order) -> bool| orders.iter().filter(|order| fit(order)).collect::<Vec<_>>();
+        let mut found = fitting(&|order| self.fit_by_sales(order));
+        if found.is_empty() {
+            found = fitting(&|order| self.fit(order));
+        }
+        let one = found.windows(2).all(|pair| !pair[0].header_id.is_empty() && pair[0].header_id == pair[1].header_id);
+        if one { found } else { Vec::new() }
     }
 }
 
@@ -155,11 +188,12 @@ pub fn compare(
                 kind: NO_ORDER,
                 subject: papers.name(),
                 said,
+                differences: Vec::new(),
             });
         }
     }
     for order in orders {
-        let known = papers.iter().any(|papers| papers.fit(order));
+        let known = papers.iter().any(|papers| papers.fit(order) || papers.mention(order));
         let watched = order.open && order.taken_in >= from;
         if watched && !known && older(order.taken_in, config.missing_after_h) {
             let said = format!(
@@ -170,6 +204,7 @@ pub fn compare(
                 kind: NO_MAIL,
                 subject: order.id.clone(),
                 said,
+                differences: Vec::new(),
             });
         }
     }
@@ -180,9 +215,37 @@ pub fn compare(
             subject: letter.name.clone(),
             said: "neither a Sales No nor a PO number was found in this mail: compare orders.mail.sales_no and po_number with it"
                 .to_owned(),
+            differences: Vec::new(),
         });
     }
+    findings.extend(differing(&papers, orders, config));
     findings
+}
+
+/// Open orders that letters say something else of: one finding for each.
+fn differing(papers: &[Papers], orders: &[Order], config: &Config) -> Vec<Finding> {
+    let prices = config.agreed_prices();
+    let mut by_order: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for papers in papers {
+        let shipments = papers.shipments(orders);
+        let Some(first) = shipments.iter().find(|order| order.open) else {
+            continue;
+        };
+        let told = differ::differences(papers, &shipments, &prices);
+        if !told.is_empty() {
+            by_order.entry(&first.id).or_default().extend(told);
+        }
+    }
+    let findings = by_order.into_iter().map(|(order, mut differences)| {
+        differences.dedup();
+        Finding {
+            kind: DIFFERS,
+            subject: order.to_owned(),
+            said: differences.join("; "),
+            differences,
+        }
+    });
+    findings.collect()
 }
 
 #[cfg(test)]
