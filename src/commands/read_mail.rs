@@ -37,7 +37,9 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     if !args.bounded {
         bound(args.memory_mb)?;
         let memory = args.memory_mb.to_string();
-        let error = Command::new("/proc/self/exe").args([apart::COMMAND, apart::MEMORY, &memory, "--bounded"]).exec();
+        let error = Command::new("/proc/self/exe")
+            .args([apart::COMMAND, apart::MEMORY, &memory, "--bounded"])
+            .exec();
         return Err(error).context("/proc/self/exe cannot be started");
     }
     let mut mail = Vec::new();
@@ -48,7 +50,9 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         .context("the mail cannot be read")?;
     let answer = apart::answer(&mail)?;
     let mut out = std::io::stdout().lock();
-    out.write_all(&answer).and_then(|()| out.flush()).context("the answer cannot be written")?;
+    out.write_all(&answer)
+        .and_then(|()| out.flush())
+        .context("the answer cannot be written")?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -132,7 +132,9 @@ impl Config {
         }
         for (code, price) in &self.prices {
             if Amount::plain(price).is_none() {
-                return Err(format!("mail.prices.{code}: {price:?} is no price; write it as \"89.50\""));
+                return Err(format!(
+                    "mail.prices.{code}: {price:?} is no price; write it as \"89.50\""
+                ));
             }
         }
         letter::Patterns::new(self).map(drop)

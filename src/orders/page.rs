@@ -26,7 +26,12 @@ pub fn begin(out: &mut String, whole: &WholeShown) {
     let place = [&contact.zip_code, &contact.city, &contact.state].map(String::as_str);
     let place = joined(&place, " ");
     let telephones = joined(&[&contact.telephone1, &contact.telephone2], ", ");
-    let ship_to = [contact.name.as_str(), &contact.street1, &contact.street2, &place];
+    let ship_to = [
+        contact.name.as_str(),
+        &contact.street1,
+        &contact.street2,
+        &place,
+    ];
     let reach = [telephones.as_str(), &contact.email];
     let reseller = [order.reseller.as_str(), &order.reseller_email];
     let name = if order.reference.is_empty() {
@@ -44,29 +49,56 @@ pub fn begin(out: &mut String, whole: &WholeShown) {
         ("Order id", &[order.id.as_str()][..]),
         ("Status in MyAdmin", &[order.status.as_str()][..]),
     ] {
-        let lines: Vec<String> = lines.iter().filter(|line| !line.trim().is_empty()).map(|line| escaped(line)).collect();
-        let _ = writeln!(out, "<div><dt>{title}</dt><dd>{}</dd></div>", lines.join("<br>"));
+        let lines: Vec<String> = lines
+            .iter()
+            .filter(|line| !line.trim().is_empty())
+            .map(|line| escaped(line))
+            .collect();
+        let _ = writeln!(
+            out,
+            "<div><dt>{title}</dt><dd>{}</dd></div>",
+            lines.join("<br>")
+        );
     }
     let comment = (!order.comment.trim().is_empty()).then(|| ("Comment", escaped(&order.comment)));
-    let mail = whole.mail_differs.iter().map(|said| ("Mail says otherwise", escaped(said)));
+    let mail = whole
+        .mail_differs
+        .iter()
+        .map(|said| ("Mail says otherwise", escaped(said)));
     for (title, said) in comment.into_iter().chain(mail) {
-        let _ = writeln!(out, "<div class=\"wide\"><dt>{title}</dt><dd>{said}</dd></div>");
+        let _ = writeln!(
+            out,
+            "<div class=\"wide\"><dt>{title}</dt><dd>{said}</dd></div>"
+        );
     }
     out.push_str("</dl>\n");
 }
 
 /// A table: its titles, a class for each column, and its rows.
-pub fn table(out: &mut String, heading: &str, columns: &[(&str, &str)], rows: impl IntoIterator<Item = Vec<String>>) {
+pub fn table(
+    out: &mut String,
+    heading: &str,
+    columns: &[(&str, &str)],
+    rows: impl IntoIterator<Item = Vec<String>>,
+) {
     let _ = write!(out, "<h2>{heading}</h2>\n<table><thead><tr>");
     for (title, class) in columns {
-        let class = if *class == "tick" { " class=\"tick\"" } else { "" };
+        let class = if *class == "tick" {
+            " class=\"tick\""
+        } else {
+            ""
+        };
         let _ = write!(out, "<th{class}>{title}</th>");
     }
     out.push_str("</tr></thead><tbody>\n");
     for row in rows {
         out.push_str("<tr>");
         for (text, (_, class)) in row.iter().zip(columns) {
-            let class = if *class == "code" { " class=\"code\"" } else { "" };
+            let class = if *class == "code" {
+                " class=\"code\""
+            } else {
+                ""
+            };
             let _ = write!(out, "<td{class}>{}</td>", escaped(text));
         }
         out.push_str("</tr>\n");
@@ -88,7 +120,11 @@ pub fn end(out: &mut String, whole: &WholeShown, said: &str) {
 }
 
 fn joined(texts: &[&str], between: &str) -> String {
-    let texts: Vec<&str> = texts.iter().map(|text| text.trim()).filter(|text| !text.is_empty()).collect();
+    let texts: Vec<&str> = texts
+        .iter()
+        .map(|text| text.trim())
+        .filter(|text| !text.is_empty())
+        .collect();
     texts.join(between)
 }
 

@@ -45,7 +45,9 @@ impl Paper {
     #[must_use]
     pub fn content_type(self) -> &'static str {
         match self {
-            Self::Orders | Self::Units | Self::Picking | Self::Worksheet => "text/csv; charset=utf-8",
+            Self::Orders | Self::Units | Self::Picking | Self::Worksheet => {
+                "text/csv; charset=utf-8"
+            }
             Self::PickingPage | Self::WorksheetPage => "text/html; charset=utf-8",
         }
     }
@@ -54,12 +56,24 @@ impl Paper {
     ///
     /// # Errors
     /// The store cannot be read.
-    pub async fn written(self, store: &Store, config: &Config, now: Timestamp) -> Result<String, Error> {
+    pub async fn written(
+        self,
+        store: &Store,
+        config: &Config,
+        now: Timestamp,
+    ) -> Result<String, Error> {
         let wholes = wholes(store).await?;
         let made = format!("made {}", now.strftime("%Y-%m-%d %H:%M UTC"));
-        let shown = || wholes.iter().map(|(_, shown)| shown.clone()).collect::<Vec<_>>();
+        let shown = || {
+            wholes
+                .iter()
+                .map(|(_, shown)| shown.clone())
+                .collect::<Vec<_>>()
+        };
         let sheets = || {
-            let sheets = wholes.iter().filter_map(|(whole, shown)| Sheet::of(shown.clone(), wished(whole, config)));
+            let sheets = wholes
+                .iter()
+                .filter_map(|(whole, shown)| Sheet::of(shown.clone(), wished(whole, config)));
             sheets.collect::<Vec<_>>()
         };
         Ok(match self {

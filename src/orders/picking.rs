@@ -36,35 +36,59 @@ fn quantities(units: &[UnitShown]) -> BTreeMap<&str, usize> {
 #[must_use]
 pub fn csv(orders: &[WholeShown]) -> String {
     let header = [
-        "order", "reference", "purchase_order", "account", "reseller", "name", "street1", "street2", "zip", "city", "address_state",
-        "telephone", "telephone2", "email", "comment", "product_code", "quantity", "units", "mail_differs",
+        "order",
+        "reference",
+        "purchase_order",
+        "account",
+        "reseller",
+        "name",
+        "street1",
+        "street2",
+        "zip",
+        "city",
+        "address_state",
+        "telephone",
+        "telephone2",
+        "email",
+        "comment",
+        "product_code",
+        "quantity",
+        "units",
+        "mail_differs",
     ];
     let rows = orders.iter().flat_map(|whole| {
         let (order, contact) = (&whole.order, &whole.order.contact);
-        quantities(&whole.units).into_iter().map(move |(product, quantity)| {
-            let ids: Vec<&str> = whole.units.iter().filter(|unit| unit.product_code == product).map(|unit| unit.id.as_str()).collect();
-            [
-                order.id.clone(),
-                order.reference.clone(),
-                order.purchase_order.clone(),
-                order.account.clone(),
-                order.reseller.clone(),
-                contact.name.clone(),
-                contact.street1.clone(),
-                contact.street2.clone(),
-                contact.zip_code.clone(),
-                contact.city.clone(),
-                contact.state.clone(),
-                contact.telephone1.clone(),
-                contact.telephone2.clone(),
-                contact.email.clone(),
-                order.comment.clone(),
-                product.to_owned(),
-                quantity.to_string(),
-                ids.join(" "),
-                whole.mail_differs.join("; "),
-            ]
-        })
+        quantities(&whole.units)
+            .into_iter()
+            .map(move |(product, quantity)| {
+                let ids: Vec<&str> = whole
+                    .units
+                    .iter()
+                    .filter(|unit| unit.product_code == product)
+                    .map(|unit| unit.id.as_str())
+                    .collect();
+                [
+                    order.id.clone(),
+                    order.reference.clone(),
+                    order.purchase_order.clone(),
+                    order.account.clone(),
+                    order.reseller.clone(),
+                    contact.name.clone(),
+                    contact.street1.clone(),
+                    contact.street2.clone(),
+                    contact.zip_code.clone(),
+                    contact.city.clone(),
+                    contact.state.clone(),
+                    contact.telephone1.clone(),
+                    contact.telephone2.clone(),
+                    contact.email.clone(),
+                    order.comment.clone(),
+                    product.to_owned(),
+                    quantity.to_string(),
+                    ids.join(" "),
+                    whole.mail_differs.join("; "),
+                ]
+            })
     });
     export::table(header, rows)
 }
@@ -76,8 +100,15 @@ pub fn printed(orders: &[WholeShown], made: &str) -> String {
     for whole in orders {
         page::begin(&mut sections, whole);
         let items = quantities(&whole.units).into_iter();
-        let items = items.map(|(product, quantity)| vec![product.to_owned(), quantity.to_string(), String::new()]);
-        page::table(&mut sections, "Items", &[("Product", ""), ("Quantity", ""), ("Picked", "tick")], items);
+        let items = items.map(|(product, quantity)| {
+            vec![product.to_owned(), quantity.to_string(), String::new()]
+        });
+        page::table(
+            &mut sections,
+            "Items",
+            &[("Product", ""), ("Quantity", ""), ("Picked", "tick")],
+            items,
+        );
         let units = whole.units.iter().map(|unit| {
             // What is needed and not known is written in by hand.
             let mark = |known: &Option<String>, needed: bool| match known {
@@ -94,11 +125,22 @@ pub fn printed(orders: &[WholeShown], made: &str) -> String {
                 String::new(),
             ]
         });
-        let columns = [("Line", ""), ("Product", ""), ("Serial", "code"), ("SIM", "code"), ("IMEI", "code"), ("Packed", "tick")];
+        let columns = [
+            ("Line", ""),
+            ("Product", ""),
+            ("Serial", "code"),
+            ("SIM", "code"),
+            ("IMEI", "code"),
+            ("Packed", "tick"),
+        ];
         page::table(&mut sections, "Units", &columns, units);
         let count = whole.units.len();
         let units = if count == 1 { "unit" } else { "units" };
-        page::end(&mut sections, whole, &format!("{count} {units} to pick \u{b7} {made}"));
+        page::end(
+            &mut sections,
+            whole,
+            &format!("{count} {units} to pick \u{b7} {made}"),
+        );
     }
     page::whole("Picking list", &sections, "Nothing is to be picked.")
 }

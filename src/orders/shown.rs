@@ -105,7 +105,10 @@ impl WholeShown {
         for unit in self.units.iter().filter(|unit| unit.state != "cancelled") {
             *items.entry(&unit.product_code).or_default() += 1;
         }
-        items.into_iter().map(|(product, count)| format!("{count} x {product}")).collect()
+        items
+            .into_iter()
+            .map(|(product, count)| format!("{count} x {product}"))
+            .collect()
     }
 }
 
@@ -114,7 +117,8 @@ impl UnitShown {
     #[must_use]
     pub fn line(&self) -> &str {
         let line = self.id.strip_prefix(&self.order);
-        line.and_then(|line| line.strip_prefix('.')).unwrap_or(&self.id)
+        line.and_then(|line| line.strip_prefix('.'))
+            .unwrap_or(&self.id)
     }
 }
 
@@ -128,7 +132,10 @@ pub type Differ = BTreeMap<String, Vec<String>>;
 pub async fn mail_differs(store: &Store) -> Result<Differ, Error> {
     let alarms = store.alarms().await?.into_iter();
     let differ = alarms.filter(|alarm| alarm.kind == DIFFERS).map(|alarm| {
-        let told = alarm.evidence.as_ref().and_then(|evidence| evidence.get("differences"));
+        let told = alarm
+            .evidence
+            .as_ref()
+            .and_then(|evidence| evidence.get("differences"));
         let told = told.and_then(|told| serde_json::from_value(told.clone()).ok());
         (alarm.subject, told.unwrap_or_else(|| vec![alarm.said]))
     });

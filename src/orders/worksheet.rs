@@ -22,10 +22,18 @@ impl Sheet {
     /// Nothing if it has nothing to key in. `shipment` is what MyAdmin should show of the order.
     #[must_use]
     pub fn of(mut whole: WholeShown, shipment: Option<Shipment>) -> Option<Self> {
-        let of = whole.units.iter().filter(|unit| unit.state != "cancelled").count();
+        let of = whole
+            .units
+            .iter()
+            .filter(|unit| unit.state != "cancelled")
+            .count();
         whole.units.retain(due);
         let going = whole.order.state == "approved" && !whole.units.is_empty();
-        going.then_some(Self { whole, of, shipment })
+        going.then_some(Self {
+            whole,
+            of,
+            shipment,
+        })
     }
 
     /// Such as `1 of 2 units`.
@@ -98,8 +106,18 @@ pub fn printed(sheets: &[Sheet], made: &str) -> String {
         let whole = &sheet.whole;
         page::begin(&mut sections, whole);
         if let Some(shipment) = &sheet.shipment {
-            let columns = [("Carrier", ""), ("Tracking number", "code"), ("Status", ""), ("Done", "tick")];
-            let row = vec![shipment.carrier.clone(), shipment.tracking.clone(), shipment.status.clone(), String::new()];
+            let columns = [
+                ("Carrier", ""),
+                ("Tracking number", "code"),
+                ("Status", ""),
+                ("Done", "tick"),
+            ];
+            let row = vec![
+                shipment.carrier.clone(),
+                shipment.tracking.clone(),
+                shipment.status.clone(),
+                String::new(),
+            ];
             page::table(&mut sections, "Key in for the order", &columns, [row]);
         }
         let units = whole.units.iter().map(|unit| {
@@ -126,9 +144,17 @@ pub fn printed(sheets: &[Sheet], made: &str) -> String {
             ("Done", "tick"),
         ];
         page::table(&mut sections, "Key in for each unit", &columns, units);
-        page::end(&mut sections, whole, &format!("{} \u{b7} {made}", sheet.count()));
+        page::end(
+            &mut sections,
+            whole,
+            &format!("{} \u{b7} {made}", sheet.count()),
+        );
     }
-    page::whole("Partner Fulfillment worksheet", &sections, "Nothing is to be keyed in.")
+    page::whole(
+        "Partner Fulfillment worksheet",
+        &sections,
+        "Nothing is to be keyed in.",
+    )
 }
 
 #[cfg(test)]
@@ -218,10 +244,13 @@ mod tests {
 
     #[test]
     fn only_what_left_the_warehouse_is_on_the_sheet() {
-        let sheets: Vec<Sheet> = [vec![unit("1", true), unit("2", false)], vec![unit("3", false)]]
-            .into_iter()
-            .filter_map(sheet)
-            .collect();
+        let sheets: Vec<Sheet> = [
+            vec![unit("1", true), unit("2", false)],
+            vec![unit("3", false)],
+        ]
+        .into_iter()
+        .filter_map(sheet)
+        .collect();
         assert_eq!(sheets.len(), 1);
         assert_eq!(sheets[0].whole.units.len(), 1);
         let text = csv(&sheets);
@@ -229,7 +258,12 @@ mod tests {
         let wanted = "7,SO-7,,,7.1,CTD-100,CX0000000001,,350000000000014,Post,T1; T2,1 of 2 units,Post AG,\"T1, T2\",PendingFulfillment";
         assert!(text.contains(wanted), "{text}");
         let page = printed(&sheets, "now");
-        for wanted in ["1 of 2 units", "<td>Post AG</td>", "PendingFulfillment", "<td class=\"code\">T1, T2</td>"] {
+        for wanted in [
+            "1 of 2 units",
+            "<td>Post AG</td>",
+            "PendingFulfillment",
+            "<td class=\"code\">T1, T2</td>",
+        ] {
             assert!(page.contains(wanted), "{wanted}: {page}");
         }
     }
@@ -240,8 +274,12 @@ mod tests {
         sheet.whole.mail_differs = vec!["<b>2 x CTD-100</b>".into()];
         let text = printed(&[sheet], "2026-01-02");
         assert!(!text.contains("<script") && !text.contains("<b>"), "{text}");
-        assert!(text.contains("&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt; &amp; &quot;more&quot;"));
-        assert!(text.contains("Mail says otherwise") && text.contains("&lt;b&gt;2 x CTD-100&lt;/b&gt;"));
+        assert!(
+            text.contains("&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt; &amp; &quot;more&quot;")
+        );
+        assert!(
+            text.contains("Mail says otherwise") && text.contains("&lt;b&gt;2 x CTD-100&lt;/b&gt;")
+        );
         for outside in ["http:", "https:", "src=", "url(", "@import", "<link"] {
             assert!(!text.contains(outside), "{outside}");
         }

@@ -78,7 +78,10 @@ const OWNED: [(&str, &[&str]); 11] = [
         ],
     ),
     ("lopdf", &["orders/mail/pdf.rs", "orders/mail/pdf/"]),
-    ("mail_parser", &["orders/mail/opened.rs", "orders/mail/text.rs"]),
+    (
+        "mail_parser",
+        &["orders/mail/opened.rs", "orders/mail/text.rs"],
+    ),
     (
         "rdkafka",
         &[

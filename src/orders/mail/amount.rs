@@ -127,8 +127,8 @@ pub fn style(numbers: impl Iterator<Item = Written>) -> Style {
 
 /// Words for pieces, in lower case and without a point at their end.
 const UNITS: [&str; 17] = [
-    "pcs", "pc", "pce", "piece", "pieces", "ea", "each", "unit", "units", "x", "nos", "qty", "stk", "stck", "stück", "st",
-    "devices",
+    "pcs", "pc", "pce", "piece", "pieces", "ea", "each", "unit", "units", "x", "nos", "qty", "stk",
+    "stck", "stück", "st", "devices",
 ];
 
 /// Whether a word is one for pieces.
@@ -178,8 +178,9 @@ pub fn read(text: &str) -> Option<Written> {
 
 /// Currencies by their signs and codes.
 const CURRENCIES: [&str; 34] = [
-    "$", "€", "£", "¥", "US$", "CA$", "C$", "A$", "AU$", "NZ$", "R$", "Fr", "kr", "USD", "CAD", "EUR", "GBP", "AUD", "NZD", "MXN",
-    "BRL", "CHF", "SEK", "NOK", "DKK", "PLN", "CZK", "HUF", "RON", "JPY", "ZAR", "AED", "INR", "SGD",
+    "$", "€", "£", "¥", "US$", "CA$", "C$", "A$", "AU$", "NZ$", "R$", "Fr", "kr", "USD", "CAD",
+    "EUR", "GBP", "AUD", "NZD", "MXN", "BRL", "CHF", "SEK", "NOK", "DKK", "PLN", "CZK", "HUF",
+    "RON", "JPY", "ZAR", "AED", "INR", "SGD",
 ];
 
 /// Whether a word names a currency.
@@ -207,7 +208,13 @@ fn marks(number: &str) -> Option<Written> {
             counted: false,
         })
     };
-    let style_of = |mark: char| if mark == ',' { Style::Comma } else { Style::Point };
+    let style_of = |mark: char| {
+        if mark == ',' {
+            Style::Comma
+        } else {
+            Style::Point
+        }
+    };
     let found: Vec<char> = number.chars().filter(|c| matches!(c, ',' | '.')).collect();
     let Some(last) = found.last().copied() else {
         return plain(number, "", Style::Unknown, false);
@@ -226,7 +233,11 @@ fn marks(number: &str) -> Option<Written> {
         if tail.len() != 3 || !grouped(whole, last) {
             return None;
         }
-        let other = if last == ',' { Style::Point } else { Style::Comma };
+        let other = if last == ',' {
+            Style::Point
+        } else {
+            Style::Comma
+        };
         return plain(&number.replace(last, ""), "", other, false);
     }
     if tail.len() != 3 || whole.len() > 3 || whole == "0" {
@@ -273,16 +284,37 @@ mod tests {
             ("79.0000", "79.00"),
             ("2", "2.00"),
         ] {
-            assert_eq!(amount(text, Style::Unknown).as_deref(), Some(wanted), "{text}");
+            assert_eq!(
+                amount(text, Style::Unknown).as_deref(),
+                Some(wanted),
+                "{text}"
+            );
         }
-        for text in ["", "CTD-200", "2026-03-01", "12 34", "1.2.3", "4G", "10.5.0.1", "12345678901234567"] {
+        for text in [
+            "",
+            "CTD-200",
+            "2026-03-01",
+            "12 34",
+            "1.2.3",
+            "4G",
+            "10.5.0.1",
+            "12345678901234567",
+        ] {
             assert_eq!(read(text), None, "{text}");
         }
     }
 
     #[test]
     fn a_count_may_have_a_unit_and_zeros() {
-        for (text, wanted) in [("2 pcs", 2), ("2x", 2), ("x 3", 3), ("10 Stk.", 10), ("4 EA", 4), ("2,00", 2), ("2.000 pcs", 2)] {
+        for (text, wanted) in [
+            ("2 pcs", 2),
+            ("2x", 2),
+            ("x 3", 3),
+            ("10 Stk.", 10),
+            ("4 EA", 4),
+            ("2,00", 2),
+            ("2.000 pcs", 2),
+        ] {
             let whole = read(text).and_then(|written| written.amount(Style::Unknown)?.whole());
             assert_eq!(whole, Some(wanted), "{text}");
         }

@@ -47,18 +47,28 @@ impl Default for Program {
 ///
 /// # Errors
 /// Why it was not opened, and what to do about it.
-pub async fn open(program: &Program, mail: &[u8], memory_mb: u64) -> Result<Option<Opened>, String> {
+pub async fn open(
+    program: &Program,
+    mail: &[u8],
+    memory_mb: u64,
+) -> Result<Option<Opened>, String> {
     let answer = tokio::time::timeout(WITHIN, asked(&program.0, mail, memory_mb)).await;
     let bytes = answer.unwrap_or_else(|_| {
         let seconds = WITHIN.as_secs();
-        Err(format!("opening it took more than {seconds} s; compare it by hand and remove it"))
+        Err(format!(
+            "opening it took more than {seconds} s; compare it by hand and remove it"
+        ))
     })?;
-    serde_json::from_slice(&bytes).map_err(|error| format!("what was read of it is not understood ({error}); remove the mail"))
+    serde_json::from_slice(&bytes).map_err(|error| {
+        format!("what was read of it is not understood ({error}); remove the mail")
+    })
 }
 
 async fn asked(program: &Path, mail: &[u8], memory_mb: u64) -> Result<Vec<u8>, String> {
     let failed = |error: std::io::Error| {
-        format!("the process that opens PDF files and forwarded mails cannot be used ({error}); see that /proc is there and processes may be started")
+        format!(
+            "the process that opens PDF files and forwarded mails cannot be used ({error}); see that /proc is there and processes may be started"
+        )
     };
     let mut child = Command::new(program)
         .args([COMMAND, MEMORY, &memory_mb.to_string()])

@@ -140,17 +140,23 @@ impl Papers {
     fn mention(&self, order: &Order) -> bool {
         let mut also = self.letters.iter().flat_map(|letter| &letter.also);
         let purchase_order = normal(&order.purchase_order);
-        also.any(|number| *number == purchase_order || order.names.iter().any(|name| normal(name) == *number))
+        also.any(|number| {
+            *number == purchase_order || order.names.iter().any(|name| normal(name) == *number)
+        })
     }
 
     /// The shipments of one order that they are of; nothing if that leaves a choice.
     fn shipments<'o>(&self, orders: &'o [Order]) -> Vec<&'o Order> {
-        let fitting = |fit: &dyn Fn(&Order) -> bool| orders.iter().filter(|order| fit(order)).collect::<Vec<_>>();
+        let fitting = |fit: &dyn Fn(&Order) -> bool| {
+            orders.iter().filter(|order| fit(order)).collect::<Vec<_>>()
+        };
         let mut found = fitting(&|order| self.fit_by_sales(order));
         if found.is_empty() {
             found = fitting(&|order| self.fit(order));
         }
-        let one = found.windows(2).all(|pair| !pair[0].header_id.is_empty() && pair[0].header_id == pair[1].header_id);
+        let one = found
+            .windows(2)
+            .all(|pair| !pair[0].header_id.is_empty() && pair[0].header_id == pair[1].header_id);
         if one { found } else { Vec::new() }
     }
 }
@@ -193,7 +199,9 @@ pub fn compare(
         }
     }
     for order in orders {
-        let known = papers.iter().any(|papers| papers.fit(order) || papers.mention(order));
+        let known = papers
+            .iter()
+            .any(|papers| papers.fit(order) || papers.mention(order));
         let watched = order.open && order.taken_in >= from;
         if watched && !known && older(order.taken_in, config.missing_after_h) {
             let said = format!(

@@ -14,16 +14,28 @@ const TOLD: usize = 20;
 
 /// What letters say of an order that MyAdmin shows otherwise; nothing if they agree. `orders` are those that share the letters.
 #[must_use]
-pub fn differences(papers: &Papers, orders: &[&Order], prices: &BTreeMap<String, Amount>) -> Vec<String> {
+pub fn differences(
+    papers: &Papers,
+    orders: &[&Order],
+    prices: &BTreeMap<String, Amount>,
+) -> Vec<String> {
     let mut told = Vec::new();
     if let Some(said) = foreign(papers, orders) {
         // What is somebody else's is not compared any further.
         return vec![said];
     }
     for kind in [Kind::PurchaseOrder, Kind::PackingSlip] {
-        let mut letters: Vec<&Letter> = papers.letters.iter().filter(|letter| letter.kind == kind).collect();
+        let mut letters: Vec<&Letter> = papers
+            .letters
+            .iter()
+            .filter(|letter| letter.kind == kind)
+            .collect();
         letters.sort_by_key(|letter| letter.sent);
-        let with_items: Vec<&Letter> = letters.iter().copied().filter(|letter| !letter.items.is_empty()).collect();
+        let with_items: Vec<&Letter> = letters
+            .iter()
+            .copied()
+            .filter(|letter| !letter.items.is_empty())
+            .collect();
         if let Some(newest) = with_items.last() {
             let quantities = quantities(newest, &with_items, kind, orders);
             told.extend(quantities);
@@ -40,12 +52,19 @@ pub fn differences(papers: &Papers, orders: &[&Order], prices: &BTreeMap<String,
 
 /// A letter that names another reseller than the order.
 fn foreign(papers: &Papers, orders: &[&Order]) -> Option<String> {
-    let names: Vec<&str> = orders.iter().flat_map(|order| &order.resellers).map(String::as_str).collect();
+    let names: Vec<&str> = orders
+        .iter()
+        .flat_map(|order| &order.resellers)
+        .map(String::as_str)
+        .collect();
     if !names.iter().any(|name| !plain(name).is_empty()) {
         return None;
     }
     let strange = papers.letters.iter().find(|letter| {
-        letter.customer.as_deref().is_some_and(|customer| !names.iter().any(|name| is_same(name, customer)))
+        letter
+            .customer
+            .as_deref()
+            .is_some_and(|customer| !names.iter().any(|name| is_same(name, customer)))
     })?;
     let shown = names.iter().find(|name| !plain(name).is_empty())?;
     Some(format!(
@@ -57,7 +76,10 @@ fn foreign(papers: &Papers, orders: &[&Order]) -> Option<String> {
 
 /// Letters and digits of a name.
 fn plain(name: &str) -> String {
-    name.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
+    name.chars()
+        .filter(|c| c.is_alphanumeric())
+        .flat_map(char::to_lowercase)
+        .collect()
 }
 
 /// Whether two names may be of one company: one of them holds the other.
@@ -79,7 +101,13 @@ fn add<'a>(into: &mut Quantities, more: impl Iterator<Item = (&'a str, u64)>) {
 fn of_letters(letters: &[&Letter]) -> Quantities {
     let mut sum = Quantities::new();
     for letter in letters {
-        add(&mut sum, letter.items.iter().map(|item| (item.code.as_str(), item.quantity)));
+        add(
+            &mut sum,
+            letter
+                .items
+                .iter()
+                .map(|item| (item.code.as_str(), item.quantity)),
+        );
     }
     sum
 }
@@ -87,7 +115,13 @@ fn of_letters(letters: &[&Letter]) -> Quantities {
 fn of_orders(orders: &[&Order]) -> Quantities {
     let mut sum = Quantities::new();
     for order in orders {
-        add(&mut sum, order.items.iter().map(|(code, quantity)| (code.as_str(), *quantity)));
+        add(
+            &mut sum,
+            order
+                .items
+                .iter()
+                .map(|(code, quantity)| (code.as_str(), *quantity)),
+        );
     }
     sum
 }
@@ -108,17 +142,28 @@ fn quantities(newest: &Letter, all: &[&Letter], kind: Kind, orders: &[&Order]) -
     }
     let mut told = Vec::new();
     for (code, quantity) in &named {
-        let place = newest.items.iter().find(|item| item.code.to_uppercase() == *code).map(|item| item.place.as_str());
+        let place = newest
+            .items
+            .iter()
+            .find(|item| item.code.to_uppercase() == *code)
+            .map(|item| item.place.as_str());
         let letter = newest.title();
         let place = place.unwrap_or_default();
         match shown.get(code) {
             Some(same) if same == quantity => {}
-            Some(other) => told.push(format!("{letter} ({place}) has {quantity} x {code}, MyAdmin shows {other}")),
-            None => told.push(format!("{letter} ({place}) has {quantity} x {code}, MyAdmin shows none")),
+            Some(other) => told.push(format!(
+                "{letter} ({place}) has {quantity} x {code}, MyAdmin shows {other}"
+            )),
+            None => told.push(format!(
+                "{letter} ({place}) has {quantity} x {code}, MyAdmin shows none"
+            )),
         }
     }
     for (code, quantity) in shown.iter().filter(|(code, _)| !named.contains_key(*code)) {
-        told.push(format!("{} does not have {code}, MyAdmin shows {quantity}", newest.title()));
+        told.push(format!(
+            "{} does not have {code}, MyAdmin shows {quantity}",
+            newest.title()
+        ));
     }
     told
 }
@@ -128,10 +173,16 @@ fn contradictions(letter: &Letter, prices: &BTreeMap<String, Amount>) -> Vec<Str
         let (price, agreed) = (item.price?, prices.get(&item.code.to_uppercase())?);
         let title = letter.title();
         (price != *agreed).then(|| {
-            format!("{title} ({}) has the price {price} for {}, orders.mail.prices has {agreed}", item.place, item.code)
+            format!(
+                "{title} ({}) has the price {price} for {}, orders.mail.prices has {agreed}",
+                item.place, item.code
+            )
         })
     });
-    let sums = letter.wrong_sums.iter().map(|said| format!("{}, {said}", letter.title()));
+    let sums = letter
+        .wrong_sums
+        .iter()
+        .map(|said| format!("{}, {said}", letter.title()));
     priced.chain(sums).collect()
 }
 

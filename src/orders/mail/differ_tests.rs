@@ -33,7 +33,10 @@ fn order(id: &str, items: &[(&str, u64)]) -> Order {
         purchase_order: String::new(),
         header_id: "H".into(),
         resellers: vec!["Acme Fleet GmbH".into(), String::new()],
-        items: items.iter().map(|(code, quantity)| ((*code).to_owned(), *quantity)).collect(),
+        items: items
+            .iter()
+            .map(|(code, quantity)| ((*code).to_owned(), *quantity))
+            .collect(),
         taken_in: Timestamp::UNIX_EPOCH,
         open: true,
     }
@@ -54,7 +57,10 @@ use Kind::{PackingSlip, PurchaseOrder};
 #[test]
 fn every_difference_of_items_is_told_with_its_place() {
     let both = [("CTD-200", 3), ("HRN-1", 1)];
-    let said = told(vec![letter(PurchaseOrder, 1, &both)], &[order("7", &[("CTD-200", 2), ("CTD-300", 4)])]);
+    let said = told(
+        vec![letter(PurchaseOrder, 1, &both)],
+        &[order("7", &[("CTD-200", 2), ("CTD-300", 4)])],
+    );
     assert_eq!(
         said,
         [
@@ -63,8 +69,21 @@ fn every_difference_of_items_is_told_with_its_place() {
             "the purchase order of mail m1 does not have CTD-300, MyAdmin shows 4",
         ]
     );
-    assert_eq!(told(vec![letter(PurchaseOrder, 1, &both)], &[order("7", &[("ctd-200", 3), ("HRN-1", 1)])]), [""; 0]);
-    assert_eq!(told(vec![letter(PurchaseOrder, 1, &[])], &[order("7", &[("CTD-200", 3)])]), [""; 0], "it has no items");
+    assert_eq!(
+        told(
+            vec![letter(PurchaseOrder, 1, &both)],
+            &[order("7", &[("ctd-200", 3), ("HRN-1", 1)])]
+        ),
+        [""; 0]
+    );
+    assert_eq!(
+        told(
+            vec![letter(PurchaseOrder, 1, &[])],
+            &[order("7", &[("CTD-200", 3)])]
+        ),
+        [""; 0],
+        "it has no items"
+    );
 }
 
 #[test]
@@ -86,17 +105,31 @@ fn shipments_of_one_order_are_compared_together_and_one_by_one() {
     for letters in [
         vec![letter(PurchaseOrder, 1, &[("CTD-200", 3)])],
         vec![letter(PackingSlip, 1, &[("CTD-200", 1)])],
-        vec![letter(PackingSlip, 1, &[("CTD-200", 2)]), letter(PackingSlip, 2, &[("CTD-200", 1)])],
+        vec![
+            letter(PackingSlip, 1, &[("CTD-200", 2)]),
+            letter(PackingSlip, 2, &[("CTD-200", 1)]),
+        ],
     ] {
         assert_eq!(told(letters.clone(), &orders), [""; 0], "{letters:?}");
     }
-    assert_eq!(told(vec![letter(PurchaseOrder, 1, &[("CTD-200", 2)])], &orders).len(), 1);
+    assert_eq!(
+        told(vec![letter(PurchaseOrder, 1, &[("CTD-200", 2)])], &orders).len(),
+        1
+    );
 }
 
 #[test]
 fn prices_are_compared_with_those_that_were_agreed() {
-    let said = told(vec![letter(PurchaseOrder, 1, &[("CTD-100", 1)])], &[order("7", &[("CTD-100", 1)])]);
-    assert_eq!(said, ["the purchase order of mail m1 (the mail's text, line 3) has the price 89.50 for CTD-100, orders.mail.prices has 79.00"]);
+    let said = told(
+        vec![letter(PurchaseOrder, 1, &[("CTD-100", 1)])],
+        &[order("7", &[("CTD-100", 1)])],
+    );
+    assert_eq!(
+        said,
+        [
+            "the purchase order of mail m1 (the mail's text, line 3) has the price 89.50 for CTD-100, orders.mail.prices has 79.00"
+        ]
+    );
 }
 
 #[test]
@@ -105,7 +138,10 @@ fn a_letter_of_another_reseller_is_told_and_not_compared_further() {
     let orders = [order("7", &[("CTD-100", 1)])];
     letter.customer = Some("Beta Ltd".into());
     let said = told(vec![letter.clone()], &orders);
-    assert_eq!(said, ["the purchase order of mail m1 is for \"Beta Ltd\", MyAdmin shows \"Acme Fleet GmbH\""]);
+    assert_eq!(
+        said,
+        ["the purchase order of mail m1 is for \"Beta Ltd\", MyAdmin shows \"Acme Fleet GmbH\""]
+    );
     letter.customer = Some("ACME Fleet".into());
     assert!(told(vec![letter], &orders)[0].contains("has 9 x CTD-100"));
 }

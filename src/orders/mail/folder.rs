@@ -196,7 +196,11 @@ impl Watcher {
 impl Watcher {
     /// Reads a file; nothing if it is gone.
     async fn one(&self, path: &Path, modified: Timestamp) -> Option<Result<Understood, String>> {
-        let (folder, file, most) = (self.config.folder.clone(), path.to_owned(), self.config.max_bytes);
+        let (folder, file, most) = (
+            self.config.folder.clone(),
+            path.to_owned(),
+            self.config.max_bytes,
+        );
         let patterns = Arc::clone(&self.patterns);
         let opened = blocking(move || {
             let remedy = "raise orders.mail.max_bytes or remove the mail";
@@ -208,10 +212,14 @@ impl Watcher {
             Some(bytes.and_then(|bytes| First::look(bytes, &patterns)))
         });
         // A panic is this mail's alone.
-        let first = opened.await.unwrap_or_else(|error| Some(Err(format!("{error:#}; remove the mail"))))?;
+        let first = opened
+            .await
+            .unwrap_or_else(|error| Some(Err(format!("{error:#}; remove the mail"))))?;
         let opened = match first {
             Ok(First::Opened(opened)) => Ok(opened),
-            Ok(First::Apart(bytes)) => apart::open(&self.program, &bytes, self.config.reader_memory_mb).await,
+            Ok(First::Apart(bytes)) => {
+                apart::open(&self.program, &bytes, self.config.reader_memory_mb).await
+            }
             Err(why) => Err(why),
         };
         let opened = match opened {
@@ -222,7 +230,8 @@ impl Watcher {
         let (patterns, products) = (Arc::clone(&self.patterns), self.products.clone());
         let name = watched::shown(path);
         let understood =
-            blocking(move || letter::understand(&opened, &patterns, &products, &name, modified)).await;
+            blocking(move || letter::understand(&opened, &patterns, &products, &name, modified))
+                .await;
         Some(understood.map_err(|error| format!("{error:#}; remove the mail")))
     }
 
@@ -242,7 +251,8 @@ impl Watcher {
                     for letter in &mut read.letters {
                         letter.items = Vec::new();
                     }
-                    let said = format!("all mails together have more than {ITEMS} items; remove old ones");
+                    let said =
+                        format!("all mails together have more than {ITEMS} items; remove old ones");
                     refused.insert(watched::shown(&path), said);
                 }
             }
@@ -265,8 +275,14 @@ impl First {
         letter::check_size(&bytes)?;
         let opened = opened::open(&bytes, How::Plain);
         // Files of mails that are no letters are nobody's business.
-        let apart = opened.as_ref().is_some_and(|opened| opened.more && patterns.concern(opened));
-        Ok(if apart { Self::Apart(bytes) } else { Self::Opened(opened) })
+        let apart = opened
+            .as_ref()
+            .is_some_and(|opened| opened.more && patterns.concern(opened));
+        Ok(if apart {
+            Self::Apart(bytes)
+        } else {
+            Self::Opened(opened)
+        })
     }
 }
 
@@ -294,7 +310,10 @@ fn order(row: OrderRow, units: &[UnitRow]) -> Order {
     // One line of MyAdmin is one device, whatever became of it; a replacement has the line of what it replaces.
     let mut lines = BTreeSet::new();
     let mut items: BTreeMap<String, u64> = BTreeMap::new();
-    for unit in units.iter().filter(|unit| unit.standing != LineStanding::Gone) {
+    for unit in units
+        .iter()
+        .filter(|unit| unit.standing != LineStanding::Gone)
+    {
         if lines.insert(&unit.line.id) {
             *items.entry(unit.line.product_code.clone()).or_default() += 1;
         }
@@ -305,7 +324,12 @@ fn order(row: OrderRow, units: &[UnitRow]) -> Order {
         names: vec![head.reference, head.header_id.clone(), row.id.clone()],
         purchase_order: head.purchase_order,
         header_id: normal(&head.header_id),
-        resellers: vec![head.reseller_name, head.account, head.contact.name, head.reseller_email],
+        resellers: vec![
+            head.reseller_name,
+            head.account,
+            head.contact.name,
+            head.reseller_email,
+        ],
         items,
         taken_in: row.created_at,
         id: row.id,
@@ -315,9 +339,14 @@ fn order(row: OrderRow, units: &[UnitRow]) -> Order {
 /// Products that letters may name: those of orders, of prices, and codes of letters for them.
 fn products(orders: &[Order], config: &Config) -> Products {
     let mut products = Products::new();
-    let codes = orders.iter().flat_map(|order| order.items.keys()).chain(config.prices.keys());
+    let codes = orders
+        .iter()
+        .flat_map(|order| order.items.keys())
+        .chain(config.prices.keys());
     for code in codes {
-        products.entry(code.to_uppercase()).or_insert_with(|| code.clone());
+        products
+            .entry(code.to_uppercase())
+            .or_insert_with(|| code.clone());
     }
     for (theirs, ours) in &config.codes {
         products.insert(theirs.to_uppercase(), ours.clone());
@@ -329,7 +358,9 @@ fn products(orders: &[Order], config: &Config) -> Products {
 async fn tell(store: &Store, findings: Vec<Finding>, now: Timestamp) -> Result<(), Error> {
     let raised = store.raised_alarms().await?;
     let due = |kind: &str, subject: &str| {
-        findings.iter().any(|finding| finding.kind == kind && finding.subject == subject)
+        findings
+            .iter()
+            .any(|finding| finding.kind == kind && finding.subject == subject)
     };
     let gone: Vec<&(String, String)> = raised
         .keys()

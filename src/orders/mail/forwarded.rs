@@ -30,7 +30,8 @@ const MARKS: [&str; 12] = [
 const FROM: [&str; 4] = ["from", "von", "de", "da"];
 const SUBJECT: [&str; 5] = ["subject", "betreff", "objet", "asunto", "oggetto"];
 const OTHERS: [&str; 12] = [
-    "to", "cc", "date", "sent", "an", "gesendet", "datum", "à", "envoyé", "para", "enviado", "fecha",
+    "to", "cc", "date", "sent", "an", "gesendet", "datum", "à", "envoyé", "para", "enviado",
+    "fecha",
 ];
 
 /// The mails that a mail's text forwards, outermost first; each has the whole text below its headers, and the attachments of the mail.
@@ -51,7 +52,10 @@ pub fn within(opened: &Opened) -> Vec<Opened> {
             let Some(inner) = begins.and_then(|from| headers(&lines[from..])) else {
                 continue;
             };
-            let same = |other: &Opened| other.sender == inner.sender && other.subject == inner.subject;
+            let same = |other: &Opened| {
+                other.sender == inner.sender
+                    && (inner.subject.is_empty() || other.subject == inner.subject)
+            };
             if found.iter().any(same) {
                 continue;
             }
@@ -82,7 +86,9 @@ fn header(line: &str) -> Option<(String, String)> {
     let line = line.trim_start_matches(['*', '|', '\t', ' ']);
     let (name, value) = line.split_once(':')?;
     let name = name.trim_end_matches(['*', ' ', '\u{a0}']).to_lowercase();
-    let known = [&FROM[..], &SUBJECT[..], &OTHERS[..]].iter().any(|names| names.contains(&name.as_str()));
+    let known = [&FROM[..], &SUBJECT[..], &OTHERS[..]]
+        .iter()
+        .any(|names| names.contains(&name.as_str()));
     let value = value.trim_matches(['*', ' ', '\t', '\u{a0}']);
     known.then(|| (name, value.to_owned()))
 }
@@ -116,7 +122,13 @@ fn headers(lines: &[&str]) -> Option<Opened> {
 
 /// The address of `Geotab <ar@geotab.com>`, `ar@geotab.com`, `Geotab [mailto:ar@geotab.com]`.
 fn address(text: &str) -> Option<String> {
-    let cut = |c: char| c.is_whitespace() || matches!(c, '<' | '>' | '[' | ']' | '(' | ')' | '"' | ',' | ';' | '\'');
+    let cut = |c: char| {
+        c.is_whitespace()
+            || matches!(
+                c,
+                '<' | '>' | '[' | ']' | '(' | ')' | '"' | ',' | ';' | '\''
+            )
+    };
     let word = text.split(cut).find(|word| word.contains('@'))?;
     Some(word.trim_start_matches("mailto:").to_owned())
 }
@@ -131,7 +143,10 @@ mod tests {
             body: vec![Text::plain("t", text)],
             ..Opened::default()
         };
-        within(&opened).into_iter().map(|inner| (inner.sender, inner.subject)).collect()
+        within(&opened)
+            .into_iter()
+            .map(|inner| (inner.sender, inner.subject))
+            .collect()
     }
 
     #[test]
@@ -150,7 +165,12 @@ mod tests {
 
     #[test]
     fn a_mail_that_only_speaks_of_mails_forwards_none() {
-        for text in ["From: the desk of Ann\nHello", "I lost the original message", "From: a@b.example\nHello", ""] {
+        for text in [
+            "From: the desk of Ann\nHello",
+            "I lost the original message",
+            "From: a@b.example\nHello",
+            "",
+        ] {
             assert_eq!(senders(text), [], "{text}");
         }
     }
@@ -159,7 +179,10 @@ mod tests {
     fn a_forwarded_mail_may_hold_another_one() {
         let text = "---------- Forwarded message ---------\nFrom: Bob <bob@example.com>\nSubject: Fwd: Packing slip\nTo: ann\n\nplease\n\n\
                     -----Original Message-----\nFrom: <ar@geotab.com>\nSent: Monday\nSubject: Packing slip\n\nSales No: 7\n";
-        let senders: Vec<_> = senders(text).into_iter().map(|(sender, _)| sender).collect();
+        let senders: Vec<_> = senders(text)
+            .into_iter()
+            .map(|(sender, _)| sender)
+            .collect();
         assert_eq!(senders, ["bob@example.com", "ar@geotab.com"]);
     }
 

@@ -53,7 +53,8 @@ impl Columns {
     /// Nothing if a row is none of titles.
     fn of(row: &[&str], kind: Kind, patterns: &Patterns) -> Option<Self> {
         let titles = || row.iter().enumerate();
-        let first = |is: &dyn Fn(&str) -> bool| titles().find(|(_, title)| is(title)).map(|(at, _)| at);
+        let first =
+            |is: &dyn Fn(&str) -> bool| titles().find(|(_, title)| is(title)).map(|(at, _)| at);
         let code = first(&|title| patterns.item_title.is_match(title))?;
         let counts = |title: &str| patterns.quantity_title.is_match(title);
         let ships = |title: &str| title.to_ascii_lowercase().contains("ship");
@@ -61,7 +62,8 @@ impl Columns {
         let quantity = first(&|title| counts(title) && ships(title) == (kind == Kind::PackingSlip));
         let quantity = quantity.or_else(|| first(&counts))?;
         let total = first(&|title| patterns.total_title.is_match(title));
-        let price = titles().find(|(at, title)| patterns.price_title.is_match(title) && Some(*at) != total);
+        let price =
+            titles().find(|(at, title)| patterns.price_title.is_match(title) && Some(*at) != total);
         Some(Self {
             width: row.len(),
             code,
@@ -92,34 +94,49 @@ pub fn read(text: &Text, kind: Kind, patterns: &Patterns, products: &Products) -
             columns = Some(titles);
             continue;
         }
-        if patterns.table_end.is_match(line.trim_start_matches(['|', ' ', '\t'])) {
+        if patterns
+            .table_end
+            .is_match(line.trim_start_matches(['|', ' ', '\t']))
+        {
             columns = None;
             continue;
         }
         let place = || format!("{}, line {}", text.place, at + 1);
-        let table = columns.as_ref().filter(|columns| columns.width == row.len());
-        let (code, numbers) = match table.and_then(|columns| tabular(&row, columns, style, patterns, products)) {
-            Some(item) => item,
-            None => match loose(&row, style, columns.is_some(), patterns, products) {
+        let table = columns
+            .as_ref()
+            .filter(|columns| columns.width == row.len());
+        let (code, numbers) =
+            match table.and_then(|columns| tabular(&row, columns, style, patterns, products)) {
                 Some(item) => item,
-                None => continue,
-            },
-        };
+                None => match loose(&row, style, columns.is_some(), patterns, products) {
+                    Some(item) => item,
+                    None => continue,
+                },
+            };
         if patterns.no_item.is_match(&code) {
             continue;
         }
         if found.items.len() >= ITEMS {
-            found.odd.push(format!("{}: more than {ITEMS} items are not read", place()));
+            found
+                .odd
+                .push(format!("{}: more than {ITEMS} items are not read", place()));
             break;
         }
         let Some(quantity) = numbers.quantity else {
-            found.odd.push(format!("{}: no quantity of {code} is understood in {:?}", place(), short(line)));
+            found.odd.push(format!(
+                "{}: no quantity of {code} is understood in {:?}",
+                place(),
+                short(line)
+            ));
             continue;
         };
         if let (Some(price), Some(total)) = (numbers.price, numbers.total)
             && !total.is_product(quantity, price)
         {
-            found.wrong_sums.push(format!("{}: {quantity} x {price} of {code} is not {total}", place()));
+            found.wrong_sums.push(format!(
+                "{}: {quantity} x {price} of {code} is not {total}",
+                place()
+            ));
         }
         found.items.push(Item {
             code,
@@ -137,7 +154,11 @@ fn style_of(text: &Text) -> Style {
     let cells = text.lines.lines().flat_map(|line| {
         let row = cells(line);
         let words = row.len() == 1;
-        let row: Vec<&str> = if words { line.split_whitespace().collect() } else { row };
+        let row: Vec<&str> = if words {
+            line.split_whitespace().collect()
+        } else {
+            row
+        };
         row.into_iter().filter_map(amount::read).collect::<Vec<_>>()
     });
     amount::style(cells)
@@ -181,11 +202,23 @@ fn tabular(
     if empty && !products.contains_key(&code.to_uppercase()) {
         return None;
     }
-    Some((code, Numbers { quantity, price, total }))
+    Some((
+        code,
+        Numbers {
+            quantity,
+            price,
+            total,
+        },
+    ))
 }
 
 /// A count; where a mark leaves two readings, the one that fits price and total.
-fn count(written: &Written, style: Style, price: Option<Amount>, total: Option<Amount>) -> Option<u64> {
+fn count(
+    written: &Written,
+    style: Style,
+    price: Option<Amount>,
+    total: Option<Amount>,
+) -> Option<u64> {
     if let (Some(price), Some(total)) = (price, total) {
         let mut fitting = written.readings().filter_map(Amount::whole);
         if let Some(count) = fitting.find(|count| total.is_product(*count, price)) {
@@ -196,14 +229,23 @@ fn count(written: &Written, style: Style, price: Option<Amount>, total: Option<A
 }
 
 /// A row without titles, or with other cells than its table's titles.
-fn loose(row: &[&str], style: Style, in_table: bool, patterns: &Patterns, products: &Products) -> Option<(String, Numbers)> {
+fn loose(
+    row: &[&str],
+    style: Style,
+    in_table: bool,
+    patterns: &Patterns,
+    products: &Products,
+) -> Option<(String, Numbers)> {
     // Words of a single cell, or cells.
     let words: Vec<&str> = match row {
         [line] => line.split_whitespace().collect(),
         cells => cells.to_vec(),
     };
     let code_at = |word: &&str| known(word, products).map(str::to_owned);
-    let place = words.iter().enumerate().find_map(|(at, word)| Some((at, code_at(word)?)));
+    let place = words
+        .iter()
+        .enumerate()
+        .find_map(|(at, word)| Some((at, code_at(word)?)));
     let place = place.or_else(|| {
         // An unknown code only where a table stands, at its beginning.
         let mut first = words.iter().enumerate().take(2).filter(|_| in_table);
@@ -211,18 +253,27 @@ fn loose(row: &[&str], style: Style, in_table: bool, patterns: &Patterns, produc
     });
     let place = place.or_else(|| {
         let mut cells = words.iter().enumerate().filter(|_| row.len() > 1);
-        cells.find_map(|(at, cell)| cell.split_whitespace().find_map(|word| Some((at, known(word, products)?.to_owned()))))
+        cells.find_map(|(at, cell)| {
+            cell.split_whitespace()
+                .find_map(|word| Some((at, known(word, products)?.to_owned())))
+        })
     });
     let (at, code) = place?;
     let behind = numbers(&words[at + 1..]);
-    let found = if behind.is_empty() { numbers(&words[..at]) } else { behind };
+    let found = if behind.is_empty() {
+        numbers(&words[..at])
+    } else {
+        behind
+    };
     if found.is_empty() {
         return None;
     }
     let sure = product(&found, style).is_some();
     let is_known = products.contains_key(&code.to_uppercase());
     // A sentence may name a product and any number: only what says that it counts is an item.
-    let plain = |word: &&str| amount::read(word).is_some() || is_mark(word) || known(word, products).is_some();
+    let plain = |word: &&str| {
+        amount::read(word).is_some() || is_mark(word) || known(word, products).is_some()
+    };
     let counts = found.iter().any(|number| number.counted) || words.iter().all(plain);
     let is_item = match (row.len(), is_known) {
         (1, true) => sure || counts,
@@ -235,7 +286,9 @@ fn loose(row: &[&str], style: Style, in_table: bool, patterns: &Patterns, produc
 
 /// Whether a word only joins a code and its numbers.
 fn is_mark(word: &str) -> bool {
-    amount::is_unit(word.trim_end_matches(':')) || amount::is_currency(word) || word.chars().all(|c| !c.is_alphanumeric())
+    amount::is_unit(word.trim_end_matches(':'))
+        || amount::is_currency(word)
+        || word.chars().all(|c| !c.is_alphanumeric())
 }
 
 /// The numbers among words; a unit behind a number belongs to it, and so does a currency.
@@ -285,7 +338,9 @@ fn assigned(numbers: &[Written], style: Style) -> Numbers {
         ([one], _) | ([], [one]) => Some(*one),
         _ => None,
     };
-    let mut money = numbers.iter().filter(|written| written.money && !written.counted);
+    let mut money = numbers
+        .iter()
+        .filter(|written| written.money && !written.counted);
     let price = money.next().and_then(|written| written.amount(style));
     Numbers {
         quantity: chosen.and_then(|written| written.amount(style)?.whole()),

@@ -55,7 +55,10 @@ impl Letter {
             Kind::PurchaseOrder => "purchase order",
             Kind::PackingSlip => "packing slip",
         };
-        let by = self.forwarded_by.as_ref().map_or(String::new(), |by| format!(", forwarded by {by}"));
+        let by = self
+            .forwarded_by
+            .as_ref()
+            .map_or(String::new(), |by| format!(", forwarded by {by}"));
         format!("the {kind} of mail {}{by}", self.name)
     }
 
@@ -68,8 +71,10 @@ impl Letter {
 
 fn alike(one: &[Item], other: &[Item]) -> bool {
     let said = |items: &[Item]| {
-        let mut said: Vec<(String, u64, Option<Amount>)> =
-            items.iter().map(|item| (item.code.clone(), item.quantity, item.price)).collect();
+        let mut said: Vec<(String, u64, Option<Amount>)> = items
+            .iter()
+            .map(|item| (item.code.clone(), item.quantity, item.price))
+            .collect();
         said.sort();
         said
     };
@@ -118,7 +123,9 @@ impl Patterns {
             if pattern.captures_len() == 2 {
                 Ok(pattern)
             } else {
-                Err(format!("mail.{name}: needs exactly one group in parentheses, around the {what}"))
+                Err(format!(
+                    "mail.{name}: needs exactly one group in parentheses, around the {what}"
+                ))
             }
         };
         let customer = match config.customer.as_str() {
@@ -152,7 +159,10 @@ impl Patterns {
     #[must_use]
     pub fn kind(&self, opened: &Opened) -> Option<Kind> {
         let names = || {
-            let attached = opened.attached.iter().map(|attached| attached.name.as_str());
+            let attached = opened
+                .attached
+                .iter()
+                .map(|attached| attached.name.as_str());
             attached.chain([opened.subject.as_str()])
         };
         let is = |(from, named): &(Regex, Regex)| {
@@ -172,7 +182,8 @@ impl Patterns {
     pub fn concern(&self, opened: &Opened) -> bool {
         let forwards = || {
             let inner = forwarded::within(opened);
-            self.forwarded_from.is_match(&opened.sender) && inner.iter().any(|inner| self.kind(inner).is_some())
+            self.forwarded_from.is_match(&opened.sender)
+                && inner.iter().any(|inner| self.kind(inner).is_some())
         };
         self.kind(opened).is_some() || forwards()
     }
@@ -205,8 +216,13 @@ impl Numbers {
 
     /// Whether two texts may be of one order: a number of theirs is the same, and none differs.
     fn agree(&self, other: &Self) -> bool {
-        let pairs = [(&self.sales_no, &other.sales_no), (&self.po_number, &other.po_number)];
-        let differ = pairs.iter().any(|(one, two)| one.is_some() && two.is_some() && one != two);
+        let pairs = [
+            (&self.sales_no, &other.sales_no),
+            (&self.po_number, &other.po_number),
+        ];
+        let differ = pairs
+            .iter()
+            .any(|(one, two)| one.is_some() && two.is_some() && one != two);
         let same = pairs.iter().any(|(one, two)| one.is_some() && one == two);
         same && !differ
     }
@@ -250,7 +266,13 @@ pub fn check_size(bytes: &[u8]) -> Result<(), String> {
 
 /// What a mail says. `file` names it and `arrived` dates it if it does not do so itself.
 #[must_use]
-pub fn understand(opened: &Opened, patterns: &Patterns, products: &Products, file: &str, arrived: Timestamp) -> Understood {
+pub fn understand(
+    opened: &Opened,
+    patterns: &Patterns,
+    products: &Products,
+    file: &str,
+    arrived: Timestamp,
+) -> Understood {
     let mut reading = Reading {
         patterns,
         products,
@@ -279,7 +301,9 @@ impl Reading<'_> {
             self.letters(opened, kind, by, sent);
         } else if self.patterns.forwarded_from.is_match(&opened.sender) {
             let inner = forwarded::within(opened);
-            let letter = inner.iter().find_map(|inner| Some((inner, self.patterns.kind(inner)?)));
+            let letter = inner
+                .iter()
+                .find_map(|inner| Some((inner, self.patterns.kind(inner)?)));
             if let Some((inner, kind)) = letter {
                 self.letters(inner, kind, Some(&opened.sender), sent);
             }
@@ -294,7 +318,10 @@ impl Reading<'_> {
         let read = |text: &Text| items::read(text, kind, self.patterns, self.products);
         // Of the forms of a text the one whose items are understood best.
         let body = opened.body.iter().max_by_key(|text| read(text).items.len());
-        let attached = opened.attached.iter().filter_map(|attached| attached.text.as_ref());
+        let attached = opened
+            .attached
+            .iter()
+            .filter_map(|attached| attached.text.as_ref());
         let mut sections: Vec<Section> = Vec::new();
         let mut also: Vec<String> = Vec::new();
         for text in body.into_iter().chain(attached) {
@@ -308,18 +335,30 @@ impl Reading<'_> {
             }
         }
         // What has no items says at most that its order is known.
-        let (with_items, without): (Vec<Section>, Vec<Section>) =
-            sections.into_iter().partition(|section| !section.found.items.is_empty());
+        let (with_items, without): (Vec<Section>, Vec<Section>) = sections
+            .into_iter()
+            .partition(|section| !section.found.items.is_empty());
         for section in &without {
-            also.extend(section.numbers.sales_no.clone().into_iter().chain(section.numbers.po_number.clone()));
+            also.extend(
+                section
+                    .numbers
+                    .sales_no
+                    .clone()
+                    .into_iter()
+                    .chain(section.numbers.po_number.clone()),
+            );
         }
-        let odd = without.iter().chain(&with_items).flat_map(|section| section.found.odd.iter().cloned());
+        let odd = without
+            .iter()
+            .chain(&with_items)
+            .flat_map(|section| section.found.odd.iter().cloned());
         self.understood.unread.extend(odd);
         let understood_items = !with_items.is_empty();
         let mut letters: Vec<Letter> = Vec::new();
         for section in with_items {
             let same = letters.iter_mut().find(|letter| {
-                letter.sales_no == section.numbers.sales_no && letter.po_number == section.numbers.po_number
+                letter.sales_no == section.numbers.sales_no
+                    && letter.po_number == section.numbers.po_number
             });
             match same {
                 Some(letter) if alike(&letter.items, &section.found.items) => {}
@@ -342,7 +381,13 @@ impl Reading<'_> {
             };
             letters.insert(0, self.letter(opened, kind, by, sent, bare));
         }
-        let own = |letter: &Letter| letter.sales_no.clone().into_iter().chain(letter.po_number.clone());
+        let own = |letter: &Letter| {
+            letter
+                .sales_no
+                .clone()
+                .into_iter()
+                .chain(letter.po_number.clone())
+        };
         let named: Vec<String> = letters.iter().flat_map(own).collect();
         also.retain(|number| !named.contains(number));
         also.sort();
@@ -360,11 +405,18 @@ impl Reading<'_> {
             if let Some(gap) = &attached.unread
                 && !(gap.minor && understood_items)
             {
-                let name = if attached.name.is_empty() { String::new() } else { format!("attachment {:?}: ", attached.name) };
+                let name = if attached.name.is_empty() {
+                    String::new()
+                } else {
+                    format!("attachment {:?}: ", attached.name)
+                };
                 self.understood.unread.push(format!("{name}{}", gap.said));
             }
         }
-        let texts = opened.attached.iter().any(|attached| attached.text.is_some());
+        let texts = opened
+            .attached
+            .iter()
+            .any(|attached| attached.text.is_some());
         if texts && !understood_items && self.understood.unread.is_empty() {
             self.understood.unread.push(
                 "no item with its quantity was found in its attachments; compare it by hand, and the titles of its table with \
@@ -375,13 +427,23 @@ impl Reading<'_> {
         self.understood.letters.extend(letters);
     }
 
-    fn letter(&self, opened: &Opened, kind: Kind, by: Option<&str>, sent: Option<i64>, section: Section) -> Letter {
+    fn letter(
+        &self,
+        opened: &Opened,
+        kind: Kind,
+        by: Option<&str>,
+        sent: Option<i64>,
+        section: Section,
+    ) -> Letter {
         let name = opened.id.as_deref().unwrap_or(self.file);
         Letter {
             kind,
             name: name.chars().take(200).collect(),
             // A date to come would never grow old.
-            sent: sent.and_then(|sent| Timestamp::from_second(sent).ok()).unwrap_or(self.arrived).min(self.arrived),
+            sent: sent
+                .and_then(|sent| Timestamp::from_second(sent).ok())
+                .unwrap_or(self.arrived)
+                .min(self.arrived),
             sales_no: section.numbers.sales_no,
             po_number: section.numbers.po_number,
             also: Vec::new(),
@@ -393,7 +455,13 @@ impl Reading<'_> {
     }
 
     /// The orders of one text: several where it names several Sales Nos (or, without any, purchase orders) that have items each.
-    fn sections(&self, text: &Text, kind: Kind, sections: &mut Vec<Section>, also: &mut Vec<String>) {
+    fn sections(
+        &self,
+        text: &Text,
+        kind: Kind,
+        sections: &mut Vec<Section>,
+        also: &mut Vec<String>,
+    ) {
         let lines = text.lines.as_str();
         let sales: Vec<(usize, String)> = all(&self.patterns.sales_no, lines).collect();
         let orders: Vec<(usize, String)> = all(&self.patterns.po_number, lines).collect();
@@ -418,12 +486,26 @@ impl Reading<'_> {
             }
         };
         let ends = starts.iter().skip(1).copied().chain([lines.len()]);
-        let parts: Vec<Section> = starts.iter().zip(ends).map(|(from, to)| section(*from, to)).collect();
-        let numbers = sales.iter().chain(&orders).map(|(_, number)| number.clone());
+        let parts: Vec<Section> = starts
+            .iter()
+            .zip(ends)
+            .map(|(from, to)| section(*from, to))
+            .collect();
+        let numbers = sales
+            .iter()
+            .chain(&orders)
+            .map(|(_, number)| number.clone());
         also.extend(numbers.take(MOST * 4));
-        let counted = parts.iter().filter(|part| !part.found.items.is_empty()).count();
+        let counted = parts
+            .iter()
+            .filter(|part| !part.found.items.is_empty())
+            .count();
         if counted > 1 {
-            sections.extend(parts.into_iter().filter(|part| !part.found.items.is_empty()));
+            sections.extend(
+                parts
+                    .into_iter()
+                    .filter(|part| !part.found.items.is_empty()),
+            );
         } else {
             sections.push(section(0, lines.len()));
         }
@@ -432,9 +514,18 @@ impl Reading<'_> {
 
 /// Everything of a mail that is text.
 fn everything(opened: &Opened) -> String {
-    let names = opened.attached.iter().map(|attached| attached.name.as_str());
-    let mut all = names.chain([opened.subject.as_str()]).collect::<Vec<_>>().join("\n");
-    let attached = opened.attached.iter().filter_map(|attached| attached.text.as_ref());
+    let names = opened
+        .attached
+        .iter()
+        .map(|attached| attached.name.as_str());
+    let mut all = names
+        .chain([opened.subject.as_str()])
+        .collect::<Vec<_>>()
+        .join("\n");
+    let attached = opened
+        .attached
+        .iter()
+        .filter_map(|attached| attached.text.as_ref());
     for text in opened.body.iter().chain(attached) {
         all.push('\n');
         all.push_str(&text.lines);

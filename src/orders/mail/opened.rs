@@ -118,7 +118,9 @@ impl Left {
             forms.push(joined(mail, &mail.html_body));
         }
         forms.retain(|lines| !lines.trim().is_empty());
-        let forms = forms.into_iter().filter_map(|lines| self.take(Text::plain("the mail's text", &lines)).ok());
+        let forms = forms
+            .into_iter()
+            .filter_map(|lines| self.take(Text::plain("the mail's text", &lines)).ok());
         forms.collect()
     }
 
@@ -130,26 +132,44 @@ impl Left {
                 Ok(text)
             }
             None => Err(Gap {
-                said: format!("the texts of the mail have more than {TEXTS} bytes; compare it by hand"),
+                said: format!(
+                    "the texts of the mail have more than {TEXTS} bytes; compare it by hand"
+                ),
                 minor: false,
             }),
         }
     }
 
     fn part(&mut self, part: &MessagePart<'_>, depth: usize, opened: &mut Opened) {
-        let name: String = part.attachment_name().unwrap_or_default().chars().take(100).collect();
-        let ending = name.rsplit_once('.').map(|(_, ending)| ending.to_ascii_lowercase()).unwrap_or_default();
-        let kind = part.content_type().map(|kind| (kind.ctype(), kind.subtype().unwrap_or_default()));
+        let name: String = part
+            .attachment_name()
+            .unwrap_or_default()
+            .chars()
+            .take(100)
+            .collect();
+        let ending = name
+            .rsplit_once('.')
+            .map(|(_, ending)| ending.to_ascii_lowercase())
+            .unwrap_or_default();
+        let kind = part
+            .content_type()
+            .map(|kind| (kind.ctype(), kind.subtype().unwrap_or_default()));
         let is_kind = |one: &str, two: &str| {
             kind.is_some_and(|(a, b)| a.eq_ignore_ascii_case(one) && b.eq_ignore_ascii_case(two))
         };
         if self.attached == 0 {
-            if !opened.attached.iter().any(|attached| attached.name.is_empty()) {
+            if !opened
+                .attached
+                .iter()
+                .any(|attached| attached.name.is_empty())
+            {
                 opened.attached.push(Attached {
                     name: String::new(),
                     text: None,
                     unread: Some(Gap {
-                        said: format!("the mail has more than {ATTACHED} attachments; compare it by hand"),
+                        said: format!(
+                            "the mail has more than {ATTACHED} attachments; compare it by hand"
+                        ),
                         minor: true,
                     }),
                 });
@@ -161,9 +181,13 @@ impl Left {
         let bytes = part.contents();
         let read = match &part.body {
             PartType::Message(inner) => return self.inner(inner, name, depth, opened),
-            PartType::Text(text) if ending == "csv" || is_kind("text", "csv") => Ok(Some(Text::csv(&place, text))),
+            PartType::Text(text) if ending == "csv" || is_kind("text", "csv") => {
+                Ok(Some(Text::csv(&place, text)))
+            }
             PartType::Html(text) => Ok(Some(Text::html(&place, text))),
-            PartType::Text(text) if ending == "html" || ending == "htm" => Ok(Some(Text::html(&place, text))),
+            PartType::Text(text) if ending == "html" || ending == "htm" => {
+                Ok(Some(Text::html(&place, text)))
+            }
             PartType::Text(text) => Ok(Some(Text::plain(&place, text))),
             PartType::Binary(_) | PartType::InlineBinary(_) | PartType::Multipart(_) => {
                 if bytes.starts_with(b"%PDF-") || ending == "pdf" || is_kind("application", "pdf") {
@@ -200,7 +224,9 @@ impl Left {
                 name,
                 text: None,
                 unread: Some(Gap {
-                    said: "it is no mail that can be read; have it sent again, or compare it by hand".to_owned(),
+                    said:
+                        "it is no mail that can be read; have it sent again, or compare it by hand"
+                            .to_owned(),
                     minor: false,
                 }),
             }),
@@ -227,11 +253,17 @@ impl Left {
 
 /// The texts of some parts of a mail.
 fn joined(mail: &Message<'_>, ids: &[u32]) -> String {
-    let parts = ids.iter().filter_map(|id| mail.parts.get(*id as usize)).take(ATTACHED);
+    let parts = ids
+        .iter()
+        .filter_map(|id| mail.parts.get(*id as usize))
+        .take(ATTACHED);
     let texts = parts.map(|part| match &part.body {
         PartType::Text(text) => Text::plain("", text).lines,
         PartType::Html(html) => Text::html("", html).lines,
-        PartType::Binary(_) | PartType::InlineBinary(_) | PartType::Message(_) | PartType::Multipart(_) => String::new(),
+        PartType::Binary(_)
+        | PartType::InlineBinary(_)
+        | PartType::Message(_)
+        | PartType::Multipart(_) => String::new(),
     });
     texts.collect::<Vec<_>>().join("\n")
 }
@@ -247,13 +279,17 @@ fn pdf(bytes: &[u8], place: &str) -> Result<Text, Gap> {
 }
 
 /// Files that hold documents and are not read.
-const DOCUMENTS: [&str; 12] = ["xls", "xlsx", "xlsm", "doc", "docx", "odt", "ods", "rtf", "tif", "tiff", "zip", "xps"];
+const DOCUMENTS: [&str; 12] = [
+    "xls", "xlsx", "xlsm", "doc", "docx", "odt", "ods", "rtf", "tif", "tiff", "zip", "xps",
+];
 
 /// A file of another kind: a text by another name, a document that is not read, or something of no account.
 fn other(bytes: &[u8], ending: &str, place: &str) -> Result<Option<Text>, Gap> {
     if DOCUMENTS.contains(&ending) {
         return Err(Gap {
-            said: format!("files of the kind .{ending} are not read; compare it by hand, or have it sent as PDF"),
+            said: format!(
+                "files of the kind .{ending} are not read; compare it by hand, or have it sent as PDF"
+            ),
             minor: true,
         });
     }

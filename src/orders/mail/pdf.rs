@@ -32,7 +32,9 @@ pub enum Unread {
 impl From<Error> for Unread {
     fn from(error: Error) -> Self {
         match error {
-            Error::InvalidPassword | Error::Decryption(_) | Error::UnsupportedSecurityHandler(_) => Self::Encrypted,
+            Error::InvalidPassword
+            | Error::Decryption(_)
+            | Error::UnsupportedSecurityHandler(_) => Self::Encrypted,
             Error::Decompress(DecompressError::MemoryLimitExceeded { .. }) => Self::TooLarge,
             other => Self::Broken(other.to_string().chars().take(200).collect()),
         }
@@ -44,7 +46,8 @@ impl From<Error> for Unread {
 /// # Errors
 /// See [`Unread`].
 pub fn text(bytes: &[u8]) -> Result<String, Unread> {
-    let document = Document::load_mem_with_options(bytes, LoadOptions::with_max_decompressed_size(UNPACKED))?;
+    let document =
+        Document::load_mem_with_options(bytes, LoadOptions::with_max_decompressed_size(UNPACKED))?;
     // One that needs no password to be read was decrypted.
     if document.is_encrypted() && !document.was_encrypted() {
         return Err(Unread::Encrypted);

@@ -6,7 +6,11 @@ use super::*;
 
 #[test]
 fn what_is_no_pdf_file_says_so() {
-    for bytes in [&b""[..], b"%PDF-1.7", b"%PDF-1.7\n1 0 obj\n<< /Type /Catalog >>\nendobj\ntrailer << /Root 1 0 R >>\n%%EOF"] {
+    for bytes in [
+        &b""[..],
+        b"%PDF-1.7",
+        b"%PDF-1.7\n1 0 obj\n<< /Type /Catalog >>\nendobj\ntrailer << /Root 1 0 R >>\n%%EOF",
+    ] {
         let said = text(bytes).unwrap_err().to_string();
         assert!(said.contains("compare it by hand"), "{said}");
     }

@@ -42,9 +42,14 @@ impl Text {
     pub fn csv(place: &str, text: &str) -> Self {
         let mut text = text.trim_start_matches('\u{feff}').to_owned();
         shorten(&mut text);
-        let first = text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
+        let first = text
+            .lines()
+            .find(|line| !line.trim().is_empty())
+            .unwrap_or_default();
         let count = |mark: char| first.matches(mark).count();
-        let mark = [(';', b';'), ('\t', b'\t'), (',', b',')].into_iter().max_by_key(|(mark, _)| count(*mark));
+        let mark = [(';', b';'), ('\t', b'\t'), (',', b',')]
+            .into_iter()
+            .max_by_key(|(mark, _)| count(*mark));
         let mark = mark.map_or(b',', |(_, byte)| byte);
         let mut reader = csv::ReaderBuilder::new()
             .has_headers(false)
@@ -53,7 +58,10 @@ impl Text {
             .from_reader(text.as_bytes());
         let mut lines = String::new();
         for record in reader.records().map_while(Result::ok) {
-            let cells: Vec<String> = record.iter().map(|cell| cell.replace(['\t', '\n', '\r'], " ")).collect();
+            let cells: Vec<String> = record
+                .iter()
+                .map(|cell| cell.replace(['\t', '\n', '\r'], " "))
+                .collect();
             lines.push_str(&cells.join("\t"));
             lines.push('\n');
         }
@@ -81,7 +89,11 @@ pub fn cells(line: &str) -> Vec<&str> {
         let Some(at) = found else { break };
         let (cell, behind) = rest.split_at(at);
         cells.push(cell.trim());
-        rest = if tabs { &behind[1..] } else { behind.trim_start() };
+        rest = if tabs {
+            &behind[1..]
+        } else {
+            behind.trim_start()
+        };
     }
     cells.push(rest.trim());
     cells
@@ -101,7 +113,10 @@ fn without_tags(html: &str) -> String {
         let end = tag.find('>').map_or(tag.len(), |end| end + 1);
         let (tag, behind) = tag.split_at(end);
         let name = tag.trim_start_matches(['<', '/']);
-        let name = name.split(|c: char| !c.is_ascii_alphanumeric()).next().unwrap_or_default();
+        let name = name
+            .split(|c: char| !c.is_ascii_alphanumeric())
+            .next()
+            .unwrap_or_default();
         let closes = tag.starts_with("</");
         match name.to_ascii_lowercase().as_str() {
             "td" | "th" if closes => {
@@ -111,7 +126,9 @@ fn without_tags(html: &str) -> String {
             "td" | "th" => within += 1,
             "tr" | "table" => marked.push(ROW),
             // Within a cell they do not end its row.
-            "div" | "li" | "h1" | "h2" | "h3" | "h4" | "blockquote" if closes && within == 0 => marked.push(ROW),
+            "div" | "li" | "h1" | "h2" | "h3" | "h4" | "blockquote" if closes && within == 0 => {
+                marked.push(ROW)
+            }
             _ => {}
         }
         marked.push_str(tag);
@@ -123,7 +140,11 @@ fn without_tags(html: &str) -> String {
     for row in text.split(ROW) {
         // Within a row of a table a line break is a space.
         if row.contains(CELL) {
-            for (at, cell) in row.trim_end_matches(|c: char| c == CELL || c.is_whitespace()).split(CELL).enumerate() {
+            for (at, cell) in row
+                .trim_end_matches(|c: char| c == CELL || c.is_whitespace())
+                .split(CELL)
+                .enumerate()
+            {
                 if at > 0 {
                     lines.push('\t');
                 }
@@ -151,12 +172,22 @@ mod tests {
         let text = Text::html("the text", html).lines;
         let rows: Vec<Vec<&str>> = text.lines().map(cells).collect();
         assert!(rows.contains(&vec!["Item", "Qty", "Price"]), "{text:?}");
-        assert!(rows.iter().any(|row| row.len() == 4 && row[0] == "CTD-200" && row[2].is_empty()), "{text:?}");
+        assert!(
+            rows.iter()
+                .any(|row| row.len() == 4 && row[0] == "CTD-200" && row[2].is_empty()),
+            "{text:?}"
+        );
         assert!(!text.contains("color"), "{text}");
-        assert_eq!(cells("CTD-200   LTE tracker  2 pcs   89.50"), ["CTD-200", "LTE tracker", "2 pcs", "89.50"]);
+        assert_eq!(
+            cells("CTD-200   LTE tracker  2 pcs   89.50"),
+            ["CTD-200", "LTE tracker", "2 pcs", "89.50"]
+        );
         assert_eq!(cells("| CTD-200 | 2 |"), ["CTD-200", "2"]);
         let csv = Text::csv("f", "\u{feff}Item;Qty\n\"CTD;200\";\"2\n\"\n").lines;
-        assert_eq!(csv.lines().map(cells).collect::<Vec<_>>(), [vec!["Item", "Qty"], vec!["CTD;200", "2"]]);
+        assert_eq!(
+            csv.lines().map(cells).collect::<Vec<_>>(),
+            [vec!["Item", "Qty"], vec!["CTD;200", "2"]]
+        );
     }
 
     proptest! {

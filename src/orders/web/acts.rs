@@ -397,7 +397,9 @@ pub(super) async fn export(State(desk): State<Desk>, Path(name): Path<String>) -
             &format!("it may be {all}"),
         ));
     };
-    let text = paper.written(&desk.store, &desk.config, (desk.clock)()).await?;
+    let text = paper
+        .written(&desk.store, &desk.config, (desk.clock)())
+        .await?;
     Ok(([(header::CONTENT_TYPE, paper.content_type())], text).into_response())
 }
 

@@ -304,5 +304,8 @@ async fn the_check_states_the_database_its_version_and_its_journal() {
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-    assert!(said.contains("SQLite 3.") && said.contains("journal mode truncate"), "{said}");
+    assert!(
+        said.contains("SQLite 3.") && said.contains("journal mode truncate"),
+        "{said}"
+    );
 }

@@ -51,7 +51,9 @@ fn document(pages: &[Stream]) -> (Document, Vec<ObjectId>) {
         .iter()
         .map(|page| {
             let content = document.add_object(page.clone());
-            document.add_object(dictionary! { "Type" => "Page", "Parent" => parent, "Contents" => content })
+            document.add_object(
+                dictionary! { "Type" => "Page", "Parent" => parent, "Contents" => content },
+            )
         })
         .collect();
     let kids: Vec<Object> = ids.iter().map(|id| (*id).into()).collect();
@@ -92,7 +94,9 @@ pub fn bomb(length: usize) -> Vec<u8> {
 
 /// Objects that are built again and again of the same few bytes: each of `members` is an array of `each` numbers.
 pub fn swelling(members: usize, each: usize) -> Vec<u8> {
-    let index: String = (0..members).map(|at| format!("{} 0 ", 1_000 + at)).collect();
+    let index: String = (0..members)
+        .map(|at| format!("{} 0 ", 1_000 + at))
+        .collect();
     let array = format!("[{}]", "1 ".repeat(each));
     let mut stream = Stream::new(
         dictionary! { "Type" => "ObjStm", "N" => i64::try_from(members).unwrap(), "First" => i64::try_from(index.len()).unwrap() },
@@ -103,8 +107,14 @@ pub fn swelling(members: usize, each: usize) -> Vec<u8> {
     let id = document.add_object(stream);
     let bytes = saved(document);
     // The members are named by a table of references that the writer does not make: the reader finds them by itself.
-    let table: String = format!("\nxref\n0 0\ntrailer\n<< /Root 1 0 R /Extra {} {} R >>\n", id.0, id.1);
-    let end = bytes.windows(9).rposition(|window| window == b"startxref").unwrap();
+    let table: String = format!(
+        "\nxref\n0 0\ntrailer\n<< /Root 1 0 R /Extra {} {} R >>\n",
+        id.0, id.1
+    );
+    let end = bytes
+        .windows(9)
+        .rposition(|window| window == b"startxref")
+        .unwrap();
     [&bytes[..end], table.as_bytes(), b"startxref\n0\n%%EOF"].concat()
 }
 
@@ -164,7 +174,10 @@ fn the_rows_and_cells_of_a_table_are_where_they_stand() {
             letters.push((*x, *y, (*text).to_owned()));
         }
     }
-    let shown: Vec<Shown<'_>> = letters.iter().map(|(x, y, text)| (*x, *y, text.as_str())).collect();
+    let shown: Vec<Shown<'_>> = letters
+        .iter()
+        .map(|(x, y, text)| (*x, *y, text.as_str()))
+        .collect();
     assert_eq!(pdf::text(&file(&shown)).unwrap(), text);
 }
 
@@ -178,9 +191,15 @@ fn a_form_within_a_page_is_read_and_one_within_itself_ends() {
     let font = dictionary! { "Type" => "Font", "Subtype" => "Type1", "BaseFont" => "Helvetica", "Encoding" => "WinAnsiEncoding" };
     let mut own = resources.clone();
     own.set("Font", dictionary! { "F1" => font });
-    let stream = Stream::new(dictionary! { "Type" => "XObject", "Subtype" => "Form", "Resources" => own }, inner);
+    let stream = Stream::new(
+        dictionary! { "Type" => "XObject", "Subtype" => "Form", "Resources" => own },
+        inner,
+    );
     document.objects.insert(form, stream.into());
-    let page = document.get_object_mut(pages[0]).and_then(Object::as_dict_mut).unwrap();
+    let page = document
+        .get_object_mut(pages[0])
+        .and_then(Object::as_dict_mut)
+        .unwrap();
     page.set("Resources", resources);
     let text = pdf::text(&saved(document)).unwrap();
     assert!(text.contains("Sales No: SO-7"), "{text:?}");

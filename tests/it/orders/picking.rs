@@ -28,8 +28,14 @@ async fn addressed(store: &Store) {
         },
         ..row.head.clone()
     };
-    let mut change = store.change(Actor::Reconciler, None, Timestamp::now()).await.unwrap();
-    change.put_head(&row, &head, Cause::new("head", "listed")).await.unwrap();
+    let mut change = store
+        .change(Actor::Reconciler, None, Timestamp::now())
+        .await
+        .unwrap();
+    change
+        .put_head(&row, &head, Cause::new("head", "listed"))
+        .await
+        .unwrap();
     change.commit().await.unwrap();
 }
 
@@ -63,22 +69,49 @@ async fn the_picking_list_has_all_that_the_warehouse_needs() {
     let wanted = "7,SO-7,PO-7,PART01,Acme <Fleet>,Ann Lee,1 Long Road,,L6H,Oakville,ON,+1 905 555 0100,+1 905 555 0101,ann@example.com,ring twice,CTD-100,2,7.1 7.2,";
     assert!(csv.contains(wanted), "{csv}");
     let all = exported(&file, "orders");
-    assert!(all.contains("2 x CTD-100,Acme <Fleet>,,1 Long Road,,L6H,ON,+1 905 555 0100"), "{all}");
+    assert!(
+        all.contains("2 x CTD-100,Acme <Fleet>,,1 Long Road,,L6H,ON,+1 905 555 0100"),
+        "{all}"
+    );
 
     // What has left is keyed in: the rest is picked.
     report(&file, &["assign", "7.1", "--imei", "350000000000014"]);
-    report(&file, &["ship", "7", "--carrier", "Post", "--tracking", "T1"]);
+    report(
+        &file,
+        &["ship", "7", "--carrier", "Post", "--tracking", "T1"],
+    );
     let page = exported(&file, "picking-page");
-    assert!(page.contains("<td>CTD-100</td><td>1</td>") && page.contains("1 unit to pick"), "{page}");
+    assert!(
+        page.contains("<td>CTD-100</td><td>1</td>") && page.contains("1 unit to pick"),
+        "{page}"
+    );
     let sheet = exported(&file, "worksheet-page");
-    for wanted in ["1 of 2 units", "<td>Post</td><td class=\"code\">T1</td><td>PendingFulfillment</td>"] {
+    for wanted in [
+        "1 of 2 units",
+        "<td>Post</td><td class=\"code\">T1</td><td>PendingFulfillment</td>",
+    ] {
         assert!(sheet.contains(wanted), "{wanted}: {sheet}");
     }
     let csv = exported(&file, "worksheet");
-    assert!(csv.contains("Post,T1,1 of 2 units,Post,T1,PendingFulfillment"), "{csv}");
+    assert!(
+        csv.contains("Post,T1,1 of 2 units,Post,T1,PendingFulfillment"),
+        "{csv}"
+    );
 
     report(&file, &["assign", "7.2", "--imei", "350000000000022"]);
-    report(&file, &["ship", "7", "--carrier", "Courier", "--tracking", "T2", "--unit", "7.2"]);
+    report(
+        &file,
+        &[
+            "ship",
+            "7",
+            "--carrier",
+            "Courier",
+            "--tracking",
+            "T2",
+            "--unit",
+            "7.2",
+        ],
+    );
     let csv = exported(&file, "worksheet");
     // Each with its own parcel, and the order with both and the status of a whole one.
     for wanted in [
@@ -103,7 +136,10 @@ async fn an_order_that_is_done_leaves_the_open_list() {
     let listed = |args: &[&str]| -> Vec<String> {
         let told = report(&file, args);
         let orders = told["orders"].as_array().unwrap();
-        orders.iter().map(|order| order["id"].as_str().unwrap().to_owned()).collect()
+        orders
+            .iter()
+            .map(|order| order["id"].as_str().unwrap().to_owned())
+            .collect()
     };
     assert_eq!(listed(&["list"]), [open.clone()]);
     assert_eq!(listed(&["list", "--state", "open"]), [open.clone()]);

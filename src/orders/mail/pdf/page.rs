@@ -116,10 +116,17 @@ struct State<'f> {
 ///
 /// # Errors
 /// It is more than may still be read.
-pub fn write(document: &Document, id: ObjectId, left: &mut Left, out: &mut String) -> Result<(), Unread> {
+pub fn write(
+    document: &Document,
+    id: ObjectId,
+    left: &mut Left,
+    out: &mut String,
+) -> Result<(), Unread> {
     let content = document.get_page_content_with_limit(id, left.bytes)?;
     let (own, shared) = document.get_page_resources(id)?;
-    let shared = shared.first().and_then(|id| document.get_dictionary(*id).ok());
+    let shared = shared
+        .first()
+        .and_then(|id| document.get_dictionary(*id).ok());
     let mut pieces = Vec::new();
     let mut view = View {
         document,
@@ -138,8 +145,18 @@ struct View<'a> {
 }
 
 impl View<'_> {
-    fn content(&mut self, content: &[u8], resources: Option<&Dictionary>, place: Matrix, depth: usize) -> Result<(), Unread> {
-        self.left.bytes = self.left.bytes.checked_sub(content.len()).ok_or(Unread::TooLarge)?;
+    fn content(
+        &mut self,
+        content: &[u8],
+        resources: Option<&Dictionary>,
+        place: Matrix,
+        depth: usize,
+    ) -> Result<(), Unread> {
+        self.left.bytes = self
+            .left
+            .bytes
+            .checked_sub(content.len())
+            .ok_or(Unread::TooLarge)?;
         let document = self.document;
         let within = |name: &[u8]| resources?.get_deref(name, document).ok()?.as_dict().ok();
         let dictionaries = fonts(document, within(b"Font"));
@@ -147,7 +164,9 @@ impl View<'_> {
             .iter()
             .map(|(name, font)| {
                 let encoding = match font.get_font_encoding_with_limit(document, UNPACKED) {
-                    Err(Error::Decompress(DecompressError::MemoryLimitExceeded { .. })) => return Err(Unread::TooLarge),
+                    Err(Error::Decompress(DecompressError::MemoryLimitExceeded { .. })) => {
+                        return Err(Unread::TooLarge);
+                    }
                     encoding => encoding.ok(),
                 };
                 let widths = Widths::of(document, font);
@@ -171,7 +190,11 @@ impl View<'_> {
             let Ok(Operation { operator, operands }) = operation else {
                 break;
             };
-            self.left.operations = self.left.operations.checked_sub(1).ok_or(Unread::TooLarge)?;
+            self.left.operations = self
+                .left
+                .operations
+                .checked_sub(1)
+                .ok_or(Unread::TooLarge)?;
             let number = |at: usize| operands.get(at).and_then(|operand| operand.as_float().ok());
             match operator.as_str() {
                 "q" if saved.len() < SAVED => saved.push(state),
@@ -217,11 +240,18 @@ impl View<'_> {
                     }
                 }
                 "TJ" => {
-                    for part in operands.first().and_then(|parts| parts.as_array().ok()).into_iter().flatten() {
+                    for part in operands
+                        .first()
+                        .and_then(|parts| parts.as_array().ok())
+                        .into_iter()
+                        .flatten()
+                    {
                         match part {
                             Object::String(text, _) => self.show(&state, &mut at, text)?,
                             other => {
-                                let back = other.as_float().unwrap_or(0.0) / 1000.0 * state.size * state.scale;
+                                let back = other.as_float().unwrap_or(0.0) / 1000.0
+                                    * state.size
+                                    * state.scale;
                                 at = Matrix::moved(-back, 0.0).then(at);
                             }
                         }
@@ -229,9 +259,9 @@ impl View<'_> {
                 }
                 "Do" if depth < DEPTH => {
                     let name = operands.first().and_then(|name| name.as_name().ok());
-                    let form = name
-                        .zip(forms)
-                        .and_then(|(name, forms)| forms.get_deref(name, document).ok()?.as_stream().ok());
+                    let form = name.zip(forms).and_then(|(name, forms)| {
+                        forms.get_deref(name, document).ok()?.as_stream().ok()
+                    });
                     if let Some(form) = form {
                         self.form(form, resources, state.place, depth + 1)?;
                     }
@@ -242,13 +272,32 @@ impl View<'_> {
         Ok(())
     }
 
-    fn form(&mut self, form: &Stream, outer: Option<&Dictionary>, place: Matrix, depth: usize) -> Result<(), Unread> {
-        if !matches!(form.dict.get(b"Subtype").and_then(Object::as_name), Ok(b"Form")) {
+    fn form(
+        &mut self,
+        form: &Stream,
+        outer: Option<&Dictionary>,
+        place: Matrix,
+        depth: usize,
+    ) -> Result<(), Unread> {
+        if !matches!(
+            form.dict.get(b"Subtype").and_then(Object::as_name),
+            Ok(b"Form")
+        ) {
             return Ok(());
         }
-        let matrix = form.dict.get_deref(b"Matrix", self.document).and_then(Object::as_array);
-        let matrix = matrix.ok().and_then(|matrix| Matrix::of(matrix)).unwrap_or(Matrix::ONE);
-        let own = form.dict.get_deref(b"Resources", self.document).and_then(Object::as_dict).ok();
+        let matrix = form
+            .dict
+            .get_deref(b"Matrix", self.document)
+            .and_then(Object::as_array);
+        let matrix = matrix
+            .ok()
+            .and_then(|matrix| Matrix::of(matrix))
+            .unwrap_or(Matrix::ONE);
+        let own = form
+            .dict
+            .get_deref(b"Resources", self.document)
+            .and_then(Object::as_dict)
+            .ok();
         let content = form.get_plain_content_with_limit(self.left.bytes)?;
         self.content(&content, own.or(outer), matrix.then(place), depth)
     }
@@ -257,10 +306,19 @@ impl View<'_> {
         let mut text = String::new();
         let encoding = state.font.and_then(|font| font.encoding.as_ref());
         if encoding.is_none_or(|encoding| encoding.write_to_string(bytes, &mut text).is_err()) {
-            text = bytes.iter().copied().filter(u8::is_ascii).map(char::from).collect();
+            text = bytes
+                .iter()
+                .copied()
+                .filter(u8::is_ascii)
+                .map(char::from)
+                .collect();
         }
         let text: String = text.chars().filter(|c| !c.is_control()).collect();
-        self.left.text = self.left.text.checked_sub(text.len()).ok_or(Unread::TooLarge)?;
+        self.left.text = self
+            .left
+            .text
+            .checked_sub(text.len())
+            .ok_or(Unread::TooLarge)?;
         let width = width(state, bytes, &text);
         let begin = at.then(state.place);
         *at = Matrix::moved(width, 0.0).then(*at);
@@ -276,7 +334,10 @@ impl View<'_> {
             size: (state.size * up).abs(),
             text,
         };
-        if [piece.x, piece.y, piece.end, piece.size].iter().all(|number| number.is_finite()) {
+        if [piece.x, piece.y, piece.end, piece.size]
+            .iter()
+            .all(|number| number.is_finite())
+        {
             self.pieces.push(piece);
         }
         Ok(())
@@ -292,7 +353,12 @@ fn fonts(document: &Document, fonts: Option<&Dictionary>) -> BTreeMap<Vec<u8>, D
         };
         let mut font = font.clone();
         let composite = matches!(font.get(b"Subtype").and_then(Object::as_name), Ok(b"Type0"));
-        if !composite && font.get_deref(b"ToUnicode", document).and_then(Object::as_stream).is_ok() {
+        if !composite
+            && font
+                .get_deref(b"ToUnicode", document)
+                .and_then(Object::as_stream)
+                .is_ok()
+        {
             font.remove(b"Encoding");
         }
         found.insert(name.clone(), font);
@@ -302,10 +368,18 @@ fn fonts(document: &Document, fonts: Option<&Dictionary>) -> BTreeMap<Vec<u8>, D
 
 impl Widths {
     fn of(document: &Document, font: &Dictionary) -> Self {
-        let number = |object: &Object| document.dereference(object).ok().and_then(|(_, object)| object.as_float().ok());
+        let number = |object: &Object| {
+            document
+                .dereference(object)
+                .ok()
+                .and_then(|(_, object)| object.as_float().ok())
+        };
         let code = |object: &Object| number(object).and_then(code);
         let mut widths = Self::default();
-        if let Ok(simple) = font.get_deref(b"Widths", document).and_then(Object::as_array) {
+        if let Ok(simple) = font
+            .get_deref(b"Widths", document)
+            .and_then(Object::as_array)
+        {
             let first = font.get(b"FirstChar").ok().and_then(code).unwrap_or(0);
             for (at, width) in simple.iter().take(256).enumerate() {
                 if let (Ok(at), Some(width)) = (u16::try_from(at), number(width)) {
@@ -314,12 +388,18 @@ impl Widths {
             }
             return widths;
         }
-        let below = font.get_deref(b"DescendantFonts", document).and_then(Object::as_array).ok();
+        let below = font
+            .get_deref(b"DescendantFonts", document)
+            .and_then(Object::as_array)
+            .ok();
         let below = below
             .and_then(|fonts| fonts.first())
             .and_then(|font| document.dereference(font).ok()?.1.as_dict().ok());
         let Some(below) = below else {
-            let name = font.get(b"BaseFont").and_then(Object::as_name).unwrap_or_default();
+            let name = font
+                .get(b"BaseFont")
+                .and_then(Object::as_name)
+                .unwrap_or_default();
             if name.windows(7).any(|part| part == b"Courier") {
                 widths.other = Some(600.0);
             }
@@ -358,8 +438,15 @@ fn width(state: &State<'_>, bytes: &[u8], text: &str) -> f32 {
         Some(widths) => {
             let step = if widths.double { 2 } else { 1 };
             for code in bytes.chunks(step) {
-                let code = code.iter().fold(0, |code, byte| (code << 8) | u16::from(*byte));
-                width += widths.known.get(&code).copied().or(widths.other).unwrap_or(500.0);
+                let code = code
+                    .iter()
+                    .fold(0, |code, byte| (code << 8) | u16::from(*byte));
+                width += widths
+                    .known
+                    .get(&code)
+                    .copied()
+                    .or(widths.other)
+                    .unwrap_or(500.0);
                 letters += 1.0;
             }
         }
@@ -373,7 +460,10 @@ fn width(state: &State<'_>, bytes: &[u8], text: &str) -> f32 {
     let spaces = if widths.is_some_and(|widths| widths.double) {
         0.0
     } else {
-        bytes.iter().filter(|byte| **byte == b' ').fold(0.0, |spaces, _| spaces + 1.0)
+        bytes
+            .iter()
+            .filter(|byte| **byte == b' ')
+            .fold(0.0, |spaces, _| spaces + 1.0)
     };
     let letters = letters * state.letter_space + spaces * state.word_space;
     (width / 1000.0 * state.size + letters) * state.scale
@@ -397,7 +487,9 @@ fn lines(mut pieces: Vec<Piece>, out: &mut String) {
     while let Some(first) = rest.next() {
         let (y, size) = (first.y, first.size);
         let mut line = vec![first];
-        while let Some(piece) = rest.next_if(|piece| y - piece.y <= 0.35 * size.max(piece.size).max(1.0)) {
+        while let Some(piece) =
+            rest.next_if(|piece| y - piece.y <= 0.35 * size.max(piece.size).max(1.0))
+        {
             line.push(piece);
         }
         line.sort_by(|a, b| a.x.total_cmp(&b.x));
