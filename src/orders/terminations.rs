@@ -15,6 +15,7 @@
 //! [`watch`] looks at a folder or a URL.
 
 mod carry;
+mod cells;
 mod dates;
 pub mod decide;
 mod fetch;

@@ -19,7 +19,7 @@ use super::journey::order::{Open, Order};
 use super::journey::unit::Unit;
 use super::journey::way::Live;
 use super::journey::{Code, Reason, Serial};
-use super::reconcile::fulfil::{beyond_shipping, is_untold, wished};
+use super::reconcile::fulfil::{is_untold, wished};
 use super::reconcile::orphans::Listed;
 use super::settings::Config;
 use super::store::identity::Origin;
@@ -201,8 +201,8 @@ impl<'a> Scene<'a> {
             rows.map(|row| row.id.as_str()).collect()
         };
         let unshipped = ids(&|row| match &row.unit {
-            Unit::Live(live) => !beyond_shipping(live),
-            Unit::Parked(parked) => !beyond_shipping(&parked.before),
+            Unit::Live(live) => !live.is_beyond_shipping(),
+            Unit::Parked(parked) => !parked.before.is_beyond_shipping(),
             Unit::Cancelled(_) | Unit::Terminated(_) => false,
         });
         Self {

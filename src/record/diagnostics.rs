@@ -322,7 +322,7 @@ pub fn nearest<'a>(
             let score = if lower.contains(&wanted) {
                 0
             } else {
-                distance(&wanted, &lower)
+                strsim::levenshtein(&wanted, &lower)
             };
             (score, name)
         })
@@ -335,25 +335,6 @@ pub fn nearest<'a>(
         .map(|(_, name)| format!("\"{name}\""))
         .collect();
     names.join(", ")
-}
-
-/// Levenshtein distance in characters.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, ca) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, cb) in b.iter().enumerate() {
-            let cost = if ca == *cb {
-                diagonal
-            } else {
-                1 + diagonal.min(row[j]).min(row[j + 1])
-            };
-            diagonal = std::mem::replace(&mut row[j + 1], cost);
-        }
-    }
-    row[b.len()]
 }
 
 #[cfg(test)]

@@ -210,34 +210,18 @@ impl std::error::Error for NoSuchRule {}
 
 /// Up to five of the ids, most alike first: those that contain the text, then by edits needed.
 pub fn alike(text: &str, ids: impl Iterator<Item = &'static str>) -> Vec<&'static str> {
-    let text: Vec<char> = text.to_lowercase().chars().take(60).collect();
-    let needle: String = text.iter().collect();
+    let needle: String = text.to_lowercase().chars().take(60).collect();
     let mut ranked: Vec<(usize, &'static str)> = ids
         .filter_map(|id| {
             if !needle.is_empty() && id.contains(&needle) {
                 return Some((0, id));
             }
-            let edits = edits(&text, &id.chars().collect::<Vec<_>>());
+            let edits = strsim::levenshtein(&needle, id);
             (edits <= 2 + id.len() / 4).then_some((edits, id))
         })
         .collect();
     ranked.sort_unstable();
     ranked.into_iter().take(5).map(|(_, id)| id).collect()
-}
-
-/// How many insertions, deletions and replacements make `a` into `b`.
-fn edits(a: &[char], b: &[char]) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, left) in a.iter().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, right) in b.iter().enumerate() {
-            let cost = diagonal + usize::from(left != right);
-            diagonal = row[j + 1];
-            row[j + 1] = cost.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
 }
 
 /// The form of a member's value.

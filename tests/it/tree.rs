@@ -3,6 +3,7 @@
 //!
 //! A rule that is broken is reported with file and line, all of them at once.
 
+mod circles;
 mod links;
 mod source;
 

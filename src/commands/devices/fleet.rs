@@ -1,6 +1,5 @@
 //! Fleets as CSV: `device_id,serial,state`.
 
-use std::io::BufRead as _;
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -8,63 +7,57 @@ use anyhow::Context as _;
 use super::state;
 use crate::registry::Device;
 
-/// Reads `device_id,serial,state` in the order of the header; no quoting, as none of the three needs it.
+/// Reads `device_id,serial,state` in the order of the header.
 pub fn read(path: &Path) -> anyhow::Result<Vec<Device>> {
     let file =
         std::fs::File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
-    let mut lines = std::io::BufReader::new(file).lines().enumerate();
-    let place = |index: usize| format!("{}:{}", path.display(), index + 1);
-    let (_, header) = lines.next().with_context(|| {
-        format!(
-            "{} is empty: its first line names the columns",
-            path.display()
-        )
-    })?;
-    let header = header.with_context(|| place(0))?;
-    let columns: Vec<&str> = header
-        .trim_start_matches('\u{feff}')
-        .split(',')
-        .map(str::trim)
-        .collect();
+    let mut reader = csv::ReaderBuilder::new()
+        .trim(csv::Trim::All)
+        .flexible(true)
+        .from_reader(file);
+    let place = |line: u64| format!("{}:{line}", path.display());
+    let header = reader.headers().with_context(|| place(1))?.clone();
+    anyhow::ensure!(
+        !header.is_empty(),
+        "{} is empty: its first line names the columns",
+        path.display()
+    );
     let column = |name: &str| {
-        columns
+        header
             .iter()
-            .position(|column| *column == name)
-            .with_context(|| format!("{}: no column {name}", place(0)))
+            .position(|column| column.trim_start_matches('\u{feff}') == name)
+            .with_context(|| format!("{}: no column {name}", place(1)))
     };
     let (id_at, serial_at, state_at) = (column("device_id")?, column("serial")?, column("state")?);
     let mut devices = Vec::new();
-    for (index, line) in lines {
-        let line = line.with_context(|| place(index))?;
-        if line.trim().is_empty() {
+    for row in reader.records() {
+        let row = row.with_context(|| path.display().to_string())?;
+        let place = || place(row.position().map_or(0, csv::Position::line));
+        if row.iter().all(str::is_empty) {
             continue;
         }
-        let cells: Vec<&str> = line.split(',').map(str::trim).collect();
         anyhow::ensure!(
-            cells.len() == columns.len(),
+            row.len() == header.len(),
             "{}: {} columns where the header has {}",
-            place(index),
-            cells.len(),
-            columns.len()
+            place(),
+            row.len(),
+            header.len()
         );
-        anyhow::ensure!(
-            !cells[id_at].is_empty(),
-            "{}: device_id is empty",
-            place(index)
-        );
-        let state = state(cells[state_at]).map_err(|remedy| {
-            anyhow::anyhow!("{}: state \"{}\": {remedy}", place(index), cells[state_at])
+        let cell = |at: usize| row.get(at).unwrap_or_default();
+        anyhow::ensure!(!cell(id_at).is_empty(), "{}: device_id is empty", place());
+        let state = state(cell(state_at)).map_err(|remedy| {
+            anyhow::anyhow!("{}: state \"{}\": {remedy}", place(), cell(state_at))
         })?;
         let device = Device {
-            device_id: cells[id_at].into(),
-            serial: Some(cells[serial_at])
+            device_id: cell(id_at).into(),
+            serial: Some(cell(serial_at))
                 .filter(|serial| !serial.is_empty())
                 .map(Into::into),
             state,
             order: None,
             since: None,
         };
-        let device = device.normal().with_context(|| place(index))?;
+        let device = device.normal().with_context(place)?;
         devices.push(device.into_owned());
     }
     Ok(devices)

@@ -187,18 +187,30 @@ fn text(preview: &Preview, said: Said) -> String {
         }
         more(&mut out, sheet.bad.try_into().unwrap_or(usize::MAX));
     }
+    if !preview.doubtful.is_empty() {
+        let count = preview.doubtful.len();
+        let _ = writeln!(
+            out,
+            "\nnamed in rows that are not understood, not ended: {count}"
+        );
+        for doubtful in preview.doubtful.iter().take(NAMED) {
+            let _ = writeln!(out, "  line {}: {}", doubtful.line, doubtful.serial);
+        }
+        more(&mut out, count);
+    }
+    let word = sheet.word();
     let next = match (said, &preview.cannot) {
         (Said::Accepted, _) => "accepted".to_owned(),
         (Said::Refused, _) => "refused: it ends nobody".to_owned(),
         (Said::WouldRefuse, _) if sheet.state == Standing::Doubted => format!(
-            "nothing was changed; if it is right, repeat it: dig-ingest orders sheet refuse {subject:?} --yes --by NAME"
+            "nothing was changed; if it is right, repeat it: dig-ingest orders sheet refuse --yes --by NAME {word}"
         ),
         (_, Some(cannot)) => format!("it cannot be accepted: {cannot}"),
         (Said::WouldAccept, None) => format!(
-            "nothing was changed; if it is right, repeat it: dig-ingest orders sheet accept {subject:?} --yes --by NAME"
+            "nothing was changed; if it is right, repeat it: dig-ingest orders sheet accept --yes --by NAME {word}"
         ),
         (_, None) => format!(
-            "nothing was changed; `orders sheet accept {subject:?} --yes --by NAME` does it, `orders sheet refuse {subject:?} --yes --by NAME` leaves it"
+            "nothing was changed; `orders sheet accept --yes --by NAME {word}` does it, `orders sheet refuse --yes --by NAME {word}` leaves it"
         ),
     };
     let _ = writeln!(out, "\n{next}");

@@ -272,6 +272,19 @@ pub enum NotNow {
 }
 
 impl Live {
+    /// Whether a unit in this state has left the warehouse.
+    #[must_use]
+    pub fn is_beyond_shipping(&self) -> bool {
+        match self {
+            Self::Ordered(_) | Self::Provisioned(_) | Self::Assigned(_) => false,
+            Self::Shipped(_)
+            | Self::Reported(_)
+            | Self::Confirmed(_)
+            | Self::InDatabase(_)
+            | Self::Active(_) => true,
+        }
+    }
+
     /// New or corrected marks. One that was shipped already must be reported and confirmed again.
     ///
     /// # Errors

@@ -31,23 +31,10 @@ pub fn read_back(line: &wire::LineUnit) -> ReadBack<'_> {
 pub fn all_shipped(whole: &Whole) -> bool {
     let mut ordered = whole.units.iter().filter(|row| row.replaces.is_none());
     ordered.all(|row| match &row.unit {
-        Unit::Live(live) => beyond_shipping(live),
-        Unit::Parked(parked) => beyond_shipping(&parked.before),
+        Unit::Live(live) => live.is_beyond_shipping(),
+        Unit::Parked(parked) => parked.before.is_beyond_shipping(),
         Unit::Cancelled(_) | Unit::Terminated(_) => true,
     })
-}
-
-/// Whether a unit in this state has left the warehouse.
-#[must_use]
-pub fn beyond_shipping(live: &Live) -> bool {
-    match live {
-        Live::Ordered(_) | Live::Provisioned(_) | Live::Assigned(_) => false,
-        Live::Shipped(_)
-        | Live::Reported(_)
-        | Live::Confirmed(_)
-        | Live::InDatabase(_)
-        | Live::Active(_) => true,
-    }
 }
 
 /// Whether a unit left the warehouse and MyAdmin was not told of it, parked or not: its order is not fulfilled.

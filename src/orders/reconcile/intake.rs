@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Act, Held, View, fulfil};
+use super::{Act, Held, View};
 use crate::myadmin::wire;
 use crate::orders::alarms::Due;
 use crate::orders::journey::order::{Closed, Order};
@@ -268,7 +268,7 @@ fn changed(row: &UnitRow, unit: &wire::LineUnit) -> Option<Act> {
             evidence: json!({ "line": unit }),
         });
     }
-    let under_way = matches!(&row.unit, Unit::Live(live) if !fulfil::beyond_shipping(live));
+    let under_way = matches!(&row.unit, Unit::Live(live) if !live.is_beyond_shipping());
     let other = row.line.product_code != unit.product_code;
     (under_way && other && row.standing != LineStanding::Kept).then(|| Act::ParkUnit {
         row: Box::new(row.clone()),

@@ -419,8 +419,8 @@ fn order(view: &View, whole: &Whole, config: &Config, acts: &mut Vec<Act>) {
             });
             // Where some have shipped, the status was told too early: the others go on, and it is told again.
             let begun = whole.units.iter().any(|unit| match &unit.unit {
-                Unit::Live(live) => fulfil::beyond_shipping(live),
-                Unit::Parked(parked) => fulfil::beyond_shipping(&parked.before),
+                Unit::Live(live) => live.is_beyond_shipping(),
+                Unit::Parked(parked) => parked.before.is_beyond_shipping(),
                 Unit::Cancelled(_) | Unit::Terminated(_) => false,
             });
             if unshipped && !begun {

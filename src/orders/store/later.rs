@@ -17,6 +17,7 @@ use crate::orders::journey::order::{Open, Order};
 use crate::orders::journey::unit::Unit;
 use crate::orders::journey::way::Live;
 use crate::orders::journey::{Actor, Code, Reason};
+use crate::orders::settings::{Standing, Status};
 
 impl Store {
     /// Cancels an order with its units, or one unit.
@@ -147,11 +148,12 @@ impl Store {
     /// Takes up again what was cancelled: a unit, or an order with the units that were cancelled with it.
     ///
     /// # Errors
-    /// It is not cancelled, or its order is.
+    /// It is not cancelled, or its order is; MyAdmin shows the order as cancelled, by the words of `status`.
     pub async fn resume(
         &self,
         subject: &Subject,
         why: &str,
+        status: &Status,
         by: &Actor,
         now: Timestamp,
     ) -> Result<(), Error> {
@@ -166,6 +168,13 @@ impl Store {
                             "`orders retry` lets a parked one go on",
                         ));
                     };
+                    if status.standing(&row.head.status) == Standing::Cancelled {
+                        return Err(refused_order(
+                            &row,
+                            &format!("MyAdmin shows it as {:?}", &*row.head.status),
+                            "have it made pending in MyAdmin first, or it would be cancelled again by the next listing",
+                        ));
+                    }
                     let open = Order::Open(Open::Approved(cancelled.clone().resume(by)));
                     change
                         .put_order(&row, &open, Cause::new("resume", why))

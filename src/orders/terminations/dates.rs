@@ -10,7 +10,7 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
 use super::Config;
-use super::sheet::Cell;
+use super::cells::Cell;
 
 /// Years of dates that a day number may mean.
 const YEARS: std::ops::Range<i16> = 2000..2100;

@@ -11,8 +11,8 @@
 //! Rows of empty cells say nothing anywhere, and are passed over before this is asked.
 
 use super::Config;
+use super::cells::{Cell, Header, Line};
 use super::dates::{System, moment};
-use super::sheet::{Cell, Header, Line};
 
 /// Words of a row that says how many devices there are.
 const TOTALS: [&str; 9] = [

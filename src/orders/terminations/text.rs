@@ -8,7 +8,7 @@ use std::borrow::Cow;
 
 use encoding_rs::{Encoding, UTF_8, WINDOWS_1252};
 
-use super::sheet::NoSheet;
+use super::cells::NoSheet;
 
 /// What may stand between columns when the settings leave it open, in the order in which it is tried.
 pub(super) const DELIMITERS: [(u8, &str); 3] =

@@ -13,7 +13,7 @@ use calamine::{DataRef, Reader as _, Xlsx};
 use jiff::civil::DateTime;
 use zip::ZipArchive;
 
-use super::sheet::{Cell, Line, NoSheet};
+use super::cells::{Cell, Line, NoSheet};
 
 /// Columns that are looked at.
 pub const COLUMNS: usize = 1_024;
