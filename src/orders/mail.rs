@@ -2,7 +2,7 @@
 //! U31, U32).
 //!
 //! A purchase order and a packing slip arrive by mail for every order. [`opened`] takes a mail apart, [`letter`] and [`items`] understand
-//! it, [`check`] and [`differ`] compare it with the store: all pure. [`apart`] opens PDF files and forwarded mails in a process of its
+//! it, [`check`] and `differ` compare it with the store: all pure. [`apart`] opens PDF files and forwarded mails in a process of its
 //! own; [`folder`] looks at a Maildir or a folder of `.eml` files and raises alarms. Mail never makes, changes or provisions
 //! anything: anybody can send one.
 
@@ -15,6 +15,8 @@ mod forwarded;
 pub mod items;
 pub mod letter;
 pub mod opened;
+pub mod papers;
+pub mod patterns;
 pub mod pdf;
 pub mod text;
 
@@ -137,7 +139,7 @@ impl Config {
                 ));
             }
         }
-        letter::Patterns::new(self).map(drop)
+        patterns::Patterns::new(self).map(drop)
     }
 
     /// Prices by product codes in upper case.

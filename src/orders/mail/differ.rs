@@ -6,8 +6,9 @@
 use std::collections::BTreeMap;
 
 use super::amount::Amount;
-use super::check::{Order, Papers};
-use super::letter::{Kind, Letter};
+use super::letter::Letter;
+use super::papers::{Order, Papers};
+use super::patterns::Kind;
 
 /// Differences that are told of one order.
 const TOLD: usize = 20;

@@ -15,10 +15,12 @@ use serde_json::json;
 
 use super::Config;
 use super::apart::{self, Program};
-use super::check::{self, Finding, Order};
+use super::check::{self, Finding};
 use super::items::Products;
-use super::letter::{self, Letter, Patterns, Understood, normal};
+use super::letter::{self, Letter, Understood};
 use super::opened::{self, How, Opened};
+use super::papers::Order;
+use super::patterns::{Patterns, normal};
 use crate::ops::metrics::orders as metrics;
 use crate::ops::panics;
 use crate::orders::Clock;

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use super::amount::{self, Amount, Style, Written};
-use super::letter::{Kind, Patterns};
+use super::patterns::{Kind, Patterns};
 use super::text::{Text, cells};
 
 /// Items of one letter, at most.

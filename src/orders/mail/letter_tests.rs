@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::super::opened::{self, How};
 use super::*;
+use crate::orders::mail::Config;
 
 const NOW: &str = "2026-03-10T12:00:00Z";
 
