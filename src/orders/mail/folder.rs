@@ -396,7 +396,7 @@ async fn tell(store: &Store, findings: Vec<Finding>, now: Timestamp) -> Result<(
             let cause = Cause::new(check::DIFFERS, said.clone());
             change.note(Some(subject), None, cause).await?;
         }
-        metrics::count_alarm(*kind);
+        metrics::count_alarm(kind);
         tracing::warn!(kind, subject, said, "alarm");
     }
     change.commit().await

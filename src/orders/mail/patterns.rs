@@ -162,7 +162,10 @@ impl Numbers {
 
 /// The matches that hold a digit, with where they begin: words such as a post office's box are none. What follows a word may be the next
 /// match's label, so the search goes on within it.
-pub(super) fn all<'t>(pattern: &'t Regex, text: &'t str) -> impl Iterator<Item = (usize, String)> + 't {
+pub(super) fn all<'t>(
+    pattern: &'t Regex,
+    text: &'t str,
+) -> impl Iterator<Item = (usize, String)> + 't {
     let mut from = 0;
     std::iter::from_fn(move || {
         while from <= text.len() {
