@@ -16,6 +16,7 @@ mod leave;
 pub mod load;
 pub mod map;
 pub mod orders;
+mod read_mail;
 pub mod run;
 pub mod sim;
 pub mod skip;
@@ -64,6 +65,9 @@ enum Command {
     Skip(skip::Args),
     /// Orders: list, assign, ship, approve, import, export.
     Orders(Box<orders::Args>),
+    /// Open the mail on standard input; the job starts it by itself.
+    #[command(hide = true)]
+    ReadMail(read_mail::Args),
 }
 
 /// Parses the command line and runs the command; errors are printed once, with their chain.
@@ -72,6 +76,9 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(told) => return usage(&told),
     };
+    if let Command::ReadMail(args) = &cli.command {
+        return console::end(read_mail::run(args));
+    }
     crate::http::descriptors::raise();
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -96,6 +103,8 @@ pub fn main() -> ExitCode {
             Command::Devices(args) => devices::run(args).await,
             Command::Skip(args) => skip::run(args).await,
             Command::Orders(args) => orders::run(*args).await,
+            // It has no runtime.
+            Command::ReadMail(args) => read_mail::run(&args),
         }
     });
     // A thread that hangs in a client library (a broker that is gone) must not keep the process: what it had is read again.

@@ -64,29 +64,35 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Act {
-    /// List orders, oldest first; or the standing alarms.
+    /// List the orders that wait for something, oldest first; or the standing alarms.
     #[command(after_help = "Examples:
   dig-ingest orders list --config job.toml
+  dig-ingest orders list --all --config job.toml
+  dig-ingest orders list --state done --config job.toml
   dig-ingest orders list --state parked --config job.toml
   dig-ingest orders list --named PO-7781 --report json --config job.toml
   dig-ingest orders list --waits-for marks --config job.toml
   dig-ingest orders list --alarms --config job.toml
   dig-ingest orders list --unclaimed --config job.toml")]
     List {
-        /// Only those in this state: received, approved, parked (it or a unit of it), cancelled or closed.
-        #[arg(long, value_parser = ["received", "approved", "parked", "cancelled", "closed"])]
+        /// Only those in this state: received, approved, parked (it or a unit of it), cancelled, closed, open (it waits for something)
+        /// or done (it waits for nothing any more).
+        #[arg(long, value_parser = ["received", "approved", "parked", "cancelled", "closed", "open", "done"])]
         state: Option<String>,
+        /// Those that are done, cancelled or closed, too.
+        #[arg(long)]
+        all: bool,
         /// Only those with this id, account, reference or purchase order number.
         #[arg(long)]
         named: Option<String>,
         /// The alarms that nobody cleared yet, instead of orders.
-        #[arg(long, conflicts_with_all = ["state", "named", "waits_for"])]
+        #[arg(long, conflicts_with_all = ["state", "named", "waits_for", "all"])]
         alarms: bool,
         /// Only those that wait for this, such as marks, keying or person.
         #[arg(long, value_name = "WHAT", value_parser = For::ALL.map(For::name))]
         waits_for: Option<String>,
         /// The serials that MyAdmin lists and no unit has, instead of orders.
-        #[arg(long, conflicts_with_all = ["state", "named", "waits_for", "alarms"])]
+        #[arg(long, conflicts_with_all = ["state", "named", "waits_for", "all", "alarms"])]
         unclaimed: bool,
     },
     /// Show one order with its units; a unit's id, serial, IMEI, SIM or device id finds its order.
@@ -213,9 +219,10 @@ accepts it, or until a corrected sheet of the same name accounts for all its dev
         #[command(subcommand)]
         act: sheets::Act,
     },
-    /// Write orders, units, events or the worksheet, for a spreadsheet or the printer.
+    /// Write orders, units, events, the picking list or the worksheet, for a spreadsheet or the printer.
     #[command(after_help = "Examples:
   dig-ingest orders export units --to units.csv --config job.toml
+  dig-ingest orders export picking-page --to pick.html --config job.toml
   dig-ingest orders export worksheet --config job.toml
   dig-ingest orders export worksheet-page --to fulfil.html --config job.toml")]
     Export {
@@ -294,6 +301,10 @@ enum What {
     Orders,
     Units,
     Events,
+    /// What is to be picked and shipped, with address, telephone and reseller, as CSV.
+    Picking,
+    /// The same as a page to print, one section per order.
+    PickingPage,
     /// What is to be keyed into the Partner Fulfillment screen, as CSV.
     Worksheet,
     /// The same as a page to print, one sheet per order.
@@ -368,11 +379,17 @@ async fn act(store: &Store, settings: &Settings, args: Args) -> anyhow::Result<E
             state,
             named,
             waits_for,
+            all,
             ..
         } => {
-            let filter = Filter { state, named };
-            let rows = store.orders(&filter).await?;
+            // One that is asked for by its name is shown whatever became of it.
+            let only_open = state.is_none() && named.is_none() && !all;
+            let state = state.or_else(|| only_open.then(|| "open".to_owned()));
+            let rows = store.orders(&Filter { state: None, named }).await?;
             let mut orders = shown::listed(store, &settings.orders, &rows, now).await?;
+            if let Some(state) = &state {
+                orders.retain(|order| order.is(state));
+            }
             if let Some(what) = waits_for {
                 orders.retain(|order| order.wait.as_ref().is_some_and(|w| w.what.name() == what));
             }
@@ -481,7 +498,7 @@ async fn act(store: &Store, settings: &Settings, args: Args) -> anyhow::Result<E
         }
         Act::Sheet { act } => sheets::run(store, settings, act, (&by, now, report)).await?,
         Act::Export { what, to } => {
-            let text = files::written(store, what, now).await?;
+            let text = files::written(store, settings, what, now).await?;
             files::put(&text, to.as_deref(), report)?;
         }
         Act::Import { file, partial } => {

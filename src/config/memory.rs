@@ -273,7 +273,9 @@ impl Settings {
         let inventory = !self.orders.inventory.file.as_os_str().is_empty();
         let inventory = u64::from(inventory) * import::LARGEST;
         let mails = u64::from(mail.wanted());
-        let mail = mails * (2 * mail.max_bytes + letter::PLAIN as u64 * MAIL_FACTOR);
+        // The process that opens mails with PDF files has a memory of its own.
+        let apart = mail.reader_memory_mb.saturating_mul(1024 * 1024);
+        let mail = mails * (2 * mail.max_bytes + letter::PLAIN as u64 * MAIL_FACTOR + apart);
         let bytes = answer.saturating_mul(ANSWER_FACTOR)
             + (sheet + inventory).saturating_mul(FILE_FACTOR)
             + mail;

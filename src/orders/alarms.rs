@@ -266,6 +266,13 @@ pub fn remedy(alarm: &AlarmRow) -> String {
             "compare the mail with MyAdmin by hand".to_owned(),
             clear,
         ),
+        "mail-differs" => (
+            format!(
+                "compare the letter with `orders show {subject}` and ask Geotab which of them is right: the alarm ends when a corrected \
+                 letter or MyAdmin agrees"
+            ),
+            format!("{clear} if MyAdmin is right"),
+        ),
         "inventory-file" => (
             "`orders inventory` names every line that cannot be used; correct the file, which ends the alarm".to_owned(),
             clear,

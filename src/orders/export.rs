@@ -2,7 +2,7 @@
 //!
 //! Pure. A text that a spreadsheet would take for a formula gets an apostrophe before it: customers write comments.
 
-use super::shown::{OrderShown, UnitShown};
+use super::shown::{UnitShown, WholeShown};
 use super::store::rows::EventRow;
 
 /// A text as a spreadsheet may have it.
@@ -42,7 +42,7 @@ fn or_empty(text: Option<&String>) -> String {
 
 /// Orders, one per line.
 #[must_use]
-pub fn orders(orders: &[OrderShown]) -> String {
+pub fn orders(orders: &[WholeShown]) -> String {
     let header = [
         "order",
         "state",
@@ -59,10 +59,22 @@ pub fn orders(orders: &[OrderShown]) -> String {
         "comment",
         "created_at",
         "updated_at",
+        "items",
+        "reseller",
+        "reseller_email",
+        "street1",
+        "street2",
+        "zip",
+        "address_state",
+        "telephone",
+        "telephone2",
+        "email",
+        "mail_differs",
     ];
     table(
         header,
-        orders.iter().map(|order| {
+        orders.iter().map(|whole| {
+            let (order, contact) = (&whole.order, &whole.order.contact);
             [
                 order.id.clone(),
                 order.state.to_owned(),
@@ -72,13 +84,24 @@ pub fn orders(orders: &[OrderShown]) -> String {
                 order.reference.clone(),
                 order.purchase_order.clone(),
                 order.order_date.clone(),
-                order.contact.name.clone(),
-                order.contact.city.clone(),
+                contact.name.clone(),
+                contact.city.clone(),
                 or_empty(order.carrier.as_ref()),
                 or_empty(order.tracking.as_ref()),
                 order.comment.clone(),
                 order.created_at.clone(),
                 order.updated_at.clone(),
+                whole.items().join(", "),
+                order.reseller.clone(),
+                order.reseller_email.clone(),
+                contact.street1.clone(),
+                contact.street2.clone(),
+                contact.zip_code.clone(),
+                contact.state.clone(),
+                contact.telephone1.clone(),
+                contact.telephone2.clone(),
+                contact.email.clone(),
+                whole.mail_differs.join("; "),
             ]
         }),
     )

@@ -1,17 +1,31 @@
 //! E-mail as a cross-check: orders that are known by mail and not by MyAdmin, and the other way round (myadmin/API.md section 6,
 //! U31, U32).
 //!
-//! A purchase order and a packing slip arrive by mail for every order. [`letter`] reads them, [`check`] compares them with the
-//! store, both pure; [`folder`] looks at a Maildir or a folder of `.eml` files and raises alarms. Mail never makes, changes or
-//! provisions anything: anybody can send one.
+//! A purchase order and a packing slip arrive by mail for every order. [`opened`] takes a mail apart, [`letter`] and [`items`] understand
+//! it, [`check`] and `differ` compare it with the store: all pure. [`apart`] opens PDF files and forwarded mails in a process of its
+//! own; [`folder`] looks at a Maildir or a folder of `.eml` files and raises alarms. Mail never makes, changes or provisions
+//! anything: anybody can send one.
 
+mod amount;
+pub mod apart;
 pub mod check;
+mod differ;
 pub mod folder;
+mod forwarded;
+pub mod items;
 pub mod letter;
+pub mod opened;
+pub mod papers;
+pub mod patterns;
+pub mod pdf;
+pub mod text;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+
+use amount::Amount;
 
 /// Settings (`[orders.mail]`).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -27,9 +41,28 @@ pub struct Config {
     /// Regular expressions for the sender of packing slips, and for the subject or the name of an attachment.
     pub packing_slip_from: String,
     pub packing_slip_named: String,
+    /// Regular expression for the senders whose forwarded mails count, in the text or as attachments; empty: those of all senders.
+    pub forwarded_from: String,
     /// Regular expressions for the Sales No and the number of the purchase order, with exactly one group.
     pub sales_no: String,
     pub po_number: String,
+    /// Regular expression for the reseller that a letter names, with exactly one group; empty: resellers are not compared.
+    pub customer: String,
+    /// Regular expressions for the titles of the columns of a letter's table: product code, quantity, unit price, line total.
+    pub item_title: String,
+    pub quantity_title: String,
+    pub price_title: String,
+    pub total_title: String,
+    /// Regular expression for the beginning of the line that ends a table of items.
+    pub table_end: String,
+    /// Regular expression for a product code in the column of codes.
+    pub item_code: String,
+    /// Regular expression for codes of a letter that are no items of an order, such as freight.
+    pub no_item: String,
+    /// Product codes of MyAdmin, by the codes that letters have for them where these differ.
+    pub codes: BTreeMap<String, String>,
+    /// Agreed unit prices as text (`"89.50"`), by product code: letters with another price raise an alarm.
+    pub prices: BTreeMap<String, String>,
     /// Time in hours (1 or more) before an alarm: an order is known by its packing slip and not by MyAdmin, or by MyAdmin and not by mail.
     pub missing_after_h: u64,
     /// Time in hours (1 or more) before an alarm: a purchase order came by mail, without a packing slip and thus not approved yet, and
@@ -38,6 +71,8 @@ pub struct Config {
     /// Maximum age in days (1 or more) of mail that is read.
     pub days: u32,
     pub max_bytes: u64,
+    /// Maximum memory in MiB (64 or more) of the process that opens PDF attachments and mails within mails.
+    pub reader_memory_mb: u64,
 }
 
 impl Default for Config {
@@ -49,12 +84,24 @@ impl Default for Config {
             purchase_order_named: "PurchaseOrder".into(),
             packing_slip_from: r"^ar@geotab\.com$".into(),
             packing_slip_named: String::new(),
+            forwarded_from: String::new(),
             sales_no: r"\bsales\s*(?:order\s*)?(?:no|number)?\b\.?\s*[:#]?\s*([A-Z0-9][A-Z0-9/-]+)".into(),
             po_number: r"\b(?:P\.?O\.?|purchase\s*order)\s*(?:no|number)?\b\.?\s*[:#]?\s*([A-Z0-9][A-Z0-9/-]+)".into(),
+            customer: r"\breseller(?:\s*name)?[ ]*[:\t]\s*([^\t\n]{2,80})".into(),
+            item_title: r"^(?:item|sku|product|part|article|artikel|material)\s*(?:code|no|nr|number|num|id|#)?\.?$".into(),
+            quantity_title: r"^(?:(?:ordered|shipped|order|ship|to\s*ship)\s*)?(?:qty|quantity|menge|anzahl|units|pcs)\.?(?:\s*(?:ordered|shipped|to\s*ship))?$".into(),
+            price_title: r"^(?:unit\s*)?(?:price|cost|rate|einzelpreis|preis)(?:\s*(?:per|/)\s*unit)?(?:\s*\(?(?:[A-Z]{3}|[$€£])\)?)?$".into(),
+            total_title: r"^(?:total|amount|gesamt|betrag|(?:line|ext(?:ended|\.)?)\s*(?:total|price|amount|cost))(?:\s*\(?(?:[A-Z]{3}|[$€£])\)?)?$".into(),
+            table_end: r"^(?:sub-?\s*total|total|gesamt|summe|zwischensumme)\b".into(),
+            item_code: r"^[A-Z0-9]*(?:[A-Z][A-Z0-9._/-]*[0-9]|[0-9][A-Z0-9._/-]*[A-Z])[A-Z0-9._/-]*$".into(),
+            no_item: r"^(?:FREIGHT|SHIPPING|SHIP|HANDLING|TAX|VAT|FEE|DISCOUNT)".into(),
+            codes: BTreeMap::new(),
+            prices: BTreeMap::new(),
             missing_after_h: 24,
             unapproved_after_h: 168,
             days: 90,
             max_bytes: 16 * 1024 * 1024,
+            reader_memory_mb: 256,
         }
     }
 }
@@ -82,6 +129,24 @@ impl Config {
                 return Err(format!("mail.{name}: must be at least 1"));
             }
         }
-        letter::Patterns::new(self).map(drop)
+        if self.reader_memory_mb < 64 {
+            return Err("mail.reader_memory_mb: must be at least 64".to_owned());
+        }
+        for (code, price) in &self.prices {
+            if Amount::plain(price).is_none() {
+                return Err(format!(
+                    "mail.prices.{code}: {price:?} is no price; write it as \"89.50\""
+                ));
+            }
+        }
+        patterns::Patterns::new(self).map(drop)
+    }
+
+    /// Prices by product codes in upper case.
+    fn agreed_prices(&self) -> BTreeMap<String, Amount> {
+        let prices = self.prices.iter();
+        prices
+            .filter_map(|(code, price)| Some((code.to_uppercase(), Amount::plain(price)?)))
+            .collect()
     }
 }

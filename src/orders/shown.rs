@@ -11,6 +11,7 @@ use super::identifiers;
 use super::journey::order::{Open, Order};
 use super::journey::unit::Unit;
 use super::journey::{Needs, Reason, Serial};
+use super::mail::check::DIFFERS;
 use super::settings::Config;
 use super::store::intents::Outcome;
 use super::store::read::Whole;
@@ -39,6 +40,8 @@ pub struct OrderShown {
     pub order_date: String,
     pub comment: String,
     pub contact: Contact,
+    pub reseller: String,
+    pub reseller_email: String,
     /// What MyAdmin shows of the shipment.
     pub carrier: Option<String>,
     pub tracking: Option<String>,
@@ -80,6 +83,63 @@ pub struct WholeShown {
     #[serde(flatten)]
     pub order: OrderShown,
     pub units: Vec<UnitShown>,
+    /// What letters by mail say of it otherwise than MyAdmin, while the alarm stands.
+    pub mail_differs: Vec<String>,
+}
+
+impl WholeShown {
+    /// `differ` is of all orders: see [`mail_differs`].
+    #[must_use]
+    pub fn of(whole: &Whole, differ: &Differ) -> Self {
+        Self {
+            order: OrderShown::from(&whole.row),
+            units: whole.units.iter().map(UnitShown::from).collect(),
+            mail_differs: differ.get(&whole.row.id).cloned().unwrap_or_default(),
+        }
+    }
+
+    /// How many of each product that is not cancelled, such as `2 x CTD-200`.
+    #[must_use]
+    pub fn items(&self) -> Vec<String> {
+        let mut items: BTreeMap<&str, usize> = BTreeMap::new();
+        for unit in self.units.iter().filter(|unit| unit.state != "cancelled") {
+            *items.entry(&unit.product_code).or_default() += 1;
+        }
+        items
+            .into_iter()
+            .map(|(product, count)| format!("{count} x {product}"))
+            .collect()
+    }
+}
+
+impl UnitShown {
+    /// Its line, with what tells a replacement from the unit before it.
+    #[must_use]
+    pub fn line(&self) -> &str {
+        let line = self.id.strip_prefix(&self.order);
+        line.and_then(|line| line.strip_prefix('.'))
+            .unwrap_or(&self.id)
+    }
+}
+
+/// What letters say otherwise than MyAdmin, by order.
+pub type Differ = BTreeMap<String, Vec<String>>;
+
+/// What letters by mail say of orders otherwise than MyAdmin, while no person has seen to it.
+///
+/// # Errors
+/// The store cannot be read.
+pub async fn mail_differs(store: &Store) -> Result<Differ, Error> {
+    let alarms = store.alarms().await?.into_iter();
+    let differ = alarms.filter(|alarm| alarm.kind == DIFFERS).map(|alarm| {
+        let told = alarm
+            .evidence
+            .as_ref()
+            .and_then(|evidence| evidence.get("differences"));
+        let told = told.and_then(|told| serde_json::from_value(told.clone()).ok());
+        (alarm.subject, told.unwrap_or_else(|| vec![alarm.said]))
+    });
+    Ok(differ.collect())
 }
 
 fn parked(reason: &Reason) -> (Option<String>, Option<String>) {
@@ -116,6 +176,8 @@ impl From<&OrderRow> for OrderShown {
             order_date: head.order_date,
             comment: head.comment,
             contact: head.contact,
+            reseller: head.reseller_name,
+            reseller_email: head.reseller_email,
             carrier: head.carrier,
             tracking: head.tracking,
             created_at: row.created_at.to_string(),
@@ -171,18 +233,6 @@ fn text(at: Timestamp) -> String {
     at.to_string()
 }
 
-/// An order with its units, as the store has them now.
-///
-/// # Errors
-/// The store cannot be read.
-pub async fn whole(store: &Store, order: &OrderRow) -> Result<WholeShown, Error> {
-    let units = store.units(&order.id).await?;
-    Ok(WholeShown {
-        order: OrderShown::from(order),
-        units: units.iter().map(UnitShown::from).collect(),
-    })
-}
-
 /// An order with its units, what each waits for, and its provisioning calls in doubt.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Explained {
@@ -206,7 +256,7 @@ pub struct DoubtShown {
     pub remedy: String,
 }
 
-/// As [`whole`], with what it waits for.
+/// An order as the store has it now, with what it waits for.
 ///
 /// # Errors
 /// The store cannot be read.
@@ -222,10 +272,8 @@ pub async fn explained(
         units: store.units(&order.id).await?,
     };
     let scene = Scene::new(&whole, &facts, config);
-    let mut shown = WholeShown {
-        order: explain(&scene, &whole),
-        units: whole.units.iter().map(UnitShown::from).collect(),
-    };
+    let mut shown = WholeShown::of(&whole, &mail_differs(store).await?);
+    shown.order = explain(&scene, &whole);
     for (row, unit) in whole.units.iter().zip(&mut shown.units) {
         unit.wait = scene.unit(row);
     }
@@ -261,6 +309,20 @@ fn explain(scene: &Scene<'_>, whole: &Whole) -> OrderShown {
         *order.unit_states.entry(row.unit.state()).or_default() += 1;
     }
     order
+}
+
+impl OrderShown {
+    /// Whether it is among the orders of a state: one of its own, `parked` for a unit too, `open` for what waits for something, or
+    /// `done` for what waits for nothing any more and was not cancelled. Only for an order of [`listed`].
+    #[must_use]
+    pub fn is(&self, state: &str) -> bool {
+        match state {
+            "open" => self.wait.is_some(),
+            "done" => self.wait.is_none() && !matches!(self.state, "cancelled" | "closed"),
+            "parked" => self.state == state || self.unit_states.contains_key(state),
+            state => self.state == state,
+        }
+    }
 }
 
 /// Orders without their units, with what they wait for.

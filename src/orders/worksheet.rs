@@ -1,14 +1,48 @@
 //! The worksheet: what a person keys into MyAdmin's Partner Fulfillment screen, as CSV and as a page to print.
 //!
-//! On it are units that left the warehouse and that MyAdmin does not show yet; reading back confirms what was keyed in. Pure: rows
-//! in, text out. The page loads nothing from elsewhere, and every text on it is escaped.
+//! On it are units that left the warehouse and that MyAdmin does not show yet, each with its parcel, and the carrier, numbers and status of
+//! the order as MyAdmin is to show them; reading back confirms what was keyed in. Pure: rows in, text out.
 
-use std::fmt::Write as _;
-
-use super::export;
 use super::shown::{UnitShown, WholeShown};
+use super::store::rows::Shipment;
+use super::{export, page};
 
-const PAGE: &str = include_str!("worksheet.html");
+/// An order that has something to key in.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sheet {
+    /// The order, with the units that are to be keyed in.
+    pub whole: WholeShown,
+    /// Its units that are not cancelled.
+    pub of: usize,
+    /// Carrier, tracking numbers and status as they are to be keyed in for the order, in MyAdmin's words.
+    pub shipment: Option<Shipment>,
+}
+
+impl Sheet {
+    /// Nothing if it has nothing to key in. `shipment` is what MyAdmin should show of the order.
+    #[must_use]
+    pub fn of(mut whole: WholeShown, shipment: Option<Shipment>) -> Option<Self> {
+        let of = whole
+            .units
+            .iter()
+            .filter(|unit| unit.state != "cancelled")
+            .count();
+        whole.units.retain(due);
+        let going = whole.order.state == "approved" && !whole.units.is_empty();
+        going.then_some(Self {
+            whole,
+            of,
+            shipment,
+        })
+    }
+
+    /// Such as `1 of 2 units`.
+    #[must_use]
+    pub fn count(&self) -> String {
+        let units = if self.of == 1 { "unit" } else { "units" };
+        format!("{} of {} {units}", self.whole.units.len(), self.of)
+    }
+}
 
 /// Whether a unit is to be keyed in.
 #[must_use]
@@ -16,22 +50,9 @@ pub fn due(unit: &UnitShown) -> bool {
     matches!(unit.state, "shipped" | "reported")
 }
 
-/// Orders that have something to key in, each with those units only.
-#[must_use]
-pub fn open(orders: Vec<WholeShown>) -> Vec<WholeShown> {
-    orders
-        .into_iter()
-        .filter_map(|mut whole| {
-            whole.units.retain(due);
-            let going = matches!(whole.order.state, "approved");
-            (going && !whole.units.is_empty()).then_some(whole)
-        })
-        .collect()
-}
-
 /// One line per unit.
 #[must_use]
-pub fn csv(orders: &[WholeShown]) -> String {
+pub fn csv(sheets: &[Sheet]) -> String {
     let header = [
         "order",
         "reference",
@@ -44,14 +65,21 @@ pub fn csv(orders: &[WholeShown]) -> String {
         "imei",
         "carrier",
         "tracking",
+        "units",
+        "order_carrier",
+        "order_tracking",
+        "order_status",
+        "mail_differs",
     ];
-    let rows = orders.iter().flat_map(|whole| {
-        whole.units.iter().map(|unit| {
+    let rows = sheets.iter().flat_map(|sheet| {
+        let order = &sheet.whole.order;
+        let shipment = sheet.shipment.clone().unwrap_or_default();
+        sheet.whole.units.iter().map(move |unit| {
             [
-                whole.order.id.clone(),
-                whole.order.reference.clone(),
-                whole.order.purchase_order.clone(),
-                whole.order.account.clone(),
+                order.id.clone(),
+                order.reference.clone(),
+                order.purchase_order.clone(),
+                order.account.clone(),
                 unit.id.clone(),
                 unit.product_code.clone(),
                 unit.serial.clone().unwrap_or_default(),
@@ -59,143 +87,74 @@ pub fn csv(orders: &[WholeShown]) -> String {
                 unit.imei.clone().unwrap_or_default(),
                 unit.carrier.clone().unwrap_or_default(),
                 unit.tracking.join("; "),
+                sheet.count(),
+                shipment.carrier.clone(),
+                shipment.tracking.clone(),
+                shipment.status.clone(),
+                sheet.whole.mail_differs.join("; "),
             ]
         })
     });
     export::table(header, rows)
 }
 
-/// A page with one sheet per order; `made` is shown on each.
+/// A page with one section per order; `made` is shown on each.
 #[must_use]
-pub fn page(orders: &[WholeShown], made: &str) -> String {
-    let mut sheets = String::new();
-    for whole in orders {
-        sheet(&mut sheets, whole, made);
-    }
-    if orders.is_empty() {
-        sheets.push_str("<section><p>Nothing is to be keyed in.</p></section>\n");
-    }
-    PAGE.replace("<!-- sheets -->", &sheets)
-}
-
-fn sheet(out: &mut String, whole: &WholeShown, made: &str) {
-    let order = &whole.order;
-    let contact = &order.contact;
-    let place = [&contact.zip_code, &contact.city, &contact.state]
-        .into_iter()
-        .filter(|text| !text.is_empty())
-        .map(String::as_str)
-        .collect::<Vec<_>>()
-        .join(" ");
-    let ship_to = [
-        &contact.name,
-        &contact.street1,
-        &contact.street2,
-        &place,
-        &contact.telephone1,
-        &contact.email,
-    ]
-    .into_iter()
-    .filter(|text| !text.trim().is_empty())
-    .map(|text| escaped(text))
-    .collect::<Vec<_>>()
-    .join("<br>");
-    let name = if order.reference.is_empty() {
-        &order.id
-    } else {
-        &order.reference
-    };
-    let _ = write!(
-        out,
-        "<section>\n<h1>Order {}</h1>\n<dl>\n<div><dt>Purchase order</dt><dd>{}</dd></div>\n\
-         <div><dt>Account</dt><dd>{}</dd></div>\n<div><dt>Order id</dt><dd>{}</dd></div>\n\
-         <div><dt>Status in MyAdmin</dt><dd>{}</dd></div>\n<div><dt>Ship to</dt><dd>{ship_to}</dd></div>\n",
-        escaped(name),
-        escaped(&order.purchase_order),
-        escaped(&order.account),
-        escaped(&order.id),
-        escaped(&order.status),
-    );
-    if !order.comment.trim().is_empty() {
-        let _ = writeln!(
-            out,
-            "<div class=\"wide\"><dt>Comment</dt><dd>{}</dd></div>",
-            escaped(&order.comment)
-        );
-    }
-    out.push_str("</dl>\n");
-    let mut parcels: Vec<(String, String)> = whole
-        .units
-        .iter()
-        .map(|unit| {
-            (
-                unit.carrier.clone().unwrap_or_default(),
-                unit.tracking.join(", "),
-            )
-        })
-        .collect();
-    parcels.sort();
-    parcels.dedup();
-    out.push_str("<h2>Shipment</h2>\n<table><thead><tr><th>Carrier</th><th>Tracking number</th><th class=\"tick\">Done</th></tr></thead><tbody>\n");
-    for (carrier, tracking) in parcels {
-        let _ = writeln!(
-            out,
-            "<tr><td>{}</td><td class=\"code\">{}</td><td></td></tr>",
-            escaped(&carrier),
-            escaped(&tracking)
-        );
-    }
-    out.push_str("</tbody></table>\n<h2>Units</h2>\n<table><thead><tr><th>Line</th><th>Product</th><th>Serial</th><th>SIM</th><th>IMEI</th><th class=\"tick\">Done</th></tr></thead><tbody>\n");
-    for unit in &whole.units {
-        let line = unit
-            .id
-            .strip_prefix(&format!("{}.", order.id))
-            .unwrap_or(&unit.id);
-        let mark = |text: &Option<String>| escaped(text.as_deref().unwrap_or_default());
-        let _ = writeln!(
-            out,
-            "<tr><td>{}</td><td>{}</td><td class=\"code\">{}</td><td class=\"code\">{}</td><td class=\"code\">{}</td><td></td></tr>",
-            escaped(line),
-            escaped(&unit.product_code),
-            mark(&unit.serial),
-            mark(&unit.sim),
-            mark(&unit.imei),
-        );
-    }
-    out.push_str("</tbody></table>\n");
-    for unit in whole.units.iter().filter(|unit| !unit.odd.is_empty()) {
-        let _ = writeln!(
-            out,
-            "<p class=\"wide\">Unit {}: compare with the device. {}</p>",
-            escaped(&unit.id),
-            escaped(&unit.odd.join("; ")),
-        );
-    }
-    let count = whole.units.len();
-    let _ = writeln!(
-        out,
-        "<footer>{count} {} · {}</footer>\n</section>",
-        if count == 1 { "unit" } else { "units" },
-        escaped(made)
-    );
-}
-
-/// A text as HTML shows it.
-fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            '\n' => out.push_str("<br>"),
-            c if c.is_control() => {}
-            c => out.push(c),
+pub fn printed(sheets: &[Sheet], made: &str) -> String {
+    let mut sections = String::new();
+    for sheet in sheets {
+        let whole = &sheet.whole;
+        page::begin(&mut sections, whole);
+        if let Some(shipment) = &sheet.shipment {
+            let columns = [
+                ("Carrier", ""),
+                ("Tracking number", "code"),
+                ("Status", ""),
+                ("Done", "tick"),
+            ];
+            let row = vec![
+                shipment.carrier.clone(),
+                shipment.tracking.clone(),
+                shipment.status.clone(),
+                String::new(),
+            ];
+            page::table(&mut sections, "Key in for the order", &columns, [row]);
         }
+        let units = whole.units.iter().map(|unit| {
+            let mark = |text: &Option<String>| text.clone().unwrap_or_default();
+            vec![
+                unit.line().to_owned(),
+                unit.product_code.clone(),
+                mark(&unit.serial),
+                mark(&unit.sim),
+                mark(&unit.imei),
+                mark(&unit.carrier),
+                unit.tracking.join(", "),
+                String::new(),
+            ]
+        });
+        let columns = [
+            ("Line", ""),
+            ("Product", ""),
+            ("Serial", "code"),
+            ("SIM", "code"),
+            ("IMEI", "code"),
+            ("Carrier", ""),
+            ("Tracking number", "code"),
+            ("Done", "tick"),
+        ];
+        page::table(&mut sections, "Key in for each unit", &columns, units);
+        page::end(
+            &mut sections,
+            whole,
+            &format!("{} \u{b7} {made}", sheet.count()),
+        );
     }
-    out
+    page::whole(
+        "Partner Fulfillment worksheet",
+        &sections,
+        "Nothing is to be keyed in.",
+    )
 }
 
 #[cfg(test)]
@@ -267,33 +226,64 @@ mod tests {
             created_at: Timestamp::UNIX_EPOCH,
             updated_at: Timestamp::UNIX_EPOCH,
         });
-        WholeShown { order, units }
+        WholeShown {
+            order,
+            units,
+            mail_differs: Vec::new(),
+        }
+    }
+
+    fn sheet(units: Vec<UnitShown>) -> Option<Sheet> {
+        let shipment = Shipment {
+            carrier: "Post AG".into(),
+            tracking: "T1, T2".into(),
+            status: "PendingFulfillment".into(),
+        };
+        Sheet::of(whole(units), Some(shipment))
     }
 
     #[test]
     fn only_what_left_the_warehouse_is_on_the_sheet() {
-        let orders = open(vec![
-            whole(vec![unit("1", true), unit("2", false)]),
-            whole(vec![unit("3", false)]),
-        ]);
-        assert_eq!(orders.len(), 1);
-        assert_eq!(orders[0].units.len(), 1);
-        let text = csv(&orders);
+        let sheets: Vec<Sheet> = [
+            vec![unit("1", true), unit("2", false)],
+            vec![unit("3", false)],
+        ]
+        .into_iter()
+        .filter_map(sheet)
+        .collect();
+        assert_eq!(sheets.len(), 1);
+        assert_eq!(sheets[0].whole.units.len(), 1);
+        let text = csv(&sheets);
         assert_eq!(text.lines().count(), 2, "{text}");
-        assert!(text.contains("7,SO-7,,,7.1,CTD-100,CX0000000001,,350000000000014,Post,T1; T2"));
+        let wanted = "7,SO-7,,,7.1,CTD-100,CX0000000001,,350000000000014,Post,T1; T2,1 of 2 units,Post AG,\"T1, T2\",PendingFulfillment";
+        assert!(text.contains(wanted), "{text}");
+        let page = printed(&sheets, "now");
+        for wanted in [
+            "1 of 2 units",
+            "<td>Post AG</td>",
+            "PendingFulfillment",
+            "<td class=\"code\">T1, T2</td>",
+        ] {
+            assert!(page.contains(wanted), "{wanted}: {page}");
+        }
     }
 
     #[test]
     fn the_page_is_escaped_and_loads_nothing() {
-        let text = page(&open(vec![whole(vec![unit("1", true)])]), "2026-01-02");
-        assert!(!text.contains("<script"), "{text}");
+        let mut sheet = sheet(vec![unit("1", true)]).unwrap();
+        sheet.whole.mail_differs = vec!["<b>2 x CTD-100</b>".into()];
+        let text = printed(&[sheet], "2026-01-02");
+        assert!(!text.contains("<script") && !text.contains("<b>"), "{text}");
         assert!(
             text.contains("&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt; &amp; &quot;more&quot;")
+        );
+        assert!(
+            text.contains("Mail says otherwise") && text.contains("&lt;b&gt;2 x CTD-100&lt;/b&gt;")
         );
         for outside in ["http:", "https:", "src=", "url(", "@import", "<link"] {
             assert!(!text.contains(outside), "{outside}");
         }
         assert_eq!(text.matches("<section>").count(), 1);
-        assert!(page(&[], "now").contains("Nothing is to be keyed in"));
+        assert!(printed(&[], "now").contains("Nothing is to be keyed in"));
     }
 }

@@ -9,6 +9,8 @@ mod inventory;
 mod later;
 mod mail;
 mod model;
+mod pdf;
+mod picking;
 mod postgres;
 mod proof;
 mod registry;

@@ -68,9 +68,21 @@ const NEVER_IMPORTS: [(&str, &[&str]); 9] = [
 ];
 
 /// What only a few files may name, and those files (or folders, ending in a slash).
-const OWNED: [(&str, &[&str]); 9] = [
+const OWNED: [(&str, &[&str]); 11] = [
     ("hyper", &["http/server.rs", "http/server/"]),
-    ("rustix", &["http/descriptors.rs", "commands/leave.rs"]),
+    (
+        "rustix",
+        &[
+            "http/descriptors.rs",
+            "commands/leave.rs",
+            "commands/read_mail.rs",
+        ],
+    ),
+    ("lopdf", &["orders/mail/pdf.rs", "orders/mail/pdf/"]),
+    (
+        "mail_parser",
+        &["orders/mail/opened.rs", "orders/mail/text.rs"],
+    ),
     (
         "rdkafka",
         &[

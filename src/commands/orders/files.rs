@@ -29,15 +29,22 @@ pub(super) async fn all_events(store: &Store, after: i64) -> anyhow::Result<Vec<
     }
 }
 
-pub(super) async fn written(store: &Store, what: What, now: Timestamp) -> anyhow::Result<String> {
+pub(super) async fn written(
+    store: &Store,
+    settings: &Settings,
+    what: What,
+    now: Timestamp,
+) -> anyhow::Result<String> {
     let paper = match what {
         What::Events => return Ok(export::events(&all_events(store, 0).await?)),
         What::Orders => Paper::Orders,
         What::Units => Paper::Units,
+        What::Picking => Paper::Picking,
+        What::PickingPage => Paper::PickingPage,
         What::Worksheet => Paper::Worksheet,
         What::WorksheetPage => Paper::WorksheetPage,
     };
-    Ok(paper.written(store, now).await?)
+    Ok(paper.written(store, &settings.orders, now).await?)
 }
 
 pub(super) fn put(text: &str, to: Option<&Path>, report: Report) -> anyhow::Result<()> {

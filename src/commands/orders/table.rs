@@ -51,7 +51,7 @@ fn or_dash(text: Option<&str>) -> String {
 
 pub(super) fn orders(orders: &[OrderShown]) -> String {
     if orders.is_empty() {
-        return "no such orders\n".to_owned();
+        return "no such orders; --all lists all of them\n".to_owned();
     }
     let header = [
         "ORDER",
@@ -142,6 +142,7 @@ pub(super) fn whole(explained: &Explained) -> String {
     let next = order.wait.as_ref().map(|wait| wait.remedy.as_str());
     let contact = &order.contact;
     let place = format!("{} {}", contact.zip_code, contact.city);
+    let telephones = format!("{} {}", contact.telephone1, contact.telephone2);
     let ship_to = [&contact.name, &contact.street1, &contact.street2, &place]
         .into_iter()
         .map(|text| text.trim())
@@ -163,8 +164,12 @@ pub(super) fn whole(explained: &Explained) -> String {
         ("reference", &order.reference),
         ("purchase order", &order.purchase_order),
         ("ordered", &order.order_date),
+        ("reseller", &order.reseller),
+        ("items", &whole.items().join(", ")),
         ("ship to", &ship_to),
+        ("telephone", telephones.trim()),
         ("comment", &order.comment),
+        ("mail differs", &whole.mail_differs.join("; ")),
     ] {
         if !value.is_empty() {
             let _ = writeln!(out, "{name:<18} {}", plain(value));

@@ -1,36 +1,19 @@
-//! Letters compared with orders: what is known by one side only, for too long.
+//! Letters compared with orders: what is known by one side only, for too long, and what both know otherwise (`differ`).
 //!
-//! Pure. Letters belong together by their Sales No; one without it by the purchase order's number, if that leaves no choice. An
-//! order is found by its purchase order's number first, then by the Sales No; a customer's number alone may be another customer's
-//! too, so several orders with one number count as found, and nothing is ever joined to them.
+//! Pure. [`papers`](super::papers) says which letters belong together, and to which order.
 
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::Config;
-use super::letter::{Kind, Letter, normal};
+use super::differ;
+use super::letter::Letter;
+use super::papers::{Order, Papers, join};
+use super::patterns::Kind;
 
-/// What is known of an order besides mail.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Order {
-    pub id: String,
-    /// Numbers and references it goes by, other than the purchase order's.
-    pub names: Vec<String>,
-    pub purchase_order: String,
-    pub taken_in: Timestamp,
-    /// Whether its journey goes on: what is over needs no mail any more.
-    pub open: bool,
-}
-
-/// Letters of one order.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Papers {
-    pub sales_no: Option<String>,
-    /// Different letters may give different ones.
-    pub po_numbers: Vec<String>,
-    pub letters: Vec<Letter>,
-}
+/// Kinds of alarms that are found out anew by every look.
+pub const FOUND_OUT: [&str; 4] = [NO_ORDER, NO_MAIL, NO_NUMBER, DIFFERS];
 
 /// What a person should know.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,88 +22,18 @@ pub struct Finding {
     pub kind: &'static str,
     pub subject: String,
     pub said: String,
+    /// Differences one by one, where that is what it is about.
+    pub differences: Vec<String>,
 }
 
 /// Letters came, and MyAdmin shows no such order.
 pub const NO_ORDER: &str = "mail-without-order";
 /// MyAdmin shows an order, and no letter came.
 pub const NO_MAIL: &str = "order-without-mail";
+/// Letters say otherwise than MyAdmin what is in an order, or whose it is.
+pub const DIFFERS: &str = "mail-differs";
 /// A letter names no number.
 pub const NO_NUMBER: &str = "mail-without-number";
-
-/// Puts letters of one order together.
-#[must_use]
-pub fn join(letters: &[Letter]) -> Vec<Papers> {
-    let mut by_sales: BTreeMap<&str, Papers> = BTreeMap::new();
-    for letter in letters {
-        let Some(sales_no) = &letter.sales_no else {
-            continue;
-        };
-        let papers = by_sales.entry(sales_no).or_insert_with(|| Papers {
-            sales_no: Some(sales_no.clone()),
-            po_numbers: Vec::new(),
-            letters: Vec::new(),
-        });
-        papers.add(letter);
-    }
-    let mut all: Vec<Papers> = by_sales.into_values().collect();
-    let mut alone: BTreeMap<&str, Papers> = BTreeMap::new();
-    for letter in letters.iter().filter(|letter| letter.sales_no.is_none()) {
-        let Some(number) = &letter.po_number else {
-            continue;
-        };
-        let mut fitting = all
-            .iter_mut()
-            .filter(|papers| papers.po_numbers.contains(number));
-        if let (Some(papers), None) = (fitting.next(), fitting.next()) {
-            papers.add(letter);
-            continue;
-        }
-        let papers = alone.entry(number).or_insert_with(|| Papers {
-            sales_no: None,
-            po_numbers: Vec::new(),
-            letters: Vec::new(),
-        });
-        papers.add(letter);
-    }
-    all.extend(alone.into_values());
-    all
-}
-
-impl Papers {
-    fn add(&mut self, letter: &Letter) {
-        if let Some(number) = &letter.po_number
-            && !self.po_numbers.contains(number)
-        {
-            self.po_numbers.push(number.clone());
-        }
-        self.letters.push(letter.clone());
-    }
-
-    fn name(&self) -> String {
-        match (&self.sales_no, self.po_numbers.first()) {
-            (Some(number), _) => format!("Sales No {number}"),
-            (None, Some(number)) => format!("PO {number}"),
-            (None, None) => "no number".to_owned(),
-        }
-    }
-
-    fn first(&self, kind: Kind) -> Option<Timestamp> {
-        let of_kind = self.letters.iter().filter(|letter| letter.kind == kind);
-        of_kind.map(|letter| letter.sent).min()
-    }
-
-    /// Whether they are of an order.
-    fn fit(&self, order: &Order) -> bool {
-        let purchase_order = normal(&order.purchase_order);
-        let by_number = !purchase_order.is_empty() && self.po_numbers.contains(&purchase_order);
-        let by_sales = self
-            .sales_no
-            .as_ref()
-            .is_some_and(|sales_no| order.names.iter().any(|name| normal(name) == *sales_no));
-        by_number || by_sales
-    }
-}
 
 /// What is missing on either side. Orders taken in before `from` came before the mail was read.
 #[must_use]
@@ -155,11 +68,14 @@ pub fn compare(
                 kind: NO_ORDER,
                 subject: papers.name(),
                 said,
+                differences: Vec::new(),
             });
         }
     }
     for order in orders {
-        let known = papers.iter().any(|papers| papers.fit(order));
+        let known = papers
+            .iter()
+            .any(|papers| papers.fit(order) || papers.mention(order));
         let watched = order.open && order.taken_in >= from;
         if watched && !known && older(order.taken_in, config.missing_after_h) {
             let said = format!(
@@ -170,6 +86,7 @@ pub fn compare(
                 kind: NO_MAIL,
                 subject: order.id.clone(),
                 said,
+                differences: Vec::new(),
             });
         }
     }
@@ -180,9 +97,37 @@ pub fn compare(
             subject: letter.name.clone(),
             said: "neither a Sales No nor a PO number was found in this mail: compare orders.mail.sales_no and po_number with it"
                 .to_owned(),
+            differences: Vec::new(),
         });
     }
+    findings.extend(differing(&papers, orders, config));
     findings
+}
+
+/// Open orders that letters say something else of: one finding for each.
+fn differing(papers: &[Papers], orders: &[Order], config: &Config) -> Vec<Finding> {
+    let prices = config.agreed_prices();
+    let mut by_order: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for papers in papers {
+        let shipments = papers.shipments(orders);
+        let Some(first) = shipments.iter().find(|order| order.open) else {
+            continue;
+        };
+        let told = differ::differences(papers, &shipments, &prices);
+        if !told.is_empty() {
+            by_order.entry(&first.id).or_default().extend(told);
+        }
+    }
+    let findings = by_order.into_iter().map(|(order, mut differences)| {
+        differences.dedup();
+        Finding {
+            kind: DIFFERS,
+            subject: order.to_owned(),
+            said: differences.join("; "),
+            differences,
+        }
+    });
+    findings.collect()
 }
 
 #[cfg(test)]

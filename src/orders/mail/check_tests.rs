@@ -15,6 +15,11 @@ fn letter(kind: Kind, sales_no: Option<&str>, po_number: Option<&str>, hour: i64
         sent: at(hour),
         sales_no: sales_no.map(Into::into),
         po_number: po_number.map(Into::into),
+        also: Vec::new(),
+        customer: None,
+        items: Vec::new(),
+        wrong_sums: Vec::new(),
+        forwarded_by: None,
     }
 }
 
@@ -23,6 +28,9 @@ fn order(id: &str, reference: &str, purchase_order: &str, hour: i64) -> Order {
         id: id.into(),
         names: vec![reference.into()],
         purchase_order: purchase_order.into(),
+        header_id: String::new(),
+        resellers: Vec::new(),
+        items: BTreeMap::new(),
         taken_in: at(hour),
         open: true,
     }
@@ -112,6 +120,34 @@ fn an_order_known_by_myadmin_only_is_told_after_its_time() {
         [],
         "it came before the mail was read"
     );
+}
+
+#[test]
+fn an_order_that_a_letter_only_mentions_is_known_by_mail_and_is_no_order_of_its_own() {
+    let mut letters = [letter(PackingSlip, Some("S1"), Some("P1"), 10)];
+    letters[0].also = vec!["P2".into(), "P3".into()];
+    let orders = [order("7", "S1", "P1", 10), order("8", "S2", "p2", 10)];
+    assert_eq!(found(&letters, &orders, 99), []);
+}
+
+#[test]
+fn what_differs_is_told_of_open_orders_that_leave_no_choice() {
+    let mut letters = [letter(PurchaseOrder, None, Some("P1"), 10)];
+    letters[0].items = vec![crate::orders::mail::items::Item {
+        code: "CTD-100".into(),
+        quantity: 2,
+        price: None,
+        place: "line 1".into(),
+    }];
+    let mut orders = vec![order("7", "S1", "P1", 10)];
+    orders[0].items.insert("CTD-100".into(), 1);
+    assert_eq!(found(&letters, &orders, 11), [(DIFFERS, "7".to_owned())]);
+    // Another customer's order may have the same number.
+    orders.push(order("8", "S8", "P1", 10));
+    assert_eq!(found(&letters, &orders, 11), []);
+    orders.pop();
+    orders[0].open = false;
+    assert_eq!(found(&letters, &orders, 11), [], "it is over");
 }
 
 proptest! {

@@ -1,33 +1,43 @@
 //! Looking at the mail: a Maildir's `new` and `cur`, or a folder of `.eml` files, or both.
 //!
-//! Files are only read: nothing is moved, marked or removed. What is wrong with one mail is that mail's alarm and hides no other one
-//! ([`watched`]). Alarms are raised once; one that a person cleared stays so, and one
-//! whose cause is gone is cleared.
+//! Files are only read: nothing is moved, marked or removed. What is wrong with one mail, or with a file in it, is that mail's alarm and
+//! hides no other one ([`watched`]). Alarms are raised once; one that a person cleared stays so until its cause is another one, and
+//! one whose cause is gone ends. What letters say otherwise than MyAdmin is an event of the order too.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
 use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
 
 use super::Config;
-use super::check::{self, Finding, Order};
-use super::letter::{self, Letter, Patterns};
+use super::apart::{self, Program};
+use super::check::{self, Finding};
+use super::items::Products;
+use super::letter::{self, Letter, Understood};
+use super::opened::{self, How, Opened};
+use super::papers::Order;
+use super::patterns::{Patterns, normal};
 use crate::ops::metrics::orders as metrics;
 use crate::ops::panics;
 use crate::orders::Clock;
 use crate::orders::journey::Actor;
 use crate::orders::journey::order::Order as State;
 use crate::orders::refused::{Reasons, Refused};
+use crate::orders::store::change::Cause;
 use crate::orders::store::read::Filter;
+use crate::orders::store::rows::{LineStanding, OrderRow, UnitRow};
 use crate::orders::store::{Error, Store};
 use crate::orders::watched::{self, Listed};
 
 /// The name of the mark of the first look: what came before it may have had its mail elsewhere.
 const BEGUN: &str = "mail-begun";
 const UNREADABLE: &str = "mail-unreadable";
+/// Items of all letters that are kept.
+const ITEMS: usize = 100_000;
 
 /// Looks at the mail.
 pub struct Watcher {
@@ -39,9 +49,13 @@ pub struct Watcher {
     clock: Clock,
     /// Compiled patterns; the thread that reads a mail has a clone.
     patterns: Arc<Patterns>,
-    /// Files that were read, with the letter or the reason why they cannot be read; a file that is gone or too old is
+    /// The program that opens PDF files and mails within mails.
+    program: Program,
+    /// Files that were read, with their letters or the reason why they cannot be read; a file that is gone or too old is
     /// forgotten. A file of a Maildir never changes.
-    read: HashMap<PathBuf, Result<Option<Letter>, String>>,
+    read: HashMap<PathBuf, Result<Understood, String>>,
+    /// Products by which the items of letters were found; with others all mails are read again.
+    products: Products,
     /// Alarms about single files.
     refused: Refused,
     /// Whether the alarm of the folder stands; `None` before the first look.
@@ -58,10 +72,19 @@ impl Watcher {
             config,
             clock,
             patterns: Arc::new(patterns),
+            program: Program::default(),
             read: HashMap::new(),
+            products: Products::new(),
             refused: Refused::new(UNREADABLE, &["folder"]),
             told: None,
         })
+    }
+
+    /// With another program that opens mails.
+    #[must_use]
+    pub fn with_program(mut self, program: Program) -> Self {
+        self.program = program;
+        self
     }
 
     /// One look.
@@ -98,8 +121,15 @@ impl Watcher {
 
     async fn compare(&mut self) -> anyhow::Result<()> {
         let now = (self.clock)();
+        let orders = orders(&self.store).await?;
+        let products = products(&orders, &self.config);
+        if products != self.products {
+            self.products = products;
+            self.read.clear();
+        }
         self.take_in(now).await?;
-        let letters: Vec<Letter> = self.read.values().flatten().flatten().cloned().collect();
+        let read = self.read.values().flatten();
+        let letters: Vec<Letter> = read.flat_map(|read| &read.letters).cloned().collect();
         let from = match self.store.marks().await?.get(BEGUN) {
             Some(at) => *at,
             None => {
@@ -109,7 +139,6 @@ impl Watcher {
                 now
             }
         };
-        let orders = orders(&self.store).await?;
         let findings = check::compare(&letters, &orders, &self.config, from, now);
         tell(&self.store, findings, now).await?;
         Ok(())
@@ -140,38 +169,122 @@ impl Watcher {
                 continue;
             }
             if !self.read.contains_key(&path) {
-                let (folder, file, most) = (
-                    self.config.folder.clone(),
-                    path.clone(),
-                    self.config.max_bytes,
-                );
-                let patterns = Arc::clone(&self.patterns);
-                let read = blocking(move || {
-                    let remedy = "raise orders.mail.max_bytes or remove the mail";
-                    let bytes = match watched::read(&folder, &file, most, remedy) {
-                        // A mail program may have moved it meanwhile: the next look finds it again.
-                        Err(unread) if unread.is_gone() => return None,
-                        read => read.map_err(|unread| unread.to_string()),
-                    };
-                    let fits = bytes.and_then(|bytes| letter::check_size(&bytes).map(|()| bytes));
-                    let name = watched::shown(&file);
-                    Some(fits.map(|bytes| letter::read(&bytes, &patterns, &name, modified)))
+                let Some(read) = self.one(&path, modified).await else {
+                    continue;
+                };
+                let read = read.map(|mut read| {
+                    read.letters.retain(|letter| letter.sent >= since);
+                    read
                 });
-                // A panic is this mail's alone.
-                let read = read
-                    .await
-                    .unwrap_or_else(|error| Some(Err(format!("{error:#}; remove the mail"))));
-                let Some(read) = read else { continue };
-                let read = read.map(|letter| letter.filter(|letter| letter.sent >= since));
                 self.read.insert(path.clone(), read);
             }
-            if let Some(Err(why)) = self.read.get(&path) {
-                refused.insert(watched::shown(&path), why.clone());
+            match self.read.get(&path) {
+                Some(Err(why)) => {
+                    refused.insert(watched::shown(&path), why.clone());
+                }
+                Some(Ok(read)) if !read.unread.is_empty() => {
+                    refused.insert(watched::shown(&path), read.unread.join("; "));
+                }
+                _ => {}
             }
         }
+        self.bound(&mut refused);
         let by = Actor::Reconciler;
         self.refused.tell(&self.store, refused, &by, now).await?;
         Ok(())
+    }
+}
+
+impl Watcher {
+    /// Reads a file; nothing if it is gone.
+    async fn one(&self, path: &Path, modified: Timestamp) -> Option<Result<Understood, String>> {
+        let (folder, file, most) = (
+            self.config.folder.clone(),
+            path.to_owned(),
+            self.config.max_bytes,
+        );
+        let patterns = Arc::clone(&self.patterns);
+        let opened = blocking(move || {
+            let remedy = "raise orders.mail.max_bytes or remove the mail";
+            let bytes = match watched::read(&folder, &file, most, remedy) {
+                // A mail program may have moved it meanwhile: the next look finds it again.
+                Err(unread) if unread.is_gone() => return None,
+                read => read.map_err(|unread| unread.to_string()),
+            };
+            Some(bytes.and_then(|bytes| First::look(bytes, &patterns)))
+        });
+        // A panic is this mail's alone.
+        let first = opened
+            .await
+            .unwrap_or_else(|error| Some(Err(format!("{error:#}; remove the mail"))))?;
+        let opened = match first {
+            Ok(First::Opened(opened)) => Ok(opened),
+            Ok(First::Apart(bytes)) => {
+                apart::open(&self.program, &bytes, self.config.reader_memory_mb).await
+            }
+            Err(why) => Err(why),
+        };
+        let opened = match opened {
+            Ok(Some(opened)) => opened,
+            Ok(None) => return Some(Ok(Understood::default())),
+            Err(why) => return Some(Err(why)),
+        };
+        let (patterns, products) = (Arc::clone(&self.patterns), self.products.clone());
+        let name = watched::shown(path);
+        let understood =
+            blocking(move || letter::understand(&opened, &patterns, &products, &name, modified))
+                .await;
+        Some(understood.map_err(|error| format!("{error:#}; remove the mail")))
+    }
+
+    /// Forgets the items of letters beyond those that are kept.
+    fn bound(&mut self, refused: &mut Reasons) {
+        let mut left = ITEMS;
+        let mut paths: Vec<PathBuf> = self.read.keys().cloned().collect();
+        paths.sort();
+        for path in paths {
+            let Some(Ok(read)) = self.read.get_mut(&path) else {
+                continue;
+            };
+            let items: usize = read.letters.iter().map(|letter| letter.items.len()).sum();
+            match left.checked_sub(items) {
+                Some(rest) => left = rest,
+                None => {
+                    for letter in &mut read.letters {
+                        letter.items = Vec::new();
+                    }
+                    let said =
+                        format!("all mails together have more than {ITEMS} items; remove old ones");
+                    refused.insert(watched::shown(&path), said);
+                }
+            }
+        }
+    }
+}
+
+/// A mail after the first look at it.
+enum First {
+    Opened(Option<Opened>),
+    /// It is to be opened apart.
+    Apart(Vec<u8>),
+}
+
+impl First {
+    fn look(bytes: Vec<u8>, patterns: &Patterns) -> Result<Self, String> {
+        if opened::may_hold_mails(&bytes) {
+            return Ok(Self::Apart(bytes));
+        }
+        letter::check_size(&bytes)?;
+        let opened = opened::open(&bytes, How::Plain);
+        // Files of mails that are no letters are nobody's business.
+        let apart = opened
+            .as_ref()
+            .is_some_and(|opened| opened.more && patterns.concern(opened));
+        Ok(if apart {
+            Self::Apart(bytes)
+        } else {
+            Self::Opened(opened)
+        })
     }
 }
 
@@ -187,47 +300,102 @@ async fn blocking<T: Send + 'static>(
 
 async fn orders(store: &Store) -> Result<Vec<Order>, Error> {
     let rows = store.orders(&Filter::default()).await?;
-    let orders = rows.into_iter().map(|row| Order {
-        open: matches!(row.order, State::Open(_) | State::Parked(_)),
-        names: vec![row.head.reference, row.head.header_id, row.id.clone()],
-        purchase_order: row.head.purchase_order,
-        taken_in: row.created_at,
-        id: row.id,
+    let mut units = store.units_by_order().await?;
+    let orders = rows.into_iter().map(|row| {
+        let units = units.remove(&row.id).unwrap_or_default();
+        order(row, &units)
     });
     Ok(orders.collect())
 }
 
-/// Raises what is new, clears what is gone.
+fn order(row: OrderRow, units: &[UnitRow]) -> Order {
+    // One line of MyAdmin is one device, whatever became of it; a replacement has the line of what it replaces.
+    let mut lines = BTreeSet::new();
+    let mut items: BTreeMap<String, u64> = BTreeMap::new();
+    for unit in units
+        .iter()
+        .filter(|unit| unit.standing != LineStanding::Gone)
+    {
+        if lines.insert(&unit.line.id) {
+            *items.entry(unit.line.product_code.clone()).or_default() += 1;
+        }
+    }
+    let head = row.head;
+    Order {
+        open: matches!(row.order, State::Open(_) | State::Parked(_)),
+        names: vec![head.reference, head.header_id.clone(), row.id.clone()],
+        purchase_order: head.purchase_order,
+        header_id: normal(&head.header_id),
+        resellers: vec![
+            head.reseller_name,
+            head.account,
+            head.contact.name,
+            head.reseller_email,
+        ],
+        items,
+        taken_in: row.created_at,
+        id: row.id,
+    }
+}
+
+/// Products that letters may name: those of orders, of prices, and codes of letters for them.
+fn products(orders: &[Order], config: &Config) -> Products {
+    let mut products = Products::new();
+    let codes = orders
+        .iter()
+        .flat_map(|order| order.items.keys())
+        .chain(config.prices.keys());
+    for code in codes {
+        products
+            .entry(code.to_uppercase())
+            .or_insert_with(|| code.clone());
+    }
+    for (theirs, ours) in &config.codes {
+        products.insert(theirs.to_uppercase(), ours.clone());
+    }
+    products
+}
+
+/// Raises what is new or another thing than before, ends what is gone.
 async fn tell(store: &Store, findings: Vec<Finding>, now: Timestamp) -> Result<(), Error> {
-    let raised = store.raised().await?;
-    let standing = store.alarms().await?;
-    let gone: Vec<_> = standing
-        .into_iter()
-        .filter(|alarm| [check::NO_ORDER, check::NO_MAIL].contains(&alarm.kind.as_str()))
-        .filter(|alarm| {
-            let same =
-                |finding: &Finding| finding.kind == alarm.kind && finding.subject == alarm.subject;
-            !findings.iter().any(same)
-        })
+    let raised = store.raised_alarms().await?;
+    let due = |kind: &str, subject: &str| {
+        findings
+            .iter()
+            .any(|finding| finding.kind == kind && finding.subject == subject)
+    };
+    let gone: Vec<&(String, String)> = raised
+        .keys()
+        .filter(|(kind, _)| check::FOUND_OUT.contains(&kind.as_str()))
+        .filter(|(kind, subject)| !due(kind, subject))
         .collect();
-    let fresh: Vec<_> = findings
-        .into_iter()
-        .filter(|finding| !raised.contains(&(finding.kind.to_owned(), finding.subject.clone())))
+    let fresh: Vec<&Finding> = findings
+        .iter()
+        .filter(|finding| {
+            let known = raised.get(&(finding.kind.to_owned(), finding.subject.clone()));
+            known.is_none_or(|known| known.said != finding.said)
+        })
         .collect();
     if gone.is_empty() && fresh.is_empty() {
         return Ok(());
     }
     let mut change = store.change(Actor::Reconciler, None, now).await?;
-    for alarm in gone {
-        change.clear_alarm(&alarm.kind, &alarm.subject).await?;
+    for (kind, subject) in gone {
+        change.end_alarm(kind, subject).await?;
     }
     for Finding {
         kind,
         subject,
         said,
+        differences,
     } in fresh
     {
-        change.alarm(kind, &subject, &said, None).await?;
+        let evidence = (!differences.is_empty()).then(|| json!({ "differences": differences }));
+        change.alarm(kind, subject, said, evidence.as_ref()).await?;
+        if *kind == check::DIFFERS {
+            let cause = Cause::new(check::DIFFERS, said.clone());
+            change.note(Some(subject), None, cause).await?;
+        }
         metrics::count_alarm(kind);
         tracing::warn!(kind, subject, said, "alarm");
     }

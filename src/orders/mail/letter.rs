@@ -1,27 +1,22 @@
-//! A mail as read: whether it is a purchase order or a packing slip, and the numbers it names.
+//! A letter: a purchase order or a packing slip, with the numbers and the items it names.
 //!
-//! Pure. Numbers are looked for in the subject, the names of attachments, the text and attachments that are text; PDF is not read.
+//! Pure. A mail is a letter by its sender, and its subject or the name of an attachment; so is a mail within it that somebody forwarded
+//! (`forwarded`). One mail may hold letters of several orders: one for each attachment, or each section of a text, that has a number
+//! and items of its own. A number without items only says that the order is known by mail.
 
 use jiff::Timestamp;
-use mail_parser::{Message, MessageParser, MimeHeaders as _};
-use regex::{Regex, RegexBuilder};
 
-use super::Config;
-
-/// Bytes of text that are searched at most.
-const SEARCHED: usize = 1024 * 1024;
+use super::amount::Amount;
+use super::forwarded;
+use super::items::{self, Found, Item, Products};
+use super::opened::Opened;
+use super::patterns::{Kind, Numbers, Patterns, all};
+use super::text::Text;
 
 /// Bytes of a mail that are no attachment in Base64, at most: headers, texts, boundaries.
 pub const PLAIN: usize = 2 * 1024 * 1024;
-
-/// What a mail is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
-    /// Items and prices; not yet a go-ahead.
-    PurchaseOrder,
-    /// The order is approved.
-    PackingSlip,
-}
+/// Letters of one mail, at most, and numbers of one letter that it only mentions.
+const MOST: usize = 20;
 
 /// A purchase order or a packing slip.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,51 +27,64 @@ pub struct Letter {
     pub sent: Timestamp,
     pub sales_no: Option<String>,
     pub po_number: Option<String>,
+    /// Numbers that it mentions besides: an order that has one of them is known by mail.
+    pub also: Vec<String>,
+    /// Whose order it says it is.
+    pub customer: Option<String>,
+    pub items: Vec<Item>,
+    /// Totals of it that are not what they are the total of.
+    pub wrong_sums: Vec<String>,
+    /// Who forwarded it, if somebody did.
+    pub forwarded_by: Option<String>,
 }
 
-/// The settings' patterns, ready to be used. None looks at upper or lower case.
-#[derive(Debug)]
-pub struct Patterns {
-    purchase_order: (Regex, Regex),
-    packing_slip: (Regex, Regex),
-    sales_no: Regex,
-    po_number: Regex,
-}
-
-impl Patterns {
-    /// # Errors
-    /// The first pattern that is none, or has no group where one is needed.
-    pub fn new(config: &Config) -> Result<Self, String> {
-        let pattern = |name: &str, text: &str| {
-            RegexBuilder::new(text)
-                .case_insensitive(true)
-                .size_limit(1 << 20)
-                .build()
-                .map_err(|error| format!("mail.{name}: {error}"))
+impl Letter {
+    /// What people call it.
+    #[must_use]
+    pub fn title(&self) -> String {
+        let kind = match self.kind {
+            Kind::PurchaseOrder => "purchase order",
+            Kind::PackingSlip => "packing slip",
         };
-        let number = |name: &str, text: &str| {
-            let pattern = pattern(name, text)?;
-            if pattern.captures_len() == 2 {
-                Ok(pattern)
-            } else {
-                Err(format!(
-                    "mail.{name}: needs exactly one group in parentheses, around the number"
-                ))
-            }
-        };
-        Ok(Self {
-            purchase_order: (
-                pattern("purchase_order_from", &config.purchase_order_from)?,
-                pattern("purchase_order_named", &config.purchase_order_named)?,
-            ),
-            packing_slip: (
-                pattern("packing_slip_from", &config.packing_slip_from)?,
-                pattern("packing_slip_named", &config.packing_slip_named)?,
-            ),
-            sales_no: number("sales_no", &config.sales_no)?,
-            po_number: number("po_number", &config.po_number)?,
-        })
+        let by = self
+            .forwarded_by
+            .as_ref()
+            .map_or(String::new(), |by| format!(", forwarded by {by}"));
+        format!("the {kind} of mail {}{by}", self.name)
     }
+
+    /// Whether two letters name the same items, wherever these stand.
+    #[must_use]
+    pub fn items_alike(&self, other: &Self) -> bool {
+        alike(&self.items, &other.items)
+    }
+}
+
+fn alike(one: &[Item], other: &[Item]) -> bool {
+    let said = |items: &[Item]| {
+        let mut said: Vec<(String, u64, Option<Amount>)> = items
+            .iter()
+            .map(|item| (item.code.clone(), item.quantity, item.price))
+            .collect();
+        said.sort();
+        said
+    };
+    said(one) == said(other)
+}
+
+/// What a mail came to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Understood {
+    pub letters: Vec<Letter>,
+    /// What of its letters cannot be read or understood.
+    pub unread: Vec<String>,
+}
+
+/// A part of a mail that is of one order.
+struct Section {
+    numbers: Numbers,
+    found: Found,
+    customer: Option<String>,
 }
 
 /// Whether the parser may read a mail: it keeps up to some 50 bytes for every one that is no attachment in Base64.
@@ -103,198 +111,275 @@ pub fn check_size(bytes: &[u8]) -> Result<(), String> {
     Ok(())
 }
 
-/// Reads a mail; nothing if it is neither kind. `file` names it and `arrived` dates it if it does not do so itself.
+/// What a mail says. `file` names it and `arrived` dates it if it does not do so itself.
 #[must_use]
-pub fn read(bytes: &[u8], patterns: &Patterns, file: &str, arrived: Timestamp) -> Option<Letter> {
-    let mail = MessageParser::default().parse(bytes)?;
-    let sender = mail.from()?.first()?.address()?.trim().to_owned();
-    let subject = mail.subject().unwrap_or_default();
-    let names: Vec<&str> = mail
-        .attachments()
-        .filter_map(|part| part.attachment_name())
-        .chain([subject])
-        .collect();
-    let is = |(from, named): &(Regex, Regex)| {
-        from.is_match(&sender) && names.iter().any(|name| named.is_match(name))
+pub fn understand(
+    opened: &Opened,
+    patterns: &Patterns,
+    products: &Products,
+    file: &str,
+    arrived: Timestamp,
+) -> Understood {
+    let mut reading = Reading {
+        patterns,
+        products,
+        file,
+        arrived,
+        understood: Understood::default(),
     };
-    let kind = if is(&patterns.packing_slip) {
-        Kind::PackingSlip
-    } else if is(&patterns.purchase_order) {
-        Kind::PurchaseOrder
-    } else {
-        return None;
-    };
-    let searched = searched(&mail, &names);
-    let sent = mail
-        .date()
-        .and_then(|date| Timestamp::from_second(date.to_timestamp()).ok());
-    Some(Letter {
-        kind,
-        name: mail
-            .message_id()
-            .unwrap_or(file)
-            .chars()
-            .take(200)
-            .collect(),
-        // A date to come would never grow old.
-        sent: sent.unwrap_or(arrived).min(arrived),
-        sales_no: number(&patterns.sales_no, &searched),
-        po_number: number(&patterns.po_number, &searched),
-    })
+    reading.visit(opened, None, opened.sent);
+    let Understood { letters, unread } = &mut reading.understood;
+    letters.truncate(MOST);
+    unread.truncate(MOST);
+    reading.understood
 }
 
-/// Everything of a mail that is text, a line each.
-fn searched(mail: &Message<'_>, names: &[&str]) -> String {
-    let mut all = names.join("\n");
-    let bodies = (0..mail.text_body_count()).filter_map(|at| mail.body_text(at));
-    for text in bodies {
+struct Reading<'a> {
+    patterns: &'a Patterns,
+    products: &'a Products,
+    file: &'a str,
+    arrived: Timestamp,
+    understood: Understood,
+}
+
+impl Reading<'_> {
+    fn visit(&mut self, opened: &Opened, by: Option<&str>, sent: Option<i64>) {
+        if let Some(kind) = self.patterns.kind(opened) {
+            self.letters(opened, kind, by, sent);
+        } else if self.patterns.forwarded_from.is_match(&opened.sender) {
+            let inner = forwarded::within(opened);
+            let letter = inner
+                .iter()
+                .find_map(|inner| Some((inner, self.patterns.kind(inner)?)));
+            if let Some((inner, kind)) = letter {
+                self.letters(inner, kind, Some(&opened.sender), sent);
+            }
+        }
+        let believed = self.patterns.forwarded_from.is_match(&opened.sender);
+        for inner in opened.inner.iter().filter(|_| believed) {
+            self.visit(inner, Some(&opened.sender), inner.sent.or(sent));
+        }
+    }
+
+    fn letters(&mut self, opened: &Opened, kind: Kind, by: Option<&str>, sent: Option<i64>) {
+        let read = |text: &Text| items::read(text, kind, self.patterns, self.products);
+        // Of the forms of a text the one whose items are understood best.
+        let body = opened.body.iter().max_by_key(|text| read(text).items.len());
+        let attached = opened
+            .attached
+            .iter()
+            .filter_map(|attached| attached.text.as_ref());
+        let mut sections: Vec<Section> = Vec::new();
+        let mut also: Vec<String> = Vec::new();
+        for text in body.into_iter().chain(attached) {
+            self.sections(text, kind, &mut sections, &mut also);
+        }
+        let everything = everything(opened);
+        let base = self.patterns.numbers(&everything);
+        for section in &mut sections {
+            if section.numbers.is_empty() || section.numbers.agree(&base) {
+                section.numbers.fill(&base);
+            }
+        }
+        // What has no items says at most that its order is known.
+        let (with_items, without): (Vec<Section>, Vec<Section>) = sections
+            .into_iter()
+            .partition(|section| !section.found.items.is_empty());
+        for section in &without {
+            also.extend(
+                section
+                    .numbers
+                    .sales_no
+                    .clone()
+                    .into_iter()
+                    .chain(section.numbers.po_number.clone()),
+            );
+        }
+        let odd = without
+            .iter()
+            .chain(&with_items)
+            .flat_map(|section| section.found.odd.iter().cloned());
+        self.understood.unread.extend(odd);
+        let understood_items = !with_items.is_empty();
+        let mut letters: Vec<Letter> = Vec::new();
+        for section in with_items {
+            let same = letters.iter_mut().find(|letter| {
+                letter.sales_no == section.numbers.sales_no
+                    && letter.po_number == section.numbers.po_number
+            });
+            match same {
+                Some(letter) if alike(&letter.items, &section.found.items) => {}
+                Some(letter) => letter.items.extend(section.found.items),
+                None => letters.push(self.letter(opened, kind, by, sent, section)),
+            }
+        }
+        let is_base = |letter: &Letter| {
+            let numbers = Numbers {
+                sales_no: letter.sales_no.clone(),
+                po_number: letter.po_number.clone(),
+            };
+            numbers == base || numbers.agree(&base)
+        };
+        if !letters.iter().any(is_base) {
+            let bare = Section {
+                numbers: base,
+                found: Found::default(),
+                customer: None,
+            };
+            letters.insert(0, self.letter(opened, kind, by, sent, bare));
+        }
+        let own = |letter: &Letter| {
+            letter
+                .sales_no
+                .clone()
+                .into_iter()
+                .chain(letter.po_number.clone())
+        };
+        let named: Vec<String> = letters.iter().flat_map(own).collect();
+        also.retain(|number| !named.contains(number));
+        also.sort();
+        also.dedup();
+        also.truncate(MOST);
+        let customer = self.patterns.customer(&everything);
+        let alone = letters.len() == 1;
+        for letter in &mut letters {
+            letter.also.clone_from(&also);
+            if alone && letter.customer.is_none() {
+                letter.customer.clone_from(&customer);
+            }
+        }
+        for attached in &opened.attached {
+            if let Some(gap) = &attached.unread
+                && !(gap.minor && understood_items)
+            {
+                let name = if attached.name.is_empty() {
+                    String::new()
+                } else {
+                    format!("attachment {:?}: ", attached.name)
+                };
+                self.understood.unread.push(format!("{name}{}", gap.said));
+            }
+        }
+        let texts = opened
+            .attached
+            .iter()
+            .any(|attached| attached.text.is_some());
+        if texts && !understood_items && self.understood.unread.is_empty() {
+            self.understood.unread.push(
+                "no item with its quantity was found in its attachments; compare it by hand, and the titles of its table with \
+                 orders.mail.item_title and quantity_title"
+                    .to_owned(),
+            );
+        }
+        self.understood.letters.extend(letters);
+    }
+
+    fn letter(
+        &self,
+        opened: &Opened,
+        kind: Kind,
+        by: Option<&str>,
+        sent: Option<i64>,
+        section: Section,
+    ) -> Letter {
+        let name = opened.id.as_deref().unwrap_or(self.file);
+        Letter {
+            kind,
+            name: name.chars().take(200).collect(),
+            // A date to come would never grow old.
+            sent: sent
+                .and_then(|sent| Timestamp::from_second(sent).ok())
+                .unwrap_or(self.arrived)
+                .min(self.arrived),
+            sales_no: section.numbers.sales_no,
+            po_number: section.numbers.po_number,
+            also: Vec::new(),
+            customer: section.customer,
+            items: section.found.items,
+            wrong_sums: section.found.wrong_sums,
+            forwarded_by: by.map(|by| by.chars().take(100).collect()),
+        }
+    }
+
+    /// The orders of one text: several where it names several Sales Nos (or, without any, purchase orders) that have items each.
+    fn sections(
+        &self,
+        text: &Text,
+        kind: Kind,
+        sections: &mut Vec<Section>,
+        also: &mut Vec<String>,
+    ) {
+        let lines = text.lines.as_str();
+        let sales: Vec<(usize, String)> = all(&self.patterns.sales_no, lines).collect();
+        let orders: Vec<(usize, String)> = all(&self.patterns.po_number, lines).collect();
+        let first = if sales.is_empty() { &orders } else { &sales };
+        let mut starts: Vec<usize> = vec![0];
+        for pair in first.windows(2) {
+            if pair[0].1 != pair[1].1 && starts.len() < MOST {
+                starts.push(lines[..pair[1].0].rfind('\n').map_or(0, |at| at + 1));
+            }
+        }
+        let section = |from: usize, to: usize| {
+            let before = lines[..from].matches('\n').count();
+            // The lines before it stay there empty, so that places are those of the text.
+            let part = Text {
+                place: text.place.clone(),
+                lines: format!("{}{}", "\n".repeat(before), &lines[from..to]),
+            };
+            Section {
+                numbers: self.patterns.numbers(&lines[from..to]),
+                found: items::read(&part, kind, self.patterns, self.products),
+                customer: self.patterns.customer(&lines[from..to]),
+            }
+        };
+        let ends = starts.iter().skip(1).copied().chain([lines.len()]);
+        let parts: Vec<Section> = starts
+            .iter()
+            .zip(ends)
+            .map(|(from, to)| section(*from, to))
+            .collect();
+        let numbers = sales
+            .iter()
+            .chain(&orders)
+            .map(|(_, number)| number.clone());
+        also.extend(numbers.take(MOST * 4));
+        let counted = parts
+            .iter()
+            .filter(|part| !part.found.items.is_empty())
+            .count();
+        if counted > 1 {
+            sections.extend(
+                parts
+                    .into_iter()
+                    .filter(|part| !part.found.items.is_empty()),
+            );
+        } else {
+            sections.push(section(0, lines.len()));
+        }
+    }
+}
+
+/// Everything of a mail that is text.
+fn everything(opened: &Opened) -> String {
+    let names = opened
+        .attached
+        .iter()
+        .map(|attached| attached.name.as_str());
+    let mut all = names
+        .chain([opened.subject.as_str()])
+        .collect::<Vec<_>>()
+        .join("\n");
+    let attached = opened
+        .attached
+        .iter()
+        .filter_map(|attached| attached.text.as_ref());
+    for text in opened.body.iter().chain(attached) {
         all.push('\n');
-        all.push_str(&text);
+        all.push_str(&text.lines);
     }
-    for text in mail.attachments().filter_map(|part| part.text_contents()) {
-        all.push('\n');
-        all.push_str(text);
-    }
-    let mut end = all.len().min(SEARCHED);
-    while !all.is_char_boundary(end) {
-        end -= 1;
-    }
-    all.truncate(end);
     all
 }
 
-/// The first match that holds a digit: words such as a post office's box are none. What follows a word may be the next match's
-/// label, so the search goes on within it.
-fn number(pattern: &Regex, text: &str) -> Option<String> {
-    let mut from = 0;
-    while let Some(found) = pattern.captures_at(text, from) {
-        let (whole, number) = (found.get(0)?, found.get(1)?);
-        if number.as_str().bytes().any(|byte| byte.is_ascii_digit()) {
-            return Some(normal(number.as_str()));
-        }
-        let first = whole.as_str().chars().next().map_or(1, char::len_utf8);
-        from = whole.start() + first;
-        if from > text.len() {
-            return None;
-        }
-    }
-    None
-}
-
-/// A number in one spelling.
-#[must_use]
-pub fn normal(number: &str) -> String {
-    number.trim().to_ascii_uppercase()
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    const NOW: &str = "2026-03-10T12:00:00Z";
-
-    fn mail(from: &str, subject: &str, attachment: &str, text: &str) -> String {
-        format!(
-            "From: Geotab <{from}>\r\nTo: us@example.com\r\nMessage-ID: <m1@geotab>\r\n\
-             Date: Mon, 9 Mar 2026 10:00:00 +0000\r\nSubject: {subject}\r\nMIME-Version: 1.0\r\n\
-             Content-Type: multipart/mixed; boundary=\"cut\"\r\n\r\n--cut\r\nContent-Type: text/plain\r\n\r\n{text}\r\n\
-             --cut\r\nContent-Type: application/pdf\r\nContent-Disposition: attachment; filename=\"{attachment}\"\r\n\
-             Content-Transfer-Encoding: base64\r\n\r\nJVBERi0=\r\n--cut--\r\n"
-        )
-    }
-
-    fn letter(text: &str) -> Option<Letter> {
-        let patterns = Patterns::new(&Config::default()).unwrap();
-        read(text.as_bytes(), &patterns, "file", NOW.parse().unwrap())
-    }
-
-    #[test]
-    fn a_purchase_order_and_a_packing_slip_are_told_apart() {
-        let order = mail(
-            "purchasing@geotab.com",
-            "Confirmation",
-            "GeotabPurchaseOrderConfirmation_12.pdf",
-            "Our address: P.O. Box 9, Oakville\r\nSales No: so-7781\r\nPO Number: PO-55",
-        );
-        let order = letter(&order).unwrap();
-        assert_eq!(order.kind, Kind::PurchaseOrder);
-        assert_eq!(order.sales_no.as_deref(), Some("SO-7781"));
-        assert_eq!(order.po_number.as_deref(), Some("PO-55"));
-        assert_eq!(order.name, "m1@geotab");
-        assert_eq!(order.sent, "2026-03-09T10:00:00Z".parse().unwrap());
-
-        let slip = mail(
-            "AR@geotab.com",
-            "Packing slip",
-            "x.pdf",
-            "Sales Order # 7781",
-        );
-        let slip = letter(&slip).unwrap();
-        assert_eq!(slip.kind, Kind::PackingSlip);
-        assert_eq!(slip.sales_no.as_deref(), Some("7781"));
-        assert_eq!(slip.po_number, None);
-    }
-
-    #[test]
-    fn a_number_is_found_behind_its_label_and_nowhere_else() {
-        let patterns = Patterns::new(&Config::default()).unwrap();
-        for (text, found) in [
-            ("PurchaseOrder\nPO Number: PO-7", Some("PO-7")),
-            ("PO Number\n\tpo/8", Some("PO/8")),
-            ("P.O. # 12", Some("12")),
-            ("P.O. Box 12, expo 13", None),
-            ("é PO", None),
-        ] {
-            assert_eq!(
-                number(&patterns.po_number, text).as_deref(),
-                found,
-                "{text}"
-            );
-        }
-    }
-
-    #[test]
-    fn other_mail_is_none_of_our_business() {
-        for (from, name) in [
-            ("ar@geotab.com.example.org", "x.pdf"),
-            ("someone@example.com", "GeotabPurchaseOrderConfirmation.pdf"),
-            ("purchasing@geotab.com", "newsletter.pdf"),
-        ] {
-            assert_eq!(
-                letter(&mail(from, "Hello", name, "Sales No: 1")),
-                None,
-                "{from}"
-            );
-        }
-        assert_eq!(letter("no mail at all"), None);
-    }
-
-    #[test]
-    fn a_pattern_that_cannot_be_used_is_named() {
-        let broken = Config {
-            sales_no: "(".into(),
-            ..Config::default()
-        };
-        assert!(
-            Patterns::new(&broken)
-                .unwrap_err()
-                .starts_with("mail.sales_no")
-        );
-        let groupless = Config {
-            po_number: "PO [0-9]+".into(),
-            ..Config::default()
-        };
-        assert!(Patterns::new(&groupless).unwrap_err().contains("one group"));
-    }
-
-    proptest! {
-        #[test]
-        fn any_bytes_are_read_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
-            let patterns = Patterns::new(&Config::default()).unwrap();
-            let head = b"From: ar@geotab.com\r\nSubject: ";
-            let _ = read(&[&head[..], &bytes].concat(), &patterns, "f", Timestamp::UNIX_EPOCH);
-            let _ = read(&bytes, &patterns, "f", Timestamp::UNIX_EPOCH);
-        }
-    }
-}
+#[path = "letter_tests.rs"]
+mod tests;

@@ -28,7 +28,15 @@ const LARGEST_PAGE: i64 = 1000;
 type Answer = Result<Response, Problem>;
 type Who = Extension<Actor>;
 
-const STATES: [&str; 5] = ["received", "approved", "parked", "cancelled", "closed"];
+const STATES: [&str; 7] = [
+    "received",
+    "approved",
+    "parked",
+    "cancelled",
+    "closed",
+    "open",
+    "done",
+];
 
 pub(super) async fn list(State(desk): State<Desk>, asked: Asked) -> Answer {
     let mut fields = Fields::query(asked, &["state", "named", "waits_for", "after", "limit"])?;
@@ -47,9 +55,12 @@ pub(super) async fn list(State(desk): State<Desk>, asked: Asked) -> Answer {
     }
     let after = fields.text("after")?;
     let limit = fields.number("limit", PAGE, LARGEST_PAGE)?;
-    let rows = desk.store.orders(&Filter { state, named }).await?;
+    let rows = desk.store.orders(&Filter { state: None, named }).await?;
     let now = (desk.clock)();
     let mut rows = shown::listed(&desk.store, &desk.config, &rows, now).await?;
+    if let Some(state) = &state {
+        rows.retain(|row| row.is(state));
+    }
     if let Some(what) = waits_for {
         rows.retain(|row| {
             row.wait
@@ -389,7 +400,9 @@ pub(super) async fn export(State(desk): State<Desk>, Path(name): Path<String>) -
             &format!("it may be {all}"),
         ));
     };
-    let text = paper.written(&desk.store, (desk.clock)()).await?;
+    let text = paper
+        .written(&desk.store, &desk.config, (desk.clock)())
+        .await?;
     Ok(([(header::CONTENT_TYPE, paper.content_type())], text).into_response())
 }
 

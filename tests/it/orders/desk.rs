@@ -290,3 +290,22 @@ fn a_store_that_is_not_there_is_not_made() {
     );
     assert!(!file.exists());
 }
+
+#[tokio::test]
+async fn the_check_states_the_database_its_version_and_its_journal() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, store) = filled(folder.path()).await;
+    store.close().await;
+    let place = format!("orders.store.file={}", file.display());
+    let output = Command::new(env!("CARGO_BIN_EXE_dig-ingest"))
+        .args(["check", "--config", "config/tour.toml", "--set", &place])
+        .args(["--set", "kafka.brokers=127.0.0.1:9092"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(
+        said.contains("SQLite 3.") && said.contains("journal mode truncate"),
+        "{said}"
+    );
+}
