@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::reconcile::{Held, seconds};
 use super::settings::Config;
+use super::shell::word;
 use super::store::alarms::{AlarmRow, Raised};
 use super::wait::{Facts, For, Scene};
 
@@ -23,7 +24,7 @@ pub struct Due {
 }
 
 /// Kinds that are found out by every round: those that are not due any more end.
-const FOUND_OUT: [&str; 10] = [
+const FOUND_OUT: [&str; 11] = [
     "orphan-serial",
     "fleet-not-accepted",
     "terminated-reappears",
@@ -34,6 +35,7 @@ const FOUND_OUT: [&str; 10] = [
     "lost-answer",
     "order-unreadable",
     "device-unreadable",
+    "device-stranded",
 ];
 
 /// Whether a kind's alarms are found out by every round.
@@ -134,11 +136,12 @@ impl From<AlarmRow> for AlarmShown {
 #[must_use]
 pub fn remedy(alarm: &AlarmRow) -> String {
     let subject = &alarm.subject;
+    let quoted = word(subject);
     let given = |name: &str| {
         let evidence = alarm.evidence.as_ref()?;
         evidence[name].as_str().map(str::to_owned)
     };
-    let clear = format!("`orders clear {} {subject:?}`", alarm.kind);
+    let clear = format!("`orders clear {} {quoted}`", alarm.kind);
     let (first, then) = match alarm.kind.as_str() {
         kind if For::ALL.iter().any(|what| what.alarm() == kind) => {
             return given("remedy").unwrap_or_else(|| format!("`orders show {subject}`"));
@@ -162,7 +165,10 @@ pub fn remedy(alarm: &AlarmRow) -> String {
             format!("look in MyAdmin whether a serial was made and have it terminated; `orders retry {subject}` says that nothing came of the call, which ends the alarm"),
             clear,
         ),
-        "cancelled-serial" => ("have the serial terminated in MyAdmin".to_owned(), clear),
+        "cancelled-serial" | "replaced-serial" => (
+            "have the serial terminated in MyAdmin: a sheet of terminations that names it ends the alarm".to_owned(),
+            format!("{clear} when MyAdmin shows it as terminated"),
+        ),
         "wrong-serial" => (
             "look in MyAdmin which serial is the device's, and have the other one terminated".to_owned(),
             clear,
@@ -193,7 +199,6 @@ pub fn remedy(alarm: &AlarmRow) -> String {
                 format!("{clear} if it is to go on"),
             )
         }
-        "replaced-serial" => ("have the serial terminated in MyAdmin".to_owned(), clear),
         "terminated-reappears" | "left-database" => (
             format!("`orders show {subject}` and compare with MyAdmin; it ends when MyAdmin shows it otherwise"),
             clear,
@@ -202,6 +207,17 @@ pub fn remedy(alarm: &AlarmRow) -> String {
             "look at the order in MyAdmin: it is taken in as soon as its lines can be read, which ends the alarm".to_owned(),
             format!("{clear} if it is to stay out"),
         ),
+        "device-stranded" => {
+            let [order, serial] = ["order", "serial"]
+                .map(|name| given(name).unwrap_or_else(|| name.to_ascii_uppercase()));
+            (
+                format!(
+                    "`orders resume {order} --why WHY` takes the order in with its lines as units; then `orders assign UNIT --serial {serial}` \
+                     for the unit that has it, with its IMEI and SIM, and `orders ship {order} --unit UNIT --carrier CARRIER --tracking NUMBER`"
+                ),
+                format!("{clear} if it is never to send"),
+            )
+        }
         "device-unreadable" => ("tell Geotab that MyAdmin lists this serial".to_owned(), clear),
         "cancelled-active" => (
             "have its Partner terminate the device: the sheet ends it here".to_owned(),
@@ -218,15 +234,15 @@ pub fn remedy(alarm: &AlarmRow) -> String {
         }
         "sheet-empty" | "sheet-malformed" | "sheet-short" | "sheet-many" => {
             let then = format!(
-                "`orders sheet refuse {subject:?} --yes --by NAME` leaves its devices as they are; a corrected sheet of the same name \
+                "`orders sheet refuse {quoted} --yes --by NAME` leaves its devices as they are; a corrected sheet of the same name \
                  that accounts for all its devices replaces it by itself"
             );
             let Some(understood) = given("understood") else {
                 return then;
             };
             return format!(
-                "`orders sheet show {subject:?}` shows whom it would end and which rows are not understood; \
-                 `orders sheet accept {subject:?} --yes --by NAME` obeys {understood}, {then}"
+                "`orders sheet show {quoted}` shows whom it would end and which rows are not understood; \
+                 `orders sheet accept {quoted} --yes --by NAME` obeys {understood}, {then}"
             );
         }
         "sheet-unreadable" => (
@@ -242,15 +258,17 @@ pub fn remedy(alarm: &AlarmRow) -> String {
             format!("{clear} if the sheet is wrong"),
         ),
         "sheet-vanished" => {
-            let sheet = given("named_by").unwrap_or_else(|| "SHEET".to_owned());
+            let sheet = given("named_by").map_or_else(|| "SHEET".to_owned(), |sheet| word(&sheet));
             (
-                format!("ask the Partner: if it is to be ended all the same, `orders sheet accept {sheet:?} --yes --by NAME` ends it"),
+                format!("ask the Partner: if it is to be ended all the same, `orders sheet accept {sheet} --yes --by NAME` ends it"),
                 format!("{clear} if it goes on"),
             )
         }
         "sheet-unknown" | "sheet-claimed" | "sheet-returned" => (
-            "compare the sheet's serial with MyAdmin; `devices terminate` ends a device that no unit is"
-                .to_owned(),
+            format!(
+                "compare the sheet's serial with MyAdmin; `devices terminate {}` ends a device that no unit is",
+                if given("place").as_deref() == Some(subject.as_str()) { "SERIAL" } else { quoted.as_str() }
+            ),
             clear,
         ),
         "mail-without-order" | "order-without-mail" | "mail-without-number" | "mail-unreadable" => (
@@ -262,7 +280,9 @@ pub fn remedy(alarm: &AlarmRow) -> String {
             clear,
         ),
         "inventory-short" => (
-            "add devices to the file of orders.inventory, or `orders assign` by hand; that ends the alarm".to_owned(),
+            "add devices to the file of orders.inventory, or assign devices by hand (`orders list --waits-for marks` shows the units); \
+             that ends the alarm"
+                .to_owned(),
             clear,
         ),
         _ => ("see to what it says".to_owned(), format!("{clear} when it is done")),

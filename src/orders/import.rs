@@ -12,6 +12,7 @@ use super::identifiers::{Prefixes, Unfit};
 use super::journey::{Actor, Parcel};
 use super::lines::{self, BadLine, bad, unfit};
 use super::marks::{Given, Mark, insists};
+use super::shell::word;
 use super::store::change::Change;
 use super::store::{Error, Store};
 
@@ -155,7 +156,7 @@ fn wish(
                 name(0),
                 unit,
                 &what,
-                "`orders show` lists an order's units",
+                &format!("`orders show {}` lists its units", word(order)),
             ));
         }
         (Some(unit), _) => Whose::Unit(unit.to_owned()),

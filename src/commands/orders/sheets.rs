@@ -9,6 +9,7 @@ use super::super::Report;
 use super::{say, table};
 use crate::config::Settings;
 use crate::orders::journey::{Actor, Serial};
+use crate::orders::shell::word;
 use crate::orders::store::Store;
 use crate::orders::store::judged::Standing;
 use crate::orders::terminations::Means;
@@ -139,6 +140,7 @@ fn shown(report: Report, preview: &Preview, said: Said) {
 fn text(preview: &Preview, said: Said) -> String {
     let sheet = &preview.sheet;
     let subject = &sheet.subject;
+    let quoted = word(subject);
     let mut out = String::new();
     let rows = format!("{}, of which {} are not understood", sheet.rows, sheet.bad);
     for (name, value) in [
@@ -191,14 +193,14 @@ fn text(preview: &Preview, said: Said) -> String {
         (Said::Accepted, _) => "accepted".to_owned(),
         (Said::Refused, _) => "refused: it ends nobody".to_owned(),
         (Said::WouldRefuse, _) if sheet.state == Standing::Doubted => format!(
-            "nothing was changed; if it is right, repeat it: dig-ingest orders sheet refuse {subject:?} --yes --by NAME"
+            "nothing was changed; if it is right, repeat it: dig-ingest orders sheet refuse {quoted} --yes --by NAME"
         ),
         (_, Some(cannot)) => format!("it cannot be accepted: {cannot}"),
         (Said::WouldAccept, None) => format!(
-            "nothing was changed; if it is right, repeat it: dig-ingest orders sheet accept {subject:?} --yes --by NAME"
+            "nothing was changed; if it is right, repeat it: dig-ingest orders sheet accept {quoted} --yes --by NAME"
         ),
         (_, None) => format!(
-            "nothing was changed; `orders sheet accept {subject:?} --yes --by NAME` does it, `orders sheet refuse {subject:?} --yes --by NAME` leaves it"
+            "nothing was changed; `orders sheet accept {quoted} --yes --by NAME` does it, `orders sheet refuse {quoted} --yes --by NAME` leaves it"
         ),
     };
     let _ = writeln!(out, "\n{next}");

@@ -16,12 +16,15 @@ use super::told::{self, Before};
 use super::{Means, carry, obey};
 use crate::orders::journey::{Actor, Serial};
 use crate::orders::lines::BadLine;
+use crate::orders::shell::word;
 use crate::orders::store::change::Cause;
 use crate::orders::store::judged::{JudgedRow, Standing, VanishedRow};
 use crate::orders::store::{Error, Refusal, Store};
 
 /// Characters of a digest that name a sheet at least.
 const DIGITS: usize = 4;
+/// What is said of a sheet that nobody has.
+pub const NONE: &str = "there is none";
 
 /// A device of a sheet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -75,7 +78,7 @@ pub async fn find(store: &Store, name: &str) -> Result<JudgedRow, Error> {
     found.retain(|row| !doubted || row.state == Standing::Doubted);
     let Some(row) = found.pop() else {
         let remedy = "`orders sheet list --all` shows the sheets";
-        return Err(Refusal::new(format!("sheet {name}"), "there is none", remedy).into());
+        return Err(Refusal::new(format!("sheet {name}"), NONE, remedy).into());
     };
     if doubted && !found.is_empty() {
         let names: Vec<&str> = found
@@ -122,8 +125,9 @@ async fn case(means: Means<'_>, row: &JudgedRow, now: Timestamp) -> Result<Case,
     let named = |rows: &[Row]| rows.iter().map(|row| named(row, &known)).collect();
     let cannot = match row.state {
         Standing::Doubted | Standing::Refused if kept.is_none() => Some(format!(
-            "nothing of it is understood ({}): have it corrected and sent again under the same name, or `orders sheet refuse {:?} --yes`",
-            row.said, row.subject
+            "nothing of it is understood ({}): have it corrected and sent again under the same name, or `orders sheet refuse {} --yes --by NAME`",
+            row.said,
+            word(&row.subject)
         )),
         Standing::Doubted | Standing::Refused => None,
         Standing::Obeyed if !vanished.is_empty() => None,
@@ -201,7 +205,10 @@ pub async fn accept(
     let subject = &row.subject;
     let (None, Some(kept)) = (&preview.cannot, kept) else {
         let what = preview.cannot.unwrap_or_default();
-        let remedy = format!("`orders sheet show {subject:?}` tells what is known of it");
+        let remedy = format!(
+            "`orders sheet show {}` tells what is known of it",
+            word(subject)
+        );
         return Err(Refusal::new(format!("sheet {subject}"), what, remedy).into());
     };
     let store = means.store;

@@ -9,6 +9,7 @@ use crate::orders::journey::unit::Unit;
 use crate::orders::journey::{Parcel, Tags};
 use crate::orders::reconcile::fulfil::plain;
 use crate::orders::settings::{Config, Mode, Partial, Standing};
+use crate::orders::shell::word;
 use crate::orders::store::read::Whole;
 use crate::orders::store::rows::{Shipment, UnitRow};
 use crate::orders::store::shown::LineShown;
@@ -158,15 +159,6 @@ fn correct(row: &UnitRow, kit: &Kit, shown: &LineShown) -> String {
     )
 }
 
-/// A text as one word of a command that is pasted into a shell.
-fn word(text: &str) -> String {
-    if text.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
-        text.to_owned()
-    } else {
-        format!("'{}'", text.replace('\'', "'\\''"))
-    }
-}
-
 fn reported_later(
     retry_at: Option<Timestamp>,
     attempts: i64,
@@ -205,8 +197,10 @@ fn reship(whole: &Whole, shown: &str) -> String {
         .map(|(id, _)| format!(" --unit {id}"))
         .collect();
     format!(
-        "{there}, or, if MyAdmin is right, `orders ship {}{units} --carrier {:?} --tracking {shown:?}`",
-        whole.row.id, parcel.carrier
+        "{there}, or, if MyAdmin is right, `orders ship {}{units} --carrier {} --tracking {}`",
+        whole.row.id,
+        word(&parcel.carrier),
+        word(shown)
     )
 }
 

@@ -423,8 +423,7 @@ async fn alarms_and_sheets_of_an_older_store_carry_over() {
     pool.close().await;
     let old = only_alarm(&store, "sheet-malformed").await;
     assert!(
-        old.remedy
-            .contains("`orders clear sheet-malformed \"folder\"`"),
+        old.remedy.contains("`orders clear sheet-malformed folder`"),
         "{old:?}"
     );
 
