@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::console::{out, outln};
 use super::{Report, leave, run};
 use crate::app::Chosen;
-use crate::config::{ConfigArgs, Settings};
+use crate::config::{ConfigArgs, Settings, printable};
 use crate::ops::{log, panics};
 use crate::orders::alarms::AlarmShown;
 use crate::orders::desk::Outside;
@@ -32,6 +32,9 @@ use crate::orders::store::acts::Subject;
 use crate::orders::store::read::Filter;
 use crate::orders::wait::For;
 use crate::orders::{desk, wall_clock};
+
+/// Characters of a refused value that are shown.
+const SHOWN: usize = 100;
 
 /// Arguments of `dig-ingest orders`.
 #[derive(Debug, clap::Args)]
@@ -455,7 +458,8 @@ async fn act(store: &Store, settings: &Settings, args: Args) -> anyhow::Result<E
         }
         Act::Resume { id, why } => {
             let subject = Subject::parse(&id);
-            store.resume(&subject, &why, &by, now).await?;
+            let status = &settings.orders.status;
+            store.resume(&subject, &why, status, &by, now).await?;
             after(store, settings, report, order_of(&subject)).await?;
         }
         Act::Replace { unit, why } => {
@@ -463,6 +467,12 @@ async fn act(store: &Store, settings: &Settings, args: Args) -> anyhow::Result<E
             after(store, settings, report, order_of(&Subject::parse(&unit))).await?;
         }
         Act::Clear { kind, subject } => {
+            // As it is, or as it is printed.
+            let standing = store.alarms().await?.into_iter().find(|alarm| {
+                alarm.kind == kind
+                    && (alarm.subject == subject || printable::text(&alarm.subject) == subject)
+            });
+            let subject = standing.map_or(subject, |alarm| alarm.subject);
             let cleared = store.clear_alarm(&kind, &subject, &by, now).await?;
             anyhow::ensure!(
                 cleared,
@@ -542,6 +552,7 @@ fn order_of(subject: &Subject) -> &str {
 
 /// A value that a check refuses, with its place.
 fn unfit(flag: &str, text: Option<&str>, why: &Unfit) -> anyhow::Error {
-    let (text, remedy) = (text.unwrap_or_default(), why.remedy("give --force"));
+    let text: String = text.unwrap_or_default().chars().take(SHOWN).collect();
+    let remedy = why.remedy("give --force");
     anyhow::anyhow!("{flag} {text:?}: {}; {remedy}", why.what)
 }

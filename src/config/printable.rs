@@ -54,6 +54,29 @@ pub fn json(text: &str) -> Cow<'_, str> {
     escaped(text, |c| c == '\n' || c == '\t', true)
 }
 
+/// A text as one word of a POSIX shell, so that a command that holds it can be pasted: quoted only if it must be. Hidden characters are
+/// escaped as [`text`] escapes them, and one that begins with a hyphen comes after `--`, as it is no option.
+#[must_use]
+pub fn word(word: &str) -> String {
+    let shown = text(word);
+    let plain = |c: char| {
+        c.is_alphanumeric()
+            || matches!(c, '_' | '@' | '%' | '+' | '=' | ':' | ',' | '.' | '/' | '-')
+    };
+    let mut out = String::with_capacity(shown.len() + 4);
+    if shown.starts_with('-') {
+        out.push_str("-- ");
+    }
+    if !shown.is_empty() && shown.chars().all(plain) {
+        out.push_str(&shown);
+    } else {
+        out.push('\'');
+        out.push_str(&shown.replace('\'', r"'\''"));
+        out.push('\'');
+    }
+    out
+}
+
 /// A line in which our own colour sequences (`ESC [ digits m`) stay.
 #[must_use]
 pub fn coloured(line: &str) -> Cow<'_, str> {
@@ -96,6 +119,23 @@ mod tests {
         assert_eq!(lines("a\nb\r\tc\u{9b}"), "a\nb\\r\tc\\u{9b}");
         assert_eq!(text("Zoë 王 😀 نام‌ه"), "Zoë 王 😀 نام‌ه");
         assert!(matches!(text("plain"), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn a_word_is_one_word_of_a_shell() {
+        for (given, wanted) in [
+            ("2026-03-01.csv@4f1c09ab", "2026-03-01.csv@4f1c09ab"),
+            ("März 2026.csv", "'März 2026.csv'"),
+            ("", "''"),
+            ("$(id) `id` \"x\" !!", "'$(id) `id` \"x\" !!'"),
+            ("it's", r"'it'\''s'"),
+            ("-rf", "-- -rf"),
+            ("-r f", "-- '-r f'"),
+            ("a\nb", r"'a\nb'"),
+            ("~root", "'~root'"),
+        ] {
+            assert_eq!(word(given), wanted, "{given:?}");
+        }
     }
 
     #[test]

@@ -10,9 +10,9 @@ use serde_json::{Value, json};
 
 use super::reconcile::{Held, seconds};
 use super::settings::Config;
-use super::shell::word;
 use super::store::alarms::{AlarmRow, Raised};
 use super::wait::{Facts, For, Scene};
+use crate::config::printable;
 
 /// An alarm that is due.
 #[derive(Debug, Clone, PartialEq)]
@@ -136,15 +136,16 @@ impl From<AlarmRow> for AlarmShown {
 #[must_use]
 pub fn remedy(alarm: &AlarmRow) -> String {
     let subject = &alarm.subject;
-    let quoted = word(subject);
     let given = |name: &str| {
         let evidence = alarm.evidence.as_ref()?;
         evidence[name].as_str().map(str::to_owned)
     };
-    let clear = format!("`orders clear {} {quoted}`", alarm.kind);
+    // In commands; a name that begins with a hyphen comes after `--`, so options stand before it.
+    let word = printable::word(subject);
+    let clear = format!("`orders clear {} {word}`", alarm.kind);
     let (first, then) = match alarm.kind.as_str() {
         kind if For::ALL.iter().any(|what| what.alarm() == kind) => {
-            return given("remedy").unwrap_or_else(|| format!("`orders show {subject}`"));
+            return given("remedy").unwrap_or_else(|| format!("`orders show {word}`"));
         }
         "orphan-serial" => (
             format!(
@@ -162,7 +163,7 @@ pub fn remedy(alarm: &AlarmRow) -> String {
             clear,
         ),
         "lost-answer" => (
-            format!("look in MyAdmin whether a serial was made and have it terminated; `orders retry {subject}` says that nothing came of the call, which ends the alarm"),
+            format!("look in MyAdmin whether a serial was made and have it terminated; `orders retry {word}` says that nothing came of the call, which ends the alarm"),
             clear,
         ),
         "cancelled-serial" | "replaced-serial" => (
@@ -180,11 +181,11 @@ pub fn remedy(alarm: &AlarmRow) -> String {
         ),
         "told-late" => ("correct in MyAdmin what was told".to_owned(), clear),
         "order-vanished" => (
-            format!("ask whether it was cancelled: if so `orders cancel {subject} --why WHY`"),
+            format!("ask whether it was cancelled: if so `orders cancel --why WHY {word}`"),
             format!("{clear} if it is to be waited for"),
         ),
         "cancelled-reappears" => (
-            format!("`orders resume {subject} --why WHY` takes it up again, or have it cancelled in MyAdmin: both end the alarm"),
+            format!("`orders resume --why WHY {word}` takes it up again, or have it cancelled in MyAdmin: both end the alarm"),
             clear,
         ),
         "line-vanished" => {
@@ -192,7 +193,7 @@ pub fn remedy(alarm: &AlarmRow) -> String {
             let end = if active {
                 "have the Partner terminate the device: the sheet ends it here".to_owned()
             } else {
-                format!("`orders cancel {subject} --why WHY`")
+                format!("`orders cancel --why WHY {word}`")
             };
             (
                 format!("ask whether the unit was taken out of the order: if so {end}"),
@@ -200,7 +201,7 @@ pub fn remedy(alarm: &AlarmRow) -> String {
             )
         }
         "terminated-reappears" | "left-database" => (
-            format!("`orders show {subject}` and compare with MyAdmin; it ends when MyAdmin shows it otherwise"),
+            format!("`orders show {word}` and compare with MyAdmin; it ends when MyAdmin shows it otherwise"),
             clear,
         ),
         "order-unreadable" => (
@@ -234,15 +235,15 @@ pub fn remedy(alarm: &AlarmRow) -> String {
         }
         "sheet-empty" | "sheet-malformed" | "sheet-short" | "sheet-many" => {
             let then = format!(
-                "`orders sheet refuse {quoted} --yes --by NAME` leaves its devices as they are; a corrected sheet of the same name \
+                "`orders sheet refuse --yes --by NAME {word}` leaves its devices as they are; a corrected sheet of the same name \
                  that accounts for all its devices replaces it by itself"
             );
             let Some(understood) = given("understood") else {
                 return then;
             };
             return format!(
-                "`orders sheet show {quoted}` shows whom it would end and which rows are not understood; \
-                 `orders sheet accept {quoted} --yes --by NAME` obeys {understood}, {then}"
+                "`orders sheet show {word}` shows whom it would end and which rows are not understood; \
+                 `orders sheet accept --yes --by NAME {word}` obeys {understood}, {then}"
             );
         }
         "sheet-unreadable" => (
@@ -258,16 +259,17 @@ pub fn remedy(alarm: &AlarmRow) -> String {
             format!("{clear} if the sheet is wrong"),
         ),
         "sheet-vanished" => {
-            let sheet = given("named_by").map_or_else(|| "SHEET".to_owned(), |sheet| word(&sheet));
+            let sheet = given("named_by").unwrap_or_else(|| "SHEET".to_owned());
+            let sheet = printable::word(&sheet);
             (
-                format!("ask the Partner: if it is to be ended all the same, `orders sheet accept {sheet} --yes --by NAME` ends it"),
+                format!("ask the Partner: if it is to be ended all the same, `orders sheet accept --yes --by NAME {sheet}` ends it"),
                 format!("{clear} if it goes on"),
             )
         }
         "sheet-unknown" | "sheet-claimed" | "sheet-returned" => (
             format!(
                 "compare the sheet's serial with MyAdmin; `devices terminate {}` ends a device that no unit is",
-                if given("place").as_deref() == Some(subject.as_str()) { "SERIAL" } else { quoted.as_str() }
+                if given("place").as_deref() == Some(subject.as_str()) { "SERIAL" } else { word.as_str() }
             ),
             clear,
         ),

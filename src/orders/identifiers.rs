@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::journey::{Serial, Tags};
+use crate::config::printable::is_hidden;
 
 /// Bytes of a mark at most.
 const LONGEST: usize = 64;
@@ -173,7 +174,7 @@ fn checked(digits: &str, remedy: &str) -> Result<(), Unfit> {
     if check_digit(rest).is_some_and(|digit| last.chars().eq([digit])) {
         return Ok(());
     }
-    let what = "its check digit does not fit the others: one digit is another, or two are swapped";
+    let what = "is mistyped: its check digit does not fit the others, so one digit is another or two are swapped";
     Err(Unfit::doubtful(what, remedy))
 }
 
@@ -193,17 +194,26 @@ pub fn check_digit(digits: &str) -> Option<char> {
 /// Whether a text can be a mark at all. Spreadsheets turn long numbers into `3.5E+14`: the mark is lost.
 ///
 /// # Errors
-/// It is lost, empty, too long, or holds control characters.
+/// It is lost, empty, too long, or holds characters that nobody sees.
 pub fn storable(text: &str) -> Result<(), Unfit> {
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());
     if text.parse::<f64>().is_ok() && !digits {
-        return Err(Unfit::unusable("a number in another spelling", SPREADSHEET));
+        return Err(Unfit::unusable(
+            "is a number in another spelling",
+            SPREADSHEET,
+        ));
     }
-    if text.is_empty() || text.len() > LONGEST || text.chars().any(char::is_control) {
-        let remedy = "give 1 to 64 characters, none of them a control character";
-        return Err(Unfit::unusable("cannot be a mark", remedy));
-    }
-    Ok(())
+    let what = if text.is_empty() {
+        "is empty".to_owned()
+    } else if text.len() > LONGEST {
+        format!("has {} bytes, more than {LONGEST}", text.len())
+    } else if let Some(hidden) = text.chars().find(|c| is_hidden(*c)) {
+        format!("holds the invisible character U+{:04X}", u32::from(hidden))
+    } else {
+        return Ok(());
+    };
+    let remedy = format!("give 1 to {LONGEST} bytes without invisible characters");
+    Err(Unfit::unusable(what, remedy))
 }
 
 /// What is wrong with marks that are a unit's already, because they are older than the checks or were taken by force: name, value, why.

@@ -84,9 +84,11 @@ fn a_lost_number_or_a_control_character_cannot_be_forced() {
     for (given, says) in [
         ("3.5E+14", "another spelling"),
         ("-35", "another spelling"),
-        ("", "cannot be a mark"),
-        ("12\u{0}", "cannot be a mark"),
-        (&*"1".repeat(65), "cannot be a mark"),
+        ("", "is empty"),
+        ("12\u{0}", "invisible character U+0000"),
+        ("truck\u{202e}7", "invisible character U+202E"),
+        ("truck\u{200b}7", "invisible character U+200B"),
+        (&*"1".repeat(65), "has 65 bytes"),
     ] {
         let unfit = storable(given).expect_err(given);
         assert!(unfit.what.contains(says), "{given:?}: {unfit}");

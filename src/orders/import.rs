@@ -5,6 +5,8 @@
 //! wants the good ones; a line whose unit has all of it already changes nothing, so a file may be imported again. A line that insists
 //! on its values (column `force`) gets them although a check refuses them, with an event for each.
 
+use std::collections::HashMap;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -12,12 +14,17 @@ use super::identifiers::{Prefixes, Unfit};
 use super::journey::{Actor, Parcel};
 use super::lines::{self, BadLine, bad, unfit};
 use super::marks::{Given, Mark, insists};
-use super::shell::word;
 use super::store::change::Change;
 use super::store::{Error, Store};
+use crate::config::printable::word;
 
 /// Bytes of a file that are read at most.
 pub const LARGEST: u64 = 16 * 1024 * 1024;
+/// Lines of one unit or order at most: each is compared with the others.
+const LINES_OF_ONE: usize = 16;
+/// Lines that are done in one change of the store at most. While it is made nobody else writes: the holder of the lease must be able to
+/// renew it.
+pub const AT_ONCE: usize = 5_000;
 
 /// Settings (`[orders.import]`): the header names of the columns.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -122,12 +129,67 @@ pub struct Outcome {
 #[must_use]
 pub fn read(bytes: &[u8], config: &Config) -> Wishes {
     let names = config.columns().map(|(_, name)| name);
-    let mut good = Vec::new();
+    let mut good: Vec<Wish> = Vec::new();
+    // Lines of a unit or an order, as places in `good`.
+    let mut lines_of: HashMap<Box<str>, Vec<usize>> = HashMap::new();
     let bad = lines::read(bytes, "import", &config.delimiter, names, |line, fields| {
-        good.push(wish(line, fields, names, config)?);
+        let wish = wish(line, fields, names, config)?;
+        let (Whose::Unit(id) | Whose::Order(id)) = &wish.whose;
+        let others = lines_of.entry(id.as_str().into()).or_default();
+        for other in others.iter().filter_map(|at| good.get(*at)) {
+            agree(&wish, other, names)?;
+        }
+        if others.len() == LINES_OF_ONE {
+            let what = format!("has more than {LINES_OF_ONE} lines");
+            return Err(bad(
+                line,
+                names[0],
+                id,
+                &what,
+                "put what it is given on one line",
+            ));
+        }
+        others.push(good.len());
+        good.push(wish);
         Ok(())
     });
     Wishes { good, bad }
+}
+
+/// Whether a line gives its unit or order nothing else than an earlier line does: nobody can tell which of two values is meant.
+fn agree(wish: &Wish, first: &Wish, names: [&str; 9]) -> Result<(), BadLine> {
+    let serial = |wish: &Wish| wish.given.serial.as_ref().map(ToString::to_string);
+    let tag = |tag: &Option<Box<str>>| tag.as_deref().map(str::to_owned);
+    let parcel = |wish: &Wish| {
+        let parcel = wish.parcel.as_ref()?;
+        Some(format!(
+            "{} {}",
+            parcel.carrier,
+            parcel.tracking().join(" ")
+        ))
+    };
+    let (new, old) = (&wish.given.tags, &first.given.tags);
+    for (name, new, old) in [
+        (names[2], serial(wish), serial(first)),
+        (names[3], tag(&new.sim), tag(&old.sim)),
+        (names[4], tag(&new.imei), tag(&old.imei)),
+        (names[5], tag(&new.device_id), tag(&old.device_id)),
+        (names[7], parcel(wish), parcel(first)),
+    ] {
+        if let (Some(new), Some(old)) = (new, old)
+            && new != old
+        {
+            let what = format!("is not what line {} gives it, {old:?}", first.line);
+            return Err(bad(
+                wish.line,
+                name,
+                &new,
+                &what,
+                "leave one of the two lines",
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn wish(
@@ -260,6 +322,12 @@ pub async fn perform(
                 Err(not) => outcome.bad.push(not.told(wish)?),
             }
         }
+    } else if wishes.good.len() > AT_ONCE {
+        let (line, count) = (wishes.good[AT_ONCE].line, wishes.good.len());
+        let what =
+            format!("{count} lines are more than {AT_ONCE}, which are done at once or not at all");
+        let remedy = "import the file in parts, or with --partial (partial=true), which does each line by itself";
+        outcome.bad.push(bad(line, "", "", &what, remedy));
     } else {
         let mut change = store.change(by.clone(), None, now).await?;
         for wish in &wishes.good {

@@ -134,3 +134,61 @@ proptest! {
         let _ = read(&headed, &Config::default());
     }
 }
+
+#[test]
+fn an_unclear_header_loses_no_column() {
+    for (header, field, what) in [
+        ("unit,imei,imei", "imei", "2 times"),
+        ("unit,Unit,imei", "unit", "2 times"),
+        ("unit,imie", "imie", "did you mean \"imei\""),
+        (
+            "unit,imei,carrier,Trackin",
+            "Trackin",
+            "did you mean \"tracking\"",
+        ),
+        ("unit,device id", "device id", "did you mean \"device_id\""),
+    ] {
+        let wishes = read_text(&format!("{header}\n7.1,350000000000014,x,y\n"));
+        assert_eq!(wishes.good, [], "{header}");
+        let [bad] = &wishes.bad[..] else {
+            panic!("{header}: {:?}", wishes.bad);
+        };
+        assert_eq!((bad.line, &*bad.field, &*bad.value), (1, "header", field));
+        assert!(bad.what.contains(what), "{bad}");
+    }
+    let wishes = read_text("unit,imei,note,city,colour\n7.1,350000000000014,x,y,z\n");
+    assert_eq!(wishes.bad, [], "a column of others is passed over");
+}
+
+#[test]
+fn two_lines_of_one_unit_that_contradict_each_other_are_told() {
+    let text = "unit,imei,carrier,tracking\n\
+        7.1,350000000000014,,\n\
+        7.1,,Post,T1\n\
+        7.1,350000000000014,Post,T1\n\
+        7.1,350000000000022,,\n\
+        7.1,,Post,T2\n\
+        7.2,350000000000022,,\n";
+    let wishes = read_text(text);
+    let told: Vec<(u64, &str)> = wishes
+        .bad
+        .iter()
+        .map(|bad| (bad.line, bad.field.as_str()))
+        .collect();
+    assert_eq!(told, [(5, "imei"), (6, "tracking")]);
+    assert!(wishes.bad[0].what.contains("line 2"), "{}", wishes.bad[0]);
+    assert_eq!(wishes.good.len(), 4);
+    let many = "7.1,350000000000014,,\n".repeat(LINES_OF_ONE + 1);
+    let wishes = read_text(&format!("unit,imei,carrier,tracking\n{many}"));
+    assert_eq!(wishes.bad.len(), 1, "{:?}", wishes.bad);
+}
+
+#[test]
+fn a_file_that_ends_within_quotes_is_told() {
+    let wishes = read_text("unit,imei\n7.1,350000000000014\n7.2,\"350000000000022\n");
+    let [bad] = &wishes.bad[..] else {
+        panic!("{:?}", wishes.bad);
+    };
+    assert_eq!(bad.line, 3);
+    assert!(bad.what.contains("never closed"), "{bad}");
+}

@@ -6,7 +6,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::identifiers::Unfit;
-use super::rows::{Row, Rows, TooWide};
+use super::rows::{BadRow, Row, Rows};
+use crate::config::nearest;
 
 /// Lines of one file at most.
 pub const LINES: u64 = 200_000;
@@ -88,15 +89,25 @@ pub(super) fn read<const COLUMNS: usize>(
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let mut rows = Rows::new(bytes, delimiter.bytes().next().unwrap_or(b','));
     let unreadable = "save the file as CSV in UTF-8";
-    let wide = |error: TooWide| bad(error.line, "", "", "is too wide", unreadable);
+    let broken = |error: BadRow| {
+        let what = match error {
+            BadRow::TooWide { .. } => "is too wide",
+            BadRow::OpenQuote { .. } => "opens a double quote that is never closed",
+        };
+        bad(error.line(), "", "", what, unreadable)
+    };
     let header: Vec<String> = match rows.next_row() {
         Ok(Some(row)) => match texts(&row) {
             Some(titles) => titles.into_iter().map(str::to_owned).collect(),
             None => return vec![bad(1, "", "", "no header: it is not UTF-8", unreadable)],
         },
         Ok(None) => Vec::new(),
-        Err(error) => return vec![wide(error)],
+        Err(error) => return vec![broken(error)],
     };
+    let unclear = headers(&header, &names, section);
+    if !unclear.is_empty() {
+        return unclear;
+    }
     let columns = names.map(|name| header.iter().position(|title| same(title, name)));
     if columns.iter().take(2).all(Option::is_none) {
         let what = format!("the header has neither {:?} nor {:?}", names[0], names[1]);
@@ -111,7 +122,7 @@ pub(super) fn read<const COLUMNS: usize>(
             Ok(None) => return wrong,
             Ok(Some(row)) => row,
             Err(error) => {
-                wrong.push(wide(error));
+                wrong.push(broken(error));
                 return wrong;
             }
         };
@@ -146,6 +157,34 @@ pub(super) fn read<const COLUMNS: usize>(
         });
         wrong.extend(take(line, fields).err());
     }
+}
+
+/// What is unclear about a header: a column that is there twice, or one that is nearly called as one that is missing. To pass it over
+/// would lose its values.
+fn headers(header: &[String], names: &[&str], section: &str) -> Vec<BadLine> {
+    let mut unclear = Vec::new();
+    let mut missing: Vec<String> = Vec::new();
+    for name in names {
+        match header.iter().filter(|title| same(title, name)).count() {
+            0 => missing.push(name.trim().to_ascii_lowercase()),
+            1 => {}
+            count => {
+                let what = format!("is there {count} times");
+                unclear.push(bad(1, "header", name, &what, "leave one of these columns"));
+            }
+        }
+    }
+    for title in header {
+        let known = names.iter().any(|name| same(title, name));
+        let plain: String = title.trim().to_ascii_lowercase().replace([' ', '-'], "_");
+        if !known && let Some(meant) = nearest(&plain, missing.iter().map(String::as_str)) {
+            let what = format!("is no column that is read; did you mean {meant:?}?");
+            let remedy =
+                format!("rename or remove the column, or name yours in [orders.{section}]");
+            unclear.push(bad(1, "header", title, &what, &remedy));
+        }
+    }
+    unclear
 }
 
 /// The fields of a row without white space around them; none if one is not UTF-8.

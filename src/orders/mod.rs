@@ -42,7 +42,6 @@ mod report;
 pub mod round;
 pub mod rows;
 pub mod settings;
-pub mod shell;
 pub mod shown;
 pub mod store;
 pub mod terminations;

@@ -175,7 +175,7 @@ impl Registrar {
                 Proof::Unproven
             }
             None => {
-                if self.learn_ends(&own, &entries).await? {
+                if self.learn_ends(&own, &entries).await? | self.register_missing().await? {
                     own = self.own().await?;
                 }
                 let mark = self.heal(topic, &own, &entries).await?;
@@ -238,6 +238,21 @@ impl Registrar {
             tracing::warn!(%serial, %device_id, "{why}");
         }
         Ok(!ended.is_empty())
+    }
+
+    /// Gives units with a serial their entries back that another device's key had overwritten. True if there were any.
+    async fn register_missing(&self) -> Result<bool, Error> {
+        let mut change = self.change().await?;
+        let missing = change.register_missing().await?;
+        change.commit().await?;
+        if let Some(example) = missing.first() {
+            tracing::warn!(
+                units = missing.len(),
+                example,
+                "units had no entry in the device registry because another device had their key; their entries are written again"
+            );
+        }
+        Ok(!missing.is_empty())
     }
 
     /// Writes what differs, and the store's mark if the topic has none of it. The mark that was published, if one was.

@@ -10,17 +10,32 @@ pub const ROW_BYTES: usize = 64 * 1024;
 /// Fields of one row at most.
 pub const ROW_FIELDS: usize = 1_024;
 
-/// A row that is wider than any sheet of people.
+/// A row that cannot be read; nothing after it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("line {line} has more than {ROW_FIELDS} fields or {ROW_BYTES} bytes")]
-pub struct TooWide {
-    pub line: u64,
+pub enum BadRow {
+    /// Wider than any sheet of people.
+    #[error("line {line} has more than {ROW_FIELDS} fields or {ROW_BYTES} bytes")]
+    TooWide { line: u64 },
+    /// All that follows is in one field: the file was cut off, or a quote is missing.
+    #[error("a double quote is opened in the row of line {line} and never closed")]
+    OpenQuote { line: u64 },
+}
+
+impl BadRow {
+    /// The row's first line in the file, counted from 1.
+    #[must_use]
+    pub const fn line(self) -> u64 {
+        match self {
+            Self::TooWide { line } | Self::OpenQuote { line } => line,
+        }
+    }
 }
 
 /// See the module's documentation.
 pub struct Rows<'b> {
     reader: Reader,
     rest: &'b [u8],
+    delimiter: u8,
     /// The line `rest` begins on, counted from 1.
     line: u64,
     text: Vec<u8>,
@@ -64,6 +79,7 @@ impl<'b> Rows<'b> {
         Self {
             reader: ReaderBuilder::new().delimiter(delimiter).build(),
             rest: bytes,
+            delimiter,
             line: 1,
             text: vec![0; ROW_BYTES],
             ends: vec![0; ROW_FIELDS],
@@ -73,8 +89,8 @@ impl<'b> Rows<'b> {
     /// The next row that is not an empty line; none at the end.
     ///
     /// # Errors
-    /// The row is too wide; nothing more can be read.
-    pub fn next_row(&mut self) -> Result<Option<Row<'_>>, TooWide> {
+    /// The row is too wide or ends within a quoted field; nothing more can be read.
+    pub fn next_row(&mut self) -> Result<Option<Row<'_>>, BadRow> {
         let blank = self
             .rest
             .iter()
@@ -83,6 +99,7 @@ impl<'b> Rows<'b> {
         self.advance(blank);
         let line = self.line;
         let (mut bytes, mut fields) = (0, 0);
+        let row = self.rest;
         loop {
             let (result, read, written, ended) = self.reader.read_record(
                 self.rest,
@@ -92,11 +109,15 @@ impl<'b> Rows<'b> {
             (bytes, fields) = (bytes + written, fields + ended);
             self.advance(read);
             match result {
-                // Asked again with nothing left, it ends the last row.
-                ReadRecordResult::InputEmpty => {}
+                // Asked again with nothing left, it ends the last row, also within quotes.
+                ReadRecordResult::InputEmpty => {
+                    if self.rest.is_empty() && ends_within_quotes(row, self.delimiter) {
+                        return Err(BadRow::OpenQuote { line });
+                    }
+                }
                 ReadRecordResult::OutputFull | ReadRecordResult::OutputEndsFull => {
                     self.rest = &[];
-                    return Err(TooWide { line });
+                    return Err(BadRow::TooWide { line });
                 }
                 ReadRecordResult::Record => break,
                 ReadRecordResult::End => return Ok(None),
@@ -122,12 +143,29 @@ impl<'b> Rows<'b> {
     }
 }
 
+/// Whether the last row of a file ends within quotes. The reader does not tell: it takes the end of the file for the quote's.
+fn ends_within_quotes(row: &[u8], delimiter: u8) -> bool {
+    let (mut is_start, mut is_quoted) = (true, false);
+    let mut bytes = row.iter().copied().peekable();
+    while let Some(byte) = bytes.next() {
+        if is_quoted {
+            if byte == b'"' && bytes.next_if_eq(&b'"').is_none() {
+                is_quoted = false;
+            }
+        } else if byte == b'"' && is_start {
+            is_quoted = true;
+        }
+        is_start = !is_quoted && byte == delimiter;
+    }
+    is_quoted
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn all(bytes: &[u8]) -> Result<Vec<(u64, Vec<String>)>, TooWide> {
+    fn all(bytes: &[u8]) -> Result<Vec<(u64, Vec<String>)>, BadRow> {
         let mut rows = Rows::new(bytes, b',');
         let mut found = Vec::new();
         while let Some(row) = rows.next_row()? {
@@ -161,13 +199,25 @@ mod tests {
     }
 
     #[test]
+    fn a_quote_that_is_never_closed_is_told() {
+        assert_eq!(
+            all(b"a,b\n1,\"2\n3,4\n"),
+            Err(BadRow::OpenQuote { line: 2 })
+        );
+        assert_eq!(all(b"a\n\""), Err(BadRow::OpenQuote { line: 2 }));
+        for closed in [&b"a\n\"1\""[..], b"a\n\"1\"\n", b"a\n1\"", b"a\n\"1\"\"\""] {
+            assert_eq!(all(closed).unwrap().len(), 2, "{closed:?}");
+        }
+    }
+
+    #[test]
     fn a_row_of_commas_or_of_one_endless_field_ends_the_reading() {
         let commas = [b"a,b\n".as_slice(), &vec![b','; 1 << 20]].concat();
-        assert_eq!(all(&commas), Err(TooWide { line: 2 }));
+        assert_eq!(all(&commas), Err(BadRow::TooWide { line: 2 }));
         let field = vec![b'x'; 1 << 20];
-        assert_eq!(all(&field), Err(TooWide { line: 1 }));
+        assert_eq!(all(&field), Err(BadRow::TooWide { line: 1 }));
         let quote = [b"a\n\"".as_slice(), &vec![b'\n'; 1 << 20]].concat();
-        assert_eq!(all(&quote), Err(TooWide { line: 2 }));
+        assert_eq!(all(&quote), Err(BadRow::TooWide { line: 2 }));
         let widest = vec![b','; ROW_FIELDS - 1];
         assert_eq!(all(&widest).unwrap()[0].1.len(), ROW_FIELDS);
     }
@@ -184,7 +234,14 @@ mod tests {
                 .byte_records()
                 .map(|row| row.unwrap().iter().map(|field| String::from_utf8_lossy(field).into_owned()).collect())
                 .collect();
-            let rows: Vec<Vec<String>> = all(text.as_bytes()).unwrap().into_iter().map(|(_, fields)| fields).collect();
+            let rows = match all(text.as_bytes()) {
+                Err(BadRow::OpenQuote { .. }) => {
+                    prop_assert!(text.contains('"'));
+                    return Ok(());
+                }
+                rows => rows.unwrap(),
+            };
+            let rows: Vec<Vec<String>> = rows.into_iter().map(|(_, fields)| fields).collect();
             prop_assert_eq!(rows, wanted);
         }
     }

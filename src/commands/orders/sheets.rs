@@ -9,7 +9,6 @@ use super::super::Report;
 use super::{say, table};
 use crate::config::Settings;
 use crate::orders::journey::{Actor, Serial};
-use crate::orders::shell::word;
 use crate::orders::store::Store;
 use crate::orders::store::judged::Standing;
 use crate::orders::terminations::Means;
@@ -140,7 +139,6 @@ fn shown(report: Report, preview: &Preview, said: Said) {
 fn text(preview: &Preview, said: Said) -> String {
     let sheet = &preview.sheet;
     let subject = &sheet.subject;
-    let quoted = word(subject);
     let mut out = String::new();
     let rows = format!("{}, of which {} are not understood", sheet.rows, sheet.bad);
     for (name, value) in [
@@ -189,18 +187,30 @@ fn text(preview: &Preview, said: Said) -> String {
         }
         more(&mut out, sheet.bad.try_into().unwrap_or(usize::MAX));
     }
+    if !preview.doubtful.is_empty() {
+        let count = preview.doubtful.len();
+        let _ = writeln!(
+            out,
+            "\nnamed in rows that are not understood, not ended: {count}"
+        );
+        for doubtful in preview.doubtful.iter().take(NAMED) {
+            let _ = writeln!(out, "  line {}: {}", doubtful.line, doubtful.serial);
+        }
+        more(&mut out, count);
+    }
+    let word = sheet.word();
     let next = match (said, &preview.cannot) {
         (Said::Accepted, _) => "accepted".to_owned(),
         (Said::Refused, _) => "refused: it ends nobody".to_owned(),
         (Said::WouldRefuse, _) if sheet.state == Standing::Doubted => format!(
-            "nothing was changed; if it is right, repeat it: dig-ingest orders sheet refuse {quoted} --yes --by NAME"
+            "nothing was changed; if it is right, repeat it: dig-ingest orders sheet refuse --yes --by NAME {word}"
         ),
         (_, Some(cannot)) => format!("it cannot be accepted: {cannot}"),
         (Said::WouldAccept, None) => format!(
-            "nothing was changed; if it is right, repeat it: dig-ingest orders sheet accept {quoted} --yes --by NAME"
+            "nothing was changed; if it is right, repeat it: dig-ingest orders sheet accept --yes --by NAME {word}"
         ),
         (_, None) => format!(
-            "nothing was changed; `orders sheet accept {quoted} --yes --by NAME` does it, `orders sheet refuse {quoted} --yes --by NAME` leaves it"
+            "nothing was changed; `orders sheet accept --yes --by NAME {word}` does it, `orders sheet refuse --yes --by NAME {word}` leaves it"
         ),
     };
     let _ = writeln!(out, "\n{next}");

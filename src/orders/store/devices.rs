@@ -4,11 +4,11 @@ use std::collections::{HashMap, HashSet};
 
 use sqlx::any::AnyRow;
 
-use super::change::Change;
-use super::rows::Reader;
+use super::change::{Cause, Change};
+use super::rows::{Reader, UnitRow};
 use super::{During as _, Error, Store, micros};
 use crate::orders::journey::Serial;
-use crate::orders::journey::registration::Registration;
+use crate::orders::journey::registration::{Registration, registration};
 use crate::registry::State;
 
 impl Store {
@@ -86,6 +86,15 @@ pub enum Ended {
     OfUnit,
 }
 
+/// Whether an entry is neither the unit's own nor of the device that takes its key.
+fn is_of_another(
+    (owner, known): &(Option<String>, Registration),
+    unit: &str,
+    taking: &Registration,
+) -> bool {
+    owner.as_deref() != Some(unit) && known.serial != taking.serial
+}
+
 impl Registration {
     /// The same device under its serial as its id; none if it has no serial.
     fn by_serial(&self) -> Option<Self> {
@@ -114,19 +123,24 @@ impl Registration {
 
 impl Change {
     /// Writes the registry's entry of a unit if it differs, with its outbox row.
+    ///
+    /// A serial is the key of its own device before it is anybody's device id: an entry that stands in the way goes on under its own
+    /// serial, so that no device of the registry becomes unknown (G1).
     pub(super) async fn register(
         &mut self,
         unit: &str,
         wanted: Option<Registration>,
     ) -> Result<(), Error> {
-        let Some(wanted) = wanted else { return Ok(()) };
+        let Some(mut wanted) = wanted else {
+            return Ok(());
+        };
         let before = self.devices("unit_id", unit).await?;
         if before.iter().any(|(_, device)| *device == wanted) {
             return Ok(());
         }
-        let claimed = self.devices("device_id", &wanted.device_id).await?;
+        let mut claimed = self.claimed(&wanted.device_id).await?;
         if wanted.state == State::Pending
-            && let Some((_, known)) = claimed.first()
+            && let Some((_, known)) = &claimed
             && known.serial == wanted.serial
             && self.is_adopted(&wanted.device_id).await?
         {
@@ -137,28 +151,92 @@ impl Change {
             self.forget_adopted(unit, &serial, &wanted.device_id)
                 .await?;
         }
-        if let Some((Some(owner), known)) = claimed.first()
-            && owner != unit
+        if let Some(by_serial) = wanted.by_serial()
+            && by_serial.device_id != wanted.device_id
+            && self.must_yield(unit, &wanted, claimed.as_ref()).await?
         {
-            // The id went on to another unit: what has ended is known by its serial, so that its records are never unknown (G1).
-            if wanted.state == State::Terminated {
-                if let Some(by_serial) = wanted.by_serial()
-                    && !before.iter().any(|(_, device)| *device == by_serial)
-                {
-                    self.put_device(Some(unit), &by_serial).await?;
-                }
+            if before.iter().any(|(_, device)| *device == by_serial) {
                 return Ok(());
             }
-            if let Some(by_serial) = known.by_serial() {
-                self.put_device(Some(owner), &by_serial).await?;
-            }
+            wanted = by_serial;
+            claimed = self.claimed(&wanted.device_id).await?;
         }
         for (_, left) in before {
             if left.device_id != wanted.device_id {
                 self.forget_device(unit, left.device_id).await?;
             }
         }
-        self.put_device(Some(unit), &wanted).await
+        self.put_device(Some(unit), &wanted).await?;
+        let mut displaced = claimed.filter(|claimed| is_of_another(claimed, unit, &wanted));
+        while let Some((owner, known)) = displaced {
+            let Some(by_serial) = known.by_serial() else {
+                break;
+            };
+            let claimed = self.claimed(&by_serial.device_id).await?;
+            displaced = claimed.filter(|(_, next)| next.serial != by_serial.serial);
+            self.put_device(owner.as_deref(), &by_serial).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether a unit's device cannot have the key that it asks for, and is known by its serial instead: the key is the serial of
+    /// another device, or the unit has ended and the key went on to another one.
+    async fn must_yield(
+        &mut self,
+        unit: &str,
+        wanted: &Registration,
+        claimed: Option<&(Option<String>, Registration)>,
+    ) -> Result<bool, Error> {
+        if wanted.state == State::Terminated
+            && claimed.is_some_and(|(owner, _)| owner.as_deref().is_some_and(|owner| owner != unit))
+        {
+            return Ok(true);
+        }
+        let of_unit = self.unit_with(&wanted.device_id).await?;
+        if of_unit.is_some_and(|other| other.id != unit) {
+            return Ok(true);
+        }
+        let same = self.devices("serial", &wanted.device_id).await?;
+        Ok(same.iter().any(|(owner, _)| owner.as_deref() != Some(unit)))
+    }
+
+    /// The entry with this key, and the unit that it is of.
+    async fn claimed(
+        &mut self,
+        device_id: &str,
+    ) -> Result<Option<(Option<String>, Registration)>, Error> {
+        Ok(self
+            .devices("device_id", device_id)
+            .await?
+            .into_iter()
+            .next())
+    }
+
+    /// Writes the entries of units that have a serial and none: a version that let one device take the key of another left such
+    /// units. The ids of the units.
+    ///
+    /// # Errors
+    /// The store cannot be read or written.
+    pub(in crate::orders) async fn register_missing(&mut self) -> Result<Vec<String>, Error> {
+        let sql = "SELECT * FROM units WHERE serial IS NOT NULL \
+                   AND NOT EXISTS (SELECT 1 FROM devices WHERE devices.unit_id = units.id) ORDER BY id";
+        let rows = sqlx::query(sql)
+            .fetch_all(&mut *self.tx)
+            .await
+            .during("finding units without a device")?;
+        let mut missing = Vec::new();
+        for row in &rows {
+            let row = UnitRow::read(row)?;
+            let wanted = registration(&row.unit, &row.order_id);
+            self.register(&row.id, wanted).await?;
+            let cause = Cause::new(
+                "register",
+                "the device registry of the store had no entry of it: another device had taken its key",
+            );
+            self.note(Some(&row.order_id), Some(&row.id), cause).await?;
+            missing.push(row.id);
+        }
+        Ok(missing)
     }
 
     /// A device that was recovered without its unit is this one now, by another id.
@@ -183,7 +261,7 @@ impl Change {
         Ok(())
     }
 
-    async fn is_adopted(&mut self, device_id: &str) -> Result<bool, Error> {
+    pub(super) async fn is_adopted(&mut self, device_id: &str) -> Result<bool, Error> {
         let row = sqlx::query("SELECT adopted FROM devices WHERE device_id = $1")
             .bind(device_id.to_owned())
             .fetch_optional(&mut *self.tx)
@@ -236,7 +314,7 @@ impl Change {
             .any(|(_, device)| device.state == State::Terminated))
     }
 
-    async fn devices(
+    pub(super) async fn devices(
         &mut self,
         column: &'static str,
         value: &str,

@@ -7,6 +7,7 @@ use sqlx::any::AnyRow;
 use super::change::{Change, changed};
 use super::rows::{Reader, shown};
 use super::{During as _, Error, Store, micros};
+use crate::config::printable;
 use crate::orders::journey::Serial;
 
 /// What became of a sheet.
@@ -72,6 +73,14 @@ pub struct JudgedRow {
     /// Its rows as text; none: it was no sheet at all.
     #[serde(skip)]
     pub content: Option<String>,
+}
+
+impl JudgedRow {
+    /// The sheet as one word of a command that can be pasted into a shell.
+    #[must_use]
+    pub fn word(&self) -> String {
+        printable::word(&self.subject)
+    }
 }
 
 /// A device that a sheet was to end later and that the next one did not name.

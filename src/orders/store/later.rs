@@ -17,6 +17,7 @@ use crate::orders::journey::order::{Approved, Open, Order};
 use crate::orders::journey::unit::Unit;
 use crate::orders::journey::way::Live;
 use crate::orders::journey::{Actor, Code, Reason};
+use crate::orders::settings::{Standing, Status};
 
 impl Store {
     /// Cancels an order with its units, or one unit.
@@ -150,11 +151,12 @@ impl Store {
     /// because it was fulfilled before this store knew it.
     ///
     /// # Errors
-    /// It is neither, or its order is cancelled.
+    /// It is neither, or its order is cancelled; MyAdmin shows the order as cancelled, by the words of `status`.
     pub async fn resume(
         &self,
         subject: &Subject,
         why: &str,
+        status: &Status,
         by: &Actor,
         now: Timestamp,
     ) -> Result<(), Error> {
@@ -177,6 +179,13 @@ impl Store {
                             &format!("`orders show {}` tells what it waits for", row.id),
                         ));
                     };
+                    if status.standing(&row.head.status) == Standing::Cancelled {
+                        return Err(refused_order(
+                            &row,
+                            &format!("MyAdmin shows it as {:?}", &*row.head.status),
+                            "have it made pending in MyAdmin first, or it would be cancelled again by the next listing",
+                        ));
+                    }
                     let open = Order::Open(Open::Approved(cancelled.clone().resume(by)));
                     change.put_order(&row, &open, cause).await?;
                     for unit in change.units(id).await? {

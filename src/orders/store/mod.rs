@@ -12,6 +12,7 @@ pub mod acts;
 pub mod alarms;
 pub mod backup;
 pub mod change;
+mod claims;
 mod clock;
 pub mod devices;
 pub mod ends;
@@ -51,7 +52,7 @@ use crate::config::private;
 use crate::config::secret::Secret;
 
 /// The migrations, oldest first. One that was released never changes.
-const MIGRATIONS: [(i64, &str, &str); 6] = [
+const MIGRATIONS: [(i64, &str, &str); 7] = [
     (1, "journey", include_str!("migrations/0001_journey.sql")),
     (2, "sheets", include_str!("migrations/0002_sheets.sql")),
     (3, "identity", include_str!("migrations/0003_identity.sql")),
@@ -62,6 +63,11 @@ const MIGRATIONS: [(i64, &str, &str); 6] = [
         include_str!("migrations/0005_judged_sheets.sql"),
     ),
     (6, "lines", include_str!("migrations/0006_lines.sql")),
+    (
+        7,
+        "identifiers",
+        include_str!("migrations/0007_identifiers.sql"),
+    ),
 ];
 
 /// Settings (`[orders.store]`).

@@ -132,7 +132,7 @@ impl Change {
                 "give it",
             ));
         }
-        unclaimed(self, &row, tags).await?;
+        self.check_claims(&row, serial, tags).await?;
         if let Some(serial) = serial {
             row = give_serial(self, row, serial).await?;
         }
@@ -380,26 +380,4 @@ fn complete(live: Live, row: &UnitRow) -> Live {
         },
         other => other,
     }
-}
-
-/// No other unit on its way goes by one of these marks.
-async fn unclaimed(change: &mut Change, row: &UnitRow, tags: &Tags) -> Result<(), Error> {
-    for (what, column, value) in [
-        ("SIM", "sim", &tags.sim),
-        ("IMEI", "imei", &tags.imei),
-        ("device id", "device_id", &tags.device_id),
-    ] {
-        let Some(value) = value else { continue };
-        for other in change.units_by(column, value).await? {
-            let ended = matches!(other.unit, Unit::Cancelled(_) | Unit::Terminated(_));
-            if other.id != row.id && !ended {
-                return Err(refused_unit(
-                    row,
-                    &format!("{what} {value} belongs to unit {}", other.id),
-                    "give this unit another one, or correct that unit first",
-                ));
-            }
-        }
-    }
-    Ok(())
 }

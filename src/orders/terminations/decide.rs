@@ -14,9 +14,9 @@ use super::later::{self, Newer, VANISHED, kept_of};
 use super::sheet::Row;
 use super::told::{self, Before};
 use super::{Means, carry, obey};
+use crate::config::printable;
 use crate::orders::journey::{Actor, Serial};
 use crate::orders::lines::BadLine;
-use crate::orders::shell::word;
 use crate::orders::store::change::Cause;
 use crate::orders::store::judged::{JudgedRow, Standing, VanishedRow};
 use crate::orders::store::{Error, Refusal, Store};
@@ -34,6 +34,14 @@ pub struct Named {
     pub since: Option<String>,
     /// The unit it is, or the devices of the registry that have its serial.
     pub is: Vec<String>,
+}
+
+/// A device that a row names which is not understood.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Doubtful {
+    /// The row, 0 if an older version did not keep it.
+    pub line: u64,
+    pub serial: Serial,
 }
 
 /// What a sheet would do if it were accepted.
@@ -55,6 +63,8 @@ pub struct Preview {
     /// No unit and no registered device has them.
     pub unknown: Vec<Serial>,
     pub not_understood: Vec<BadLine>,
+    /// Devices that these rows name: they are not ended with it.
+    pub doubtful: Vec<Doubtful>,
     /// Devices that it was to end and that a later sheet does not name.
     pub vanished: Vec<Serial>,
     /// Why it cannot be accepted.
@@ -70,10 +80,12 @@ pub async fn find(store: &Store, name: &str) -> Result<JudgedRow, Error> {
     let digits = name.len() >= DIGITS && name.bytes().all(|byte| byte.is_ascii_hexdigit());
     let mut found = store.judged_sheets(false).await?;
     found.retain(|row| {
-        row.subject == name || row.name == name || digits && row.digest.starts_with(name)
+        is_called(&row.subject, name)
+            || is_called(&row.name, name)
+            || digits && row.digest.starts_with(name)
     });
-    let exact = found.iter().any(|row| row.subject == name);
-    found.retain(|row| !exact || row.subject == name);
+    let exact = found.iter().any(|row| is_called(&row.subject, name));
+    found.retain(|row| !exact || is_called(&row.subject, name));
     let doubted = found.iter().any(|row| row.state == Standing::Doubted);
     found.retain(|row| !doubted || row.state == Standing::Doubted);
     let Some(row) = found.pop() else {
@@ -81,16 +93,21 @@ pub async fn find(store: &Store, name: &str) -> Result<JudgedRow, Error> {
         return Err(Refusal::new(format!("sheet {name}"), NONE, remedy).into());
     };
     if doubted && !found.is_empty() {
-        let names: Vec<&str> = found
+        let names: Vec<String> = found
             .iter()
             .chain([&row])
-            .map(|row| &*row.subject)
+            .map(|row| printable::word(&row.subject))
             .collect();
         let remedy = format!("name one of {}", names.join(", "));
         return Err(Refusal::new(format!("sheet {name}"), "there are several", remedy).into());
     }
     let whole = store.judged(&row.place, &row.name, &row.digest).await?;
     Ok(whole.unwrap_or(row))
+}
+
+/// Whether a person means a sheet by this name: as it is, or as it is printed.
+fn is_called(stored: &str, name: &str) -> bool {
+    stored == name || printable::text(stored) == name
 }
 
 /// What a decision rests on.
@@ -127,7 +144,7 @@ async fn case(means: Means<'_>, row: &JudgedRow, now: Timestamp) -> Result<Case,
         Standing::Doubted | Standing::Refused if kept.is_none() => Some(format!(
             "nothing of it is understood ({}): have it corrected and sent again under the same name, or `orders sheet refuse {} --yes --by NAME`",
             row.said,
-            word(&row.subject)
+            row.word()
         )),
         Standing::Doubted | Standing::Refused => None,
         Standing::Obeyed if !vanished.is_empty() => None,
@@ -160,6 +177,7 @@ async fn case(means: Means<'_>, row: &JudgedRow, now: Timestamp) -> Result<Case,
             .as_ref()
             .map(|kept| kept.bad.clone())
             .unwrap_or_default(),
+        doubtful: doubtful(kept.as_ref()),
         vanished,
         cannot,
     };
@@ -169,6 +187,21 @@ async fn case(means: Means<'_>, row: &JudgedRow, now: Timestamp) -> Result<Case,
         known,
         deeds,
     })
+}
+
+/// Devices that rows name which are not understood, each once with its first row.
+fn doubtful(kept: Option<&Kept>) -> Vec<Doubtful> {
+    let named = kept.into_iter().flat_map(|kept| &kept.doubtful);
+    let mut named: Vec<Doubtful> = named
+        .map(|(line, serial)| Doubtful {
+            line: *line,
+            serial: serial.clone(),
+        })
+        .collect();
+    named.sort_by(|a, b| (&a.serial, a.line).cmp(&(&b.serial, b.line)));
+    named.dedup_by(|a, b| a.serial == b.serial);
+    named.sort_by_key(|doubtful| doubtful.line);
+    named
 }
 
 fn named(row: &Row, known: &Known) -> Named {
@@ -207,7 +240,7 @@ pub async fn accept(
         let what = preview.cannot.unwrap_or_default();
         let remedy = format!(
             "`orders sheet show {}` tells what is known of it",
-            word(subject)
+            row.word()
         );
         return Err(Refusal::new(format!("sheet {subject}"), what, remedy).into());
     };

@@ -11,6 +11,7 @@ use super::{Config, Confirm, Foreign};
 use crate::orders::journey::Serial;
 use crate::orders::lines::BadLine;
 use crate::orders::store::sheets::Fate;
+use crate::record::serial::is_usual;
 use crate::registry::{Device, State};
 
 /// The newest day number of a text is not older than this, or its days count from 1904 on: they would be read as four years ago.
@@ -175,6 +176,17 @@ impl Known {
         }
     }
 
+    /// Whether a word of a row that is not understood names a device. Where the registry could not be asked, one of an own product does.
+    pub(super) fn is_device(&self, serial: &Serial) -> bool {
+        match self.find(serial) {
+            Found::Ended | Found::Returned | Found::Live => true,
+            Found::Unknown | Found::Unasked => {
+                self.last_listed.contains_key(serial)
+                    || (is_usual(serial.as_str().as_bytes()) && self.is_own(serial))
+            }
+        }
+    }
+
     /// Whether a serial that nobody has may be ours all the same.
     fn is_own(&self, serial: &Serial) -> bool {
         let begins = |prefix: &String| serial.as_str().starts_with(&**prefix);
@@ -250,7 +262,8 @@ pub fn judge(
     Ok(deeds)
 }
 
-/// The sheet without the day numbers that cannot be what they seem: those of a text whose newest one lies years back.
+/// The sheet without the day numbers that cannot be what they seem: those of a text whose newest one lies years back; and without rows
+/// that contradict each other.
 #[must_use]
 pub fn settled(mut sheet: Sheet, now: Timestamp) -> Sheet {
     let assumed = sheet.good.iter().filter(|row| row.assumed);
@@ -263,8 +276,35 @@ pub fn settled(mut sheet: Sheet, now: Timestamp) -> Sheet {
             let what = "is a day number, and the newest of the sheet lies more than three years back: it may count from 1904 on";
             let remedy = "write dates as 2026-03-01, or save the sheet as XLSX";
             sheet.spoil(bad(row.line, "date", what, remedy));
-            sheet.spoiled.push(row.serial);
+            sheet.spoiled.push((row.line, row.serial));
         }
+    }
+    contradictions(sheet)
+}
+
+/// The sheet without the rows that name one device with different dates: nobody can tell which of them counts.
+fn contradictions(mut sheet: Sheet) -> Sheet {
+    let mut dates: HashMap<&Serial, Option<Timestamp>> = HashMap::new();
+    let mut doubted: HashSet<Serial> = HashSet::new();
+    for row in &sheet.good {
+        let first = dates.entry(&row.serial).or_insert(row.since);
+        if *first != row.since {
+            doubted.insert(row.serial.clone());
+        }
+    }
+    if doubted.is_empty() {
+        return sheet;
+    }
+    let (contradict, good): (Vec<Row>, Vec<Row>) = sheet
+        .good
+        .into_iter()
+        .partition(|row| doubted.contains(&row.serial));
+    sheet.good = good;
+    for row in contradict {
+        let what = "names a device that another row names with another date";
+        let remedy = "leave one row of the device, with its date";
+        sheet.spoil(bad(row.line, "date", what, remedy));
+        sheet.spoiled.push((row.line, row.serial));
     }
     sheet
 }
@@ -276,7 +316,7 @@ pub fn asked(sheet: Sheet, known: &Known, config: &Config, now: Timestamp) -> De
         rows: sheet.rows,
         ..Deeds::default()
     };
-    // A device that is named twice counts from its first date.
+    // A device that is named twice has the same date twice: it is settled.
     let mut rows: BTreeMap<Serial, Row> = BTreeMap::new();
     for row in sheet.good {
         let kept = rows

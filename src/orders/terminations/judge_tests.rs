@@ -105,7 +105,7 @@ fn judged(sheet: Result<Sheet, NoSheet>, known: &Known, config: &Config) -> Resu
 #[test]
 fn each_device_gets_what_it_is() {
     let text = format!(
-        "Serial Number,Termination Date\n{},2026-03-01\n{},2026-03-01\n{},2026-04-01\n{},2026-03-01\n{},2026-04-01\n",
+        "Serial Number,Termination Date\n{},2026-03-01\n{},2026-03-01\n{},2026-04-01\n{},2026-03-01\n{},2026-03-01\n",
         serial(1),
         serial(9),
         serial(2),
@@ -121,6 +121,28 @@ fn each_device_gets_what_it_is() {
     assert_eq!(deeds.later[0].serial, serial(2));
     assert_eq!(deeds.next(), Some("2026-04-01T00:00:00Z".parse().unwrap()));
     assert_eq!(deeds.foreign, [serial(77)]);
+}
+
+#[test]
+fn a_device_with_two_dates_is_nobodys_to_guess() {
+    let text = format!(
+        "Serial Number,Termination Date\n{},2026-03-01\n{},2026-02-01\n{},2026-04-01\n",
+        serial(1),
+        serial(2),
+        serial(1),
+    );
+    let config = Config::default();
+    let sheet = sheet::read(text.as_bytes(), &config);
+    let doubt = judged(sheet.clone(), &known(None), &config).unwrap_err();
+    let Doubt::Malformed { bad, .. } = &doubt else {
+        panic!("{doubt:?}");
+    };
+    let lines: Vec<u64> = bad.iter().map(|bad| bad.line).collect();
+    assert_eq!(lines, [2, 4]);
+    let settled = settled(sheet.unwrap(), now());
+    assert_eq!(settled.good.len(), 1, "the other device is as it was");
+    let spoiled: Vec<&Serial> = settled.spoiled.iter().map(|(_, serial)| serial).collect();
+    assert_eq!(spoiled, [&serial(1), &serial(1)]);
 }
 
 #[test]

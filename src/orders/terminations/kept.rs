@@ -12,7 +12,7 @@ use crate::orders::journey::Serial;
 use crate::orders::lines::BadLine;
 
 /// Goes up when a sheet may be understood otherwise than before: sheets that were doubted are judged again.
-const READER: u32 = 1;
+const READER: u32 = 2;
 /// Characters of a digest that name a sheet beside its file's name.
 const SHORT: usize = 8;
 
@@ -24,21 +24,40 @@ pub struct Kept {
     pub good: Vec<(u64, Serial, Option<i64>)>,
     pub bad: Vec<BadLine>,
     pub bad_count: u64,
-    /// The serials of rows that are not understood, as far as the serial is.
-    pub spoiled: Vec<Serial>,
+    /// The serials of rows that are not understood, as a version without [`Kept::doubtful`] kept them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    spoiled: Vec<Serial>,
+    /// Devices that rows name which are not understood, with the rows' lines.
+    #[serde(default)]
+    pub doubtful: Vec<(u64, Serial)>,
     pub form: String,
 }
 
 impl Kept {
-    pub(super) fn of(sheet: &Sheet) -> Self {
+    /// What is kept of a sheet. Of the rows that are not understood only `is_device` words are kept: the file may be no sheet.
+    pub(super) fn of(sheet: &Sheet, is_device: impl Fn(&Serial) -> bool) -> Self {
+        let doubtful = sheet.spoiled.iter();
         Self {
             rows: sheet.rows,
             good: sheet.good.iter().map(flat).collect(),
             bad: sheet.bad.clone(),
             bad_count: sheet.bad_count,
-            spoiled: sheet.spoiled.clone(),
+            spoiled: Vec::new(),
+            doubtful: doubtful
+                .filter(|(_, serial)| is_device(serial))
+                .cloned()
+                .collect(),
             form: sheet.form.clone(),
         }
+    }
+
+    /// Rows that are not understood and name no device.
+    pub(super) fn nameless(&self) -> u64 {
+        let mut lines: Vec<u64> = self.doubtful.iter().map(|(line, _)| *line).collect();
+        lines.sort_unstable();
+        lines.dedup();
+        let named = lines.len() + self.spoiled.len();
+        self.bad_count.saturating_sub(named as u64)
     }
 
     /// The same with only these devices.
@@ -52,7 +71,13 @@ impl Kept {
     /// Every serial that is named, in rows that are understood and in others.
     pub(super) fn serials(&self) -> impl Iterator<Item = &Serial> {
         let good = self.good.iter().map(|(_, serial, _)| serial);
-        good.chain(&self.spoiled)
+        good.chain(self.doubted_serials())
+    }
+
+    /// Every device that a row names which is not understood.
+    pub(super) fn doubted_serials(&self) -> impl Iterator<Item = &Serial> {
+        let doubtful = self.doubtful.iter().map(|(_, serial)| serial);
+        doubtful.chain(&self.spoiled)
     }
 
     /// As it was read. That a date was a day number was settled before.
@@ -68,7 +93,7 @@ impl Kept {
             good: self.good.iter().map(row).collect(),
             bad: self.bad.clone(),
             bad_count: self.bad_count,
-            spoiled: self.spoiled.clone(),
+            spoiled: self.doubtful.clone(),
             form: self.form.clone(),
         }
     }
@@ -140,11 +165,23 @@ mod tests {
             }],
             bad: vec![super::super::sheet::bad(3, "date", "is none", "write one")],
             bad_count: 1,
-            spoiled: vec![Serial::parse("CX02").unwrap()],
+            spoiled: vec![(3, Serial::parse("CX02").unwrap())],
             form: "workbook".into(),
         };
-        let kept = Kept::of(&sheet);
+        let kept = Kept::of(&sheet, |_| true);
         assert_eq!(Kept::read(&kept.written()).unwrap().sheet(), sheet);
+        assert_eq!(kept.nameless(), 0);
+        let unknown = Kept::of(&sheet, |_| false);
+        assert!(!unknown.written().contains("CX02"), "{}", unknown.written());
+        assert_eq!(unknown.nameless(), 1);
+        let before =
+            r#"{"rows":1,"good":[],"bad":[],"bad_count":2,"spoiled":["CX02"],"form":"text"}"#;
+        let before = Kept::read(before).expect("as it was written before");
+        assert_eq!(
+            before.serials().map(Serial::as_str).collect::<Vec<_>>(),
+            ["CX02"]
+        );
+        assert_eq!(before.nameless(), 1);
         assert_eq!(Kept::read("{"), None);
         assert_eq!(
             subject("a.csv", "0123456789abcdef-12", true),

@@ -66,7 +66,7 @@ fn accounts_for(newer: &Newer<'_>, older: &JudgedRow, known: &Known) -> bool {
             )
     };
     let named: HashSet<&Serial> = kept.serials().collect();
-    let nameless = kept.bad_count.saturating_sub(kept.spoiled.len() as u64);
+    let nameless = kept.nameless();
     let live = |serial: &&Serial| matches!(known.find(serial), Found::Live | Found::Unasked);
     let others = newer
         .serials

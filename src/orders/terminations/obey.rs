@@ -26,6 +26,11 @@ use crate::registry::Device;
 
 /// How long decided sheets are kept.
 const KEPT: SignedDuration = SignedDuration::from_hours(24 * 400);
+/// Ends what a sheet was judged by if the device registry could not be asked about its rows that are not understood: no settings are
+/// written so, and the sheet is judged again.
+const UNASKED: &str = " without the device registry";
+/// Devices of rows that are not understood which an alarm names.
+const EXAMPLES: usize = 3;
 /// Rows that are told with an alarm.
 const TOLD: usize = 20;
 
@@ -156,7 +161,7 @@ pub async fn obey(
     now: Timestamp,
 ) -> Result<Option<Timestamp>, Error> {
     let (store, config) = (means.store, means.config);
-    let (digest, judged_by) = (kept::digest(bytes), kept::judged_by(config));
+    let (digest, mut judged_by) = (kept::digest(bytes), kept::judged_by(config));
     let before = Before {
         raised: store.raised().await?,
         standing: store.alarms().await?,
@@ -174,10 +179,22 @@ pub async fn obey(
     };
     let sheet = parsed(bytes, config).await.map(|sheet| settled(sheet, now));
     let former = former(store, place, name, &digest).await?;
-    let kept = sheet.as_ref().ok().map(Kept::of);
     let mut serials = former.serials();
-    serials.extend(kept.iter().flat_map(Kept::serials).cloned());
+    let mut doubted = false;
+    if let Ok(sheet) = &sheet {
+        doubted = !sheet.spoiled.is_empty();
+        serials.extend(sheet.good.iter().map(|row| row.serial.clone()));
+        serials.extend(sheet.spoiled.iter().map(|(_, serial)| serial.clone()));
+    }
     let mut known = known(means, place, serials).await?;
+    let kept = sheet
+        .as_ref()
+        .ok()
+        .map(|sheet| Kept::of(sheet, |serial| known.is_device(serial)));
+    if doubted && matches!(known.registry, Registry::Silent) {
+        // Which devices its rows name is found out once the registry can be asked.
+        judged_by.push_str(UNASKED);
+    }
     if again {
         // It was not shortened since, and a later sheet may have taken devices back.
         known.rows_before = None;
@@ -225,6 +242,9 @@ pub async fn obey(
     match judge(sheet, &known, config, now) {
         Err(doubt) => {
             judged.said = format!("the sheet {name} was not obeyed: {doubt}");
+            if let Some(named) = kept.as_ref().and_then(named) {
+                judged.said.push_str(&named);
+            }
             judged.kind = Some(doubt.kind().to_owned());
             let mut change = store.change(by, None, now).await?;
             change.put_sheet(&row).await?;
@@ -352,6 +372,25 @@ async fn end_former(
         }
     }
     Ok(())
+}
+
+/// The first devices that rows name which are not understood.
+fn named(kept: &Kept) -> Option<String> {
+    let mut named: Vec<&Serial> = kept.doubted_serials().collect();
+    named.sort_unstable();
+    named.dedup();
+    let first: Vec<&str> = named
+        .iter()
+        .take(EXAMPLES)
+        .map(|serial| serial.as_str())
+        .collect();
+    let more = named.len() - first.len();
+    let more = if more > 0 {
+        format!(" and {more} more")
+    } else {
+        String::new()
+    };
+    (!first.is_empty()).then(|| format!("; these rows name {}{more}", first.join(", ")))
 }
 
 /// What was done, in one line.

@@ -16,7 +16,7 @@ use super::text::{self, DELIMITERS, Text};
 use super::workbook::{self, CELL_CHARS, Limits};
 use crate::orders::journey::Serial;
 use crate::orders::lines::BadLine;
-use crate::orders::rows::{Rows, TooWide};
+use crate::orders::rows::{BadRow, Rows};
 
 /// Rows above the header at most: titles.
 const TITLES: usize = 20;
@@ -24,6 +24,9 @@ const TITLES: usize = 20;
 pub const ROWS: u64 = 200_000;
 /// Bad rows that are told one by one.
 pub(super) const TOLD: usize = 1_000;
+/// Words of one row that is not understood that may be serials, and of all such rows.
+const WORDS: usize = 16;
+const ALL_WORDS: usize = 50_000;
 
 /// One device of the sheet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,8 +49,9 @@ pub struct Sheet {
     pub bad: Vec<BadLine>,
     /// All that are not understood.
     pub bad_count: u64,
-    /// The serials of those whose serial is understood.
-    pub spoiled: Vec<Serial>,
+    /// What may be serials in rows that are not understood, with the row's line. A file that is no sheet may be in its place: only
+    /// those that name a device are kept ([`super::kept`]), and none is quoted.
+    pub spoiled: Vec<(u64, Serial)>,
     /// How it was read, for people: `text in UTF-8, semicolon between columns`.
     pub form: String,
 }
@@ -183,7 +187,7 @@ fn read_text(text: &Text<'_>, config: &Config) -> Result<Sheet, NoSheet> {
 fn each(text: &str, delimiter: u8, reading: &mut Reading<'_>) -> Result<(), NoSheet> {
     let whole = text.ends_with(['\n', '\r']);
     let mut rows = Rows::new(text.as_bytes(), delimiter);
-    let wide = |error: TooWide| {
+    let wide = |error: BadRow| {
         NoSheet::new(
             error.to_string(),
             "save the sheet as CSV with one device per line",
@@ -247,6 +251,23 @@ impl Header {
     }
 }
 
+impl Header {
+    /// Whether each column is there once: nobody can tell which of two is meant.
+    fn check(line: &Line, config: &Config) -> Result<(), NoSheet> {
+        for name in [&config.serial, &config.date] {
+            let name = name.trim();
+            let is = |cell: &&Cell| cell.text().eq_ignore_ascii_case(name);
+            if !name.is_empty() && line.cells.iter().filter(is).count() > 1 {
+                return Err(NoSheet::new(
+                    format!("several columns have the header {name:?}"),
+                    "give each column a header of its own",
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
 impl<'c> Reading<'c> {
     fn new(config: &'c Config, system: System) -> Self {
         Self {
@@ -270,7 +291,10 @@ impl<'c> Reading<'c> {
                 self.header = Header::find(line, self.config);
                 self.titles += 1;
             }
-            return Ok(());
+            return match self.header {
+                Some(_) => Header::check(line, self.config),
+                None => Ok(()),
+            };
         };
         if line.cells.iter().all(Cell::is_blank) {
             return Ok(());
@@ -299,9 +323,12 @@ impl<'c> Reading<'c> {
         }
         match row(line, header, self.config, self.system) {
             Ok(row) => self.sheet.good.push(row),
-            Err((bad, serial)) => {
+            Err(bad) => {
                 self.sheet.spoil(bad);
-                self.sheet.spoiled.extend(serial);
+                let room = ALL_WORDS.saturating_sub(self.sheet.spoiled.len());
+                let words = candidates(line).into_iter().take(room);
+                let words = words.map(|serial| (line.number, serial));
+                self.sheet.spoiled.extend(words);
             }
         }
         Ok(())
@@ -358,13 +385,31 @@ pub(super) fn bad(line: u64, field: &str, what: &str, remedy: &str) -> BadLine {
     }
 }
 
-/// A row of a device, or why it is none, with its serial if that is understood.
-fn row(
-    line: &Line,
-    header: Header,
-    config: &Config,
-    system: System,
-) -> Result<Row, (BadLine, Option<Serial>)> {
+/// What may be serials in a row: whole cells and their words, as the columns of a row that is not understood may be shifted.
+fn candidates(line: &Line) -> Vec<Serial> {
+    let mut found: Vec<Serial> = Vec::new();
+    for cell in &line.cells {
+        let text = cell.text();
+        let parts = text.split(|c: char| {
+            c.is_whitespace() || matches!(c, ',' | ';' | '|' | '/' | '(' | ')' | '"')
+        });
+        for part in [text.as_str()].into_iter().chain(parts) {
+            if found.len() == WORDS {
+                return found;
+            }
+            if let Ok(serial) = Serial::parse(part)
+                && serial.as_str().contains(|c: char| c.is_ascii_digit())
+                && !found.contains(&serial)
+            {
+                found.push(serial);
+            }
+        }
+    }
+    found
+}
+
+/// A row of a device, or why it is none.
+fn row(line: &Line, header: Header, config: &Config, system: System) -> Result<Row, BadLine> {
     let number = line.number;
     // Of a text every row must be as wide as the header: a narrower one was cut off, perhaps within its serial.
     if system == System::Text && line.cells.len() != header.width {
@@ -372,23 +417,21 @@ fn row(
         let what = format!("{there} fields, the header has {wanted}");
         let remedy = "the sheet may be cut off: get it again; a row below the devices that is no device begins with a word of \
                       orders.terminations.footer";
-        return Err((bad(number, "", &what, remedy), None));
+        return Err(bad(number, "", &what, remedy));
     }
     let text = line
         .cells
         .get(header.serial)
         .map_or(String::new(), Cell::text);
-    let serial = Serial::parse(&text).map_err(|error| {
-        let bad = bad(number, &config.serial, error.why, "correct the sheet");
-        (bad, None)
-    })?;
+    let serial = Serial::parse(&text)
+        .map_err(|error| bad(number, &config.serial, error.why, "correct the sheet"))?;
     let moment = match header.date.map(|date| line.cells.get(date)) {
         None => None,
         Some(cell) => match cell.and_then(|cell| moment(cell, config, system)) {
             None => {
-                let what = format!("{serial} has no known form of a date");
+                let what = "has no known form of a date";
                 let remedy = "add its form to orders.terminations.date_formats";
-                return Err((bad(number, &config.date, &what, remedy), Some(serial)));
+                return Err(bad(number, &config.date, what, remedy));
             }
             read => read,
         },

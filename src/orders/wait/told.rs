@@ -3,13 +3,13 @@
 use jiff::Timestamp;
 
 use super::{Facts, For, Scene, Wait, job, wait};
+use crate::config::printable::word;
 use crate::orders::identifiers::odd;
 use crate::orders::journey::kit::Kit;
 use crate::orders::journey::unit::Unit;
 use crate::orders::journey::{Parcel, Tags};
 use crate::orders::reconcile::fulfil::plain;
 use crate::orders::settings::{Config, Mode, Partial, Standing};
-use crate::orders::shell::word;
 use crate::orders::store::read::Whole;
 use crate::orders::store::rows::{Shipment, UnitRow};
 use crate::orders::store::shown::LineShown;

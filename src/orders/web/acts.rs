@@ -145,7 +145,10 @@ async fn explained(
     match act {
         Explained::Cancel => store.cancel_any(&subject, &why, by, now).await?,
         Explained::Park => store.park(&subject, &why, by, now).await?,
-        Explained::Resume => store.resume(&subject, &why, by, now).await?,
+        Explained::Resume => {
+            let status = &desk.config.status;
+            store.resume(&subject, &why, status, by, now).await?;
+        }
         Explained::Replace => {
             let (Subject::Order(id) | Subject::Unit(id)) = &subject;
             store.replace(id, &why, by, now).await?;

@@ -41,23 +41,24 @@ async fn only_alarm(store: &Store, kind: &str) -> AlarmShown {
     AlarmShown::from(alarm)
 }
 
-/// The commands that a remedy prints and that contain a word, as it prints them: executed, with ann's name.
+/// The commands that a remedy prints and that contain a word, pasted into a shell as they are, with ann's name.
 fn execute(file: &Path, remedy: &str, word: &str) {
     let commands = remedy.split('`').skip(1).step_by(2);
     let wanted: Vec<&str> = commands.filter(|command| command.contains(word)).collect();
     assert!(!wanted.is_empty(), "no `{word}` in {remedy}");
+    let binary = Path::new(env!("CARGO_BIN_EXE_dig-ingest"));
     for command in wanted {
-        let command = command
-            .strip_prefix("orders ")
-            .unwrap_or_else(|| panic!("{command}"));
-        let command = command.replace(" --by NAME", "");
-        let args: Vec<&str> = command
-            .split(' ')
-            .map(|arg| arg.trim_matches('"'))
-            .collect();
-        let output = desk::orders(file, &args);
+        assert!(command.starts_with("orders "), "{command}");
+        let command = command.replace("--by NAME", "--by ann");
+        let output = std::process::Command::new("sh")
+            .arg("-c")
+            .arg(format!("\"$PROGRAM\" {command}"))
+            .env("PROGRAM", binary)
+            .env("DIG_INGEST__ORDERS__STORE__FILE", file)
+            .output()
+            .unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{args:?}: {said}");
+        assert!(output.status.success(), "{command}: {said}");
     }
 }
 
@@ -267,6 +268,65 @@ async fn a_row_that_is_not_understood_is_not_forgotten() {
     assert_eq!(alarms(&store).await, []);
     assert_eq!(state(&store, "8.2").await, "terminated");
     store.close().await;
+}
+
+/// A file of secrets was put in place of a sheet: nothing of it was to be told, and the second column was quoted with a bad date.
+#[tokio::test]
+async fn nothing_of_a_row_that_is_not_understood_is_told_but_the_devices_it_names() {
+    let (folder, store, place) = scene().await;
+    let file = store_file(&folder);
+    let mut watch = watcher(&store, of(&place));
+    let text = "Serial Number,Termination Date\nhunter2secret,soon\nbob,CX02 9f86d081884c7d65\nCX01,2026-01-01\n";
+    drop_file(&place, "1.csv", text, 1);
+    watch.look().await;
+    watch.look().await;
+    let alarm = only_alarm(&store, "sheet-malformed").await;
+    let shown = report(&file, &["sheet", "show", "1.csv"]);
+    let events = store.events_after(0).await.unwrap();
+    let told = format!("{alarm:?} {shown} {events:?}").to_lowercase();
+    for secret in ["hunter2", "9f86d0", "bob"] {
+        assert!(!told.contains(secret), "{secret}: {told}");
+    }
+    let bytes = std::fs::read(&file).unwrap();
+    let kept = String::from_utf8_lossy(&bytes).to_lowercase();
+    assert!(!kept.contains("hunter2") && !kept.contains("9f86d081"));
+    assert_eq!(
+        shown["sheet"]["doubtful"],
+        json!([{ "line": 3, "serial": "CX02" }])
+    );
+    let text = String::from_utf8(desk::orders(&file, &["sheet", "show", "1.csv"]).stdout).unwrap();
+    assert!(text.contains("line 3: CX02"), "{text}");
+    // A correction that leaves it out does not make it forgotten.
+    drop_file(&place, "1.csv", sheet(&["CX01", "CX03", "CX04"]), 2);
+    watch.look().await;
+    watch.look().await;
+    let standing = only_alarm(&store, "sheet-malformed").await;
+    assert!(standing.row.said.contains("CX02"), "{standing:?}");
+    store.close().await;
+}
+
+/// A name that a shell would take apart, or carry out, is one word of every command that is printed.
+#[tokio::test]
+async fn remedies_about_a_sheet_with_an_odd_name_can_be_pasted() {
+    for name in [
+        "März 2026 (final).csv",
+        "it's $(touch owned) \"x\"; #.csv",
+        "-rf.csv",
+        "two\nlines\u{202e}.csv",
+    ] {
+        let (folder, store, place) = scene().await;
+        let file = store_file(&folder);
+        let mut watch = watcher(&store, of(&place));
+        drop_file(&place, name, HALF, 1);
+        watch.look().await;
+        watch.look().await;
+        let alarm = only_alarm(&store, "sheet-malformed").await;
+        execute(&file, &alarm.remedy, "sheet show");
+        execute(&file, &alarm.remedy, "sheet accept");
+        assert_eq!(state(&store, "7.1").await, "terminated", "{name:?}");
+        assert_eq!(alarms(&store).await, []);
+        store.close().await;
+    }
 }
 
 /// The remedy of a date that is not understood is a setting: with it the same file is judged again.

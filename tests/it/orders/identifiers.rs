@@ -165,9 +165,15 @@ async fn an_import_refuses_what_looks_wrong_unless_the_line_insists() {
     );
     untouched(&store).await;
 
+    // One file would give one unit several values.
     let path = lines(folder.path(), "yes");
-    let outcome = report(&file, &["import", &path, "--set", PRODUCTS]);
-    assert_eq!(outcome["done"], EXAMPLES.len(), "{outcome}");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let (header, lines) = text.split_once('\n').unwrap();
+    for line in lines.lines() {
+        std::fs::write(&path, format!("{header}\n{line}\n")).unwrap();
+        let outcome = report(&file, &["import", &path, "--set", PRODUCTS]);
+        assert_eq!(outcome["done"], 1, "{outcome}");
+    }
     assert_eq!(forced(&store, "7").await, all_forced("import"));
     store.close().await;
 }

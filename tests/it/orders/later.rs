@@ -1,7 +1,7 @@
 //! Life after an order was taken in: its quantity changes, units are cancelled alone, devices replaced, moved, sold again.
 
 use dig_ingest::orders::journey::unit::Unit;
-use dig_ingest::orders::settings::{Approval, Mode, Partial};
+use dig_ingest::orders::settings::{Approval, Mode, Partial, Status};
 use dig_ingest::orders::store::acts::Subject;
 use dig_ingest::orders::store::rows::UnitRow;
 use dig_ingest::registry::State;
@@ -321,6 +321,31 @@ async fn a_cancelled_order_that_comes_back_can_be_resumed() {
         active(&mut site, &row.id).await;
     }
     assert_eq!(site.world.made_for_us().len(), 2);
+}
+
+/// MyAdmin still shows the order as cancelled: it was resumed, and cancelled again two seconds later.
+#[tokio::test]
+async fn an_order_that_myadmin_shows_as_cancelled_is_not_resumed() {
+    let mut site = site().await;
+    let order = site.assigned(1).await;
+    site.world
+        .meanwhile(|market, now| market.cancel(id(&order), now))
+        .unwrap();
+    let subject = Subject::parse(&order);
+    site.until("it is cancelled", async |store| {
+        let row = store.order(&order).await.unwrap().unwrap();
+        row.order.state() == "cancelled"
+    })
+    .await;
+    let now = site.world.now();
+    let status = Status::default();
+    let by = ann();
+    let resumed = site.store.resume(&subject, "after all", &status, &by, now);
+    let said = resumed.await.unwrap_err().to_string();
+    assert!(
+        said.contains("Cancelled") && said.contains("pending in MyAdmin"),
+        "{said}"
+    );
 }
 
 /// A device that its owner moved to another database is shown there.

@@ -413,6 +413,40 @@ async fn a_topic_that_was_lost_or_changed_by_hand_is_written_again() {
     holding.store.close().await;
 }
 
+/// A version that let one device take the key of another left units whose device is in no registry: they are written again.
+#[tokio::test]
+async fn a_unit_without_an_entry_of_its_own_gets_it_back() {
+    let scene = Scene::new();
+    let mut holding = scene.hold(Store::init(&scene.place).await.unwrap()).await;
+    scene.world.place("CTD-200", 2);
+    holding.work(&scene.world).await;
+    let right = scene.topic.lock().unwrap().entries.devices.clone();
+    assert_eq!(right.len(), 2);
+    let lost = right.first_key_value().unwrap().0.to_string();
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&scene.place.file);
+    let pool = sqlx::SqlitePool::connect_with(options).await.unwrap();
+    for (table, column) in [("devices", "device_id"), ("outbox", "device_id")] {
+        sqlx::query(&format!("DELETE FROM {table} WHERE {column} = $1"))
+            .bind(&lost)
+            .execute(&pool)
+            .await
+            .unwrap();
+    }
+    pool.close().await;
+    scene
+        .topic
+        .lock()
+        .unwrap()
+        .commit(Entry::Forget(lost.as_str().into()));
+    assert_eq!(holding.registrar.compare().await.unwrap(), Proof::Proven);
+    publish(&holding.registrar).await.unwrap();
+    assert_eq!(scene.topic.lock().unwrap().entries.devices, right);
+    let events = holding.store.events_after(0).await.unwrap();
+    let written = events.iter().filter(|event| event.act == "register");
+    assert_eq!(written.count(), 1);
+    holding.store.close().await;
+}
+
 /// A holder that was replaced and still writes is refused; a transaction whose answer was lost is no doubt about the store.
 #[tokio::test]
 async fn a_replaced_holder_writes_nothing_and_a_lost_answer_proves_nothing_wrong() {

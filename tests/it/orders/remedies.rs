@@ -271,7 +271,13 @@ async fn the_commands_of_refusals_lead_on() {
         let refused = if twice {
             refusal(
                 site.store
-                    .resume(&Subject::Unit(first.clone()), "no", &ann(), now)
+                    .resume(
+                        &Subject::Unit(first.clone()),
+                        "no",
+                        &site.config.status,
+                        &ann(),
+                        now,
+                    )
                     .await,
             )
         } else {
@@ -287,7 +293,13 @@ async fn the_commands_of_refusals_lead_on() {
     site.ship(&order, None, "T1").await.unwrap();
     let resumed = site
         .store
-        .resume(&Subject::Unit(first.clone()), "no", &ann(), now)
+        .resume(
+            &Subject::Unit(first.clone()),
+            "no",
+            &site.config.status,
+            &ann(),
+            now,
+        )
         .await;
     let refused = refusal(resumed);
     site.obey(&refused.remedy, "show");

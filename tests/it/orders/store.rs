@@ -1,5 +1,6 @@
 //! The store: the same cases on SQLite and on PostgreSQL.
 
+mod claims;
 mod odds;
 
 use std::time::Duration;
@@ -20,6 +21,11 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::postgres;
+use claims::{
+    a_serial_that_is_made_takes_its_key_from_a_device_id,
+    identifiers_are_compared_with_those_of_other_kinds,
+    the_serial_of_another_device_is_nobodys_identifier,
+};
 
 /// Every case runs on both databases.
 macro_rules! on_both {
@@ -45,6 +51,9 @@ on_both!(
     cancelling_flags_what_has_a_serial,
     terminating_twice_changes_nothing,
     an_alarm_is_raised_once_and_counted,
+    the_serial_of_another_device_is_nobodys_identifier,
+    identifiers_are_compared_with_those_of_other_kinds,
+    a_serial_that_is_made_takes_its_key_from_a_device_id,
 );
 
 /// A file in a directory of its own, which `run` removes.

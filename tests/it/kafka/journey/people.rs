@@ -11,6 +11,7 @@ use dig_ingest::orders::journey::order::{Open, Order};
 use dig_ingest::orders::journey::unit::Unit;
 use dig_ingest::orders::journey::way::Live;
 use dig_ingest::orders::journey::{Actor, Parcel, Tags};
+use dig_ingest::orders::settings::Status;
 use dig_ingest::orders::store::acts::Subject;
 use dig_ingest::orders::store::intents::Outcome;
 use dig_ingest::orders::store::read::Whole;
@@ -507,7 +508,13 @@ impl People {
                 let now = Timestamp::now();
                 told(
                     store
-                        .resume(&subject, "its devices wait", &ann(), now)
+                        .resume(
+                            &subject,
+                            "its devices wait",
+                            &Status::default(),
+                            &ann(),
+                            now,
+                        )
                         .await,
                 );
                 self.reopened += 1;

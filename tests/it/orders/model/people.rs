@@ -7,7 +7,7 @@ use dig_ingest::orders::journey::unit::Unit;
 use dig_ingest::orders::journey::way::Live;
 use dig_ingest::orders::journey::{Actor, Code, Parcel, Serial, Tags};
 use dig_ingest::orders::reconcile::fulfil::{all_shipped, wished};
-use dig_ingest::orders::settings::{Config, Mode, Partial};
+use dig_ingest::orders::settings::{Config, Mode, Partial, Status};
 use dig_ingest::orders::store::acts::Subject;
 use dig_ingest::orders::store::intents::Outcome;
 use dig_ingest::orders::store::read::Whole;
@@ -88,11 +88,19 @@ async fn change_units(world: &World, store: &Store, whole: &Whole, dice: &mut St
         0 => told(store.replace(&row.id, "RMA", &ann(), now).await.map(drop)),
         1 => {
             let unit = Subject::Unit(row.id.clone());
-            told(store.resume(&unit, "after all", &ann(), now).await);
+            told(
+                store
+                    .resume(&unit, "after all", &Status::default(), &ann(), now)
+                    .await,
+            );
         }
         2 => {
             let order = Subject::Order(whole.row.id.clone());
-            told(store.resume(&order, "after all", &ann(), now).await);
+            told(
+                store
+                    .resume(&order, "after all", &Status::default(), &ann(), now)
+                    .await,
+            );
         }
         _ => cancel_unit(world, store, row).await,
     }
@@ -129,7 +137,13 @@ async fn complete_lines(world: &World, store: &Store, whole: &Whole) {
                 let unit = Subject::Unit(row.id.clone());
                 told(
                     store
-                        .resume(&unit, "it is still ordered", &ann(), now)
+                        .resume(
+                            &unit,
+                            "it is still ordered",
+                            &Status::default(),
+                            &ann(),
+                            now,
+                        )
                         .await,
                 );
             }
