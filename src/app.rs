@@ -18,7 +18,7 @@ use crate::pipeline::gate::Mode;
 use crate::pipeline::topics::{Keep, Wanted, create_once_answered};
 use crate::pipeline::{self, End};
 
-pub use journey::ask;
+pub use journey::{ask, witnesses};
 pub use stream::run as stream;
 
 /// One part of the job.

@@ -15,7 +15,9 @@ use crate::ops::attempts::Attempts;
 use crate::ops::board::Board;
 use crate::ops::journey::{Figures, Lead, Proof, Slot, Waiting};
 use crate::ops::waits::Kind;
+use crate::orders::desk::Outside;
 use crate::orders::journey::Serial;
+use crate::orders::recall::Witnesses;
 use crate::orders::shown;
 use crate::orders::store::standing::Standing;
 use crate::orders::store::{self, Store};
@@ -60,7 +62,10 @@ pub async fn run(
         market: market.clone(),
         store: store.clone(),
         open: open_registry,
-        ask: ask(settings)?,
+        outside: Outside {
+            ask: ask(settings)?,
+            witnesses: witnesses(settings)?,
+        },
         clock: wall_clock(),
         name: name.clone(),
     };
@@ -231,6 +236,29 @@ pub fn ask(settings: &Settings) -> anyhow::Result<terminations::Ask> {
             Ok(found.map(|known| known.to_device()).collect())
         })
     }))
+}
+
+/// Asks the registry's topic and MyAdmin what a recovery is planned from.
+///
+/// # Errors
+/// Settings that the Kafka client refuses.
+pub fn witnesses(settings: &Settings) -> anyhow::Result<Witnesses> {
+    let (client, name) = (settings.kafka.by_hand("devices")?, settings.topics.devices.clone());
+    let myadmin = settings.myadmin.clone();
+    Ok(Witnesses {
+        registry: Arc::new(move |within| {
+            let (client, name) = (client.clone(), name.clone());
+            Box::pin(async move {
+                let entries = move || topic::entries(&client, &name, within);
+                let read = tokio::task::spawn_blocking(entries);
+                read.await.context("reading the device registry failed")?
+            })
+        }),
+        listed: Arc::new(move || {
+            let myadmin = myadmin.clone();
+            Box::pin(async move { Ok(access::client(&myadmin)?.partner_devices().await?) })
+        }),
+    })
 }
 
 /// Posts the journey's figures, for ever.

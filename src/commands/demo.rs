@@ -1,11 +1,12 @@
 //! `dig-ingest demo`: both halves of the product in one process, with faults, judged at the end.
 //!
-//! Owns an in-process mock broker, a simulated world with a script of faults, a load, the streaming job, the order journey on a store
-//! of its own, a story that people play in it, and the judge. Nothing outside this process is needed or touched but a temporary
+//! Owns an in-process mock broker, a simulated world with a script of faults, a load, the streaming job, the order journey beside it
+//! on a store of its own ([`keep`]), a story that people play in it, and the judge. Nothing outside this process is needed or touched but a temporary
 //! directory. The broker trims a partition beyond about 5 MB, so the amount is bounded and spread over partitions.
 
 mod fleet;
 mod journey;
+mod keep;
 mod report;
 mod screen;
 mod script;
@@ -24,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::fleet::Fleet;
 use self::journey::Journey;
+use self::keep::Keep;
 use self::report::Report;
 use self::screen::Screen;
 use self::script::Script;
@@ -36,7 +38,6 @@ use crate::load::mix::Mix;
 use crate::load::plan::{By, Plan, Shape};
 use crate::load::produce::{Outlet, Target};
 use crate::ops::board::Board;
-use crate::orders::store::Store;
 use crate::registry::{self, Device, State};
 use crate::sim::market;
 use crate::verify::judge::Judge;
@@ -61,7 +62,8 @@ const TERMINATION_DELAY: Duration = Duration::from_secs(3600);
 /// Arguments of `dig-ingest demo`.
 #[derive(Debug, Clone, clap::Args)]
 #[command(
-    after_help = "Tells a story of three orders, from the customer's click to active devices, while a load of other devices flows.
+    after_help = "Tells a story of three orders, from the customer's click to active devices, while a load of other devices flows. Meanwhile
+the orders store is lost and recovered, and a device comes back broken and is replaced.
 Ends with 0 only if nothing is lost, reordered or phantom, and every figure of the story adds up.
 
 Examples:
@@ -130,11 +132,12 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     register(&settings, &plan).await?;
     let client = settings.kafka.plain()?;
     let mut letters = super::verify::letters_of(&settings)?;
-    let store = Store::init(&settings.orders.store).await?;
+    let keep = Keep::start(settings.clone(), place.path()).await?;
     let script = Script::play(&gateway);
     let (board, stop) = (Board::new(Instant::now()), CancellationToken::new());
-    let both = app::Chosen::of(&settings, None)?;
-    let mut job = tokio::spawn(app::run(settings, both, Arc::clone(&board), stop.clone()));
+    // The order half runs beside it: the story stops and starts that one alone.
+    let alone = app::Chosen::of(&settings, Some(app::Part::Pipeline))?;
+    let mut job = tokio::spawn(app::run(settings, alone, Arc::clone(&board), stop.clone()));
 
     let counters = Arc::new(Counters::default());
     let target = Target {
@@ -165,7 +168,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         board: &board,
         fleet: &fleet,
         screen: &screen,
-        store: store.clone(),
+        keep: &keep,
         sheets: place.path().to_owned(),
     };
     let watcher = Watcher {
@@ -181,19 +184,20 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         .await;
     // Also when the story broke off: the devices' thread must not outlive it.
     fleet.stop();
-    let (loaded, roles) = told?;
+    let (loaded, told) = told?;
+    let roles = &told.roles;
     let talked = talking.await.context("the devices' thread panicked")??;
 
     let mut judge = Judge::new();
     tell(&mut judge, &plan, &loaded)?;
     judge.next_manifest();
-    fleet.tell(&mut judge, &talked, &journey::serials(&roles))?;
+    fleet.tell(&mut judge, &talked, &journey::serials(roles))?;
     let confirmed = loaded.confirmation.confirmed + talked.confirmation.confirmed;
     let until = Instant::now() + PATIENCE;
     let (settled, records) = loop {
         ledger::follow(&Source::Sim(gateway.url()), &mut judge).await?;
         (letters, judge) = super::verify::follow_letters(letters, judge).await?;
-        let records = Records::of(&judge, &roles);
+        let records = Records::of(&judge, roles);
         let settled =
             totals(&board).settled() >= confirmed && judge.is_complete() && records.add_up();
         if settled || Instant::now() >= until {
@@ -206,8 +210,10 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     job.await
         .context("the job panicked")?
         .context("the job failed")?;
+    keep.stop().await?;
     gateway.advance(TERMINATION_DELAY);
-    let journey = Stages::of(&store, &gateway, &roles, records).await?;
+    let store = keep.store();
+    let journey = Stages::of(&store, &gateway, &told, records).await?;
     store.close().await;
     let verdict = judge.verdict();
     let dead_lettered = verdict
@@ -350,6 +356,8 @@ fn settings(brokers: &str, world: &str, partitions: i32, place: &Path) -> anyhow
         "orders.orders_every_s=1".to_owned(),
         "orders.readiness_every_s=1".to_owned(),
         "orders.devices_every_s=1".to_owned(),
+        // A copy of the store shows who had the lease when it was made.
+        "orders.lease_s=3".to_owned(),
         "orders.provision.visible_after_s=1".to_owned(),
         "orders.fulfilment.mode=api".to_owned(),
         format!("orders.terminations.folder={}", place.display()),

@@ -132,3 +132,7 @@ fn usage(told: &clap::Error) -> ExitCode {
     let code = u8::try_from(told.exit_code()).unwrap_or(1);
     console::end(Ok(ExitCode::from(code)))
 }
+
+#[cfg(test)]
+#[path = "remedies_tests.rs"]
+mod tests;

@@ -22,6 +22,7 @@ use crate::app::Chosen;
 use crate::config::{ConfigArgs, Settings, printable};
 use crate::ops::{log, panics};
 use crate::orders::alarms::AlarmShown;
+use crate::orders::desk::Outside;
 use crate::orders::identifiers::Unfit;
 use crate::orders::journey::{Actor, Parcel};
 use crate::orders::marks::{Given, Mark};
@@ -48,7 +49,7 @@ const SHOWN: usize = 100;
   dig-ingest orders backup /backup/orders.db --config job.toml
 
 The store is orders.store.url if one is set, else the file orders.store.file. A unit's id is its order's id, a dot and
-its line's id; `orders show` lists them.")]
+its line's id; `orders show ORDER` lists them.")]
 pub struct Args {
     #[command(subcommand)]
     act: Act,
@@ -175,7 +176,8 @@ digit. A serial begins with the prefix of its unit's product in [orders.products
         #[arg(long)]
         why: String,
     },
-    /// Take up again what was cancelled: an order with the units that were cancelled with it, or one unit.
+    /// Take up again what was cancelled (an order with the units that were cancelled with it, or one unit), or an order that was
+    /// fulfilled before this store knew it.
     #[command(after_help = "Examples:
   dig-ingest orders resume 1042 --why 'ordered after all' --by ann --config job.toml
 
@@ -344,9 +346,12 @@ async fn serving(store: &Store, settings: Settings) -> anyhow::Result<ExitCode> 
         orders: true,
     };
     leave::watch(stop.clone(), leave::bound(&settings, chosen))?;
-    let ask = crate::app::ask(&settings)?;
+    let outside = Outside {
+        ask: crate::app::ask(&settings)?,
+        witnesses: crate::app::witnesses(&settings)?,
+    };
     let config = Arc::new(settings.orders);
-    let desk = desk::run(config, store.clone(), ask, wall_clock(), stop.clone());
+    let desk = desk::run(config, store.clone(), outside, wall_clock(), stop.clone());
     run::until_panic(Box::pin(desk), &mut panics, &stop)
         .await
         .map(|()| ExitCode::SUCCESS)

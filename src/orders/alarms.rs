@@ -24,7 +24,7 @@ pub struct Due {
 }
 
 /// Kinds that are found out by every round: those that are not due any more end.
-const FOUND_OUT: [&str; 10] = [
+const FOUND_OUT: [&str; 11] = [
     "orphan-serial",
     "fleet-not-accepted",
     "terminated-reappears",
@@ -35,6 +35,7 @@ const FOUND_OUT: [&str; 10] = [
     "lost-answer",
     "order-unreadable",
     "device-unreadable",
+    "device-stranded",
 ];
 
 /// Whether a kind's alarms are found out by every round.
@@ -170,7 +171,10 @@ pub fn remedy(alarm: &AlarmRow) -> String {
             format!("look in MyAdmin whether a serial was made and have it terminated; `orders retry {word}` says that nothing came of the call, which ends the alarm"),
             clear,
         ),
-        "cancelled-serial" => ("have the serial terminated in MyAdmin".to_owned(), clear),
+        "cancelled-serial" | "replaced-serial" => (
+            "have the serial terminated in MyAdmin: a sheet of terminations that names it ends the alarm".to_owned(),
+            format!("{clear} when MyAdmin shows it as terminated"),
+        ),
         "wrong-serial" => (
             "look in MyAdmin which serial is the device's, and have the other one terminated".to_owned(),
             clear,
@@ -201,7 +205,6 @@ pub fn remedy(alarm: &AlarmRow) -> String {
                 format!("{clear} if it is to go on"),
             )
         }
-        "replaced-serial" => ("have the serial terminated in MyAdmin".to_owned(), clear),
         "terminated-reappears" | "left-database" => (
             format!("`orders show {word}` and compare with MyAdmin; it ends when MyAdmin shows it otherwise"),
             clear,
@@ -210,6 +213,17 @@ pub fn remedy(alarm: &AlarmRow) -> String {
             "look at the order in MyAdmin: it is taken in as soon as its lines can be read, which ends the alarm".to_owned(),
             format!("{clear} if it is to stay out"),
         ),
+        "device-stranded" => {
+            let [order, serial] = ["order", "serial"]
+                .map(|name| given(name).unwrap_or_else(|| name.to_ascii_uppercase()));
+            (
+                format!(
+                    "`orders resume {order} --why WHY` takes the order in with its lines as units; then `orders assign UNIT --serial {serial}` \
+                     for the unit that has it, with its IMEI and SIM, and `orders ship {order} --unit UNIT --carrier CARRIER --tracking NUMBER`"
+                ),
+                format!("{clear} if it is never to send"),
+            )
+        }
         "device-unreadable" => ("tell Geotab that MyAdmin lists this serial".to_owned(), clear),
         "cancelled-active" => (
             "have its Partner terminate the device: the sheet ends it here".to_owned(),
@@ -258,8 +272,10 @@ pub fn remedy(alarm: &AlarmRow) -> String {
             )
         }
         "sheet-unknown" | "sheet-claimed" | "sheet-returned" => (
-            "compare the sheet's serial with MyAdmin; `devices terminate` ends a device that no unit is"
-                .to_owned(),
+            format!(
+                "compare the sheet's serial with MyAdmin; `devices terminate {}` ends a device that no unit is",
+                if given("place").as_deref() == Some(subject.as_str()) { "SERIAL" } else { word.as_str() }
+            ),
             clear,
         ),
         "mail-without-order" | "order-without-mail" | "mail-without-number" | "mail-unreadable" => (
@@ -278,7 +294,9 @@ pub fn remedy(alarm: &AlarmRow) -> String {
             clear,
         ),
         "inventory-short" => (
-            "add devices to the file of orders.inventory, or `orders assign` by hand; that ends the alarm".to_owned(),
+            "add devices to the file of orders.inventory, or assign devices by hand (`orders list --waits-for marks` shows the units); \
+             that ends the alarm"
+                .to_owned(),
             clear,
         ),
         _ => ("see to what it says".to_owned(), format!("{clear} when it is done")),

@@ -414,7 +414,7 @@ pub(super) async fn park(
     };
     let cause = Cause::new("park", reason.to_string()).with(evidence);
     metrics::count_parked(reason.code.name());
-    tracing::warn!(unit = %row.id, "parked for {reason}; {}", reason.code.remedy());
+    tracing::warn!(unit = %row.id, "parked for {reason}; {}", reason.code.remedy(&row.id));
     change
         .put_unit(row, Unit::Parked(live.park(reason)), cause)
         .await?;
@@ -433,7 +433,7 @@ pub(super) async fn park_order(
     };
     let cause = Cause::new("park", reason.to_string()).with(evidence);
     metrics::count_parked(reason.code.name());
-    tracing::warn!(order = %row.id, "parked for {reason}; {}", reason.code.remedy());
+    tracing::warn!(order = %row.id, "parked for {reason}; {}", reason.code.remedy(&row.id));
     change
         .put_order(row, &Order::Parked(open.park(reason)), cause)
         .await?;

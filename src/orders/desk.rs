@@ -8,8 +8,18 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use super::recall::Witnesses;
 use super::store::Store;
 use super::{Clock, Config, mail, terminations, web};
+
+/// What it asks beside the store.
+#[derive(Clone)]
+pub struct Outside {
+    /// Asks the device registry for serials that termination sheets name.
+    pub ask: terminations::Ask,
+    /// Asks the device registry and MyAdmin what a recovery is planned from.
+    pub witnesses: Witnesses,
+}
 
 /// Whether the settings ask for any of it.
 #[must_use]
@@ -24,18 +34,24 @@ pub fn wanted(config: &Config) -> bool {
 pub async fn run(
     config: Arc<Config>,
     store: Store,
-    ask: terminations::Ask,
+    outside: Outside,
     clock: Clock,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let api = if config.web.enabled {
-        let api = web::start(Arc::clone(&config), store.clone(), Arc::clone(&clock)).await?;
+        let api = web::start(
+            Arc::clone(&config),
+            store.clone(),
+            outside.clone(),
+            Arc::clone(&clock),
+        )
+        .await?;
         tracing::info!(address = %api.address(), "orders API");
         Some(api)
     } else {
         None
     };
-    let watched = watch(&config, &store, &ask, &clock);
+    let watched = watch(&config, &store, &outside.ask, &clock);
     let result = tokio::select! {
         result = watched => result,
         () = stop.cancelled() => Ok(()),

@@ -16,6 +16,7 @@ use super::lines::{self, BadLine, bad, unfit};
 use super::marks::{Given, Mark, insists};
 use super::store::change::Change;
 use super::store::{Error, Store};
+use crate::config::printable::word;
 
 /// Bytes of a file that are read at most.
 pub const LARGEST: u64 = 16 * 1024 * 1024;
@@ -217,7 +218,7 @@ fn wish(
                 name(0),
                 unit,
                 &what,
-                "`orders show` lists an order's units",
+                &format!("`orders show {}` lists its units", word(order)),
             ));
         }
         (Some(unit), _) => Whose::Unit(unit.to_owned()),

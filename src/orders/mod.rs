@@ -34,6 +34,7 @@ pub mod paper;
 pub mod picking;
 pub mod proof;
 pub mod provision;
+pub mod recall;
 pub mod reconcile;
 mod recovered;
 pub mod recovery;
@@ -78,8 +79,8 @@ pub struct Parts<M> {
     pub store: Store,
     /// Takes the device registry's topic over for the holder of the lease.
     pub open: registrar::Open,
-    /// Asks the device registry for serials that termination sheets name.
-    pub ask: terminations::Ask,
+    /// What the people's side asks beside the store.
+    pub outside: desk::Outside,
     /// The wall clock.
     pub clock: Clock,
     /// Name of this instance, shown to operators of the instances that wait for the lease.
@@ -109,8 +110,8 @@ pub async fn run<M: Market + Clone + 'static>(
     let ended = stop.child_token();
     let desk = async {
         let (store, clock) = (parts.store.clone(), Arc::clone(&parts.clock));
-        let ask = Arc::clone(&parts.ask);
-        let result = desk::run(Arc::clone(&config), store, ask, clock, ended.clone()).await;
+        let outside = parts.outside.clone();
+        let result = desk::run(Arc::clone(&config), store, outside, clock, ended.clone()).await;
         ended.cancel();
         result
     };

@@ -209,6 +209,7 @@ impl<M: Market + Clone + 'static> Reconciler<M> {
             reappeared: self.store.reappeared(reappear).await?,
             left: self.store.left(reappear).await?,
             moved: self.store.moved(seconds(0)).await?,
+            stranded: self.store.stranded().await?,
             first_listed: marks.get(DEVICES_FIRST).copied(),
             last_listed: marks.get(DEVICES).copied(),
             ..Held::default()
@@ -307,7 +308,8 @@ impl<M: Market + Clone + 'static> Reconciler<M> {
         Ok(())
     }
 
-    /// Orders whose lines must be read: new ones, those to be read back, and on a full sweep all that are under way.
+    /// Orders whose lines must be read: new ones, those to be read back, and on a full sweep all that are under way. Those whose units
+    /// are all settled too, while MyAdmin does not show them as done: a line may have been added.
     fn lines_wanted(&self, listing: &Listing, held: &Held) -> BTreeSet<String> {
         let fresh = listing
             .orders
@@ -319,11 +321,15 @@ impl<M: Market + Clone + 'static> Reconciler<M> {
             })
             .map(|(id, _)| id.clone());
         let known = held.orders.iter().filter(|whole| {
-            let differs = listing
-                .orders
-                .get(&whole.row.id)
-                .is_some_and(|order| intake::head(order) != whole.row.head);
-            awaits_read_back(whole) || (is_under_way(whole) && (listing.full || differs))
+            let shown = listing.orders.get(&whole.row.id);
+            let differs = shown.is_some_and(|order| intake::head(order) != whole.row.head);
+            let pending = shown.is_some_and(|order| {
+                self.config.status.standing(&order.shipment_status) == Standing::Pending
+            });
+            let swept = listing.full && (is_under_way(whole) || pending);
+            let open = matches!(whole.row.order, Order::Open(_) | Order::Parked(_));
+            // One that was closed, and that a person takes up again, has no units yet.
+            awaits_read_back(whole) || (open && (swept || differs || whole.units.is_empty()))
         });
         fresh
             .chain(known.map(|whole| whole.row.id.clone()))

@@ -142,11 +142,8 @@ pub async fn mail_differs(store: &Store) -> Result<Differ, Error> {
     Ok(differ.collect())
 }
 
-fn parked(reason: &Reason) -> (Option<String>, Option<String>) {
-    (
-        Some(reason.to_string()),
-        Some(reason.code.remedy().to_owned()),
-    )
+fn parked(reason: &Reason, id: &str) -> (Option<String>, Option<String>) {
+    (Some(reason.to_string()), Some(reason.code.remedy(id)))
 }
 
 impl From<&OrderRow> for OrderShown {
@@ -154,10 +151,10 @@ impl From<&OrderRow> for OrderShown {
         let (reason, remedy) = match &row.order {
             Order::Open(Open::Received(received)) => (
                 Some(received.asks.join("; ")),
-                Some("`orders approve` when it may go on".to_owned()),
+                Some(format!("`orders approve {}` when it may go on", row.id)),
             ),
             Order::Open(Open::Approved(_)) => (None, None),
-            Order::Parked(by) => parked(&by.reason),
+            Order::Parked(by) => parked(&by.reason, &row.id),
             Order::Cancelled(cancelled) => (Some(cancelled.why.to_string()), None),
             Order::Closed(closed) => (Some(closed.why.to_string()), None),
         };
@@ -195,7 +192,7 @@ impl From<&UnitRow> for UnitShown {
             lacking.insert(0, "serial");
         }
         let (reason, remedy) = match &row.unit {
-            Unit::Parked(by) => parked(&by.reason),
+            Unit::Parked(by) => parked(&by.reason, &row.id),
             Unit::Live(_) | Unit::Cancelled(_) | Unit::Terminated(_) => (None, None),
         };
         let parcel = known.parcel.as_ref();

@@ -18,7 +18,7 @@ use serde::Serialize;
 use super::journey::order::{Open, Order};
 use super::journey::unit::Unit;
 use super::journey::way::Live;
-use super::journey::{Code, Reason, Serial};
+use super::journey::{Code, Serial};
 use super::reconcile::fulfil::{is_untold, wished};
 use super::reconcile::orphans::Listed;
 use super::settings::Config;
@@ -259,7 +259,7 @@ impl<'a> Scene<'a> {
                 For::Person,
                 row.updated_at,
                 parked.reason.to_string(),
-                remedy(&parked.reason, &row.id),
+                parked.reason.code.remedy(&row.id),
             ),
             Unit::Cancelled(_) | Unit::Terminated(_) => None,
             Unit::Live(_) if row.unit.is_settled() || self.whole.row.order.is_over() => None,
@@ -422,7 +422,7 @@ fn own(whole: &Whole, facts: &Facts) -> Option<Wait> {
             For::Person,
             since,
             parked.reason.to_string(),
-            remedy(&parked.reason, id),
+            parked.reason.code.remedy(id),
         ),
         Order::Open(Open::Approved(_)) if row.missing > 0 && unsettled(whole) => wait(
             For::Listing,
@@ -439,12 +439,6 @@ fn own(whole: &Whole, facts: &Facts) -> Option<Wait> {
 
 fn unsettled(whole: &Whole) -> bool {
     whole.units.iter().any(|row| !row.unit.is_settled())
-}
-
-/// What a reason's remedy is for this order or unit.
-fn remedy(reason: &Reason, id: &str) -> String {
-    let retry = format!("`orders retry {id}`");
-    reason.code.remedy().replace("`orders retry`", &retry)
 }
 
 /// What the next round does.

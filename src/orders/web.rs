@@ -8,6 +8,8 @@
 mod acts;
 mod fields;
 mod problem;
+mod recover;
+mod sheets;
 mod token;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -25,6 +27,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
 use super::Clock;
+use super::desk::Outside;
 use super::journey::Actor;
 use super::store::Store;
 use crate::config::secret::Secret;
@@ -94,12 +97,18 @@ struct Desk {
     store: Store,
     /// Settings of the orders.
     config: Arc<super::Config>,
+    /// Asks the device registry and MyAdmin, about sheets and recoveries.
+    outside: Outside,
+    /// What the serials of own products begin with.
+    own: Arc<[String]>,
     /// The wall clock.
     clock: Clock,
     /// Bearer tokens by name; compared in constant time.
     tokens: Arc<Tokens>,
     /// Bounds the requests that are worked on at the same time.
     seats: Arc<Semaphore>,
+    /// One recovery is planned at a time: it reads the registry whole.
+    recoveries: Arc<Semaphore>,
 }
 
 /// The running API.
@@ -131,6 +140,7 @@ impl Handle {
 pub async fn start(
     config: Arc<super::Config>,
     store: Store,
+    outside: Outside,
     clock: Clock,
 ) -> anyhow::Result<Handle> {
     let tokens = Tokens::load(&config.web)?;
@@ -144,10 +154,13 @@ pub async fn start(
     let body = config.web.max_body_bytes;
     let desk = Desk {
         store,
+        own: config.own_prefixes().into(),
         config,
+        outside,
         clock,
         tokens: Arc::new(tokens),
         seats: Arc::new(Semaphore::new(SEATS)),
+        recoveries: Arc::new(Semaphore::new(1)),
     };
     let router = routes()
         .fallback(acts::nowhere)
@@ -178,6 +191,11 @@ fn routes() -> Router<Desk> {
         .route("/api/alarms", get(acts::alarms))
         .route("/api/alarms/clear", post(acts::clear))
         .route("/api/serials/unclaimed", get(acts::unclaimed))
+        .route("/api/sheets", get(sheets::list))
+        .route("/api/sheets/{sheet}", get(sheets::show))
+        .route("/api/sheets/{sheet}/accept", post(sheets::accept))
+        .route("/api/sheets/{sheet}/refuse", post(sheets::refuse))
+        .route("/api/recover", get(recover::show).post(recover::accept))
         .route("/api/events", get(acts::events))
         .route("/api/import", post(acts::import))
         .route("/api/export/{paper}", get(acts::export))

@@ -27,7 +27,7 @@ pub(super) async fn ask(settings: &Settings, connect: Option<Duration>) -> Vec<T
             return vec![Tried::bad(subject, error.to_string(), remedy)];
         }
         Err(error) => {
-            let remedy = "see orders.store in the settings; a copy made by `dig-ingest orders backup` can take its place";
+            let remedy = "see orders.store in the settings; a copy made by `dig-ingest orders backup FILE` can take its place";
             return vec![Tried::bad(subject, error.to_string(), remedy)];
         }
     };

@@ -4,7 +4,7 @@
 //! Everything between their acts is the product's own: orders taken in, serials made, fulfilment reported and read back, devices
 //! activated, their held records released.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -12,12 +12,14 @@ use anyhow::Context as _;
 use jiff::Timestamp;
 
 use super::fleet::Fleet;
+use super::keep::Keep;
 use super::screen::Screen;
 use crate::ops::board::Board;
 use crate::orders::identifiers::{Unfit, check_digit};
 use crate::orders::journey::{Actor, Parcel};
 use crate::orders::marks::{Given, Mark};
-use crate::orders::store::Store;
+use crate::orders::store::identity::Proof;
+use crate::orders::store::intents::Outcome;
 use crate::orders::store::rows::UnitRow;
 use crate::sim;
 use crate::sim::market::{Cart, Script, Turn, sheet};
@@ -28,8 +30,8 @@ const ORDERS: [&[(&str, u32)]; 3] = [
     &[("CTD-200", 4), ("CABLE-1", 1)],
     &[("CTD-200", 2)],
 ];
-/// Devices among it.
-pub const DEVICES: u32 = 12;
+/// Devices: those that are ordered, and one on the shelf that takes another one's place.
+pub const DEVICES: u32 = 13;
 /// Units among it.
 pub const UNITS: u64 = 13;
 /// Records of each device that are held before anything else happens.
@@ -46,6 +48,8 @@ pub enum Part {
     Active,
     /// Active, and terminated in the end.
     Terminated,
+    /// Active, came back broken, and another one took its place.
+    Replaced,
     /// Delivered, and only shared with a database: it must wait.
     Waiting,
     /// Its order was cancelled.
@@ -55,7 +59,7 @@ pub enum Part {
 impl Part {
     /// Whether it ever becomes active.
     fn is_activated(self) -> bool {
-        matches!(self, Self::Active | Self::Terminated)
+        matches!(self, Self::Active | Self::Terminated | Self::Replaced)
     }
 }
 
@@ -67,21 +71,32 @@ pub struct Role {
     pub part: Part,
 }
 
+/// What the story came to.
+pub struct Told {
+    pub roles: Vec<Role>,
+    /// Provisioning calls whose answer was lost, and their serial found, in the store that was lost later.
+    pub adopted: u64,
+    /// Units that had their serial when the store was lost.
+    pub provisioned: u64,
+    /// Units that the recovered store gave the same serial.
+    pub recovered: u64,
+}
+
 /// Whom and what the story is about.
 pub struct Journey<'a> {
     pub gateway: &'a sim::Handle,
     pub board: &'a Board,
     pub fleet: &'a Fleet,
     pub screen: &'a Screen,
-    /// As the warehouse's own program would open it.
-    pub store: Store,
+    /// The order half, with its store.
+    pub keep: &'a Keep,
     /// Where the Partner's sheets of terminations are dropped.
     pub sheets: PathBuf,
 }
 
 impl Journey<'_> {
     /// Tells the story to its end, and switches the devices off.
-    pub async fn tell(&self) -> anyhow::Result<Vec<Role>> {
+    pub async fn tell(&self) -> anyhow::Result<Told> {
         let orders = self.order()?;
         let floor = u64::from(self.fleet.devices()) * TALK;
         self.until("records are held", async || {
@@ -94,19 +109,92 @@ impl Journey<'_> {
             self.held()
         );
         self.screen.stage("too early", &talking);
+        self.copy().await?;
         self.approve(&orders).await?;
+        let intents = self.keep.store().intents().await?;
+        let adopted = intents.iter().filter(|row| row.outcome == Outcome::Adopted);
+        let adopted = adopted.count() as u64;
+        let (provisioned, recovered) = self.lose_store(&orders).await?;
         let units = self.assign(&orders).await?;
         let [shipped @ .., cancelled] = &orders[..] else {
             anyhow::bail!("there are no orders");
         };
         self.cancel(*cancelled).await?;
         self.ship(shipped).await?;
-        let roles = self.cast(&units, *cancelled);
+        let mut roles = self.cast(&units, *cancelled);
         self.activate(shipped, &roles).await?;
         self.release(&roles).await?;
+        roles.push(self.replace(&roles).await?);
         self.terminate(&roles).await?;
         self.fleet.stop();
-        Ok(roles)
+        Ok(Told {
+            roles,
+            adopted,
+            provisioned,
+            recovered,
+        })
+    }
+
+    /// A copy of the store, as a timer makes it, before anything was provisioned.
+    async fn copy(&self) -> anyhow::Result<()> {
+        self.until("the store is proven", async || {
+            let identity = self.keep.store().identity().await?;
+            Ok((identity.proof == Proof::Proven).then_some(()))
+        })
+        .await?;
+        self.keep.back_up().await
+    }
+
+    /// The disk fails. The copy is put back, and provisions nothing before a person has seen what the registry and MyAdmin show.
+    async fn lose_store(&self, orders: &[u64]) -> anyhow::Result<(u64, u64)> {
+        let serials = |units: &[UnitRow]| -> BTreeMap<String, String> {
+            let with = units.iter();
+            with.filter_map(|row| Some((row.id.clone(), row.unit.serial()?.to_string())))
+                .collect()
+        };
+        self.until("the registry has every serial", async || {
+            let waiting = self.keep.store().unpublished_count().await?;
+            Ok((waiting == 0).then_some(()))
+        })
+        .await?;
+        let before = serials(&self.units(orders).await?);
+        self.keep.restore().await?;
+        self.units_that("the orders are taken in again", orders, |_| true)
+            .await?;
+        self.until("the older copy is found out", async || {
+            let identity = self.keep.store().identity().await?;
+            Ok((identity.proof == Proof::Unproven).then_some(()))
+        })
+        .await?;
+        let seen = self.keep.recover(None).await?;
+        let text = format!(
+            "the store is lost, and a copy without {} serials put back: nothing is provisioned; the registry shows {} of them",
+            before.len(),
+            seen.plan.adopt.len()
+        );
+        self.screen.stage("store lost", &text);
+        let office = Actor::Person("office".into());
+        anyhow::ensure!(
+            self.keep.recover(Some(&office)).await?.accepted,
+            "the recovery was not accepted"
+        );
+        let units = self
+            .units_that("every device has its serial again", orders, |units| {
+                units
+                    .iter()
+                    .all(|row| row.unit.serial().is_some() || !row.line.needs.serial)
+            })
+            .await?;
+        let after = serials(&units);
+        let same = before
+            .iter()
+            .filter(|(unit, serial)| after.get(*unit) == Some(serial));
+        let same = same.count();
+        let text = format!(
+            "a person accepts: {same} units have the serial they had, and none was made again"
+        );
+        self.screen.stage("recovered", &text);
+        Ok((before.len() as u64, same as u64))
     }
 
     /// Customers order; one answer about a serial will be lost on its way.
@@ -163,16 +251,7 @@ impl Journey<'_> {
                 continue;
             }
             let imei = imeis.next().context("more units than devices")?;
-            let sim = iccid(&imei).context("an IMEI is digits")?;
-            let mut given = Given::new(false);
-            for (mark, text) in [(Mark::Sim, &sim), (Mark::Imei, &imei)] {
-                given
-                    .add(mark, Some(text))
-                    .map_err(|why: Unfit| anyhow::anyhow!("{text}: {why}"))?;
-            }
-            self.store
-                .give(&row.id, &given, &warehouse(), Timestamp::now())
-                .await?;
+            self.mark(&row.id, &imei).await?;
         }
         let units = self
             .units_that("every unit is assigned", orders, |units| {
@@ -208,7 +287,8 @@ impl Journey<'_> {
             let numbers = (0..=at).map(|part| format!("T{order}-{}", part + 1));
             let parcel = Parcel::new("Post", numbers).context("a parcel has a number")?;
             boxes += parcel.tracking().len();
-            self.store
+            self.keep
+                .store()
                 .ship(
                     &order.to_string(),
                     None,
@@ -234,7 +314,8 @@ impl Journey<'_> {
         Ok(())
     }
 
-    /// Who plays which part: of the devices delivered, the first is terminated later and the last one has to wait.
+    /// Who plays which part: of the devices delivered, the first is terminated later, the second one comes
+    /// back broken, and the last one has to wait.
     fn cast(&self, units: &[UnitRow], cancelled: u64) -> Vec<Role> {
         let cancelled = cancelled.to_string();
         let mut roles: Vec<Role> = units
@@ -252,8 +333,11 @@ impl Journey<'_> {
             })
             .collect();
         let mut delivered = roles.iter_mut().filter(|role| role.part == Part::Active);
-        if let (Some(first), Some(last)) = (delivered.next(), delivered.next_back()) {
-            (first.part, last.part) = (Part::Terminated, Part::Waiting);
+        if let (Some(first), Some(second), Some(last)) =
+            (delivered.next(), delivered.next(), delivered.next_back())
+        {
+            (first.part, second.part, last.part) =
+                (Part::Terminated, Part::Replaced, Part::Waiting);
         }
         roles
     }
@@ -262,7 +346,9 @@ impl Journey<'_> {
     async fn activate(&self, orders: &[u64], roles: &[Role]) -> anyhow::Result<()> {
         self.gateway.market(|market, now| {
             roles.iter().try_for_each(|role| match role.part {
-                Part::Active | Part::Terminated => market.assign(&role.serial, "fleet_north", now),
+                Part::Active | Part::Terminated | Part::Replaced => {
+                    market.assign(&role.serial, "fleet_north", now)
+                }
                 Part::Waiting => market.share(&role.serial, "partner", now),
                 Part::Cancelled => Ok(()),
             })
@@ -303,6 +389,89 @@ impl Journey<'_> {
         Ok(())
     }
 
+    /// A device comes back broken: its serial ends, and another device of the same line goes the whole journey.
+    async fn replace(&self, roles: &[Role]) -> anyhow::Result<Role> {
+        let broken = roles.iter().find(|role| role.part == Part::Replaced);
+        let broken = broken.context("no device is to be replaced")?;
+        let store = self.keep.store();
+        let rows = store.units_marked(&broken.serial).await?;
+        let row = rows.first().context("the broken device is no unit's")?;
+        let why = "came back broken, RMA 17";
+        let unit = store
+            .replace(&row.id, why, &warehouse(), Timestamp::now())
+            .await?;
+        // As the alarm asks for: in MyAdmin it ends as well.
+        self.gateway.market(|market, now| {
+            let (reason, said) = sheet::REASONS[1];
+            market.terminate(&broken.serial, reason, said, "partner@example.com", now)
+        })?;
+        let text = format!(
+            "a device comes back broken: serial {} ends, unit {unit} takes its place",
+            broken.serial
+        );
+        self.screen.stage("replaced", &text);
+        let serial = self
+            .until("the replacement has its serial", async || {
+                let row = self.keep.store().unit(&unit).await?;
+                Ok(row.and_then(|row| row.unit.serial()))
+            })
+            .await?;
+        let imei = self.fleet.imeis().last().context("the shelf is empty")?;
+        self.mark(&unit, &imei).await?;
+        let parcel =
+            Parcel::new("Post", [format!("RMA-{unit}")]).context("a parcel has a number")?;
+        let named = [unit.clone()];
+        store
+            .ship(
+                &row.order_id,
+                Some(&named),
+                &parcel,
+                &warehouse(),
+                Timestamp::now(),
+            )
+            .await?;
+        self.in_state(&unit, "confirmed").await?;
+        self.gateway
+            .market(|market, now| market.assign(serial.as_str(), "fleet_north", now))?;
+        self.in_state(&unit, "active").await?;
+        let sent = self.fleet.each_sent();
+        self.until("what the replacement sent too early arrives", async || {
+            Ok((self.accepted(serial.as_str()) >= sent).then_some(()))
+        })
+        .await?;
+        let text = format!("serial {serial} may send; what its device sent too early has arrived");
+        self.screen.stage("replacement", &text);
+        Ok(Role {
+            serial: serial.to_string(),
+            imei,
+            part: Part::Active,
+        })
+    }
+
+    async fn in_state(&self, unit: &str, state: &str) -> anyhow::Result<()> {
+        self.until(&format!("unit {unit} is {state}"), async || {
+            let row = self.keep.store().unit(unit).await?;
+            Ok(row.filter(|row| row.unit.state() == state).map(drop))
+        })
+        .await
+    }
+
+    /// The warehouse takes a device from the shelf for a unit.
+    async fn mark(&self, unit: &str, imei: &str) -> anyhow::Result<()> {
+        let sim = iccid(imei).context("an IMEI is digits")?;
+        let mut given = Given::new(false);
+        for (mark, text) in [(Mark::Sim, &*sim), (Mark::Imei, imei)] {
+            given
+                .add(mark, Some(text))
+                .map_err(|why: Unfit| anyhow::anyhow!("{text}: {why}"))?;
+        }
+        self.keep
+            .store()
+            .give(unit, &given, &warehouse(), Timestamp::now())
+            .await?;
+        Ok(())
+    }
+
     /// The Partner terminates a device; its sheet is out before that takes effect, so no record comes too late.
     async fn terminate(&self, roles: &[Role]) -> anyhow::Result<()> {
         let of = |part| roles.iter().filter(move |role| role.part == part);
@@ -318,9 +487,12 @@ impl Journey<'_> {
             .await
             .context("dropping the sheet of terminations")?;
         self.until("the device is terminated", async || {
-            let units = self.store.units_marked(serial).await?;
+            let units = self.keep.store().units_marked(serial).await?;
             let over = units.iter().all(|row| row.unit.state() == "terminated");
-            Ok((over && self.store.unpublished_count().await? == 0).then_some(()))
+            // The sheet names the broken one too: nobody has to see to its serial any more.
+            let alarms = self.keep.store().alarms().await?;
+            let over = over && alarms.iter().all(|alarm| alarm.kind != "replaced-serial");
+            Ok((over && self.keep.store().unpublished_count().await? == 0).then_some(()))
         })
         .await?;
         let text = format!("the Partner's sheet names {serial}; it goes on talking");
@@ -353,7 +525,7 @@ impl Journey<'_> {
     async fn units(&self, orders: &[u64]) -> anyhow::Result<Vec<UnitRow>> {
         let mut units = Vec::new();
         for order in orders {
-            units.extend(self.store.units(&order.to_string()).await?);
+            units.extend(self.keep.store().units(&order.to_string()).await?);
         }
         Ok(units)
     }
@@ -367,7 +539,13 @@ impl Journey<'_> {
     ) -> anyhow::Result<Vec<UnitRow>> {
         self.until(what, async || {
             for order in orders {
-                if self.store.units(&order.to_string()).await?.is_empty() {
+                if self
+                    .keep
+                    .store()
+                    .units(&order.to_string())
+                    .await?
+                    .is_empty()
+                {
                     return Ok(None);
                 }
             }

@@ -7,9 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use super::journey::{Part, Role};
+use super::journey::{Part, Role, Told};
 use crate::orders::store::Store;
-use crate::orders::store::intents::Outcome;
 use crate::sim;
 use crate::verify::judge::{CameTo, Judge};
 
@@ -25,6 +24,12 @@ pub struct Stages {
     pub provisioned: u64,
     /// Provisioned by a call whose answer was lost, and its serial found.
     pub adopted: u64,
+    /// Their serial came back from the device registry when the store was lost.
+    pub recovered: u64,
+    /// They had a serial when the store was lost.
+    pub before_loss: u64,
+    /// Their device came back broken, and another unit took its place.
+    pub replaced: u64,
     /// They need no serial.
     pub without_serial: u64,
     pub assigned: u64,
@@ -93,7 +98,7 @@ impl Records {
         self.still_held += came_to.waiting;
         match part {
             Part::Active => self.missing += came_to.records - came_to.accepted,
-            Part::Terminated => self.dead_terminated += came_to.dead_lettered,
+            Part::Terminated | Part::Replaced => self.dead_terminated += came_to.dead_lettered,
             Part::Waiting => self.too_early += came_to.accepted,
             Part::Cancelled => {
                 self.dead_cancelled += came_to.dead_lettered;
@@ -172,7 +177,7 @@ impl Stages {
     pub async fn of(
         store: &Store,
         gateway: &sim::Handle,
-        roles: &[Role],
+        told: &Told,
         records: Records,
     ) -> anyhow::Result<Self> {
         let trail = trail(store).await?;
@@ -182,8 +187,8 @@ impl Stages {
             taken_in += 1;
             units.extend(store.units(&order).await?);
         }
-        let adopted = store.intents().await?;
-        let adopted = adopted.iter().filter(|row| row.outcome == Outcome::Adopted);
+        let replacements = units.iter().filter(|row| row.replaces.is_some());
+        let replaced = replacements.count() as u64;
         let now_in = |state: &str| {
             let there = units.iter().filter(|row| row.unit.state() == state);
             there.count() as u64
@@ -192,9 +197,12 @@ impl Stages {
         let without_serial = bare.count() as u64;
         let counters = gateway.counters();
         let mut stages = Self {
-            approved: units.len() as u64,
+            approved: units.len() as u64 - replaced,
             provisioned: reached("provisioned"),
-            adopted: adopted.count() as u64,
+            adopted: told.adopted,
+            recovered: told.recovered,
+            before_loss: told.provisioned,
+            replaced,
             without_serial,
             assigned: reached("assigned"),
             cancelled: reached("cancelled"),
@@ -226,10 +234,10 @@ impl Stages {
             }
         });
         anyhow::ensure!(
-            taken_in == stages.orders && roles.len() as u64 == stages.made,
+            taken_in == stages.orders && told.roles.len() as u64 == stages.made,
             "{taken_in} of {} orders were taken in, and {} of {} devices have their part",
             stages.orders,
-            roles.len(),
+            told.roles.len(),
             stages.made
         );
         Ok(stages)
@@ -240,13 +248,28 @@ impl Stages {
         let mut sums = vec![
             sum("approved = ordered", self.approved, self.units),
             sum(
-                "provisioned + without serial = approved",
+                "provisioned + without serial = approved + replaced",
                 self.provisioned + self.without_serial,
-                self.approved,
+                self.approved + self.replaced,
             ),
             sum("serials made = provisioned", self.made, self.provisioned),
             some("an answer was lost and its serial found", self.adopted),
-            sum("assigned = approved", self.assigned, self.approved),
+            sum("one device is replaced", self.replaced, 1),
+            sum(
+                "recovered = had a serial when the store was lost",
+                self.recovered,
+                self.before_loss,
+            ),
+            sum(
+                "had a serial when the store was lost + replaced = provisioned",
+                self.before_loss + self.replaced,
+                self.provisioned,
+            ),
+            sum(
+                "assigned = approved + replaced",
+                self.assigned,
+                self.approved + self.replaced,
+            ),
             sum(
                 "shipped + cancelled = assigned",
                 self.shipped + self.cancelled,
@@ -270,7 +293,11 @@ impl Stages {
                 self.active + self.terminated,
                 self.activated,
             ),
-            sum("one device is terminated", self.terminated, 1),
+            sum(
+                "terminated = one by its Partner + replaced",
+                self.terminated,
+                1 + self.replaced,
+            ),
             sum(
                 "devices ended in the world = terminated",
                 self.ended,
@@ -310,6 +337,14 @@ impl Stages {
                     self.adopted, self.without_serial
                 ),
             ),
+            (
+                "recovered",
+                self.recovered,
+                format!(
+                    "of {} serials, when the store was lost: each went back to its unit",
+                    self.before_loss
+                ),
+            ),
             ("assigned", self.assigned, "by the warehouse".to_owned()),
             ("cancelled", self.cancelled, "with their order".to_owned()),
             ("shipped", self.shipped, "by the warehouse".to_owned()),
@@ -329,11 +364,16 @@ impl Stages {
                 format!("may send; {} are billed", self.billed),
             ),
             (
+                "replaced",
+                self.replaced,
+                "came back broken; another device of the line went the whole way".to_owned(),
+            ),
+            (
                 "terminated",
                 self.terminated,
                 format!(
-                    "{} still active, {} billed again",
-                    self.active, self.billed_again
+                    "one by its Partner, {} with its replacement; {} still active, {} billed again",
+                    self.replaced, self.active, self.billed_again
                 ),
             ),
         ];

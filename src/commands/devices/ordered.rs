@@ -13,7 +13,7 @@ use crate::orders::store::ends::Termination;
 use crate::registry::Device;
 
 /// What the store writes to the audit trail.
-const WHY: &str = "asked for with `dig-ingest devices terminate`";
+const WHY: &str = "asked for with dig-ingest devices terminate";
 
 /// Terminates devices of orders in the orders store.
 ///

@@ -178,7 +178,7 @@ async fn create(settings: &Settings, missing: Missing) -> anyhow::Result<bool> {
     match missing {
         Missing::Empty => return Ok(false),
         Missing::Refuse => anyhow::bail!(
-            "topics.devices: the brokers at {} have no topic {}; `dig-ingest devices import` creates it",
+            "topics.devices: the brokers at {} have no topic {}; `dig-ingest devices import FILE` creates it",
             kafka.brokers,
             topics.devices
         ),

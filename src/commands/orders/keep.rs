@@ -4,23 +4,16 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Context as _;
-use jiff::Timestamp;
 use serde_json::json;
 
 use super::super::Report;
 use super::say;
 use crate::config::Settings;
-use crate::orders::access;
 use crate::orders::journey::{Actor, Serial};
-use crate::orders::proof::Own;
-use crate::orders::recovery::{self, Known, Plan, Target};
-use crate::orders::registrar;
+use crate::orders::recall;
+use crate::orders::recovery::{Plan, Target};
 use crate::orders::store::Store;
 use crate::orders::store::identity::Origin;
-use crate::orders::store::read::Whole;
-use crate::orders::store::seen::SeenRow;
-use crate::registry::topic;
 
 /// How long reading the registry to its end may take.
 const READ: Duration = Duration::from_secs(120);
@@ -91,94 +84,10 @@ pub(super) async fn recover(
             "--accept: say who accepts it, for the audit trail: --by NAME"
         );
     }
-    let known = known(store, settings).await?;
-    let plan = recovery::plan(&known, &settings.orders);
-    let accepted = match accept {
-        Some(by) if !plan.is_empty() => {
-            anyhow::ensure!(
-                plan.open.is_empty(),
-                "nothing was accepted, because it is not clear:\n{}",
-                plan.open.join("\n")
-            );
-            store.recover(&plan, by, Timestamp::now()).await?;
-            true
-        }
-        _ => false,
-    };
-    say(report, || text(&plan, accepted), || value(&plan, accepted));
+    let witnesses = crate::app::witnesses(settings)?;
+    let done = recall::recover(store, &witnesses, &settings.orders, accept, READ).await?;
+    say(report, || text(&done.plan, done.accepted), || done.report());
     Ok(ExitCode::SUCCESS)
-}
-
-/// Everything the three sides say.
-async fn known(store: &Store, settings: &Settings) -> anyhow::Result<Known> {
-    let (client, name) = (
-        settings.kafka.by_hand("devices")?,
-        settings.topics.devices.clone(),
-    );
-    let read = tokio::task::spawn_blocking(move || topic::entries(&client, &name, READ));
-    let entries = read
-        .await
-        .context("reading the device registry failed")?
-        .context("topics.devices: the device registry cannot be read")?;
-    let mut wholes = Vec::new();
-    for row in store.orders(&Default::default()).await? {
-        let units = store.units(&row.id).await?;
-        wholes.push(Whole { row, units });
-    }
-    let own = registrar::own(store).await?;
-    let unclaimed = unclaimed(store, settings, &own).await?;
-    Ok(Known {
-        entries,
-        wholes,
-        unclaimed,
-        accepted: store.accepted_serials().await?,
-        intents: store.intents_in_doubt().await?,
-        own,
-    })
-}
-
-/// What MyAdmin lists now and no unit has; without the right to list, nothing.
-async fn unclaimed(store: &Store, settings: &Settings, own: &Own) -> anyhow::Result<Vec<SeenRow>> {
-    if !settings.orders.provision.list_devices {
-        return Ok(Vec::new());
-    }
-    let market = access::client(&settings.myadmin)?;
-    let listed = market
-        .partner_devices()
-        .await
-        .context("MyAdmin does not list its devices, and without that list nobody knows which serials were made")?;
-    let mut seen = store.seen().await?;
-    let first = store.marks().await?.get("devices-first-listed").copied();
-    let lag = jiff::SignedDuration::from_secs(
-        i64::try_from(settings.orders.provision.visible_after_s).unwrap_or(i64::MAX / 4),
-    );
-    let now = Timestamp::now();
-    let mut unclaimed = Vec::new();
-    for device in listed {
-        let Ok(serial) = Serial::parse(&device.serial) else {
-            continue;
-        };
-        if own.serials.contains(&serial) {
-            continue;
-        }
-        let before = seen.remove(&serial);
-        // The fleet of before the first listing of a store that is older than identities needs no explanation.
-        let of_fleet = own.identity.origin == Origin::CarriedOver
-            && before.as_ref().zip(first).is_some_and(|(seen, first)| {
-                seen.first_seen <= first.saturating_add(lag).unwrap_or(Timestamp::MAX)
-            });
-        if of_fleet {
-            continue;
-        }
-        unclaimed.push(SeenRow {
-            product_code: device.product_code.unwrap_or_default(),
-            owner_database: device.database.unwrap_or_default(),
-            first_seen: before.map_or(now, |seen| seen.first_seen),
-            last_seen: now,
-            serial,
-        });
-    }
-    Ok(unclaimed)
 }
 
 fn text(plan: &Plan, accepted: bool) -> String {
@@ -243,31 +152,4 @@ fn text(plan: &Plan, accepted: bool) -> String {
         "nothing was changed; settle what is to be decided, then repeat it\n"
     });
     text
-}
-
-fn value(plan: &Plan, accepted: bool) -> serde_json::Value {
-    let adopt: Vec<_> = plan
-        .adopt
-        .iter()
-        .map(|adoption| {
-            json!({
-                "serial": adoption.device.serial.as_ref().map(ToString::to_string),
-                "device_id": adoption.device.device_id,
-                "state": adoption.device.state.name(),
-                "order": adoption.device.order,
-                "to": adoption.target,
-            })
-        })
-        .collect();
-    json!({
-        "proven": plan.doubt.is_none(),
-        "why": plan.doubt,
-        "published": plan.published,
-        "adopt": adopt,
-        "park": plan.in_doubt,
-        "accept": plan.accept,
-        "decide": plan.open,
-        "to_provision": plan.to_provision,
-        "accepted": accepted,
-    })
 }

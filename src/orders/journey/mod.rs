@@ -184,39 +184,48 @@ impl Code {
         }
     }
 
-    /// What a person can do about it.
+    /// What a person can do about the order or the unit of this id.
     #[must_use]
-    pub const fn remedy(self) -> &'static str {
+    pub fn remedy(self, id: &str) -> String {
+        let retry = format!("`orders retry {id}`");
         match self {
             Self::UnknownStatus => {
-                "add the status to orders.status if it is a usual one, then `orders retry`"
+                format!("add the status to orders.status if it is a usual one, then {retry}")
             }
             Self::UnknownProduct => {
-                "add the product code to [orders.products], then `orders retry`"
+                format!("add the product code to [orders.products], then {retry}")
             }
             Self::Account => {
-                "add the account to orders.accounts if it is right, then `orders retry`"
+                format!("add the account to orders.accounts if it is right, then {retry}")
             }
-            Self::Declined => "clear the cause with MyAdmin, then `orders retry`",
-            Self::LostAnswer => {
-                "look in MyAdmin whether a serial was made: if so `orders assign --serial`, if not `orders retry`"
+            Self::Declined | Self::ReportRefused => {
+                format!("clear the cause with MyAdmin, then {retry}")
             }
-            Self::Serial => "look in MyAdmin which serial is right, then `orders assign --serial`",
-            Self::LineChanged => {
-                "compare the order in MyAdmin with `orders show`; `orders retry` lets the unit go on as it is, `orders cancel` ends it"
-            }
+            Self::LostAnswer => format!(
+                "look in MyAdmin whether a serial was made: if so `orders assign {id} --serial SERIAL`, if not {retry}"
+            ),
+            Self::Serial => format!(
+                "look in MyAdmin which serial is right, then `orders assign {id} --serial SERIAL`"
+            ),
+            Self::LineChanged => format!(
+                "compare the order in MyAdmin with `orders show {id}`; {retry} lets it go on as it is, `orders cancel {id} --why WHY` \
+                 ends it"
+            ),
             Self::Differs => {
-                "correct the values in MyAdmin or by `orders assign` and `orders ship`, then `orders retry`"
+                format!(
+                    "correct the values in MyAdmin, or assign and ship it with the right ones, then {retry}"
+                )
             }
-            Self::ReportRefused => "clear the cause with MyAdmin, then `orders retry`",
-            Self::Packages => {
-                "set orders.fulfilment.packages = \"join\", or ship with one number, then `orders retry`"
-            }
-            Self::Elsewhere => {
-                "compare the order in MyAdmin with `orders show`; cancel or retry it"
-            }
-            Self::Vanished => "ask whether the order was cancelled, then cancel or retry it",
-            Self::Person => "`orders retry` when it may go on",
+            Self::Packages => format!(
+                "set orders.fulfilment.packages = \"join\", or ship with one number, then {retry}"
+            ),
+            Self::Elsewhere => format!(
+                "compare the order in MyAdmin with `orders show {id}`; then {retry} or `orders cancel {id} --why WHY`"
+            ),
+            Self::Vanished => format!(
+                "ask whether the order was cancelled: if so `orders cancel {id} --why WHY`, if not {retry}"
+            ),
+            Self::Person => format!("{retry} when it may go on"),
         }
     }
 
@@ -286,7 +295,7 @@ mod tests {
     fn codes_are_told_by_their_names() {
         for code in Code::ALL {
             assert_eq!(Code::parse(code.name()), Some(code));
-            assert!(!code.remedy().is_empty());
+            assert!(code.remedy("7.1").contains("7.1`") || code == Code::Serial);
         }
         assert_eq!(Code::parse("nonsense"), None);
     }

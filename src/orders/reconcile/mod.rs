@@ -34,8 +34,9 @@ use super::settings::{Config, OnCancelled, OnVanished, Standing};
 use super::store::identity::Origin;
 use super::store::intents::{IntentRow, Outcome};
 use super::store::read::Whole;
-use super::store::rows::{Head, Line, OrderRow, Shipment, UnitRow};
+use super::store::rows::{Head, Line, LineStanding, OrderRow, Shipment, UnitRow};
 use super::store::seen::SeenRow;
+use super::store::stranded::Stranded;
 use crate::myadmin::wire;
 pub use view::View;
 
@@ -61,6 +62,8 @@ pub struct Held {
     pub left: Vec<(String, SeenRow)>,
     /// Active units that are listed in another database than theirs.
     pub moved: Vec<(String, SeenRow)>,
+    /// Pending devices that no unit will activate.
+    pub stranded: Vec<Stranded>,
     /// Devices on the shelf, and which marks are a unit's.
     pub spares: Arc<[Spare]>,
     pub used: Used,
@@ -412,6 +415,8 @@ fn order(view: &View, whole: &Whole, config: &Config, acts: &mut Vec<Act>) {
         Standing::Done if is_open => {
             let unshipped = whole.units.iter().any(|unit| {
                 unit.replaces.is_none()
+                    // A person has compared it with MyAdmin, and let it go on.
+                    && unit.standing != LineStanding::Kept
                     && matches!(
                         unit.unit,
                         Unit::Live(Live::Ordered(_) | Live::Provisioned(_) | Live::Assigned(_))
@@ -493,6 +498,7 @@ impl Default for Held {
             reappeared: Vec::new(),
             left: Vec::new(),
             moved: Vec::new(),
+            stranded: Vec::new(),
             spares: Arc::default(),
             used: Used::new(),
             first_listed: None,

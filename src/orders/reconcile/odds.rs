@@ -22,6 +22,7 @@ pub(super) fn decide(held: &Held, config: &Config, acts: &mut Vec<Act>) {
     }
     lost_answers(held, &mut due);
     ended(held, &mut due);
+    stranded(held, &mut due);
     orphans::due(held, config, &mut due);
     acts.extend(due.into_iter().map(Act::Alarm));
 }
@@ -55,6 +56,20 @@ fn reappears(whole: &Whole, config: &Config) -> Option<Due> {
         said: format!("it was cancelled, and MyAdmin shows it as {status}"),
         evidence: json!({ "status": status }),
     })
+}
+
+/// Devices of orders that were fulfilled before this store knew them: their records are held, and no unit activates them.
+fn stranded(held: &Held, due: &mut Vec<Due>) {
+    due.extend(held.stranded.iter().map(|device| Due {
+        kind: "device-stranded",
+        subject: device.device_id.clone(),
+        said: format!(
+            "the registry has it as pending with serial {}, and its order {} was fulfilled or cancelled before this store knew it: its records are \
+             held, and no unit activates it",
+            device.serial, device.order
+        ),
+        evidence: json!({ "serial": device.serial, "order": device.order }),
+    }));
 }
 
 /// Calls in doubt whose unit is not parked for it: its order was cancelled, or it has a serial already.

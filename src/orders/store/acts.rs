@@ -120,7 +120,7 @@ impl Store {
                         return Err(refused_order(
                             &row,
                             "it is not under way",
-                            "`orders show` tells where it is",
+                            &format!("`orders show {}` tells where it is", row.id),
                         ));
                     };
                     let parked = Order::Parked(open.park(reason.clone()));
@@ -134,7 +134,7 @@ impl Store {
                         return Err(refused_unit(
                             &row,
                             "it is not under way",
-                            "`orders show` tells where it is",
+                            &format!("`orders show {}` tells where it is", row.id),
                         ));
                     };
                     let parked = Unit::Parked(live.park(reason.clone()));
@@ -175,8 +175,12 @@ impl Store {
                     match row.order.clone() {
                         Order::Parked(parked) => {
                             let why = format!("was parked for {}", parked.reason);
+                            let elsewhere = parked.reason.code == Code::Elsewhere;
                             let open = Order::Open(parked.unpark());
                             change.put_order(&row, &open, Cause::new("retry", why)).await?;
+                            if elsewhere {
+                                change.keep_provisioned(id).await?;
+                            }
                         }
                         Order::Open(_) => {
                             change
@@ -254,6 +258,19 @@ impl Store {
             Ok(cleared)
         })
         .await
+    }
+}
+
+impl Change {
+    /// A person compared the order with MyAdmin, which shows it as fulfilled: its units go on, those that still need a serial
+    /// excepted, as somebody else may have made it (P1).
+    async fn keep_provisioned(&mut self, order: &str) -> Result<(), Error> {
+        for unit in self.units(order).await? {
+            if unit.unit.serial().is_some() || !unit.line.needs.serial {
+                self.put_line_standing(&unit.id, LineStanding::Kept).await?;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -306,6 +306,14 @@ impl Change {
         }
     }
 
+    /// Whether the registry has a device with this serial as terminated: no unit gets it (G1).
+    pub(super) async fn is_terminated(&mut self, serial: &Serial) -> Result<bool, Error> {
+        let devices = self.devices("serial", serial.as_str()).await?;
+        Ok(devices
+            .iter()
+            .any(|(_, device)| device.state == State::Terminated))
+    }
+
     pub(super) async fn devices(
         &mut self,
         column: &'static str,

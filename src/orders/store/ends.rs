@@ -76,7 +76,9 @@ impl Store {
                     change
                         .put_unit(&row, Unit::Terminated(terminated), cause)
                         .await?;
-                    change.end_alarm("cancelled-serial", &row.id).await?;
+                    for kind in ["cancelled-serial", "cancelled-active"] {
+                        change.end_alarm(kind, &row.id).await?;
+                    }
                     change.commit().await?;
                     Ok(Termination::Done { unit: row.id })
                 }

@@ -13,7 +13,7 @@ use super::intents::Outcome;
 use super::rows::{LineStanding, OrderRow, UnitRow, unit_id};
 use super::{During as _, Error, Store};
 use crate::orders::journey::kit::OwnerDatabase;
-use crate::orders::journey::order::{Open, Order};
+use crate::orders::journey::order::{Approved, Open, Order};
 use crate::orders::journey::unit::Unit;
 use crate::orders::journey::way::Live;
 use crate::orders::journey::{Actor, Code, Reason};
@@ -55,7 +55,7 @@ impl Store {
                     &row,
                     "it is active: its device sends",
                     &format!(
-                        "have the device terminated in MyAdmin, or `orders replace {}` if another device takes its place",
+                        "have the device terminated in MyAdmin, or `orders replace {} --why WHY` if another device takes its place",
                         row.id
                     ),
                 ));
@@ -92,14 +92,14 @@ impl Store {
                 return Err(refused_unit(
                     &row,
                     &format!("its order is {}", order.order.state()),
-                    &format!("`orders resume {}` takes a cancelled order up again; otherwise order another unit", order.id),
+                    &format!("`orders resume {} --why WHY` takes a cancelled order up again; otherwise order another unit", order.id),
                 ));
             }
             let Some(serial) = row.unit.serial() else {
                 return Err(refused_unit(
                     &row,
                     "it has no serial yet, so there is no device to replace",
-                    &format!("`orders assign {}` corrects its SIM, IMEI or device id", row.id),
+                    &format!("`orders assign {} --imei IMEI` corrects its IMEI, as --sim and --device-id do", row.id),
                 ));
             };
             let units = change.units(&row.order_id).await?;
@@ -107,14 +107,14 @@ impl Store {
                 return Err(refused_unit(
                     &row,
                     &format!("it was replaced by unit {}", other.id),
-                    &format!("`orders replace {}` if that device is replaced too", other.id),
+                    &format!("`orders replace {} --why WHY` if that device is replaced too", other.id),
                 ));
             }
             if change.is_in_doubt(unit).await? {
                 return Err(refused_unit(
                     &row,
                     "a provisioning call for it is under way or in doubt",
-                    "wait until it is settled, or settle it with `orders assign --serial` or `orders retry`",
+                    &format!("wait until it is settled: `orders show {}` tells what settles it", row.id),
                 ));
             }
             let evidence = json!({ "serial": serial, "tags": row.unit.known().tags });
@@ -125,8 +125,10 @@ impl Store {
             for kind in ["cancelled-serial", "cancelled-active"] {
                 change.end_alarm(kind, unit).await?;
             }
-            let said = "its device was replaced: have the serial terminated in MyAdmin";
-            change.alarm("replaced-serial", unit, said, Some(&evidence)).await?;
+            if !change.is_ended_by_sheet(unit).await? {
+                let said = "its device was replaced: have the serial terminated in MyAdmin";
+                change.alarm("replaced-serial", unit, said, Some(&evidence)).await?;
+            }
             let of_line = units.iter().filter(|other| other.line.id == row.line.id).count();
             let id = unit_id(&row.order_id, &format!("{}r{of_line}", row.line.id));
             let fresh = UnitRow {
@@ -145,10 +147,11 @@ impl Store {
         .await
     }
 
-    /// Takes up again what was cancelled: a unit, or an order with the units that were cancelled with it.
+    /// Takes up again what was cancelled: a unit, or an order with the units that were cancelled with it; or an order that was closed,
+    /// because it was fulfilled before this store knew it.
     ///
     /// # Errors
-    /// It is not cancelled, or its order is; MyAdmin shows the order as cancelled, by the words of `status`.
+    /// It is neither, or its order is cancelled; MyAdmin shows the order as cancelled, by the words of `status`.
     pub async fn resume(
         &self,
         subject: &Subject,
@@ -161,11 +164,19 @@ impl Store {
             match subject {
                 Subject::Order(id) => {
                     let row = change.order(id).await?;
+                    let cause = Cause::new("resume", why);
+                    if matches!(row.order, Order::Closed(_)) {
+                        // Fulfilled before this store knew it: its lines are taken in by the next round.
+                        let by = Some(by.name().into());
+                        let open = Order::Open(Open::Approved(Approved { by }));
+                        change.put_order(&row, &open, cause).await?;
+                        return change.commit().await;
+                    }
                     let Order::Cancelled(cancelled) = row.order.clone() else {
                         return Err(refused_order(
                             &row,
                             &format!("it is {}, not cancelled", row.order.state()),
-                            "`orders retry` lets a parked one go on",
+                            &format!("`orders show {}` tells what it waits for", row.id),
                         ));
                     };
                     if status.standing(&row.head.status) == Standing::Cancelled {
@@ -176,9 +187,7 @@ impl Store {
                         ));
                     }
                     let open = Order::Open(Open::Approved(cancelled.clone().resume(by)));
-                    change
-                        .put_order(&row, &open, Cause::new("resume", why))
-                        .await?;
+                    change.put_order(&row, &open, cause).await?;
                     for unit in change.units(id).await? {
                         if let Unit::Cancelled(ended) = &unit.unit
                             && ended.at == cancelled.at
@@ -195,7 +204,10 @@ impl Store {
                         return Err(refused_unit(
                             &row,
                             "its order is cancelled",
-                            &format!("`orders resume {}` takes the order up again", order.id),
+                            &format!(
+                                "`orders resume {} --why WHY` takes the order up again",
+                                order.id
+                            ),
                         ));
                     }
                     change.resume_unit(&row, why).await?;
@@ -237,7 +249,10 @@ impl Change {
             return Err(refused_unit(
                 row,
                 &format!("it is {}, not cancelled", row.unit.state()),
-                "`orders retry` lets a parked one go on; a terminated device stays so: `orders replace` gives another one",
+                &format!(
+                    "`orders show {0}` tells what it waits for; a terminated device stays so: `orders replace {0} --why WHY` gives another one",
+                    row.id
+                ),
             ));
         };
         let live = cancelled.resume(row.line.needs);
@@ -300,6 +315,17 @@ impl Change {
         let calls = self.intents_of(unit).await?;
         let unknown = |outcome| matches!(outcome, Outcome::Open | Outcome::Unresolved);
         Ok(calls.iter().any(|call| unknown(call.outcome)))
+    }
+
+    /// Whether a sheet of terminations ended the unit: its serial is terminated in MyAdmin, and nobody has to see to that.
+    async fn is_ended_by_sheet(&mut self, unit: &str) -> Result<bool, Error> {
+        let sql = "SELECT seq FROM events WHERE unit_id = $1 AND act = 'terminate' AND evidence LIKE '%\"sheet\":%' LIMIT 1";
+        let ended = sqlx::query(sql)
+            .bind(unit.to_owned())
+            .fetch_optional(&mut *self.tx)
+            .await
+            .during("looking for a termination")?;
+        Ok(ended.is_some())
     }
 
     /// A unit of a line that came after its order was taken in; false if it is there already.

@@ -30,6 +30,7 @@ pub mod seen;
 pub mod sheets;
 pub mod shown;
 pub mod standing;
+pub mod stranded;
 mod transaction;
 mod units;
 mod warehouse;
@@ -112,14 +113,14 @@ pub enum Error {
     LeaseLost,
     /// What is stored cannot be; nothing was written.
     #[error(
-        "orders store: {subject}: {why}; stop the orders instances, put a copy made by `dig-ingest orders backup` in its place, \
+        "orders store: {subject}: {why}; stop the orders instances, put a copy made by `dig-ingest orders backup FILE` in its place, \
          start them, and see with `dig-ingest orders recover` what happened since the copy"
     )]
     Corrupt { subject: String, why: String },
     /// There is none where the settings say.
     #[error(
         "orders store: {0} is not there; name the store of the job with orders.store.file or orders.store.url. Only if there never \
-         was one, make it with `dig-ingest orders init`. If it was lost, put a copy made by `dig-ingest orders backup` in its place; \
+         was one, make it with `dig-ingest orders init`. If it was lost, put a copy made by `dig-ingest orders backup FILE` in its place; \
          `dig-ingest orders recover` then shows what happened since the copy"
     )]
     Missing(String),

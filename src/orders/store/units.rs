@@ -127,7 +127,10 @@ impl Change {
             return Err(Refusal::new(
                 format!("unit {}", row.id),
                 format!("it has serial {had}, and a unit keeps its serial"),
-                "`orders replace` it if the device was swapped",
+                format!(
+                    "`orders replace {} --why WHY` if the device was swapped",
+                    row.id
+                ),
             )
             .into());
         }

@@ -155,7 +155,10 @@ impl Change {
             refused_unit(
                 &row,
                 &not_now.to_string(),
-                &format!("`orders replace {}` if the device was swapped", row.id),
+                &format!(
+                    "`orders replace {} --why WHY` if the device was swapped",
+                    row.id
+                ),
             )
         })?;
         let live = if parked.is_none() {
@@ -199,7 +202,7 @@ impl Change {
             return Err(refused_order(
                 &row,
                 &format!("it has no unit {stranger}"),
-                "`orders show` lists its units",
+                &format!("`orders show {}` lists its units", row.id),
             ));
         }
         let mut shipped = Vec::new();
@@ -266,7 +269,7 @@ impl Change {
             return Err(refused_order(
                 &row,
                 &format!("it has no unit that can ship ({})", waiting.join("; ")),
-                "`orders show` tells what each unit waits for",
+                &format!("`orders show {}` tells what each unit waits for", row.id),
             ));
         }
         Ok(shipped)
@@ -319,9 +322,19 @@ async fn give_serial(change: &mut Change, row: UnitRow, serial: &Serial) -> Resu
                 "it has serial {}, and a unit keeps its serial",
                 row.unit.serial().map(|s| s.to_string()).unwrap_or_default()
             ),
-            &format!("`orders replace {}` if the device was swapped", row.id),
+            &format!(
+                "`orders replace {} --why WHY` if the device was swapped",
+                row.id
+            ),
         ));
     };
+    if change.is_terminated(serial).await? {
+        return Err(refused_unit(
+            &row,
+            &format!("serial {serial} is terminated in the device registry, and stays so"),
+            "provision another device, or look at its label again",
+        ));
+    }
     let intents = change.intents_of(&row.id).await?;
     if intents.iter().any(|intent| intent.outcome == Outcome::Open) {
         return Err(refused_unit(

@@ -23,6 +23,8 @@ use crate::orders::store::{Error, Refusal, Store};
 
 /// Characters of a digest that name a sheet at least.
 const DIGITS: usize = 4;
+/// What is said of a sheet that nobody has.
+pub const NONE: &str = "there is none";
 
 /// A device of a sheet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -88,7 +90,7 @@ pub async fn find(store: &Store, name: &str) -> Result<JudgedRow, Error> {
     found.retain(|row| !doubted || row.state == Standing::Doubted);
     let Some(row) = found.pop() else {
         let remedy = "`orders sheet list --all` shows the sheets";
-        return Err(Refusal::new(format!("sheet {name}"), "there is none", remedy).into());
+        return Err(Refusal::new(format!("sheet {name}"), NONE, remedy).into());
     };
     if doubted && !found.is_empty() {
         let names: Vec<String> = found

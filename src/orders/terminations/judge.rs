@@ -119,6 +119,8 @@ pub struct Deeds {
     pub now: Vec<Row>,
     /// Terminated before.
     pub already: usize,
+    /// The units among all that it names, whatever their date: their termination was asked for at the partner's.
+    pub named: Vec<String>,
     /// Their date has not come.
     pub later: Vec<Row>,
     /// The partner's device list still shows them, or has not been read since.
@@ -326,6 +328,8 @@ pub fn asked(sheet: Sheet, known: &Known, config: &Config, now: Timestamp) -> De
         }
     }
     for (serial, row) in rows {
+        let fate = known.fates.get(&serial);
+        deeds.named.extend(fate.map(|fate| fate.unit.clone()));
         match known.find(&serial) {
             Found::Unknown => {
                 let told = match config.foreign_serials {

@@ -253,7 +253,7 @@ impl<'c> Reading<'c> {
         }
         for footer in std::mem::take(&mut self.footers) {
             let what = "names no device and stands between rows of devices";
-            let remedy = "remove the row, or look at the sheet with `orders sheet show`";
+            let remedy = "remove the row, and send the sheet again";
             self.sheet.spoil(bad(footer.line, "", what, remedy));
         }
         self.sheet.rows += 1;

@@ -15,6 +15,8 @@ use crate::orders::store::change::Change;
 /// The alarm's kind for serials that nobody knows.
 pub(super) const UNKNOWN: &str = "sheet-unknown";
 const UNCONFIRMED: &str = "sheet-unconfirmed";
+/// Kinds of alarms that ask to have a unit's serial terminated in MyAdmin.
+const TO_TERMINATE: [&str; 2] = ["cancelled-serial", "replaced-serial"];
 /// Unknown serials that get an alarm each; more of them get one together.
 const EACH: usize = 50;
 
@@ -43,6 +45,14 @@ pub(super) async fn tell(
     for row in &deeds.now {
         for kind in [UNCONFIRMED, UNKNOWN] {
             change.clear_alarm(kind, row.serial.as_str()).await?;
+        }
+    }
+    // What a person was to have terminated in MyAdmin is on the sheet: nothing is left to do.
+    for unit in &deeds.named {
+        for kind in TO_TERMINATE {
+            if !before.is_new(kind, unit) {
+                change.end_alarm(kind, unit).await?;
+            }
         }
     }
     let returned = deeds.returned.iter().map(|serial| {

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 
 use super::{Facts, For, Scene, Wait, job, wait};
+use crate::config::printable::word;
 use crate::orders::identifiers::odd;
 use crate::orders::journey::kit::Kit;
 use crate::orders::journey::unit::Unit;
@@ -158,15 +159,6 @@ fn correct(row: &UnitRow, kit: &Kit, shown: &LineShown) -> String {
     )
 }
 
-/// A text as one word of a command that is pasted into a shell.
-fn word(text: &str) -> String {
-    if text.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
-        text.to_owned()
-    } else {
-        format!("'{}'", text.replace('\'', "'\\''"))
-    }
-}
-
 fn reported_later(
     retry_at: Option<Timestamp>,
     attempts: i64,
@@ -205,8 +197,10 @@ fn reship(whole: &Whole, shown: &str) -> String {
         .map(|(id, _)| format!(" --unit {id}"))
         .collect();
     format!(
-        "{there}, or, if MyAdmin is right, `orders ship {}{units} --carrier {:?} --tracking {shown:?}`",
-        whole.row.id, parcel.carrier
+        "{there}, or, if MyAdmin is right, `orders ship {}{units} --carrier {} --tracking {}`",
+        whole.row.id,
+        word(&parcel.carrier),
+        word(shown)
     )
 }
 

@@ -1,13 +1,13 @@
 //! What each path does: the members are read, the store is asked once, and what it has then is the answer.
 
 use axum::Json;
-use axum::extract::{Extension, Path, State};
+use axum::extract::{Extension, State};
 use axum::http::{Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse as _, Response};
 use serde_json::json;
 
 use super::Desk;
-use super::fields::{Asked, Body, Fields, bytes};
+use super::fields::{Asked, Body, Fields, Named, bytes};
 use super::problem::Problem;
 use crate::orders::alarms::AlarmShown;
 use crate::orders::identifiers::Unfit;
@@ -25,8 +25,8 @@ use crate::orders::wait::For;
 const PAGE: i64 = 100;
 const LARGEST_PAGE: i64 = 1000;
 
-type Answer = Result<Response, Problem>;
-type Who = Extension<Actor>;
+pub(super) type Answer = Result<Response, Problem>;
+pub(super) type Who = Extension<Actor>;
 
 const STATES: [&str; 7] = [
     "received",
@@ -85,7 +85,7 @@ pub(super) async fn list(State(desk): State<Desk>, asked: Asked) -> Answer {
     Ok(Json(json!({ "orders": page, "next": next })).into_response())
 }
 
-pub(super) async fn show(State(desk): State<Desk>, Path(name): Path<String>) -> Answer {
+pub(super) async fn show(State(desk): State<Desk>, Named(name): Named) -> Answer {
     let order = shown::find(&desk.store, &name).await;
     let order = order.map_err(|error| Problem::from(error).or_missing())?;
     whole(&desk, &order).await
@@ -121,7 +121,7 @@ async fn after(desk: &Desk, id: &str) -> Answer {
 pub(super) async fn approve(
     State(desk): State<Desk>,
     Extension(by): Who,
-    Path(id): Path<String>,
+    Named(id): Named,
     body: Body,
 ) -> Answer {
     Fields::body(body, &[])?;
@@ -171,7 +171,7 @@ async fn explained(
 pub(super) async fn cancel(
     State(desk): State<Desk>,
     Extension(by): Who,
-    Path(id): Path<String>,
+    Named(id): Named,
     body: Body,
 ) -> Answer {
     explained(&desk, &by, Subject::Order(id), body, Explained::Cancel).await
@@ -180,7 +180,7 @@ pub(super) async fn cancel(
 pub(super) async fn cancel_unit(
     State(desk): State<Desk>,
     Extension(by): Who,
-    Path(id): Path<String>,
+    Named(id): Named,
     body: Body,
 ) -> Answer {
     explained(&desk, &by, Subject::Unit(id), body, Explained::Cancel).await
@@ -189,7 +189,7 @@ pub(super) async fn cancel_unit(
 pub(super) async fn park_order(
     State(desk): State<Desk>,
     Extension(by): Who,
-    Path(id): Path<String>,
+    Named(id): Named,
     body: Body,
 ) -> Answer {
     explained(&desk, &by, Subject::Order(id), body, Explained::Park).await
@@ -198,7 +198,7 @@ pub(super) async fn park_order(
 pub(super) async fn park_unit(
     State(desk): State<Desk>,
     Extension(by): Who,
-    Path(id): Path<String>,
+    Named(id): Named,
     body: Body,
 ) -> Answer {
     explained(&desk, &by, Subject::Unit(id), body, Explained::Park).await
@@ -207,7 +207,7 @@ pub(super) async fn park_unit(
 pub(super) async fn resume_order(
     State(desk): State<Desk>,
     Extension(by): Who,
-    Path(id): Path<String>,
+    Named(id): Named,
     body: Body,
 ) -> Answer {
     explained(&desk, &by, Subject::Order(id), body, Explained::Resume).await
@@ -216,7 +216,7 @@ pub(super) async fn resume_order(
 pub(super) async fn resume_unit(
     State(desk): State<Desk>,
     Extension(by): Who,
-    Path(id): Path<String>,
+    Named(id): Named,
     body: Body,
 ) -> Answer {
     explained(&desk, &by, Subject::Unit(id), body, Explained::Resume).await
@@ -225,7 +225,7 @@ pub(super) async fn resume_unit(
 pub(super) async fn replace(
     State(desk): State<Desk>,
     Extension(by): Who,
-    Path(id): Path<String>,
+    Named(id): Named,
     body: Body,
 ) -> Answer {
     explained(&desk, &by, Subject::Unit(id), body, Explained::Replace).await
@@ -234,7 +234,7 @@ pub(super) async fn replace(
 pub(super) async fn retry_order(
     State(desk): State<Desk>,
     Extension(by): Who,
-    Path(id): Path<String>,
+    Named(id): Named,
     body: Body,
 ) -> Answer {
     Fields::body(body, &[])?;
@@ -247,7 +247,7 @@ pub(super) async fn retry_order(
 pub(super) async fn retry_unit(
     State(desk): State<Desk>,
     Extension(by): Who,
-    Path(id): Path<String>,
+    Named(id): Named,
     body: Body,
 ) -> Answer {
     let anew = Fields::body(body, &["anew"])?.choice("anew")?;
@@ -261,7 +261,7 @@ pub(super) async fn retry_unit(
 pub(super) async fn assign(
     State(desk): State<Desk>,
     Extension(by): Who,
-    Path(id): Path<String>,
+    Named(id): Named,
     body: Body,
 ) -> Answer {
     let known = ["serial", "sim", "imei", "device_id", "force"];
@@ -308,7 +308,7 @@ fn unfit(mark: Mark, text: Option<&str>, why: &Unfit) -> Problem {
 pub(super) async fn ship(
     State(desk): State<Desk>,
     Extension(by): Who,
-    Path(id): Path<String>,
+    Named(id): Named,
     body: Body,
 ) -> Answer {
     let mut fields = Fields::body(body, &["carrier", "tracking", "units"])?;
@@ -391,7 +391,7 @@ pub(super) async fn import(
     Ok((status, Json(outcome)).into_response())
 }
 
-pub(super) async fn export(State(desk): State<Desk>, Path(name): Path<String>) -> Answer {
+pub(super) async fn export(State(desk): State<Desk>, Named(name): Named) -> Answer {
     let Some(paper) = Paper::parse(&name) else {
         let all = Paper::ALL.map(|(name, _)| name).join(", ");
         return Err(Problem::missing(

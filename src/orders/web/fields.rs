@@ -1,11 +1,13 @@
-//! Members of a body or a query, read one by one, so that whatever is wrong is told with its name and the remedy.
+//! Members of a body or a query, read one by one, and the name in a path, so that whatever is wrong is told with its name and the
+//! remedy.
 
 use std::collections::BTreeMap;
 
 use axum::body::Bytes;
-use axum::extract::Query;
 use axum::extract::rejection::{BytesRejection, QueryRejection};
+use axum::extract::{FromRequestParts, Path, Query};
 use axum::http::StatusCode;
+use axum::http::request::Parts;
 use axum::response::IntoResponse as _;
 use serde_json::{Map, Value};
 
@@ -18,6 +20,34 @@ const MOST: usize = 1000;
 
 pub(super) type Body = Result<Bytes, BytesRejection>;
 pub(super) type Asked = Result<Query<BTreeMap<String, String>>, QueryRejection>;
+
+/// The name in a path: what is asked about. One that nothing can have is refused as any other member is.
+#[derive(Debug)]
+pub(super) struct Named(pub(super) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Named {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let path = Path::<String>::from_request_parts(parts, state).await;
+        let named = path.map(|Path(name)| name);
+        match named {
+            Ok(name) if fits(&name) => Ok(Self(name)),
+            _ => {
+                let path = parts.uri.path();
+                let remedy = format!(
+                    "give a name of 1 to {LONGEST} characters in UTF-8, percent-encoded, none of them a control character"
+                );
+                let what = "names nothing that can be";
+                Err(Problem::field("path", Some(path), what, remedy))
+            }
+        }
+    }
+}
+
+fn fits(text: &str) -> bool {
+    !text.is_empty() && text.chars().count() <= LONGEST && !text.chars().any(char::is_control)
+}
 
 /// Members not yet read.
 #[derive(Debug)]
@@ -179,7 +209,7 @@ fn text(name: &str, value: &Value) -> Result<String, Problem> {
         return Err(Problem::field(name, Some(&shown), "is no text", remedy));
     };
     let text = text.trim();
-    if text.is_empty() || text.chars().count() > LONGEST || text.chars().any(char::is_control) {
+    if !fits(text) {
         let remedy = format!("give 1 to {LONGEST} characters, none of them a control character");
         return Err(Problem::field(name, Some(text), "cannot be used", remedy));
     }

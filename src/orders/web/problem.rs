@@ -100,6 +100,29 @@ impl Problem {
         problem
     }
 
+    /// A recovery whose plan asks something: nothing was written.
+    pub(super) fn undecided(questions: &[String]) -> Self {
+        Self::new(
+            StatusCode::CONFLICT,
+            "undecided",
+            format!(
+                "nothing was accepted, because it is not clear: {}",
+                questions.join("; ")
+            ),
+            "settle what `decide` of GET /api/recover lists, then repeat it",
+        )
+    }
+
+    /// The device registry or MyAdmin did not answer. What they said may name places that are nobody's business.
+    pub(super) fn unanswered() -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "unanswered",
+            "the device registry or MyAdmin did not answer; nothing was changed",
+            "repeat it; the log tells the cause, and `dig-ingest check --connect` tries both",
+        )
+    }
+
     pub(super) fn stranger() -> Self {
         Self::new(
             StatusCode::UNAUTHORIZED,

@@ -12,7 +12,7 @@ use crate::config::secret::Secret;
 /// Characters of a token at least: shorter ones can be guessed.
 const SHORTEST: usize = 16;
 /// The name of a token that has none.
-const NAMELESS: &str = "api";
+pub(super) const NAMELESS: &str = "api";
 
 /// Tokens with their names; never shown.
 pub(super) struct Tokens(Vec<(Box<str>, Secret)>);

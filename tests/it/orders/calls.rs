@@ -22,7 +22,7 @@ fn job(site: &Site, name: &str) -> (CancellationToken, JoinHandle<anyhow::Result
         market: site.world.clone(),
         store: site.store.clone(),
         open: registry::open(&site.topic),
-        ask: super::sheets::registry(&Arc::default()),
+        outside: super::recover::Said::nothing().outside(),
         clock: wall_clock(),
         name: name.into(),
     };
@@ -115,7 +115,7 @@ async fn an_end_in_the_pause_before_the_call_is_no_doubt() {
 }
 
 /// A unit whose call was made and never answered, as it is concluded: parked for a person, or with its serial.
-async fn lost(change: impl FnOnce(&mut dig_ingest::orders::Config)) -> (Site, String) {
+pub(super) async fn lost(change: impl FnOnce(&mut dig_ingest::orders::Config)) -> (Site, String) {
     let mut site = Site::new(Mode::Api, change).await;
     site.round(0).await;
     let order = site.world.place("CTD-100", 1).to_string();

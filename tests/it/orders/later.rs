@@ -172,14 +172,9 @@ async fn a_unit_whose_line_goes_after_its_serial_was_made_is_a_persons_and_can_b
     let Unit::Parked(parked) = site.unit(&gone.id).await.unit else {
         panic!("it is parked");
     };
-    let remedy = parked.reason.code.remedy();
-    assert!(remedy.contains("`orders cancel`"), "{remedy}");
+    let remedy = parked.reason.code.remedy(&gone.id);
+    site.obey(&remedy, "cancel");
     let now = site.world.now();
-    let cancelled = site
-        .store
-        .cancel_unit(&gone.id, "one less", &ann(), now)
-        .await;
-    cancelled.unwrap();
     site.round(60).await;
     let device = marks(gone).imei.unwrap();
     let (state, _) = registered(&site, &device).await.expect("it is known");

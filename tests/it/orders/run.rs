@@ -21,7 +21,7 @@ fn parts(world: &World, store: &Store, name: &str, topic: &Shared) -> Parts<Worl
         market: world.clone(),
         store: store.clone(),
         open: registry::open(topic),
-        ask: super::sheets::registry(&Arc::default()),
+        outside: super::recover::Said::nothing().outside(),
         clock: wall_clock(),
         name: name.into(),
     }

@@ -7,9 +7,11 @@ use dig_ingest::orders::Clock;
 use dig_ingest::orders::alarms::AlarmShown;
 use dig_ingest::orders::calls::Calls;
 use dig_ingest::orders::journey::{Actor, Parcel, Serial, Tags};
+use dig_ingest::orders::registrar::Registrar;
 use dig_ingest::orders::round::Reconciler;
 use dig_ingest::orders::settings::{Approval, CheckContracts, Config, Fulfilment, Mode};
 use dig_ingest::orders::shown::{self, Explained, OrderShown};
+use dig_ingest::orders::store::identity::Proof;
 use dig_ingest::orders::store::read::Filter;
 use dig_ingest::orders::store::rows::UnitRow;
 use dig_ingest::orders::store::{self, Store};
@@ -33,8 +35,11 @@ pub struct Site {
     pub reconciler: Reconciler<World>,
     /// The registry's topic.
     pub topic: Shared,
+    registrar: Arc<Registrar>,
     clock: Clock,
     folder: tempfile::TempDir,
+    /// The store's file.
+    file: std::path::PathBuf,
 }
 
 pub fn ann() -> Actor {
@@ -83,9 +88,10 @@ impl Site {
             Arc::clone(&clock),
             token,
             calls.clone(),
-            registrar,
+            Arc::clone(&registrar),
         );
         Self {
+            registrar,
             topic,
             world,
             store,
@@ -93,12 +99,71 @@ impl Site {
             calls,
             reconciler,
             clock,
+            file: place.file,
             folder,
         }
     }
 
+    /// The same world with another store, of which an instance takes the lease.
+    pub async fn with_store(self, store: Store) -> Self {
+        self.store.close().await;
+        // A copy has the lease of when it was made.
+        let holder = store.lease_holder().await.unwrap();
+        store.leave_lease(holder.token).await.unwrap();
+        let lease = store.take_lease("two", LEASE, self.world.now());
+        let token = lease.await.unwrap().expect("nobody has it");
+        let file = self.another().file;
+        let registrar = registrar(&store, &self.topic, Arc::clone(&self.clock), token);
+        let registrar = Arc::new(registrar);
+        registrar.compare().await.unwrap();
+        let reconciler = Reconciler::new(
+            self.world.clone(),
+            store.clone(),
+            Arc::clone(&self.config),
+            Arc::clone(&self.clock),
+            token,
+            self.calls.clone(),
+            Arc::clone(&registrar),
+        );
+        Self {
+            store,
+            reconciler,
+            registrar,
+            file,
+            ..self
+        }
+    }
+
+    /// Where the store is, and where another one is put.
+    pub fn place(&self) -> store::Config {
+        store::Config {
+            file: self.file(),
+            ..store::Config::default()
+        }
+    }
+
+    pub fn another(&self) -> store::Config {
+        store::Config {
+            file: self.folder.path().join("another.db"),
+            ..store::Config::default()
+        }
+    }
+
+    /// Compares store and topic, and writes what waits.
+    pub async fn publish(&self) -> anyhow::Result<()> {
+        super::registry::publish(&self.registrar).await
+    }
+
+    pub fn is_proven(&self) -> bool {
+        self.registrar.standing() == Proof::Proven
+    }
+
+    pub fn clock(&self) -> Clock {
+        Arc::clone(&self.clock)
+    }
+
     pub fn file(&self) -> std::path::PathBuf {
-        self.folder.path().join("orders.db")
+        self.file.clone()
     }
 
     /// Time passes, and the job looks.
@@ -239,28 +304,62 @@ impl Site {
 
     /// Does what a remedy says: the program itself, with this store.
     pub fn obey(&self, remedy: &str, of: &str) -> std::process::Output {
-        let commands: Vec<&str> = remedy
-            .split('`')
-            .skip(1)
-            .step_by(2)
-            .filter(|text| text.starts_with("orders "))
-            .collect();
-        let start = format!("orders {of} ");
-        let command = commands
-            .iter()
-            .find(|text| text.starts_with(&start))
-            .unwrap_or_else(|| panic!("no {of} in {remedy:?}"));
-        let place = format!("orders.store.file={}", self.file().display());
-        let words = command.split(' ').map(|word| word.trim_matches('"'));
-        let output = std::process::Command::new(env!("CARGO_BIN_EXE_dig-ingest"))
-            .args(words)
-            .args(["--by", "ann", "--set", &place])
-            .output()
-            .unwrap();
+        let output = self.run(remedy, of, &[]);
         let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{command}: {said}");
+        assert!(output.status.success(), "{of} of {remedy}: {said}");
         output
     }
+
+    /// As [`Site::obey`], with more settings; a report of what is wrong is no failure.
+    pub fn run(&self, remedy: &str, of: &str, more: &[&str]) -> std::process::Output {
+        let output = self.try_run(remedy, of, more);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() < Some(2), "{of} of {remedy}: {said}");
+        output
+    }
+
+    /// Executes the first command of a kind that a text prints between backticks.
+    pub fn try_run(&self, remedy: &str, of: &str, more: &[&str]) -> std::process::Output {
+        let start = format!("`orders {of} ");
+        let text = remedy
+            .replace("`dig-ingest ", "`")
+            .replace(" --by NAME", "");
+        let text = text.replace(&format!("`orders {of}`"), &format!("{start}`"));
+        let (_, rest) = text
+            .split_once(&start)
+            .unwrap_or_else(|| panic!("no {of} in {remedy:?}"));
+        let place = format!("orders.store.file={}", self.file().display());
+        // The subject may hold backticks itself: in single quotes they do not end the command.
+        let (mut quoted, mut escaped) = (false, false);
+        let end = rest.find(|sign: char| {
+            if escaped {
+                escaped = false;
+                return false;
+            }
+            escaped = sign == '\\' && !quoted;
+            quoted ^= sign == '\'';
+            sign == '`' && !quoted
+        });
+        let command = format!("orders {of} {}", &rest[..end.expect("a command ends")]);
+        std::process::Command::new(env!("CARGO_BIN_EXE_dig-ingest"))
+            .args(words(&command))
+            .args(["--by", "ann", "--set", &place])
+            .args(more)
+            .output()
+            .unwrap()
+    }
+}
+
+/// The words of a command as a shell makes them.
+fn words(command: &str) -> Vec<String> {
+    let script = format!("for word in {command}; do printf '%s\\0' \"$word\"; done");
+    let output = std::process::Command::new("bash")
+        .args(["-c", &script])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{command}: {output:?}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.split_terminator('\0').map(str::to_owned).collect()
 }
 
 /// Marks that no other unit has.

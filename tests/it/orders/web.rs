@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use dig_ingest::config::secret::Secret;
+use dig_ingest::orders::desk::Outside;
 use dig_ingest::orders::journey::Actor;
 use dig_ingest::orders::store::Store;
 use dig_ingest::orders::{self, wall_clock, web};
@@ -11,8 +12,9 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::desk::filled;
+use super::recover::Said;
 
-const TOKEN: &str = "0123456789abcdef-ann";
+pub(super) const TOKEN: &str = "0123456789abcdef-ann";
 
 pub(super) struct Api {
     base: String,
@@ -28,6 +30,16 @@ impl Api {
 
     pub(super) async fn with(folder: &Path, change: impl FnOnce(&mut orders::Config)) -> Self {
         let (_, store) = filled(folder).await;
+        Self::serve(folder, store, Said::nothing().outside(), change).await
+    }
+
+    /// Serves a store.
+    pub(super) async fn serve(
+        folder: &Path,
+        store: Store,
+        outside: Outside,
+        change: impl FnOnce(&mut orders::Config),
+    ) -> Self {
         let tokens = folder.join("tokens");
         std::fs::write(&tokens, format!("ann {TOKEN}\nbob 0123456789abcdef-bob\n")).unwrap();
         let mut config = orders::Config::default();
@@ -35,7 +47,7 @@ impl Api {
         config.web.token_file = tokens;
         config.web.max_body_bytes = 4096;
         change(&mut config);
-        let handle = web::start(Arc::new(config), store.clone(), wall_clock())
+        let handle = web::start(Arc::new(config), store.clone(), outside, wall_clock())
             .await
             .unwrap();
         let _ = rustls::crypto::ring::default_provider().install_default();
@@ -280,6 +292,54 @@ async fn what_is_wrong_is_told_with_field_and_remedy() {
     api.end().await;
 }
 
+/// Whatever stands in a path, the answer is JSON with field and remedy.
+#[tokio::test]
+async fn a_path_that_names_nothing_is_refused_as_everything_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let api = Api::start(folder.path()).await;
+    let long = "7".repeat(501);
+    let bad = ["%ff%fe", "%00", "7%0a8", "%c3%28", &*long];
+    for (method, at) in [
+        (Method::GET, "/api/orders/{}"),
+        (Method::POST, "/api/orders/{}/approve"),
+        (Method::POST, "/api/units/{}/assign"),
+        (Method::POST, "/api/units/{}/replace"),
+        (Method::GET, "/api/sheets/{}"),
+        (Method::POST, "/api/sheets/{}/accept"),
+        (Method::GET, "/api/export/{}"),
+    ] {
+        for name in bad {
+            let path = at.replace("{}", name);
+            let (status, answer) = api.send(method.clone(), &path, "{}").await;
+            let error = &answer["error"];
+            assert_eq!(
+                (status.as_u16(), &error["field"]),
+                (400, &json!("path")),
+                "{path}: {answer}"
+            );
+            assert!(
+                error["remedy"]
+                    .as_str()
+                    .is_some_and(|text| text.contains("percent-encoded"))
+            );
+        }
+    }
+    for (method, path, status) in [
+        (Method::GET, "/api/orders/", 404),
+        (Method::GET, "/api/orders/7%2f8", 404),
+        (Method::GET, "/%ff", 404),
+        (Method::GET, "/api/orders?state=%ff", 400),
+        (Method::GET, "/api/orders?named=%00", 400),
+        (Method::DELETE, "/api/orders/%ff%fe", 405),
+        (Method::PUT, "/api/recover", 405),
+    ] {
+        let (got, answer) = api.send(method, path, "").await;
+        assert_eq!(got.as_u16(), status, "{path}: {answer}");
+        assert!(answer["error"]["remedy"].is_string(), "{path}: {answer}");
+    }
+    api.end().await;
+}
+
 #[tokio::test]
 async fn an_import_by_the_api_is_all_or_nothing() {
     let folder = tempfile::tempdir().unwrap();
@@ -309,7 +369,8 @@ async fn an_api_without_a_good_token_does_not_start() {
     assert!(config.check().unwrap_err().contains("web.token_file"));
     config.web.token = Secret::new("short");
     config.web.listen = "127.0.0.1:0".parse().unwrap();
-    let error = web::start(Arc::new(config), store.clone(), wall_clock())
+    let outside = Said::nothing().outside();
+    let error = web::start(Arc::new(config), store.clone(), outside, wall_clock())
         .await
         .unwrap_err();
     let said = format!("{error:#}");
