@@ -243,7 +243,10 @@ pub fn ask(settings: &Settings) -> anyhow::Result<terminations::Ask> {
 /// # Errors
 /// Settings that the Kafka client refuses.
 pub fn witnesses(settings: &Settings) -> anyhow::Result<Witnesses> {
-    let (client, name) = (settings.kafka.by_hand("devices")?, settings.topics.devices.clone());
+    let (client, name) = (
+        settings.kafka.by_hand("devices")?,
+        settings.topics.devices.clone(),
+    );
     let myadmin = settings.myadmin.clone();
     Ok(Witnesses {
         registry: Arc::new(move |within| {

@@ -51,7 +51,8 @@ fn kinds() -> BTreeSet<String> {
 async fn raised(site: &Site, kind: &str, subject: &str, evidence: Option<&Value>) -> AlarmShown {
     let now = site.world.now();
     let store = &site.store;
-    let raised = store.note_alarm(kind, subject, "raised by a test", evidence, &ann(), now);
+    let by = ann();
+    let raised = store.note_alarm(kind, subject, "raised by a test", evidence, &by, now);
     assert!(raised.await.unwrap(), "{kind} {subject}");
     let alarms = site.alarms().await.into_iter();
     let mut of = alarms.filter(|alarm| alarm.row.kind == kind && alarm.row.subject == subject);

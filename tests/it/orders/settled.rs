@@ -244,9 +244,8 @@ async fn an_order_whose_units_are_all_cancelled_takes_in_a_line_that_is_added() 
 /// A copy of the store as it is now, and the one with which it is put back.
 async fn restored(site: Site, copy: Option<&std::path::Path>) -> Site {
     let Some(copy) = copy else {
-        return site
-            .with_store(Store::init(&site.another()).await.unwrap())
-            .await;
+        let store = Store::init(&site.another()).await.unwrap();
+        return site.with_store(store).await;
     };
     let place = site.another();
     std::fs::copy(copy, &place.file).unwrap();
