@@ -141,9 +141,9 @@ async fn an_order_that_is_done_leaves_the_open_list() {
             .map(|order| order["id"].as_str().unwrap().to_owned())
             .collect()
     };
-    assert_eq!(listed(&["list"]), [open.clone()]);
-    assert_eq!(listed(&["list", "--state", "open"]), [open.clone()]);
-    assert_eq!(listed(&["list", "--state", "done"]), [done.clone()]);
-    assert_eq!(listed(&["list", "--all"]), [done.clone(), open]);
+    assert_eq!(listed(&["list"]), [open.as_str()]);
+    assert_eq!(listed(&["list", "--state", "open"]), [open.as_str()]);
+    assert_eq!(listed(&["list", "--state", "done"]), [done.as_str()]);
+    assert_eq!(listed(&["list", "--all"]), [done.as_str(), &open]);
     report(&file, &["show", &done]);
 }
