@@ -77,6 +77,40 @@ impl Broker {
         Self::launch(&flagged.collect::<Vec<_>>())
     }
 
+    /// A broker of one's own with a secured listener beside the plain one.
+    pub fn start_secured(listener: &str) -> Self {
+        Self::launch(&["--security", listener])
+    }
+
+    /// A broker of one's own with a SASL listener, further properties and options of its Java.
+    pub fn trusting(properties: &[String], jvm: &str) -> Self {
+        let mut args = vec!["--security", "sasl_plaintext", "--jvm", jvm];
+        args.extend(
+            properties
+                .iter()
+                .flat_map(|property| ["--property", property]),
+        );
+        Self::launch(&args)
+    }
+
+    /// Gives a user of SCRAM another password.
+    pub fn change_password(&self, user: &str, password: &str) {
+        let status = Command::new("java")
+            .arg("-cp")
+            .arg(root().join("target/kafka/lib/*"))
+            .args([
+                "kafka.admin.ConfigCommand",
+                "--bootstrap-server",
+                &self.address,
+            ])
+            .args(["--alter", "--entity-type", "users", "--entity-name", user])
+            .arg("--add-config")
+            .arg(format!("SCRAM-SHA-512=[password={password}]"))
+            .output()
+            .expect("java runs");
+        assert!(status.status.success(), "{status:?}");
+    }
+
     fn launch(more: &[&str]) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let instance = format!(
@@ -369,6 +403,15 @@ impl Broker {
             .expect("a producer");
         let tombstone: FutureRecord<'_, str, [u8]> = FutureRecord::to(topic).key(key);
         block_on(producer.send(tombstone, ASK)).expect("the broker has it");
+    }
+
+    /// Deletes the offsets of a group that has no members, as their expiry does.
+    pub fn forget_group(&self, group: &str) {
+        let options = AdminOptions::new().operation_timeout(Some(ASK));
+        let done = block_on(self.admin().delete_groups(&[group], &options));
+        for each in done.expect("the broker answers") {
+            each.unwrap_or_else(|(name, error)| panic!("group {name}: {error}"));
+        }
     }
 
     /// Deletes every message there is now, as retention does.
