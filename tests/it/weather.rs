@@ -7,6 +7,7 @@ mod hostile_text;
 mod log_life;
 mod memory_bounds;
 mod positions;
+mod reload;
 mod reporting;
 mod standing_still;
 mod unreadable;
