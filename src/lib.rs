@@ -2,6 +2,7 @@
 //!
 //! The library behind the `dig-ingest` binary.
 
+pub mod access;
 pub mod app;
 pub mod commands;
 pub mod config;

@@ -7,12 +7,13 @@ use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::consumer::Consumer as _;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Message as _, Offset, TopicPartitionList};
 
 use super::kafka;
 use super::producer::Producer;
+use crate::access;
 use crate::poll;
 
 /// How long a call to the broker may take.
@@ -44,10 +45,8 @@ pub fn load_all(
     topic: &str,
     wanted: impl Fn(&[u8]) -> bool,
 ) -> anyhow::Result<HashMap<Vec<u8>, Kept>> {
-    let reader: BaseConsumer = kafka
-        .by_hand("state")?
-        .create()
-        .context("cannot open a reader")?;
+    let client = kafka.by_hand("state")?;
+    let reader = access::plain_consumer(&client).context("cannot open a reader")?;
     let metadata = reader
         .fetch_metadata(Some(topic), CALL)
         .with_context(|| format!("cannot ask for topic {topic}"))?;

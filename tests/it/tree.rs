@@ -73,6 +73,7 @@ const OWNED: [(&str, &[&str]); 9] = [
     (
         "rdkafka",
         &[
+            "access.rs",
             "pipeline/",
             "log_life/",
             "poll.rs",
