@@ -14,7 +14,9 @@ pub mod devices;
 pub mod explain;
 mod leave;
 pub mod load;
+pub mod manual;
 pub mod map;
+pub mod offsets;
 pub mod orders;
 pub mod run;
 pub mod sim;
@@ -60,10 +62,16 @@ enum Command {
     Explain(explain::Args),
     /// The device registry: import, list, show.
     Devices(devices::Args),
+    /// The consumer group's offsets: show, and set while the job is stopped.
+    Offsets(offsets::Args),
     /// Let a partition go on behind a batch that cannot be read.
     Skip(skip::Args),
     /// Orders: list, assign, ship, approve, import, export.
     Orders(Box<orders::Args>),
+    /// Print a completion script for a shell.
+    Completions(manual::Completions),
+    /// Print the manual page, or write all of them into a folder.
+    Man(manual::Manual),
 }
 
 /// Parses the command line and runs the command; errors are printed once, with their chain.
@@ -94,8 +102,11 @@ pub fn main() -> ExitCode {
             Command::Validate(args) => validate::run(args).await,
             Command::Explain(args) => explain::run(args).await,
             Command::Devices(args) => devices::run(args).await,
+            Command::Offsets(args) => offsets::run(args).await,
             Command::Skip(args) => skip::run(args).await,
             Command::Orders(args) => orders::run(*args).await,
+            Command::Completions(args) => Ok(manual::completions(&args)),
+            Command::Man(args) => manual::man(&args),
         }
     });
     // A thread that hangs in a client library (a broker that is gone) must not keep the process: what it had is read again.
