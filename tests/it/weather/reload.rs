@@ -62,8 +62,9 @@ IsGpsValid = true
         ],
     );
     reloads(&mut world, "applied", 1);
-    let now = jiff::Timestamp::now();
     let message = |speed: u32| {
+        // Two records of one device and one time would be one.
+        let now = jiff::Timestamp::now();
         format!(
             r#"{{"serial":"GT8010000001","time":"{now}","lat":52.1,"lon":4.3,"speed":{speed}}}"#
         )
