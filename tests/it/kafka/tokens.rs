@@ -15,6 +15,7 @@ use serde_json::json;
 use crate::support::{broker::Broker, world::World};
 
 const SECRET: &str = "the-client-secret";
+const ISSUER: &str = "http://issuer.example";
 
 /// What the provider was asked and what it gave.
 #[derive(Default)]
@@ -89,7 +90,10 @@ fn serve(
         let form = String::from_utf8_lossy(&body).into_owned();
         let known = head.contains(&format!("Basic {basic}"));
         let mut seen = seen.lock().expect("whole");
-        if known && form.contains("grant_type=client_credentials") && form.contains("scope=kafka") {
+        if known
+            && form.contains("grant_type=client_credentials")
+            && form.contains("scope=kafka&audience=brokers")
+        {
             let token = token(key, life);
             seen.tokens.push(token.clone());
             let answer = json!({"access_token": token, "token_type": "Bearer", "expires_in": life.as_secs()});
@@ -124,7 +128,8 @@ fn token(key: &EcdsaKeyPair, life: Duration) -> String {
         .expect("after 1970");
     let head = json!({"alg": "ES256", "kid": "one", "typ": "JWT"});
     let claims = json!({
-        "sub": "carrier", "scope": "kafka", "iat": now.as_secs(), "exp": (now + life).as_secs(),
+        "iss": ISSUER, "aud": "brokers", "sub": "carrier", "scope": "kafka",
+        "iat": now.as_secs(), "exp": (now + life).as_secs(),
     });
     let part = |value: &serde_json::Value| URL_SAFE_NO_PAD.encode(value.to_string());
     let text = format!("{}.{}", part(&head), part(&claims));
@@ -146,6 +151,8 @@ fn broker(provider: &Provider) -> Broker {
             "{listener}.server.callback.handler.class={class}.OAuthBearerValidatorCallbackHandler"
         ),
         format!("{listener}.oauthbearer.jwks.endpoint.url={keys}"),
+        format!("{listener}.oauthbearer.expected.issuer={ISSUER}"),
+        format!("{listener}.oauthbearer.expected.audience=brokers"),
         // Connections prove themselves again with the next token.
         "connections.max.reauth.ms=60000".to_owned(),
     ];
@@ -173,6 +180,7 @@ fn ways(world: &mut World<'_>, broker: &Broker, provider: &Provider) {
         set("kafka.oauth.client_id", "carrier"),
         set("kafka.oauth.client_secret_file", &secret),
         set("kafka.oauth.scope", "kafka"),
+        set("kafka.oauth.audience", "brokers"),
     ]);
 }
 
@@ -237,7 +245,7 @@ fn a_password_that_changes_is_read_again() {
         .map(|(_, file)| std::fs::read_to_string(file).expect("a password"))
         .expect("a file");
     let mut world = World::new(&broker, 2, &[]);
-    let file = world.file("password", given.trim());
+    let file = world.file("kafka-password", given.trim());
     let mut ways = settings.clone();
     ways.retain(|(key, _)| key != "kafka.sasl_password_file" && key != "kafka.sasl_mechanism");
     ways.push((
@@ -253,7 +261,7 @@ fn a_password_that_changes_is_read_again() {
     world.produced(1_000, &[]);
     world.drained();
     broker.change_password("carrier", "another-password");
-    world.file("password", "another-password");
+    world.file("kafka-password", "another-password");
     world.instances[0].said("that the password changed", |line| {
         line.contains("has another password").then_some(())
     });

@@ -95,20 +95,38 @@ impl Broker {
 
     /// Gives a user of SCRAM another password.
     pub fn change_password(&self, user: &str, password: &str) {
-        let status = Command::new("java")
-            .arg("-cp")
-            .arg(root().join("target/kafka/lib/*"))
-            .args([
-                "kafka.admin.ConfigCommand",
-                "--bootstrap-server",
-                &self.address,
-            ])
-            .args(["--alter", "--entity-type", "users", "--entity-name", user])
-            .arg("--add-config")
-            .arg(format!("SCRAM-SHA-512=[password={password}]"))
-            .output()
-            .expect("java runs");
-        assert!(status.status.success(), "{status:?}");
+        use rdkafka::bindings as ffi;
+        let admin = self.admin();
+        let user = std::ffi::CString::new(user).expect("a name");
+        // SAFETY: the client and the texts outlive the calls; what is made here is destroyed here.
+        let code = unsafe {
+            let client = admin.inner().native_ptr();
+            let mut change = ffi::rd_kafka_UserScramCredentialUpsertion_new(
+                user.as_ptr(),
+                ffi::rd_kafka_ScramMechanism_t::RD_KAFKA_SCRAM_MECHANISM_SHA_512,
+                4096,
+                password.as_ptr(),
+                password.len(),
+                std::ptr::null(),
+                0,
+            );
+            let queue = ffi::rd_kafka_queue_new(client);
+            ffi::rd_kafka_AlterUserScramCredentials(
+                client,
+                &raw mut change,
+                1,
+                std::ptr::null(),
+                queue,
+            );
+            let event = ffi::rd_kafka_queue_poll(queue, 10_000);
+            assert!(!event.is_null(), "the broker does not answer");
+            let code = ffi::rd_kafka_event_error(event);
+            ffi::rd_kafka_event_destroy(event);
+            ffi::rd_kafka_UserScramCredentialAlteration_destroy(change);
+            ffi::rd_kafka_queue_destroy(queue);
+            code
+        };
+        assert_eq!(code, RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR);
     }
 
     fn launch(more: &[&str]) -> Self {
