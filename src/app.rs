@@ -5,6 +5,7 @@
 //! ends the other one in order.
 
 mod journey;
+pub mod reload;
 mod stream;
 
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Settings;
 use crate::ops::board::Board;
 use crate::pipeline::gate::Mode;
+use crate::pipeline::live::Feed;
 use crate::pipeline::topics::{Keep, Wanted, create_once_answered};
 use crate::pipeline::{self, End};
 
@@ -55,13 +57,14 @@ impl Chosen {
     }
 }
 
-/// Runs the chosen parts until `stop`.
+/// Runs the chosen parts until `stop`. `live`: what of the settings may be replaced meanwhile; without it nothing is.
 ///
 /// # Errors
 /// The first reason why a part could not go on, and settings that cannot be used.
 pub async fn run(
     settings: Settings,
     chosen: Chosen,
+    live: Option<Feed>,
     board: Arc<Board>,
     stop: CancellationToken,
 ) -> anyhow::Result<End> {
@@ -79,7 +82,10 @@ pub async fn run(
                 return Ok(End::InOrder);
             }
             let _ends_the_other = stop.clone().drop_guard();
-            stream(settings, board, stop).await
+            match live {
+                Some(live) => stream::following(settings, live, board, stop).await,
+                None => stream(settings, board, stop).await,
+            }
         };
         tokio::spawn(part)
     };

@@ -18,7 +18,9 @@ mod rules;
 mod schema;
 pub mod secret;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -56,7 +58,13 @@ pub struct Settings {
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct ConfigArgs {
     /// Settings file; without it the defaults hold.
-    #[arg(long, value_name = "FILE", global = true)]
+    #[arg(
+        short,
+        long,
+        value_name = "FILE",
+        env = "DIG_INGEST_CONFIG",
+        global = true
+    )]
     pub config: Option<PathBuf>,
     /// One setting, over file and environment; may be repeated.
     #[arg(long = "set", value_name = "SECTION.KEY=VALUE", global = true)]
@@ -157,6 +165,46 @@ impl Settings {
     /// The settings that differ from their defaults, by key, as TOML values with secrets hidden.
     #[must_use]
     pub fn differing(&self) -> Vec<(String, String)> {
+        self.beside(&Self::default())
+    }
+
+    /// The keys of the settings that two of them do not have in common.
+    #[must_use]
+    pub fn differences(&self, other: &Self) -> BTreeSet<String> {
+        let mut keys: BTreeSet<String> = self
+            .beside(other)
+            .into_iter()
+            .chain(other.beside(self))
+            .map(|(key, _)| key)
+            .collect();
+        // Secrets look alike in a table.
+        let secrets = [
+            (
+                "kafka.sasl_password",
+                self.kafka.sasl_password != other.kafka.sasl_password,
+            ),
+            (
+                "kafka.oauth.client_secret",
+                self.kafka.oauth.client_secret != other.kafka.oauth.client_secret,
+            ),
+            (
+                "kafka.properties",
+                self.kafka.properties != other.kafka.properties,
+            ),
+            ("dig.password", self.dig.password != other.dig.password),
+            ("dig.proxy", self.dig.proxy != other.dig.proxy),
+            (
+                "myadmin.password",
+                self.myadmin.password != other.myadmin.password,
+            ),
+        ];
+        let changed = secrets.into_iter().filter(|(_, changed)| *changed);
+        keys.extend(changed.map(|(key, _)| key.to_owned()));
+        keys
+    }
+
+    /// The settings that differ from others, by key, as TOML values with secrets hidden.
+    fn beside(&self, other: &Self) -> Vec<(String, String)> {
         fn collect(
             prefix: &str,
             ours: &toml::Table,
@@ -187,12 +235,7 @@ impl Settings {
                 .unwrap_or_default()
         };
         let mut differing = Vec::new();
-        collect(
-            "",
-            &table(self),
-            Some(&table(&Self::default())),
-            &mut differing,
-        );
+        collect("", &table(self), Some(&table(other)), &mut differing);
         differing
     }
 
@@ -208,6 +251,34 @@ impl Settings {
             Ok(Err(error)) | Err(error) => format!("# settings cannot be shown: {error}\n"),
         }
     }
+}
+
+/// The manager that started the process and asked to be told how it is (sd_notify(3)).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceManager {
+    /// Its socket: a path, or `@` and the name of an abstract one.
+    pub socket: String,
+    /// How long it waits for a sign of life.
+    pub watchdog: Option<Duration>,
+}
+
+/// The service manager, as systemd names it in the environment.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one reader of the environment"
+)]
+#[must_use]
+pub fn service_manager() -> Option<ServiceManager> {
+    let number = |name: &str| std::env::var(name).ok()?.parse::<u64>().ok();
+    let socket = std::env::var("NOTIFY_SOCKET").ok()?;
+    // A sign of life is asked for from another process, if it is named.
+    let ours = number("WATCHDOG_PID").is_none_or(|pid| pid == u64::from(std::process::id()));
+    Some(ServiceManager {
+        socket,
+        watchdog: number("WATCHDOG_USEC")
+            .filter(|_| ours)
+            .map(Duration::from_micros),
+    })
 }
 
 /// The environment's settings. A name or value that is not UTF-8 is kept in part, so that it is refused by name and not

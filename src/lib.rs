@@ -12,6 +12,8 @@ pub mod sim;
 pub mod verify;
 
 #[doc(hidden)]
+pub mod access;
+#[doc(hidden)]
 pub mod app;
 #[doc(hidden)]
 pub mod commands;

@@ -16,6 +16,8 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::KafkaResult;
 use rdkafka::message::BorrowedMessage;
 
+use crate::access;
+
 /// The first pauses, while the next message is probably on its way.
 const SHORT: Duration = Duration::from_millis(1);
 /// Later pauses.
@@ -45,6 +47,7 @@ pub fn serve<C: ConsumerContext>(
     consumer: &BaseConsumer<C>,
     mut others: impl FnMut(KafkaResult<BorrowedMessage<'_>>),
 ) {
+    access::upkeep(consumer.client());
     let began = Instant::now();
     loop {
         if let Some(other) = consumer.poll(Duration::ZERO) {
@@ -61,6 +64,7 @@ pub fn next<C: ConsumerContext>(
     consumer: &BaseConsumer<C>,
     most: Duration,
 ) -> Option<KafkaResult<BorrowedMessage<'_>>> {
+    access::upkeep(consumer.client());
     let began = Instant::now();
     let mut pauses = 0;
     loop {

@@ -1,4 +1,4 @@
-//! The streaming job, put together from the settings: mappings, rules, registry, uploader, pipeline.
+//! The streaming job, put together from the settings and a snapshot of what may change: registry, uploader, pipeline.
 //!
 //! It ends when told to, or with the reason why it cannot go on.
 
@@ -6,19 +6,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::reload;
 use crate::config::Settings;
 use crate::ops::board::Board;
 use crate::ops::status::Pause;
 use crate::ops::waits::{Kind, Wait};
 use crate::pipeline::gate::Mode;
+use crate::pipeline::live::Feed;
 use crate::pipeline::upload::Uploader;
-use crate::record::decode::Shape;
-use crate::record::diagnostics::Diagnostics;
-use crate::record::mapping::{Mapping, Mappings};
-use crate::record::validate::Rules;
 use crate::registry::Source;
 use crate::{pipeline, registry};
 
@@ -36,6 +35,20 @@ pub async fn run(
     board: Arc<Board>,
     stop: CancellationToken,
 ) -> anyhow::Result<pipeline::End> {
+    let live = Arc::new(reload::snapshot(&settings)?);
+    following(settings, watch::channel(live).1, board, stop).await
+}
+
+/// As [`run`], with mappings, rules and limits that may be replaced meanwhile.
+///
+/// # Errors
+/// As [`run`].
+pub(super) async fn following(
+    settings: Settings,
+    live: Feed,
+    board: Arc<Board>,
+    stop: CancellationToken,
+) -> anyhow::Result<pipeline::End> {
     let config = settings.pipeline();
     let formula = Arc::new({
         let settings = settings.clone();
@@ -44,8 +57,6 @@ pub async fn run(
             formula.check().map_err(|error| error.to_string())
         }
     });
-    let mappings = load_mappings(&settings)?;
-    let rules = Arc::new(rules(&settings)?);
     let gated = settings.gate.mode == Mode::Registry;
     let (devices, followed) = tokio::select! {
         followed = follow_registry(&settings, gated, &board, &stop) => followed?,
@@ -76,13 +87,7 @@ pub async fn run(
     let parts = pipeline::Parts {
         uploader: uploader.clone(),
         registry: devices,
-        rules,
-        shape: Arc::new(
-            move |topic| match mappings.iter().find(|(name, _)| name == topic) {
-                Some((_, mapping)) => Shape::Mapped(Arc::clone(mapping)),
-                None => Shape::Native,
-            },
-        ),
+        live,
         formula,
         board,
     };
@@ -124,31 +129,6 @@ async fn follow_registry(
         }
         None => Ok(registry::file::none(stop.clone())),
     }
-}
-
-/// The rules, with the user's own diagnostics known.
-fn rules(settings: &Settings) -> anyhow::Result<Rules> {
-    let rules = Rules::new(&settings.validate);
-    Ok(match &settings.mapping.diagnostics {
-        Some(file) => rules.with_diagnostics(&Diagnostics::with_file(file)?),
-        None => rules,
-    })
-}
-
-/// Mapping by topic name, as `[input.mappings]` says.
-fn load_mappings(settings: &Settings) -> anyhow::Result<Vec<(String, Arc<Mapping>)>> {
-    let known = Mappings::open(&settings.mapping)?;
-    settings
-        .input
-        .mappings
-        .iter()
-        .map(|(topic, name)| {
-            let mapping = known
-                .load(name)
-                .with_context(|| format!("input.mappings.\"{topic}\""))?;
-            Ok((topic.clone(), mapping))
-        })
-        .collect()
 }
 
 /// Readiness follows the session, and the gateway's trouble is published (H1).

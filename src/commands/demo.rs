@@ -71,12 +71,16 @@ Examples:
   dig-ingest demo --records 200000 --devices 2000 --seed 42 --report json"
 )]
 pub struct Args {
+    /// Number of records.
     #[arg(long, default_value_t = 60_000, value_parser = clap::value_parser!(u64).range(1_000..=400_000))]
     records: u64,
+    /// Number of devices.
     #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(100..=100_000))]
     devices: u32,
+    /// Seed of everything random.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Form of the report.
     #[arg(long, value_enum, default_value = "text")]
     report: super::Report,
 }
@@ -137,7 +141,13 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let (board, stop) = (Board::new(Instant::now()), CancellationToken::new());
     // The order half runs beside it: the story stops and starts that one alone.
     let alone = app::Chosen::of(&settings, Some(app::Part::Pipeline))?;
-    let mut job = tokio::spawn(app::run(settings, alone, Arc::clone(&board), stop.clone()));
+    let mut job = tokio::spawn(app::run(
+        settings,
+        alone,
+        None,
+        Arc::clone(&board),
+        stop.clone(),
+    ));
 
     let counters = Arc::new(Counters::default());
     let target = Target {

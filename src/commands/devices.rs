@@ -48,6 +48,7 @@ enum Act {
   dig-ingest devices import fleet.csv --set registry.file=devices.ndjson
   dig-ingest devices import fleet.ndjson --replace --config job.toml")]
     Import {
+        /// A CSV file, or one JSON object per line.
         file: PathBuf,
         /// Forget every device that the file does not name; those of orders stay.
         #[arg(long)]
@@ -89,7 +90,10 @@ enum Act {
     /// Print one device, by device id or serial; exit 1 if it is not known.
     #[command(after_help = "Examples:
   dig-ingest devices show 356938035643809 --config job.toml")]
-    Show { name: String },
+    Show {
+        /// A device id or a serial.
+        name: String,
+    },
 }
 
 fn state(text: &str) -> Result<State, String> {

@@ -3,16 +3,20 @@
 //! Owns the thread `signals`, with a runtime of its own: signals are taken and the bound holds also while the job's runtime is
 //! blocked. Durations are those of the monotonic clock.
 //!
-//! * SIGTERM, SIGINT and SIGHUP (a terminal closed, a log rotated) begin the drain. SIGHUP is left alone where the process was
-//!   started with it ignored (`nohup`).
+//! * SIGTERM and SIGINT begin the drain.
+//! * SIGHUP reloads the settings of `run`, and begins the drain of other commands. If the terminal that the process was started from
+//!   is closed, it begins the drain of `run` too. It is left alone where the process was started with it ignored (`nohup`).
 //! * A second SIGTERM or SIGINT ends the process at once; SIGHUP never does, as systemd and shells send it beside another one.
 //! * SIGXFSZ (a log file that reached its limit) is taken and means nothing: the write that caused it fails.
 //! * When leaving takes longer than the bound, the process ends with an error. What was in hand is read again.
 
+use std::io::IsTerminal as _;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::Chosen;
@@ -45,11 +49,25 @@ pub fn bound(settings: &Settings, chosen: Chosen) -> Duration {
     (drain + revoke).max(call) + MARGIN
 }
 
+/// The meaning of SIGHUP.
+#[derive(Debug, Clone)]
+pub enum HangUp {
+    /// It begins the drain.
+    Drains,
+    /// It asks for a reload, by this notification; a task of the command waits for it.
+    Reloads(Arc<Notify>),
+}
+
+/// Whether SIGHUP says that the terminal is gone from which the process was started.
+fn terminal_closed(was_terminal: bool, is_terminal: bool) -> bool {
+    was_terminal && !is_terminal
+}
+
 /// Cancels `stop` at the first signal, and ends the process when leaving then takes longer than `bound`.
 ///
 /// # Errors
 /// Signals cannot be listened for.
-pub fn watch(stop: CancellationToken, bound: Duration) -> anyhow::Result<()> {
+pub fn watch(stop: CancellationToken, bound: Duration, hang_up: HangUp) -> anyhow::Result<()> {
     let (told, listens) = std::sync::mpsc::sync_channel(1);
     std::thread::Builder::new()
         .name("signals".to_owned())
@@ -69,7 +87,7 @@ pub fn watch(stop: CancellationToken, bound: Duration) -> anyhow::Result<()> {
             // Whoever asked waits for it.
             let _ = told.send(outcome);
             if let Some((runtime, signals)) = begun {
-                runtime.block_on(obey(signals, stop, bound));
+                runtime.block_on(obey(signals, stop, bound, hang_up));
             }
         })
         .context("cannot start the thread of signals")?;
@@ -142,7 +160,8 @@ fn is_ignored(status: &str) -> bool {
         .is_some_and(|mask| mask & SIGHUP_BIT != 0)
 }
 
-async fn obey(mut signals: Signals, stop: CancellationToken, bound: Duration) {
+async fn obey(mut signals: Signals, stop: CancellationToken, bound: Duration, hang_up: HangUp) {
+    let was_terminal = std::io::stderr().is_terminal();
     let mut terminations = 0;
     let mut last: Option<Instant> = None;
     let overdue = async {
@@ -161,6 +180,13 @@ async fn obey(mut signals: Signals, stop: CancellationToken, bound: Duration) {
                 end_now(1);
             }
         };
+        if asked == Asked::HangUp
+            && let HangUp::Reloads(reload) = &hang_up
+            && !terminal_closed(was_terminal, std::io::stderr().is_terminal())
+        {
+            reload.notify_one();
+            continue;
+        }
         if asked == Asked::Terminate && last.is_none_or(|last| last.elapsed() >= ONE_ASK) {
             terminations += 1;
             last = Some(Instant::now());
@@ -206,6 +232,14 @@ mod tests {
         assert!(is_ignored("Name:\tx\nSigIgn:\t0000000000001001\n"));
         assert!(!is_ignored("SigIgn:\t0000000000001000\n"));
         assert!(!is_ignored(""));
+    }
+
+    #[test]
+    fn a_hang_up_drains_only_when_its_terminal_is_gone() {
+        assert!(terminal_closed(true, false));
+        // A service never had one.
+        assert!(!terminal_closed(false, false));
+        assert!(!terminal_closed(true, true));
     }
 
     #[test]

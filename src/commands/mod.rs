@@ -14,7 +14,9 @@ pub mod devices;
 pub mod explain;
 mod leave;
 pub mod load;
+pub mod manual;
 pub mod map;
+pub mod offsets;
 pub mod orders;
 mod read_mail;
 pub mod run;
@@ -61,6 +63,8 @@ enum Command {
     Explain(explain::Args),
     /// The device registry: import, list, show.
     Devices(devices::Args),
+    /// The consumer group's offsets: show, and set while the job is stopped.
+    Offsets(offsets::Args),
     /// Let a partition go on behind a batch that cannot be read.
     Skip(skip::Args),
     /// Orders: list, assign, ship, approve, import, export.
@@ -68,6 +72,10 @@ enum Command {
     /// Open the mail on standard input; the job starts it by itself.
     #[command(hide = true)]
     ReadMail(read_mail::Args),
+    /// Print a completion script for a shell.
+    Completions(manual::Completions),
+    /// Print the manual page, or write all of them into a folder.
+    Man(manual::Manual),
 }
 
 /// Parses the command line and runs the command; errors are printed once, with their chain.
@@ -101,10 +109,13 @@ pub fn main() -> ExitCode {
             Command::Validate(args) => validate::run(args).await,
             Command::Explain(args) => explain::run(args).await,
             Command::Devices(args) => devices::run(args).await,
+            Command::Offsets(args) => offsets::run(args).await,
             Command::Skip(args) => skip::run(args).await,
             Command::Orders(args) => orders::run(*args).await,
             // It has no runtime.
             Command::ReadMail(args) => read_mail::run(&args),
+            Command::Completions(args) => Ok(manual::completions(&args)),
+            Command::Man(args) => manual::man(&args),
         }
     });
     // A thread that hangs in a client library (a broker that is gone) must not keep the process: what it had is read again.

@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::console::{out, outln};
+use super::leave::HangUp;
 use super::{Report, leave, run};
 use crate::app::Chosen;
 use crate::config::{ConfigArgs, Settings, printable};
@@ -100,7 +101,10 @@ enum Act {
     #[command(after_help = "Examples:
   dig-ingest orders show 1042 --config job.toml
   dig-ingest orders show 356938035643809 --report json --config job.toml")]
-    Show { name: String },
+    Show {
+        /// The id of an order or a unit.
+        name: String,
+    },
     /// Give a unit its marks; one that has all its line asks for becomes assigned. IMEI, ICCID and the serial's prefix are checked.
     #[command(after_help = "Examples:
   dig-ingest orders assign 1042.1 --imei 356938035643809 --sim 8931440400000000008 --config job.toml
@@ -110,6 +114,7 @@ enum Act {
 An IMEI has 15 digits, an ICCID 19 or 20 that begin with 89 (an F that fills it up is left out); both end with a check
 digit. A serial begins with the prefix of its unit's product in [orders.products], if it has one.")]
     Assign {
+        /// The unit's id.
         unit: String,
         /// A serial that was made by other means, or is the answer to a call in doubt.
         #[arg(long)]
@@ -117,6 +122,7 @@ digit. A serial begins with the prefix of its unit's product in [orders.products
         /// The SIM's number (ICCID).
         #[arg(long)]
         sim: Option<String>,
+        /// The IMEI of the device.
         #[arg(long)]
         imei: Option<String>,
         /// Your own id of the device; without it the IMEI, without that the serial.
@@ -131,7 +137,9 @@ digit. A serial begins with the prefix of its unit's product in [orders.products
   dig-ingest orders ship 1042 --carrier Post --tracking T123 --config job.toml
   dig-ingest orders ship 1042 --carrier Post --tracking T124 --tracking T125 --unit 1042.2 --config job.toml")]
     Ship {
+        /// The order's id.
         order: String,
+        /// Name of the carrier.
         #[arg(long)]
         carrier: String,
         /// May be repeated: several packages.
@@ -144,13 +152,17 @@ digit. A serial begins with the prefix of its unit's product in [orders.products
     /// Approve an order that waits for a person.
     #[command(after_help = "Examples:
   dig-ingest orders approve 1042 --by ann --config job.toml")]
-    Approve { order: String },
+    Approve {
+        /// The order's id.
+        order: String,
+    },
     /// Stop an order or a unit until a person lets it go on.
     #[command(after_help = "Examples:
   dig-ingest orders park 1042 --why 'the address is wrong' --config job.toml")]
     Park {
         /// An order's or a unit's id.
         id: String,
+        /// The reason, for the audit trail.
         #[arg(long)]
         why: String,
     },
@@ -206,6 +218,7 @@ A serial that was terminated in MyAdmin meanwhile is of no use any more: replace
     Clear {
         /// Its kind, as `orders list --alarms` shows it.
         kind: String,
+        /// What it is about, as `orders list --alarms` shows it.
         subject: String,
     },
     /// List, show, accept or refuse sheets of terminations that wait for a person.
@@ -228,6 +241,7 @@ accepts it, or until a corrected sheet of the same name accounts for all its dev
   dig-ingest orders export worksheet --config job.toml
   dig-ingest orders export worksheet-page --to fulfil.html --config job.toml")]
     Export {
+        /// What to write.
         what: What,
         /// The file; without it standard output.
         #[arg(long, value_name = "FILE")]
@@ -246,6 +260,7 @@ yes in the column force takes an IMEI, an ICCID or a serial that a check refuses
   1042.1,356938035643809,
   1042.3,A10000009296F2,yes")]
     Import {
+        /// The CSV file.
         file: PathBuf,
         /// Do the good lines even if others are bad.
         #[arg(long)]
@@ -290,6 +305,7 @@ instance; `dig-ingest orders recover`. Nothing is provisioned until what happene
   dig-ingest orders events 1042 --config job.toml
   dig-ingest orders events --after 500 --report json --config job.toml")]
     Events {
+        /// Only those of this order.
         order: Option<String>,
         /// Only those with a greater number.
         #[arg(long, default_value_t = 0)]
@@ -345,7 +361,11 @@ async fn serving(store: &Store, settings: Settings) -> anyhow::Result<ExitCode> 
         pipeline: false,
         orders: true,
     };
-    leave::watch(stop.clone(), leave::bound(&settings, chosen))?;
+    leave::watch(
+        stop.clone(),
+        leave::bound(&settings, chosen),
+        HangUp::Drains,
+    )?;
     let outside = Outside {
         ask: crate::app::ask(&settings)?,
         witnesses: crate::app::witnesses(&settings)?,

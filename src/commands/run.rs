@@ -1,14 +1,18 @@
 //! `dig-ingest run`: the streaming job and the order journey, or one of them, with the operations pages, until a signal ends it.
 
 use std::process::ExitCode;
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::leave;
+use super::leave::{self, HangUp};
+use crate::app::reload::Reloader;
 use crate::app::{Chosen, Part};
-use crate::config::ConfigArgs;
+use crate::config::{self, ConfigArgs, Settings};
 use crate::ops::board::Board;
+use crate::ops::notify::Notifier;
 use crate::ops::panics::{self, Panics};
 use crate::ops::{log, metrics, web};
 use crate::pipeline::End;
@@ -30,17 +34,15 @@ pub struct Args {
     settings: ConfigArgs,
 }
 
-/// Runs until SIGTERM, SIGINT or SIGHUP, which drain and commit within `input.shutdown_ms`; a second SIGTERM or SIGINT leaves at once.
+/// Runs until SIGTERM or SIGINT, which drain and commit within `input.shutdown_ms`; a second one leaves at once. SIGHUP reloads the
+/// settings ([`crate::app::reload`]).
 ///
 /// # Errors
 /// Settings that cannot be used, what the job cannot go on without, or a panic in any task or thread.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let mut settings = match args.only {
-        // The gateway's credentials are none of its business.
-        Some(Part::Orders) => args.settings.load()?,
-        Some(Part::Pipeline) | None => args.settings.load_complete()?,
-    };
+    let mut settings = load(args.only, &args.settings)?;
     let chosen = Chosen::of(&settings, args.only)?;
+    let (reloader, live) = Reloader::new(&settings, chosen)?;
     let partitions = if chosen.pipeline {
         settings.memory.partitions
     } else {
@@ -50,7 +52,9 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     log::start(&settings.log)?;
     let mut panics = panics::watch();
     let stop = CancellationToken::new();
-    leave::watch(stop.clone(), leave::bound(&settings, chosen))?;
+    let asked = Arc::new(Notify::new());
+    let hang_up = HangUp::Reloads(Arc::clone(&asked));
+    leave::watch(stop.clone(), leave::bound(&settings, chosen), hang_up)?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "starting");
     for (setting, value) in settings.differing() {
         tracing::info!(setting, value, "differs from its default");
@@ -72,8 +76,21 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let board = Board::new(Instant::now());
     let pages = web::start(&settings.ops, std::sync::Arc::clone(&board), exposition).await?;
     tracing::info!(address = %pages.address(), "operations pages");
-    let job = Box::pin(crate::app::run(settings, chosen, board, stop.clone()));
+    let notifier = Notifier::of(config::service_manager());
+    let stall_after = Duration::from_secs(settings.ops.stall_after_s);
+    let told = tokio::spawn(notifier.clone().follow(Arc::clone(&board), stall_after));
+    let reloads = Reloads {
+        asked,
+        only: args.only,
+        settings: args.settings,
+        notifier: notifier.clone(),
+    };
+    let reloads = tokio::spawn(reloads.follow(reloader));
+    let job = Box::pin(crate::app::run(settings, chosen, live, board, stop.clone()));
     let result = until_panic(job, &mut panics, &stop).await;
+    reloads.abort();
+    told.abort();
+    notifier.stopping();
     // From here on leaving is bounded, also when a part ended by itself.
     stop.cancel();
     pages.stop().await;
@@ -85,6 +102,46 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         ),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The settings of this part of the job; the gateway's credentials are none of the orders' business.
+fn load(only: Option<Part>, settings: &ConfigArgs) -> Result<Settings, config::Error> {
+    match only {
+        Some(Part::Orders) => settings.load(),
+        Some(Part::Pipeline) | None => settings.load_complete(),
+    }
+}
+
+/// What reloads the settings whenever a signal asks for it.
+struct Reloads {
+    /// Notified by the signals' thread; one that comes during a reload is kept.
+    asked: Arc<Notify>,
+    /// Which part of the job runs.
+    only: Option<Part>,
+    /// The flags that name the settings.
+    settings: ConfigArgs,
+    /// Told of every reload.
+    notifier: Notifier,
+}
+
+impl Reloads {
+    async fn follow(self, mut reloader: Reloader) {
+        loop {
+            self.asked.notified().await;
+            let (only, settings) = (self.only, self.settings.clone());
+            // Files are read: not on a thread that serves requests.
+            let work = tokio::task::spawn_blocking(move || {
+                let applied = reloader.reload(|| Ok(load(only, &settings)?));
+                (reloader, applied)
+            });
+            // A panic is reported as every panic is, and ends the job.
+            let Ok((back, applied)) = work.await else {
+                return;
+            };
+            reloader = back;
+            self.notifier.reloaded(applied);
+        }
+    }
 }
 
 /// Waits for the job. A panic in any task or thread begins its drain, and is its error.

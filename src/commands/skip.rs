@@ -30,6 +30,7 @@ pub struct Args {
     /// An input topic, or the held topic of one.
     #[arg(long)]
     topic: String,
+    /// Number of the partition.
     #[arg(long)]
     partition: i32,
     /// The offset that cannot be read, as it is named in the log and on /status.

@@ -60,6 +60,7 @@ pub struct Args {
     pub registry: bool,
     #[command(flatten)]
     pub settings: ConfigArgs,
+    /// Form of the report.
     #[arg(long, value_enum, default_value = "text")]
     pub report: super::Report,
 }

@@ -83,6 +83,14 @@ fn secret_files(settings: &Settings) -> Vec<(&'static str, &Path)> {
             "kafka.sasl_password_file",
             settings.kafka.sasl_password_file.as_ref(),
         ),
+        (
+            "kafka.oauth.client_secret_file",
+            settings.kafka.oauth.client_secret_file.as_ref(),
+        ),
+        (
+            "kafka.aws.credentials_file",
+            settings.kafka.aws.credentials_file.as_ref(),
+        ),
         ("orders.web.token_file", &settings.orders.web.token_file),
     ];
     let optional = [

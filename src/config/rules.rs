@@ -109,7 +109,7 @@ impl Found<'_> {
 
 fn kafka(Settings { kafka, input, .. }: &Settings, found: &mut Found<'_>) {
     found.adopt("kafka", kafka.validate());
-    if kafka.security_protocol.starts_with("sasl") {
+    if kafka.security_protocol.starts_with("sasl") && !kafka.sends_token() {
         found.rule(
             !kafka.sasl_username.is_empty(),
             "kafka.sasl_username",
@@ -161,6 +161,10 @@ fn input(Settings { input, topics, .. }: &Settings, found: &mut Found<'_>) {
         "a topic's name is empty",
         "remove it",
     );
+    if let Err(error) = input.start() {
+        let remedy = "give earliest, latest, or a time with its zone";
+        found.rule(false, "input.start", &error, remedy);
+    }
     let written = [
         ("topics.dead_letter", &topics.dead_letter),
         ("topics.invalid", &topics.invalid),

@@ -2,6 +2,7 @@
 //!
 //! `retry` and the state machines of `pacing` are pure: the time and the dice are arguments.
 
+pub mod client_credentials;
 pub mod descriptors;
 pub mod pacing;
 pub mod retry;

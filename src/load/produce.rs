@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::client::{ClientContext, DefaultClientContext};
+use rdkafka::admin::{AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{
@@ -19,6 +19,7 @@ use rdkafka::producer::{
 };
 
 use super::drive::Counters;
+use crate::access;
 
 const QUEUE_MESSAGES: &str = "500000";
 const QUEUE_KBYTES: &str = "131072";
@@ -79,9 +80,7 @@ impl Target {
         for (name, value) in &self.properties {
             config.set(name, value);
         }
-        let admin: AdminClient<DefaultClientContext> = config
-            .create()
-            .context("cannot create the Kafka admin client")?;
+        let admin = access::admin(&config).context("cannot create the Kafka admin client")?;
         let topic = NewTopic::new(&self.topic, partitions, TopicReplication::Fixed(1));
         let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(20)));
         let results = admin
@@ -214,10 +213,11 @@ impl Outlet {
             deliveries: Arc::clone(&deliveries),
             counters: Arc::clone(&counters),
         };
-        let producer = target
+        let producer: BaseProducer<Reports> = target
             .producer()
             .create_with_context(reports)
             .context("cannot create the Kafka producer")?;
+        access::prime(producer.client());
         Ok(Self {
             producer,
             deliveries,
@@ -289,6 +289,7 @@ impl Outlet {
 
     /// Serves delivery reports for up to `wait`.
     pub fn serve(&self, wait: Duration) {
+        access::upkeep(self.producer.client());
         self.producer.poll(wait);
     }
 

@@ -20,6 +20,7 @@ use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{ClientConfig, ClientContext, Message as _, Offset, TopicPartitionList};
 
 use super::{Facts, Point, Points, TopicId};
+use crate::access;
 use crate::poll;
 
 /// How long one call may take.
@@ -300,10 +301,15 @@ impl Asker {
     /// Properties that the client refuses.
     pub fn open(client: &ClientConfig) -> anyhow::Result<Self> {
         Ok(Self {
-            consumer: client
-                .create()
+            consumer: access::plain_consumer(client)
                 .context("cannot open the client that asks for the state of logs")?,
         })
+    }
+
+    /// The client, for calls that the safe bindings offer.
+    #[must_use]
+    pub fn client(&self) -> &BaseConsumer {
+        &self.consumer
     }
 
     /// Serves the client's events.

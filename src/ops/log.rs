@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format;
+use tracing_subscriber::reload;
 
 use crate::config::{printable, redact};
 pub use repeats::Throttle;
@@ -107,23 +108,52 @@ pub fn start(config: &Config) -> anyhow::Result<()> {
     let started = match config.format {
         Format::Text => {
             let form = format::Format::default().with_ansi(ansi);
-            subscriber
+            let subscriber = subscriber
                 .with_ansi(ansi)
                 .event_format(Limited::new(form, repeat, Suffix::Text))
-                .try_init()
+                .with_filter_reloading();
+            keep_level(subscriber.reload_handle());
+            subscriber.try_init()
         }
         Format::Json => {
             let form = format::Format::default()
                 .json()
                 .flatten_event(true)
                 .with_ansi(false);
-            subscriber
+            let subscriber = subscriber
                 .fmt_fields(format::JsonFields::new())
                 .event_format(Limited::new(form, repeat, Suffix::Json))
-                .try_init()
+                .with_filter_reloading();
+            keep_level(subscriber.reload_handle());
+            subscriber.try_init()
         }
     };
     started.map_err(|error| anyhow::anyhow!("cannot start logging: {error}"))
+}
+
+/// Replaces the filter of the running log.
+type SetFilter = Box<dyn Fn(EnvFilter) -> Result<(), reload::Error> + Send + Sync>;
+
+/// The filter of the running log, once it was started.
+static LEVEL: OnceLock<SetFilter> = OnceLock::new();
+
+fn keep_level<S: 'static>(handle: reload::Handle<EnvFilter, S>)
+where
+    reload::Handle<EnvFilter, S>: Send + Sync,
+{
+    let _ = LEVEL.set(Box::new(move |filter| handle.reload(filter)));
+}
+
+/// Gives the running log another level; where no log runs, only the level is checked.
+///
+/// # Errors
+/// The level cannot be read.
+pub fn set_level(config: &Config) -> anyhow::Result<()> {
+    let filter = config.filter().map_err(anyhow::Error::msg)?;
+    match LEVEL.get() {
+        Some(set) => set(filter).context("the log takes no other level"),
+        None => Ok(()),
+    }
 }
 
 /// Whether anything was written through the log's writer.

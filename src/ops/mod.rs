@@ -7,6 +7,7 @@ pub mod journey;
 pub mod log;
 #[expect(clippy::disallowed_macros, reason = "the one place that names metrics")]
 pub mod metrics;
+pub mod notify;
 pub mod panics;
 pub mod status;
 pub mod waits;

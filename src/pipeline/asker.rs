@@ -13,6 +13,7 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
+use crate::access;
 use crate::poll;
 
 /// How long one call may take before the reported errors are looked at.
@@ -39,7 +40,8 @@ pub struct Cluster {
 pub fn remedy(code: RDKafkaErrorCode) -> Option<&'static str> {
     match code {
         RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SaslAuthenticationFailed => Some(
-            "check kafka.sasl_username, kafka.sasl_password_file (or kafka.sasl_password) and kafka.sasl_mechanism",
+            "check kafka.sasl_username, kafka.sasl_password_file (or kafka.sasl_password) and kafka.sasl_mechanism; with tokens kafka.oauth or \
+             kafka.aws",
         ),
         RDKafkaErrorCode::SSL => Some(
             "check that kafka.ca_file names the authority that signed the broker's certificate, that kafka.brokers has the \
@@ -139,7 +141,7 @@ impl Asker {
     /// # Errors
     /// Settings that the client library refuses, such as a file of authorities that cannot be read.
     pub fn open(client: &ClientConfig) -> Result<Self, Trouble> {
-        let opened = client.create_with_context(Ear::default());
+        let opened = access::consumer(client, Ear::default());
         let client = opened.map_err(|error| {
             let what = error.to_string();
             let remedy = if what.contains("ssl.ca.location") {

@@ -57,8 +57,10 @@ struct Second {
     other_dead: u64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Window {
+    /// Share, window and least number of messages; replaced while the job runs.
+    config: Config,
     /// The seconds of the window that had messages, oldest first.
     seconds: VecDeque<Second>,
     /// Messages read in the window.
@@ -76,13 +78,25 @@ struct Window {
 /// See the module's documentation.
 #[derive(Debug)]
 pub struct Guard {
-    /// Share, window and least number of messages.
-    config: Config,
     /// Where seconds are counted from.
     start: Instant,
     /// What happened lately, of all workers. A lock: every worker notes one chunk at a time, a few hundred nanoseconds, never
     /// across an await.
     window: Mutex<Window>,
+}
+
+impl Window {
+    fn new(config: Config) -> Self {
+        Self {
+            config,
+            seconds: VecDeque::new(),
+            messages: 0,
+            dead: 0,
+            devices: HashMap::new(),
+            tripped: None,
+            named_at: None,
+        }
+    }
 }
 
 /// The device of each dead-lettered message, one entry per message. `key` gives the Kafka key of the message at an offset,
@@ -115,10 +129,20 @@ impl Guard {
     #[must_use]
     pub fn new(config: Config, start: Instant) -> Self {
         Self {
-            config,
             start,
-            window: Mutex::default(),
+            window: Mutex::new(Window::new(config)),
         }
+    }
+
+    /// Takes over other settings; what happened in the window stays. A guard that has tripped stays tripped.
+    pub fn set(&self, config: Config) {
+        self.locked().config = config;
+    }
+
+    fn locked(&self) -> std::sync::MutexGuard<'_, Window> {
+        self.window
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     /// Notes `messages` read and the devices of those that are about to become dead letters, one entry per message.
@@ -127,52 +151,49 @@ impl Guard {
     /// The share is above the limit, now or before.
     pub fn note(&self, messages: u64, dead: &[&[u8]], now: Instant) -> Result<(), Tripped> {
         let second = now.saturating_duration_since(self.start).as_secs();
-        let mut window = self
-            .window
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut window = self.locked();
         if let Some(tripped) = &window.tripped {
             return Err(tripped.clone());
         }
         window.add(second, messages, dead);
-        window.forget(second.saturating_sub(self.config.window_s.saturating_sub(1)));
+        let Config {
+            share,
+            window_s,
+            min_records,
+        } = window.config;
+        window.forget(second.saturating_sub(window_s.saturating_sub(1)));
         if dead.is_empty() {
             return Ok(());
         }
         let (worst, worst_dead) = window.worst();
         let base = window.messages.max(window.dead);
-        let over = |dead: u64, of: u64| dead as f64 > self.config.share * of as f64;
-        if base < self.config.min_records || !over(window.dead, base) {
+        let over = |dead: u64, of: u64| dead as f64 > share * of as f64;
+        if base < min_records || !over(window.dead, base) {
             return Ok(());
         }
         let others = window.devices.len().saturating_sub(1);
         let rest = base - worst_dead;
-        if others >= OTHERS
-            && rest >= self.config.min_records
-            && over(window.dead - worst_dead, rest)
-        {
+        if others >= OTHERS && rest >= min_records && over(window.dead - worst_dead, rest) {
             let tripped = Tripped {
                 dead: window.dead,
                 messages: base,
                 devices: window.devices.len(),
                 worst,
                 worst_dead,
-                window_s: self.config.window_s,
-                share: self.config.share,
+                window_s,
+                share,
             };
             window.tripped = Some(tripped.clone());
             return Err(tripped);
         }
-        let due = window
-            .named_at
-            .is_none_or(|at| second >= at + self.config.window_s);
+        let due = window.named_at.is_none_or(|at| second >= at + window_s);
         if due {
             window.named_at = Some(second);
             tracing::error!(
                 device = worst,
                 dead_lettered_messages = worst_dead,
                 messages = base,
-                window_s = self.config.window_s,
+                window_s,
                 "most messages become dead letters, and nearly all of these are of one device; the job goes on: correct what the \
                  device sends, or stop the device"
             );
@@ -183,7 +204,7 @@ impl Guard {
     /// The window's length.
     #[must_use]
     pub fn window(&self) -> Duration {
-        Duration::from_secs(self.config.window_s)
+        Duration::from_secs(self.locked().config.window_s)
     }
 }
 

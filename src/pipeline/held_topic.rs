@@ -8,8 +8,7 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions};
-use rdkafka::client::DefaultClientContext;
+use rdkafka::admin::{AdminOptions, NewPartitions};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
@@ -17,6 +16,7 @@ use super::kafka;
 use super::settings::Topics;
 use super::topics::{self as written, Keep, Wanted};
 use crate::rights::{self, Operation, Resource};
+use crate::access;
 
 /// How long a call to the broker may take.
 const CALL: Duration = Duration::from_secs(10);
@@ -57,9 +57,7 @@ pub fn ensure(
     partition: i32,
 ) -> anyhow::Result<()> {
     let held = format!("{topic}{}", topics.held_suffix);
-    let client: BaseConsumer = kafka
-        .plain()?
-        .create()
+    let client = access::plain_consumer(&kafka.plain()?)
         .context("cannot open a client that asks for topics")?;
     let found = partitions(&client, &held)?;
     if found > partition {
@@ -115,10 +113,7 @@ fn partitions(client: &BaseConsumer, topic: &str) -> anyhow::Result<i32> {
 }
 
 async fn grow(kafka: &kafka::Config, topic: &str, wanted: i32) -> anyhow::Result<()> {
-    let admin: AdminClient<DefaultClientContext> = kafka
-        .plain()?
-        .create()
-        .context("cannot open the admin client")?;
+    let admin = access::admin(&kafka.plain()?).context("cannot open the admin client")?;
     let count = usize::try_from(wanted).unwrap_or_default();
     let options = AdminOptions::new().operation_timeout(Some(CALL));
     let done = admin

@@ -9,6 +9,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaConfRes;
 use serde::{Deserialize, Serialize};
 
+use crate::access::{self, Identity};
 use crate::config::secret::{Properties, Secret};
 
 /// Settings (`[kafka]`).
@@ -25,12 +26,15 @@ pub struct Config {
     pub instance_id: String,
     /// Security protocol: `plaintext`, `ssl`, `sasl_plaintext` or `sasl_ssl`.
     pub security_protocol: String,
-    /// SASL mechanism: `PLAIN`, `SCRAM-SHA-256` or `SCRAM-SHA-512`.
+    /// SASL mechanism: `PLAIN`, `SCRAM-SHA-256`, `SCRAM-SHA-512`, `OAUTHBEARER` (settings in `kafka.oauth`) or `AWS_MSK_IAM` (settings
+    /// in `kafka.aws`).
     pub sasl_mechanism: String,
     pub sasl_username: String,
     pub sasl_password: Secret,
-    /// File with the SASL password, read whenever a Kafka client is created, first at start. Empty: none.
+    /// File with the SASL password, read again when it changes: connections made after that use the new password. Empty: none.
     pub sasl_password_file: String,
+    pub oauth: access::OAuth,
+    pub aws: access::msk::Config,
     /// PEM file of the trusted certificate authorities, in place of the system's. Empty: the system's.
     pub ca_file: String,
     /// Session timeout of the consumer group in milliseconds (3000 or more, above `input.drain_ms`): after this time without a heartbeat
@@ -61,6 +65,8 @@ impl Default for Config {
             sasl_username: String::new(),
             sasl_password: Secret::default(),
             sasl_password_file: String::new(),
+            oauth: access::OAuth::default(),
+            aws: access::msk::Config::default(),
             ca_file: String::new(),
             session_timeout_ms: 45_000,
             commit_interval_ms: 1_000,
@@ -112,12 +118,22 @@ const OWNED: &[(&str, &str)] = &[
     ("sasl.mechanisms", "set kafka.sasl_mechanism"),
     ("sasl.username", "set kafka.sasl_username"),
     ("sasl.password", "set kafka.sasl_password_file"),
+    ("sasl.oauthbearer.config", "set kafka.oauth or kafka.aws"),
+    (
+        "sasl.oauthbearer.method",
+        "tokens are fetched by this program: set kafka.oauth",
+    ),
     ("ssl.ca.location", "set kafka.ca_file"),
     ("enable.idempotence", "letters must keep their order (S1)"),
     ("acks", "a letter is written only when every replica has it"),
     ("message.timeout.ms", "a letter is never given up"),
     ("delivery.timeout.ms", "a letter is never given up"),
 ];
+
+/// Bearer tokens of an OIDC identity provider.
+const OAUTH: &str = "OAUTHBEARER";
+/// Bearer tokens made of AWS credentials; on the wire they are those of `OAUTHBEARER`.
+const MSK: &str = "AWS_MSK_IAM";
 
 /// The property behind `kafka.metadata_refresh_ms`.
 const METADATA_REFRESH: &str = "topic.metadata.refresh.interval.ms";
@@ -142,6 +158,9 @@ pub enum ConfigError {
         field: &'static str,
         problem: String,
     },
+    /// A field of `[kafka.oauth]` or `[kafka.aws]`.
+    #[error("kafka.{field}: {problem}")]
+    Inner { field: String, problem: String },
 }
 
 impl Config {
@@ -194,13 +213,30 @@ impl Config {
                 "is not one of plaintext, ssl, sasl_plaintext, sasl_ssl",
             );
         }
-        if self.security_protocol.starts_with("sasl")
-            && !["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"].contains(&self.sasl_mechanism.as_str())
-        {
-            return field(
-                "sasl_mechanism",
-                "is not one of PLAIN, SCRAM-SHA-256, SCRAM-SHA-512",
-            );
+        if self.security_protocol.starts_with("sasl") {
+            let told = |what: Result<(), String>| {
+                what.map_err(|error| match error.split_once(": ") {
+                    Some((field, problem)) => ConfigError::Inner {
+                        field: field.to_owned(),
+                        problem: problem.to_owned(),
+                    },
+                    None => ConfigError::Inner {
+                        field: "sasl_mechanism".to_owned(),
+                        problem: error,
+                    },
+                })
+            };
+            match self.sasl_mechanism.as_str() {
+                "PLAIN" | "SCRAM-SHA-256" | "SCRAM-SHA-512" => {}
+                OAUTH => told(self.oauth.check())?,
+                MSK => told(self.aws.check())?,
+                _ => {
+                    return field(
+                        "sasl_mechanism",
+                        "is not one of PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER, AWS_MSK_IAM",
+                    );
+                }
+            }
         }
         if !(1_000..=3_600_000).contains(&self.metadata_refresh_ms) {
             return field(
@@ -215,6 +251,13 @@ impl Config {
             );
         }
         Ok(())
+    }
+
+    /// Whether clients prove themselves by a token, and not by a password.
+    #[must_use]
+    pub fn sends_token(&self) -> bool {
+        self.security_protocol.starts_with("sasl")
+            && [OAUTH, MSK].contains(&self.sasl_mechanism.as_str())
     }
 
     fn base(&self) -> anyhow::Result<ClientConfig> {
@@ -235,7 +278,15 @@ impl Config {
             .set("bootstrap.servers", &self.brokers)
             .set("client.id", &self.client_id)
             .set("security.protocol", &self.security_protocol);
-        if self.security_protocol.starts_with("sasl") {
+        if self.sends_token() {
+            let identity = match self.sasl_mechanism.as_str() {
+                MSK => Identity::Aws(self.aws.clone()),
+                _ => Identity::OAuth(self.oauth.clone()),
+            };
+            client
+                .set("sasl.mechanism", OAUTH)
+                .set(access::IDENTITY, access::name(identity)?);
+        } else if self.security_protocol.starts_with("sasl") {
             let password = if self.sasl_password_file.is_empty() {
                 self.sasl_password.clone()
             } else {
@@ -250,6 +301,13 @@ impl Config {
                 .set("sasl.mechanism", &self.sasl_mechanism)
                 .set("sasl.username", &self.sasl_username)
                 .set("sasl.password", password.reveal());
+            if !self.sasl_password_file.is_empty() {
+                let identity = Identity::File {
+                    username: self.sasl_username.clone(),
+                    file: self.sasl_password_file.clone(),
+                };
+                client.set(access::IDENTITY, access::name(identity)?);
+            }
         }
         if !self.ca_file.is_empty() {
             client.set("ssl.ca.location", &self.ca_file);

@@ -18,6 +18,7 @@ pub mod feed;
 pub mod feedback;
 pub mod fit;
 pub mod gate;
+pub mod group;
 pub mod guard;
 pub mod held_topic;
 pub mod hold;
@@ -26,6 +27,7 @@ pub mod isolation;
 pub mod kafka;
 pub mod letter;
 pub mod limits;
+pub mod live;
 pub mod log_watch;
 pub mod offsets;
 pub mod outbox;
@@ -44,6 +46,7 @@ pub mod settings;
 pub mod skip;
 pub mod sources;
 pub mod split;
+pub mod start;
 pub mod state;
 pub mod topics;
 pub mod unreadable;
@@ -56,17 +59,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::consumer::Consumer as _;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use self::topics::{Keep, Wanted};
 
+use crate::access;
 use crate::ops::board::Board;
 use crate::ops::metrics::pipeline as metrics;
 use crate::ops::waits::Kind;
-use crate::record::decode::{Decoder, Shape};
-use crate::record::validate::Rules;
 use crate::registry;
 
 /// Settings of one job.
@@ -97,10 +99,8 @@ pub struct Parts {
     pub uploader: upload::Uploader,
     /// Newest snapshot of the device registry; its follower task has the sender.
     pub registry: registry::Feed,
-    /// Compiled validation rules, shared by all decoders.
-    pub rules: Arc<Rules>,
-    /// The shape of a topic's messages.
-    pub shape: Arc<dyn Fn(&str) -> Shape + Send + Sync>,
+    /// Mappings, rules and guard, which may be replaced while the job runs; the composition root has the sender.
+    pub live: live::Feed,
     /// Whether the memory formula holds for an instance that owns so many partitions; else why not.
     pub formula: Arc<dyn Fn(u64) -> Result<(), String> + Send + Sync>,
     /// Where the job publishes figures and waits; read by the health pages.
@@ -185,8 +185,7 @@ async fn once(
     let Parts {
         uploader,
         registry,
-        rules,
-        shape,
+        live,
         formula,
         board,
     } = parts;
@@ -204,14 +203,16 @@ async fn once(
         &config.topics.state,
     ];
     producer.learn(&written.map(String::as_str)).await;
+    start::decide(&config, &producer, &board, stop).await?;
+    if stop.is_cancelled() {
+        return Ok(End::InOrder);
+    }
     let (door, events) = consumer::Events::channel();
     let logs = log_watch::LogWatch::start(&config.kafka, door.answers())?;
     let mut client = config.kafka.consumer()?;
     // A pattern over input topics must not match the topics that the job itself writes.
     client.set("topic.blacklist", config.topics.written());
-    let consumer: BaseConsumer<consumer::Events> = client
-        .create_with_context(door)
-        .context("cannot open the telemetry consumer")?;
+    let consumer = access::consumer(&client, door).context("cannot open the telemetry consumer")?;
     let consumer = Arc::new(consumer);
     let topics: Vec<&str> = config.input.topics.iter().map(String::as_str).collect();
     consumer
@@ -224,6 +225,13 @@ async fn once(
     let (end, ended) = watch::channel(false);
     let runtime = tokio::runtime::Handle::current();
     let flusher = producer.clone();
+    let guard = live.borrow().guard.clone();
+    let guard = Arc::new(guard::Guard::new(guard, Instant::now()));
+    let tuned = tokio::spawn(live::follow(
+        live.clone(),
+        Arc::clone(&guard),
+        uploader.clone(),
+    ));
     let (memory, input) = (config.memory.clone(), config.input.clone());
     let bound = Duration::from_millis(input.shutdown_ms);
     let followed = tokio::spawn(
@@ -260,7 +268,8 @@ async fn once(
                 uploader: Arc::new(uploader),
                 producer,
                 registry,
-                guard: Arc::new(guard::Guard::new(config.guard, Instant::now())),
+                guard,
+                live,
                 board,
                 asked: Arc::default(),
                 sources,
@@ -272,15 +281,12 @@ async fn once(
                 reader: me,
                 formula,
             };
-            let decoders: reader::Decoders =
-                Box::new(move |topic| Decoder::new(shape(topic), Arc::clone(&rules)));
             reader::Reader {
                 consumer,
                 events,
                 shared,
                 logs,
                 gate: gate::Gate::new(config.gate),
-                decoders,
                 permits,
                 memory,
                 input,
@@ -302,6 +308,7 @@ async fn once(
         _ = gone => None,
     };
     followed.abort();
+    tuned.abort();
     drop(watched);
     let _ = end.send(true);
     reader.unpark();

@@ -30,6 +30,7 @@ use super::kafka;
 use super::limits::Limits;
 use super::refusal::{self, Refusal};
 use super::topics::describe;
+use crate::access;
 use crate::log_life::TopicId;
 use crate::log_life::broker::{Topic, topics};
 use crate::rights::{self, Operation, Resource};
@@ -329,15 +330,17 @@ impl Producer {
         }
     }
 
+    /// Gives the client newer Kafka credentials, if there are some; the client polls itself.
+    pub fn upkeep(&self) {
+        access::upkeep(self.client().0.client());
+    }
+
     fn admin(&self) -> anyhow::Result<&AdminClient<DefaultClientContext>> {
         if let Some(admin) = self.shared.admin.get() {
+            access::upkeep(admin.inner());
             return Ok(admin);
         }
-        let made = self
-            .shared
-            .plain
-            .create()
-            .context("cannot open the admin client")?;
+        let made = access::admin(&self.shared.plain).context("cannot open the admin client")?;
         Ok(self.shared.admin.get_or_init(|| made))
     }
 
@@ -431,10 +434,12 @@ fn open(client: &ClientConfig, generation: u64, limits: &Limits) -> anyhow::Resu
         .and_then(|text| text.parse().ok())
         .map_or(limits.batch(), |told: usize| told.min(limits.batch()));
     client.set("batch.size", batch.to_string());
+    let producer: Client = client
+        .create_with_context(Quiet)
+        .context("cannot open the producer of letters")?;
+    access::prime(producer.client());
     Ok(Line {
-        client: client
-            .create_with_context(Quiet)
-            .context("cannot open the producer of letters")?,
+        client: producer,
         generation,
         batch,
     })

@@ -40,7 +40,6 @@ use crate::ops::board;
 use crate::ops::metrics::pipeline as metrics;
 use crate::ops::waits::Wait;
 use crate::poll;
-use crate::record::decode::Decoder;
 
 mod commit;
 mod facts;
@@ -64,9 +63,6 @@ const FIRST_GUESS: u64 = 1024;
 /// Progress of the assigned partitions, for `Owner` and the watcher.
 pub type Assignment = Arc<Vec<Arc<Progress>>>;
 
-/// Makes the decoder of a topic.
-pub type Decoders = Box<dyn Fn(&str) -> Decoder + Send>;
-
 /// State of the consumer thread; [`Reader::run`] is its main loop.
 pub struct Reader {
     /// The telemetry consumer. Feeds, and messages in the hands of workers, have clones, `Owner` a weak reference; when the
@@ -80,8 +76,6 @@ pub struct Reader {
     pub logs: LogWatch,
     /// The gate's settings; every partition gets a clone.
     pub gate: Gate,
-    /// Makes the decoders of a worker, by topic.
-    pub decoders: Decoders,
     /// Memory permits of the job; the share of every partition keeps them alive.
     pub permits: Arc<Permits>,
     /// Settings of memory, window and chunks.
@@ -344,10 +338,11 @@ impl Reader {
         let mut partition = Partition::new(topic, *number, self.gate.clone())
             .keeping(kept_bytes(self.memory.partition_bytes));
         partition.set_held_topic(&held);
+        let live = Arc::clone(&self.shared.live.borrow());
         let worker = Worker::new(
             self.shared.clone(),
             partition,
-            ((self.decoders)(topic), (self.decoders)(&held)),
+            (live.decoder(topic), live.decoder(&held)),
             from,
             commands,
             Arc::clone(&progress),

@@ -17,6 +17,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use tokio_util::sync::CancellationToken;
 
 use super::kafka;
+use crate::access;
 use crate::ops::waits::Wait;
 
 /// Between two questions to the group.
@@ -88,9 +89,7 @@ pub async fn until_free(
     wait: &Wait,
     stop: &CancellationToken,
 ) -> anyhow::Result<Ended> {
-    let client: BaseConsumer = kafka
-        .plain()?
-        .create()
+    let client = access::plain_consumer(&kafka.plain()?)
         .context("cannot open a client that asks for the group")?;
     let client = Arc::new(client);
     let session = Duration::from_millis(kafka.session_timeout_ms.into());
@@ -132,6 +131,7 @@ pub async fn until_free(
 
 /// The member of the group that has the name. Blocks the calling thread.
 fn holder(client: &BaseConsumer, kafka: &kafka::Config) -> anyhow::Result<Option<Holder>> {
+    access::upkeep(client.client());
     let all = client
         .fetch_group_list(Some(&kafka.group), CALL)
         .with_context(|| format!("no answer about group {}", kafka.group))?;

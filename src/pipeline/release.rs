@@ -29,6 +29,7 @@ use super::hold::Hold;
 use super::partition::HeldMessage;
 use super::{kafka, letter, skip, unreadable};
 use crate::headers;
+use crate::access;
 use crate::log_life::broker::{Asker, epoch_of};
 use crate::log_life::{Change, TopicId, Verdict, judge_commit};
 use crate::ops::metrics::log_life as metrics;
@@ -109,9 +110,7 @@ impl Asked {
             return Ok(partitions.clone());
         }
         let at = Instant::now();
-        let asker: BaseConsumer = kafka
-            .by_hand("held")?
-            .create()
+        let asker = access::plain_consumer(&kafka.by_hand("held")?)
             .context("cannot open a reader of held records")?;
         let topics = asker
             .fetch_metadata(Some(held_topic), CALL)
@@ -249,10 +248,7 @@ impl Place {
     }
 
     fn open(&self, from: i64) -> anyhow::Result<BaseConsumer> {
-        let consumer: BaseConsumer = self
-            .kafka
-            .by_hand("held")?
-            .create()
+        let consumer = access::plain_consumer(&self.kafka.by_hand("held")?)
             .context("cannot open a reader of held records")?;
         let mut wanted = TopicPartitionList::new();
         wanted

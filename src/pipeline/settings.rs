@@ -1,8 +1,10 @@
 //! Settings of the pipeline's own sections that no single stage owns: `[input]`, `[topics]`, `[memory]`, `[guard]`.
 
 use std::collections::BTreeMap;
+use std::str::FromStr;
 
 use anyhow::Context as _;
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 /// Settings (`[input]`).
@@ -14,6 +16,10 @@ pub struct Input {
     /// Mapping per input topic: a file in `mapping.dir`, or the name of a shipped mapping. A topic that is not listed carries native
     /// records.
     pub mappings: BTreeMap<String, String>,
+    /// Where a group without offsets begins: `earliest`, `latest`, or a time such as `2026-07-01T00:00:00Z` (the first message written
+    /// then or later). Counts once per group, for the partitions that exist when its first instance starts; a partition that is added
+    /// later is read from its first message.
+    pub start: String,
     /// Drain timeout of a rebalance in milliseconds (below `kafka.session_timeout_ms`): time for the in-flight requests of a revoked
     /// partition to finish.
     pub drain_ms: u64,
@@ -21,7 +27,37 @@ pub struct Input {
     pub shutdown_ms: u64,
 }
 
+/// A beginning: the first message, the end of the log, or a time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Start {
+    Earliest,
+    Latest,
+    At(Timestamp),
+}
+
+impl FromStr for Start {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "earliest" => Ok(Self::Earliest),
+            "latest" => Ok(Self::Latest),
+            time => time.parse().map(Self::At).map_err(|_| {
+                format!("{time:?} is neither earliest nor latest nor a time such as 2026-07-01T00:00:00Z")
+            }),
+        }
+    }
+}
+
 impl Input {
+    /// Where a group without offsets begins.
+    ///
+    /// # Errors
+    /// What is wrong with the setting.
+    pub fn start(&self) -> Result<Start, String> {
+        self.start.parse()
+    }
+
     /// Whether a topic is read: named outright or by a pattern.
     ///
     /// # Errors
@@ -48,6 +84,7 @@ impl Default for Input {
         Self {
             topics: vec!["telemetry".to_owned()],
             mappings: BTreeMap::new(),
+            start: "earliest".to_owned(),
             drain_ms: 10_000,
             shutdown_ms: 25_000,
         }

@@ -25,6 +25,7 @@ use super::producer::Producer;
 use super::settings::Topics;
 use super::unreadable::{Skip, Unreadable, key, prefix};
 use super::{fit, kafka, state};
+use crate::access;
 
 /// Reason code of a letter about offsets that could not be read.
 pub const REASON: &str = "message.unreadable";
@@ -74,10 +75,8 @@ impl Probe {
     /// # Errors
     /// The broker does not answer, or there is no such partition.
     pub fn open(kafka: &kafka::Config, topic: &str, partition: i32) -> anyhow::Result<Self> {
-        let consumer: BaseConsumer<Quiet> = kafka
-            .by_hand("skip")?
-            .create_with_context(Quiet)
-            .context("cannot open a reader")?;
+        let consumer =
+            access::consumer(&kafka.by_hand("skip")?, Quiet).context("cannot open a reader")?;
         let (first, end) = consumer
             .fetch_watermarks(topic, partition, CALL)
             .with_context(|| {

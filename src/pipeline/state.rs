@@ -13,6 +13,7 @@ use rdkafka::{Message as _, Offset, TopicPartitionList};
 
 use super::kafka;
 use super::producer::Producer;
+use crate::access;
 use crate::poll;
 use crate::rights;
 
@@ -47,10 +48,8 @@ pub fn load_all(
     topic: &str,
     wanted: impl Fn(&[u8]) -> bool,
 ) -> anyhow::Result<HashMap<Vec<u8>, Kept>> {
-    let reader: BaseConsumer = kafka
-        .by_hand("state")?
-        .create()
-        .context("cannot open a reader")?;
+    let client = kafka.by_hand("state")?;
+    let reader = access::plain_consumer(&client).context("cannot open a reader")?;
     let mut unread = partitions(&reader, topic, &kafka.group)?;
     let mut all = TopicPartitionList::new();
     for &partition in &unread {

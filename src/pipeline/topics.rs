@@ -15,6 +15,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use super::kafka;
 use super::settings::Topics;
+use crate::access;
 
 /// Bytes of headers and key that a created topic takes beyond what its inputs take.
 pub const HEADER_ROOM: usize = 64 * 1024;
@@ -97,10 +98,7 @@ pub async fn create_topics(
     if wanted.is_empty() {
         return Ok(());
     }
-    let admin: AdminClient<DefaultClientContext> = kafka
-        .plain()?
-        .create()
-        .context("cannot open the admin client")?;
+    let admin = access::admin(&kafka.plain()?).context("cannot open the admin client")?;
     // If the broker's policy forbids the size, the topic is created without it: larger records are shortened.
     let unsized_ones = create(&admin, topics, wanted, true).await?;
     let again: Vec<Wanted> = wanted
@@ -245,10 +243,7 @@ pub async fn sizes(
     bound: Duration,
 ) -> HashMap<String, usize> {
     let answer = async {
-        let admin = kafka
-            .plain()?
-            .create()
-            .context("cannot open the admin client")?;
+        let admin = access::admin(&kafka.plain()?).context("cannot open the admin client")?;
         describe(&admin, topics, bound).await
     };
     answer.await.unwrap_or_else(|error: anyhow::Error| {

@@ -282,6 +282,11 @@ impl<L: Line> Uploader<L> {
         self.inner.config.pauses()
     }
 
+    /// Takes over other settings of pacing, except the concurrency limits.
+    pub fn set_pacing(&self, config: pacing::Config) {
+        self.inner.pacing.set_config(config);
+    }
+
     /// Records of a probe while the circuit is not closed.
     #[must_use]
     pub fn probe_records(&self) -> usize {

@@ -26,6 +26,7 @@ use super::producer::Producer;
 use super::progress::Progress;
 use super::reader::Assignment;
 use super::settings::{Input, Topics};
+use crate::access;
 use crate::ops::board::Board;
 use crate::ops::waits::{Kind, Wait};
 use crate::poll;
@@ -83,12 +84,10 @@ impl Watcher {
     /// Settings that the client refuses, a pattern that is none, and a thread that cannot be started.
     pub fn start(self) -> anyhow::Result<Running> {
         // The client does not join the group; the name is needed to ask for its committed offsets.
-        let client: BaseConsumer = self
-            .kafka
-            .by_hand("watcher")?
-            .set("group.id", &self.kafka.group)
-            .create()
-            .context("cannot open the client of the watcher")?;
+        let mut client = self.kafka.by_hand("watcher")?;
+        client.set("group.id", &self.kafka.group);
+        let client =
+            access::plain_consumer(&client).context("cannot open the client of the watcher")?;
         let (stop, ended) = std_mpsc::channel();
         std::thread::Builder::new()
             .name("watcher".to_owned())
@@ -102,6 +101,7 @@ impl Watcher {
         let mut published = Published::default();
         let (mut ends_at, mut topics_at) = (Instant::now(), Instant::now());
         while ended.recv_timeout(OFTEN) == Err(std_mpsc::RecvTimeoutError::Timeout) {
+            self.producer.upkeep();
             if let Some(error) = self.producer.fatal_error().and_then(Fatal::of_producer) {
                 // Only the first reason matters; a full channel already holds one.
                 let _ = self.fatal.try_send(error.into());

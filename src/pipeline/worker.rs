@@ -31,6 +31,7 @@ use super::feed::Messages;
 use super::guard::Guard;
 use super::hold::Released;
 use super::kafka;
+use super::live;
 use super::outbox::Outbox;
 use super::partition::{Account, Partition};
 use super::permits::{PartitionPermits, Permit};
@@ -107,6 +108,8 @@ pub struct Shared {
     pub producer: Producer,
     /// Newest snapshot of the device registry; the registry's follower task has the sender.
     pub registry: registry::Feed,
+    /// Mappings and rules, which may be replaced while the job runs; the composition root has the sender.
+    pub live: live::Feed,
     /// Counts dead-lettered messages of all workers; returns an error once their share is too large.
     pub guard: Arc<Guard>,
     /// Where the worker publishes figures and waits; read by the health pages.

@@ -26,6 +26,7 @@ use tokio::sync::Mutex;
 use super::Device;
 use super::mark::{self, Mark};
 use crate::rights::{self, Operation, Resource};
+use crate::access;
 
 /// How long one change may wait for the broker before a command gives up.
 const WRITE: Duration = Duration::from_secs(30);
@@ -227,10 +228,12 @@ impl Writer {
         if client.get("batch.size").is_none() {
             client.set("batch.size", BATCH.to_string());
         }
+        let producer: FutureProducer = client
+            .create()
+            .context("cannot open the writer of the device registry")?;
+        access::prime(producer.client());
         Ok(Self {
-            producer: client
-                .create()
-                .context("cannot open the writer of the device registry")?,
+            producer,
             topic: topic.into(),
             id: id.into(),
             within,
@@ -364,6 +367,7 @@ impl Writer {
         what: &str,
         call: impl FnOnce(&FutureProducer) -> Result<(), KafkaError> + Send + 'static,
     ) -> Result<(), WriteError> {
+        access::upkeep(self.producer.client());
         let producer = self.producer.clone();
         match tokio::task::spawn_blocking(move || call(&producer)).await {
             Ok(result) => result.map_err(|error| self.failed(what, error)),

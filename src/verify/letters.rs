@@ -19,6 +19,7 @@ use serde::Deserialize;
 use super::aside::Letter;
 use super::judge::Judge;
 use crate::headers;
+use crate::access;
 use crate::record::RecordType;
 
 /// How long one question to the broker may take.
@@ -54,7 +55,7 @@ impl Letters {
             .set("enable.auto.commit", "false")
             .set("auto.offset.reset", "earliest");
         Ok(Self {
-            reader: client.create().context("cannot open a reader of letters")?,
+            reader: access::plain_consumer(&client).context("cannot open a reader of letters")?,
             dead: dead.to_owned(),
             is_held: Box::new(is_held),
             next: HashMap::new(),

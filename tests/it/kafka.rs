@@ -8,6 +8,8 @@ pub mod held;
 mod journey;
 mod letters;
 mod memory;
+mod positions;
 mod registry;
 mod security;
 pub mod takeover;
+mod tokens;

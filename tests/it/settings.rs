@@ -2,6 +2,7 @@
 
 mod dashboards;
 mod readme;
+mod ship;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

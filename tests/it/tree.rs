@@ -86,6 +86,7 @@ const OWNED: [(&str, &[&str]); 11] = [
     (
         "rdkafka",
         &[
+            "access.rs",
             "pipeline/",
             "log_life/",
             "poll.rs",

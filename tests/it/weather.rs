@@ -9,6 +9,7 @@ mod log_life;
 mod memory_bounds;
 mod odd_messages;
 mod positions;
+mod reload;
 mod reporting;
 mod rights;
 mod standing_still;

@@ -40,6 +40,7 @@ pub struct Args {
     /// The settings' `[kafka]` says how to connect: TLS, SASL.
     #[command(flatten)]
     pub settings: ConfigArgs,
+    /// Topic to produce to.
     #[arg(long, default_value = "telemetry")]
     pub topic: String,
     /// Create the topic with this many partitions if it does not exist.
@@ -66,6 +67,7 @@ pub struct Args {
     /// Write the devices, all active, to this file in the form of the registry file.
     #[arg(long, value_name = "FILE")]
     pub registry: Option<PathBuf>,
+    /// Number of devices.
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000_000))]
     pub devices: u32,
     /// How many records. Without this and --duration: 10000.
@@ -86,6 +88,7 @@ pub struct Args {
     /// Weights of the record types: names as in the API without `Record`, `fault` for the four fault types, `all`.
     #[arg(long, default_value_t = Mix::default(), value_name = "TYPE=WEIGHT,...")]
     pub mix: Mix,
+    /// Shape of the messages: the gateway's own, or a vendor's.
     #[arg(long, value_enum, default_value = "native")]
     pub shape: Shape,
     /// Records per message of the shape native-array.
@@ -106,6 +109,7 @@ pub struct Args {
     /// Share of neighbouring records of a device that have each other's time.
     #[arg(long, alias = "out-of-order", default_value_t = 0.0, value_parser = share)]
     pub late_share: f64,
+    /// Seed of everything random.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
     /// Time of the first record (RFC 3339). Default: such that the last one is a minute old.
@@ -117,6 +121,7 @@ pub struct Args {
     /// Milliseconds between two records of a device, in their times; lessened for loads of more than 300 days.
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=86_400_000))]
     pub interval_ms: u64,
+    /// Form of the report.
     #[arg(long, value_enum, default_value = "text")]
     pub report: Report,
 }

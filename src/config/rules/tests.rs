@@ -36,12 +36,33 @@ fn every_rule_can_be_broken_and_names_its_key() {
             "kafka.sasl_mechanism: is not one of PLAIN",
         ),
         (
+            &[
+                "kafka.security_protocol=sasl_ssl",
+                "kafka.sasl_mechanism=OAUTHBEARER",
+                "kafka.oauth.client_id=job",
+                "kafka.oauth.client_secret=hunter22",
+                "kafka.oauth.token_url=http://idp.example/token",
+            ],
+            "kafka.oauth.token_url: [kafka] oauth.token_url",
+        ),
+        (
+            &[
+                "kafka.security_protocol=sasl_ssl",
+                "kafka.sasl_mechanism=AWS_MSK_IAM",
+            ],
+            "kafka.aws.region: name the cluster's region",
+        ),
+        (
             &["kafka.sasl_password=x", "kafka.sasl_password_file=x"],
             "kafka.sasl_password_file: kafka.sasl_password is set",
         ),
         (
             &["kafka.session_timeout_ms=6000"],
             "input.drain_ms: a drain would outlast",
+        ),
+        (
+            &["input.start=yesterday"],
+            "input.start: \"yesterday\" is neither earliest nor latest",
         ),
         (&["input.topics="], "input.topics: there is nothing to read"),
         (

@@ -86,6 +86,17 @@ impl Default for Config {
 }
 
 impl Config {
+    /// These settings with the concurrency limits of others.
+    #[must_use]
+    pub fn with_concurrency_of(self, other: &Self) -> Self {
+        Self {
+            concurrency_floor: other.concurrency_floor,
+            concurrency_start: other.concurrency_start,
+            concurrency_cap: other.concurrency_cap,
+            ..self
+        }
+    }
+
     /// # Errors
     /// The first setting out of its bounds, with the remedy.
     pub fn check(&self) -> anyhow::Result<()> {
@@ -157,11 +168,19 @@ struct Gate {
     owed: usize,
 }
 
+/// What may be replaced while requests are out.
+struct Tuned {
+    config: Arc<Config>,
+    /// This instance's share of the cluster's rates.
+    share: f64,
+    rates: Arc<Rates>,
+}
+
 /// See the module.
 pub struct Pacing {
-    config: Config,
+    /// Settings and rates. Locked for a clone of the pointers, before the gate if both are needed.
+    tuned: Mutex<Tuned>,
     gate: Mutex<Gate>,
-    rates: Mutex<Arc<Rates>>,
     slots: Arc<Semaphore>,
     /// Slots for records that failed before.
     retries: Arc<Semaphore>,
@@ -197,7 +216,11 @@ impl Pacing {
         metrics::set_concurrency(slots);
         metrics::set_circuit(State::Closed.name());
         Arc::new(Self {
-            rates: Mutex::new(Arc::new(rates(&config, 1.0))),
+            tuned: Mutex::new(Tuned {
+                rates: Arc::new(rates(&config, 1.0)),
+                share: 1.0,
+                config: Arc::new(config.clone()),
+            }),
             gate: Mutex::new(Gate {
                 circuit: Circuit::default(),
                 evidence: Evidence::default(),
@@ -210,20 +233,41 @@ impl Pacing {
             slots: Arc::new(Semaphore::new(slots)),
             retries: Arc::new(Semaphore::new(retries(&config))),
             changed: Notify::new(),
-            config,
         })
     }
 
     #[must_use]
-    pub fn config(&self) -> &Config {
-        &self.config
+    pub fn config(&self) -> Arc<Config> {
+        Arc::clone(&locked(&self.tuned).config)
+    }
+
+    /// Takes over other settings, except the concurrency limits, by which slots and memory are sized. The limiters start full if
+    /// the rates changed.
+    pub fn set_config(&self, new: Config) {
+        let mut tuned = locked(&self.tuned);
+        let config = new.with_concurrency_of(&tuned.config);
+        let limits = |config: &Config| {
+            [
+                config.requests_per_s,
+                config.records_per_s,
+                config.bytes_per_s,
+            ]
+        };
+        if limits(&config) != limits(&tuned.config) {
+            tuned.rates = Arc::new(rates(&config, tuned.share));
+        }
+        tuned.config = Arc::new(config);
+        drop(tuned);
+        self.changed.notify_waiters();
     }
 
     /// This instance now owns `assigned` of `total` partitions; the rates follow. The limiters start full: a change
     /// gives at most one second's worth of extra requests.
     pub fn set_share(&self, assigned: u32, total: u32) {
         let share = f64::from(assigned.clamp(1, total.max(1))) / f64::from(total.max(1));
-        *locked(&self.rates) = Arc::new(rates(&self.config, share));
+        let mut tuned = locked(&self.tuned);
+        tuned.rates = Arc::new(rates(&tuned.config, share));
+        tuned.share = share;
     }
 
     /// Waits for the right to hold a packed request, in order of asking. Cancelled, it leaves nothing.
@@ -268,6 +312,7 @@ impl Pacing {
     }
 
     fn ask(&self, history: History) -> Result<Ticket<'_>, Option<Instant>> {
+        let config = self.config();
         let mut gate = locked(&self.gate);
         let before = gate.circuit.state();
         let fresh = history == History::Fresh;
@@ -281,15 +326,15 @@ impl Pacing {
                 if let Some(wait) = gate.evidence.wait(now()) {
                     return Err(Some(now() + wait));
                 }
-                if gate.evidence.spaced(&self.config) && gate.retried > 0 {
+                if gate.evidence.spaced(&config) && gate.retried > 0 {
                     return Err(None);
                 }
             }
-            if gate.out + gate.retried >= self.config.concurrency_cap as usize {
+            if gate.out + gate.retried >= config.concurrency_cap as usize {
                 return Err(None);
             }
         }
-        let pass = gate.circuit.ask(&self.config, now());
+        let pass = gate.circuit.ask(&config, now());
         if before != gate.circuit.state() {
             metrics::set_circuit(gate.circuit.state().name());
         }
@@ -298,7 +343,7 @@ impl Pacing {
                 *gate.count(history) += 1;
                 let saturated = fresh && gate.out >= gate.aimd.limit();
                 let era = gate.circuit.era();
-                let probe = (pass == Pass::Probe).then(|| gate.circuit.probe_records(&self.config));
+                let probe = (pass == Pass::Probe).then(|| gate.circuit.probe_records(&config));
                 Ok(Ticket {
                     pacing: self,
                     era,
@@ -316,20 +361,20 @@ impl Pacing {
 
     /// Waits until the rates let one request of this size go. Cancelled, what was drawn is spent.
     pub async fn take(&self, records: u32, bytes: usize) {
-        let rates = Arc::clone(&locked(&self.rates));
+        let rates = Arc::clone(&locked(&self.tuned).rates);
         rates.take(records, bytes).await;
     }
 
     /// The longest `Retry-After` that is obeyed.
     #[must_use]
     pub fn retry_after_max(&self) -> Duration {
-        Duration::from_secs(self.config.retry_after_max_s)
+        Duration::from_secs(self.config().retry_after_max_s)
     }
 
     /// Records and bytes that a request may hold at most: one second's worth of this instance's share of the rates.
     #[must_use]
     pub fn one_second(&self) -> (u32, usize) {
-        locked(&self.rates).one_second()
+        locked(&self.tuned).rates.one_second()
     }
 
     /// Whether everybody may send: then a failed request waits for itself instead of for the circuit.

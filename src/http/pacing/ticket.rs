@@ -55,6 +55,7 @@ impl Ticket<'_> {
     pub fn judge(mut self, signal: Signal, by_records: bool) -> Judged {
         self.ended = true;
         let pacing = self.pacing;
+        let config = pacing.config();
         let mut gate = locked(&pacing.gate);
         let gate = &mut *gate;
         *gate.count(self.history) -= 1;
@@ -66,19 +67,16 @@ impl Ticket<'_> {
             History::Fresh
         };
         let blamed = failed
-            && gate.evidence.blames_records(
-                &pacing.config,
-                now(),
-                history,
-                before == State::Closed,
-            );
+            && gate
+                .evidence
+                .blames_records(&config, now(), history, before == State::Closed);
         let signal = if blamed { Signal::Neutral } else { signal };
         if signal == Signal::Good {
             gate.evidence.succeeded(self.history);
         }
         let closed = gate
             .circuit
-            .ended(&pacing.config, now(), self.era, signal, &mut rand::rng());
+            .ended(&config, now(), self.era, signal, &mut rand::rng());
         match signal {
             Signal::Good => gate.aimd.succeeded(self.saturated),
             Signal::Throttled { .. } | Signal::Failed { overload: true, .. } => {
@@ -117,12 +115,13 @@ impl Drop for Ticket<'_> {
             return;
         }
         let pacing = self.pacing;
+        let config = pacing.config();
         let mut gate = locked(&pacing.gate);
         *gate.count(self.history) -= 1;
         let before = gate.circuit.state();
         if self.started.is_some() {
             gate.circuit
-                .lost(&pacing.config, now(), self.era, &mut rand::rng());
+                .lost(&config, now(), self.era, &mut rand::rng());
         } else {
             gate.circuit.unsent(self.era);
         }

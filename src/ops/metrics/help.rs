@@ -91,6 +91,8 @@ pub(super) const HELP: &[(&str, &str, &str)] = &[
     ("counter", "dig_ingest_released_records_total", "Held records taken up that ended, by outcome: `accepted`, `dead_lettered`, `discarded`, `held_again` or `put_back`."),
     ("counter", "dig_ingest_released_taken_up_total", "Held records taken up for release; equals the records of all outcomes and those in hand."),
     ("gauge", "dig_ingest_releasing_devices", "Devices of a partition whose held records are being released."),
+    ("gauge", "dig_ingest_reload_refused", "1 while the last reload was refused."),
+    ("counter", "dig_ingest_reloads_total", "SIGHUP asked for a reload; `outcome` is `applied`, or `refused`: the old settings stay in force."),
     ("histogram", "dig_ingest_request_batches", "Batches of a request, each of one serial."),
     ("histogram", "dig_ingest_request_bytes", "Bytes of the body of a request."),
     ("histogram", "dig_ingest_request_records", "Records of a request."),

@@ -14,7 +14,7 @@ pub mod log_life;
 pub mod myadmin;
 pub mod orders;
 pub mod pipeline;
-mod process;
+pub mod process;
 pub mod registry;
 pub mod server;
 pub mod upload;

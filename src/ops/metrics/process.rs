@@ -2,7 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use metrics::gauge;
+use metrics::{counter, gauge};
 
 /// The unit in which `/proc/self/stat` counts CPU time: fixed by the kernel's interface for user programs (proc(5)).
 const TICKS_PER_SECOND: f64 = 100.0;
@@ -17,6 +17,16 @@ pub(super) fn start() {
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
     gauge!("dig_ingest_process_start_time_seconds").set(now.as_secs_f64());
+}
+
+/// A reload of the settings ended.
+///
+/// * `dig_ingest_reloads_total`: SIGHUP asked for a reload; `outcome` is `applied`, or `refused`: the old settings stay in force.
+/// * `dig_ingest_reload_refused`: 1 while the last reload was refused.
+pub fn reloaded(applied: bool) {
+    let outcome = if applied { "applied" } else { "refused" };
+    counter!("dig_ingest_reloads_total", "outcome" => outcome).increment(1);
+    gauge!("dig_ingest_reload_refused").set(f64::from(u8::from(!applied)));
 }
 
 /// Reads memory and CPU time now.

@@ -6,6 +6,7 @@
 //!
 //! The rest of a chunk is dropped unsettled when the worker ends, and re-delivered to the partition's next owner.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use rdkafka::types::RDKafkaErrorCode;
@@ -13,6 +14,7 @@ use rdkafka::types::RDKafkaErrorCode;
 use super::{Chunk, Worker, letter_bytes};
 use crate::ops::metrics::pipeline as metrics;
 use crate::pipeline::guard::dead_messages;
+use crate::pipeline::live;
 use crate::pipeline::partition::{Read, Rest};
 use crate::pipeline::permits::Permit;
 use crate::pipeline::settings::MESSAGE_OVERHEAD;
@@ -35,6 +37,7 @@ pub(super) struct Intake {
 impl Worker {
     /// Begins a chunk and admits what there is room for.
     pub(super) fn begin(&mut self, chunk: Chunk) -> anyhow::Result<()> {
+        self.renew();
         let (life, from) = chunk.life;
         if life != self.life {
             // Offsets of the life before are not compared with those of this one (E1).
@@ -61,6 +64,18 @@ impl Worker {
             rest: None,
         });
         self.take_in()
+    }
+
+    /// Takes over mappings and rules that were replaced since the last chunk.
+    fn renew(&mut self) {
+        if !live::is_newer(&self.shared.live) {
+            return;
+        }
+        let live = Arc::clone(&self.shared.live.borrow_and_update());
+        let topic = &self.progress.topic;
+        self.decoder = live.decoder(topic);
+        let held = format!("{topic}{}", self.shared.topics.held_suffix);
+        self.side.decoder = live.decoder(&held);
     }
 
     /// Admits the rest of the chunk in hand, as far as there is room.

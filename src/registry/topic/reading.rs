@@ -16,6 +16,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::BorrowedMessage;
 use rdkafka::{ClientConfig, Message as _, Offset, TopicPartitionList};
 
+use crate::access;
 use crate::log_life::broker::{CALL, Topic, epoch_of, topics};
 use crate::log_life::{Change, TopicId};
 use crate::poll;
@@ -90,8 +91,7 @@ impl Reading {
             .set("enable.partition.eof", "true")
             .set("isolation.level", "read_committed")
             .set("queued.max.messages.kbytes", "4096");
-        let consumer: BaseConsumer = client
-            .create()
+        let consumer = access::plain_consumer(&client)
             .context("cannot open the reader of the device registry")?;
         let born = Instant::now() + BORN;
         let partitions = loop {

@@ -360,7 +360,9 @@ fn every_command_of_a_readme_exists_and_takes_its_flags() {
             );
             let rest = &words[place + 2..];
             // The flags of these belong to what comes after them.
-            if ["orders", "devices"].contains(&words[place + 1]) && !rest[0].starts_with('-') {
+            if ["orders", "devices", "offsets"].contains(&words[place + 1])
+                && !rest[0].starts_with('-')
+            {
                 tool.arg(rest[0]);
             }
             (tool, rest)

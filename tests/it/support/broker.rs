@@ -77,6 +77,58 @@ impl Broker {
         Self::launch(&flagged.collect::<Vec<_>>())
     }
 
+    /// A broker of one's own with a secured listener beside the plain one.
+    pub fn start_secured(listener: &str) -> Self {
+        Self::launch(&["--security", listener])
+    }
+
+    /// A broker of one's own with a SASL listener, further properties and options of its Java.
+    pub fn trusting(properties: &[String], jvm: &str) -> Self {
+        let mut args = vec!["--security", "sasl_plaintext", "--jvm", jvm];
+        args.extend(
+            properties
+                .iter()
+                .flat_map(|property| ["--property", property]),
+        );
+        Self::launch(&args)
+    }
+
+    /// Gives a user of SCRAM another password.
+    pub fn change_password(&self, user: &str, password: &str) {
+        use rdkafka::bindings as ffi;
+        let admin = self.admin();
+        let user = std::ffi::CString::new(user).expect("a name");
+        // SAFETY: the client and the texts outlive the calls; what is made here is destroyed here.
+        let code = unsafe {
+            let client = admin.inner().native_ptr();
+            let mut change = ffi::rd_kafka_UserScramCredentialUpsertion_new(
+                user.as_ptr(),
+                ffi::rd_kafka_ScramMechanism_t::RD_KAFKA_SCRAM_MECHANISM_SHA_512,
+                4096,
+                password.as_ptr(),
+                password.len(),
+                std::ptr::null(),
+                0,
+            );
+            let queue = ffi::rd_kafka_queue_new(client);
+            ffi::rd_kafka_AlterUserScramCredentials(
+                client,
+                &raw mut change,
+                1,
+                std::ptr::null(),
+                queue,
+            );
+            let event = ffi::rd_kafka_queue_poll(queue, 10_000);
+            assert!(!event.is_null(), "the broker does not answer");
+            let code = ffi::rd_kafka_event_error(event);
+            ffi::rd_kafka_event_destroy(event);
+            ffi::rd_kafka_UserScramCredentialAlteration_destroy(change);
+            ffi::rd_kafka_queue_destroy(queue);
+            code
+        };
+        assert_eq!(code, RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR);
+    }
+
     pub(super) fn launch(more: &[&str]) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let instance = format!(
@@ -369,6 +421,15 @@ impl Broker {
             .expect("a producer");
         let tombstone: FutureRecord<'_, str, [u8]> = FutureRecord::to(topic).key(key);
         block_on(producer.send(tombstone, ASK)).expect("the broker has it");
+    }
+
+    /// Deletes the offsets of a group that has no members, as their expiry does.
+    pub fn forget_group(&self, group: &str) {
+        let options = AdminOptions::new().operation_timeout(Some(ASK));
+        let done = block_on(self.admin().delete_groups(&[group], &options));
+        for each in done.expect("the broker answers") {
+            each.unwrap_or_else(|(name, error)| panic!("group {name}: {error}"));
+        }
     }
 
     /// Deletes every message there is now, as retention does.
