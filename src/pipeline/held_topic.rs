@@ -15,8 +15,8 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use super::kafka;
 use super::settings::Topics;
 use super::topics::{self as written, Keep, Wanted};
-use crate::rights::{self, Operation, Resource};
 use crate::access;
+use crate::rights::{self, Operation, Resource};
 
 /// How long a call to the broker may take.
 const CALL: Duration = Duration::from_secs(10);

@@ -25,8 +25,8 @@ use tokio::sync::Mutex;
 
 use super::Device;
 use super::mark::{self, Mark};
-use crate::rights::{self, Operation, Resource};
 use crate::access;
+use crate::rights::{self, Operation, Resource};
 
 /// How long one change may wait for the broker before a command gives up.
 const WRITE: Duration = Duration::from_secs(30);

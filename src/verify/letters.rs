@@ -18,8 +18,8 @@ use serde::Deserialize;
 
 use super::aside::Letter;
 use super::judge::Judge;
-use crate::headers;
 use crate::access;
+use crate::headers;
 use crate::record::RecordType;
 
 /// How long one question to the broker may take.
