@@ -70,7 +70,13 @@ impl Keep {
             orders: true,
         };
         let board = Board::new(Instant::now());
-        let task = tokio::spawn(app::run(settings, chosen, Arc::clone(&board), stop.clone()));
+        let task = tokio::spawn(app::run(
+            settings,
+            chosen,
+            None,
+            Arc::clone(&board),
+            stop.clone(),
+        ));
         let mut job = self.job.lock().unwrap_or_else(PoisonError::into_inner);
         *job = Some(Job { stop, task });
     }
