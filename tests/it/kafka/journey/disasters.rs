@@ -113,7 +113,7 @@ impl Journey<'_> {
                     journey.is_published()
                 });
             }
-            Event::LateWrites => self.sleep(),
+            Event::LateWrites => self.outlast_lease(),
         }
     }
 
@@ -238,7 +238,7 @@ impl Journey<'_> {
     }
 
     /// The leader sleeps beyond its lease and wakes up with what it was about to write.
-    fn sleep(&mut self) {
+    fn outlast_lease(&mut self) {
         self.until("an instance has the lease", |journey, _| {
             journey.leader().is_some()
         });
