@@ -7,6 +7,7 @@ pub mod commands;
 pub mod config;
 pub mod dig;
 pub mod http;
+pub mod letters;
 pub mod load;
 pub mod log_life;
 pub mod myadmin;

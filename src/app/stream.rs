@@ -44,7 +44,7 @@ pub async fn run(
             formula.check().map_err(|error| error.to_string())
         }
     });
-    let mappings = load_mappings(&settings)?;
+    let shapes = shapes(&settings)?;
     let rules = Arc::new(rules(&settings)?);
     let gated = settings.gate.mode == Mode::Registry;
     let (devices, followed) = tokio::select! {
@@ -77,12 +77,7 @@ pub async fn run(
         uploader: uploader.clone(),
         registry: devices,
         rules,
-        shape: Arc::new(
-            move |topic| match mappings.iter().find(|(name, _)| name == topic) {
-                Some((_, mapping)) => Shape::Mapped(Arc::clone(mapping)),
-                None => Shape::Native,
-            },
-        ),
+        shape: Arc::new(shapes),
         formula,
         board,
     };
@@ -127,7 +122,10 @@ async fn follow_registry(
 }
 
 /// The rules, with the user's own diagnostics known.
-fn rules(settings: &Settings) -> anyhow::Result<Rules> {
+///
+/// # Errors
+/// The file of diagnostics cannot be read.
+pub fn rules(settings: &Settings) -> anyhow::Result<Rules> {
     let rules = Rules::new(&settings.validate);
     Ok(match &settings.mapping.diagnostics {
         Some(file) => rules.with_diagnostics(&Diagnostics::with_file(file)?),
@@ -135,10 +133,13 @@ fn rules(settings: &Settings) -> anyhow::Result<Rules> {
     })
 }
 
-/// Mapping by topic name, as `[input.mappings]` says.
-fn load_mappings(settings: &Settings) -> anyhow::Result<Vec<(String, Arc<Mapping>)>> {
+/// The shape of a topic's messages, as `[input.mappings]` says.
+///
+/// # Errors
+/// A mapping that does not exist or is wrong.
+pub fn shapes(settings: &Settings) -> anyhow::Result<impl Fn(&str) -> Shape + Send + Sync + use<>> {
     let known = Mappings::open(&settings.mapping)?;
-    settings
+    let mappings = settings
         .input
         .mappings
         .iter()
@@ -148,7 +149,13 @@ fn load_mappings(settings: &Settings) -> anyhow::Result<Vec<(String, Arc<Mapping
                 .with_context(|| format!("input.mappings.\"{topic}\""))?;
             Ok((topic.clone(), mapping))
         })
-        .collect()
+        .collect::<anyhow::Result<Vec<(String, Arc<Mapping>)>>>()?;
+    Ok(
+        move |topic: &str| match mappings.iter().find(|(name, _)| name == topic) {
+            Some((_, mapping)) => Shape::Mapped(Arc::clone(mapping)),
+            None => Shape::Native,
+        },
+    )
 }
 
 /// Readiness follows the session, and the gateway's trouble is published (H1).

@@ -8,14 +8,17 @@ use clap::{Parser, Subcommand};
 use crate::config::{ConfigArgs, Settings};
 
 pub mod check;
+mod columns;
 mod console;
 pub mod demo;
 pub mod devices;
 pub mod explain;
 mod leave;
+pub mod letters;
 pub mod load;
 pub mod map;
 pub mod orders;
+pub mod replay;
 pub mod run;
 pub mod sim;
 pub mod skip;
@@ -62,6 +65,10 @@ enum Command {
     Devices(devices::Args),
     /// Let a partition go on behind a batch that cannot be read.
     Skip(skip::Args),
+    /// Letters: list, show, group, export, dismiss.
+    Letters(Box<letters::Args>),
+    /// Send letters again, through today's mapping, rules and gate.
+    Replay(Box<replay::Args>),
     /// Orders: list, assign, ship, approve, import, export.
     Orders(Box<orders::Args>),
 }
@@ -95,6 +102,8 @@ pub fn main() -> ExitCode {
             Command::Explain(args) => explain::run(args).await,
             Command::Devices(args) => devices::run(args).await,
             Command::Skip(args) => skip::run(args).await,
+            Command::Letters(args) => letters::run(*args).await,
+            Command::Replay(args) => replay::run(*args).await,
             Command::Orders(args) => orders::run(*args).await,
         }
     });

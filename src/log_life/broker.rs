@@ -68,6 +68,41 @@ pub fn epoch_of(message: &BorrowedMessage<'_>) -> i32 {
     unsafe { ffi::rd_kafka_message_leader_epoch(message.ptr()) }
 }
 
+/// The headers of a message with a value, in their order. A header whose name is not UTF-8 is left out: any program may write one,
+/// and the safe bindings panic on it.
+pub fn headers_of<'m>(
+    message: &'m BorrowedMessage<'_>,
+) -> impl Iterator<Item = (&'m str, &'m [u8])> {
+    let mut headers = std::ptr::null_mut();
+    // SAFETY: the pointer is valid for as long as the message is borrowed; the headers that the client gives belong to the message.
+    let error = unsafe { ffi::rd_kafka_message_headers(message.ptr(), &raw mut headers) };
+    let there = RDKafkaErrorCode::from(error) == RDKafkaErrorCode::NoError && !headers.is_null();
+    // SAFETY: as above.
+    let count = match there {
+        true => unsafe { ffi::rd_kafka_header_cnt(headers) },
+        false => 0,
+    };
+    (0..count).filter_map(move |at| {
+        let (mut name, mut value, mut size) = (std::ptr::null(), std::ptr::null(), 0);
+        // SAFETY: the headers live as long as the message, which is borrowed for 'm; on success the client gives a C string and
+        // `size` bytes or null, both within the headers.
+        unsafe {
+            let error = ffi::rd_kafka_header_get_all(
+                headers,
+                at,
+                &raw mut name,
+                &raw mut value,
+                &raw mut size,
+            );
+            if RDKafkaErrorCode::from(error) != RDKafkaErrorCode::NoError || value.is_null() {
+                return None;
+            }
+            let name = CStr::from_ptr(name).to_str().ok()?;
+            Some((name, std::slice::from_raw_parts(value.cast::<u8>(), size)))
+        }
+    })
+}
+
 /// The fingerprint of a message.
 #[must_use]
 pub fn point_of(message: &BorrowedMessage<'_>) -> Point {

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{BorrowedMessage, Headers as _};
+use rdkafka::message::BorrowedMessage;
 use rdkafka::{Message as _, Offset, TopicPartitionList};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -28,7 +28,7 @@ pub use reading::{BATCH_BYTES, BATCH_MESSAGES, BATCHES, Batch, Reading};
 use super::hold::Hold;
 use super::partition::HeldMessage;
 use super::{kafka, letter, skip, unreadable};
-use crate::log_life::broker::{Asker, epoch_of};
+use crate::log_life::broker::{Asker, epoch_of, headers_of};
 use crate::log_life::{Change, TopicId, Verdict, judge_commit};
 use crate::ops::metrics::log_life as metrics;
 use crate::poll;
@@ -359,10 +359,7 @@ pub fn rest(pause: Duration, stop: &CancellationToken) {
 }
 
 fn held_message(message: &BorrowedMessage<'_>, place: &Place) -> HeldMessage {
-    let headers = message.headers();
-    let headers = headers.iter().flat_map(|headers| headers.iter());
-    let letter = letter::parse(headers.filter_map(|header| Some((header.key, header.value?))));
-    let mut letter = letter.ok();
+    let mut letter = letter::parse(headers_of(message)).ok();
     if let Some((_, source)) = &mut letter
         && !(place.held_topic.starts_with(&source.topic) && source.partition == place.partition)
     {

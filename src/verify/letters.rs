@@ -12,12 +12,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaResult;
-use rdkafka::message::{BorrowedMessage, Headers as _};
+use rdkafka::message::BorrowedMessage;
 use rdkafka::{ClientConfig, Message as _, Offset, TopicPartitionList};
 use serde::Deserialize;
 
 use super::aside::Letter;
 use super::judge::Judge;
+use crate::log_life::broker::headers_of;
 use crate::record::RecordType;
 
 /// How long one question to the broker may take.
@@ -161,8 +162,8 @@ fn take(message: &BorrowedMessage<'_>, held: bool, judge: &mut Judge) {
     let payload = message.payload().unwrap_or_default();
     let identity: Identity = serde_json::from_slice(payload).unwrap_or_default();
     let header = |name: &str| {
-        let found = message.headers()?.iter().find(|header| header.key == name);
-        Some(String::from_utf8_lossy(found?.value?).into_owned())
+        let (_, value) = headers_of(message).find(|(known, _)| *known == name)?;
+        Some(String::from_utf8_lossy(value).into_owned())
     };
     let key = String::from_utf8_lossy(message.key().unwrap_or_default());
     let named = |name: &Option<String>| name.clone().filter(|name| !name.is_empty());
