@@ -161,7 +161,7 @@ fn write(world: &World<'_>, topic: &str, value: &[u8], headers: &[(&str, &[u8])]
     }
     let record: FutureRecord<'_, [u8], [u8]> = FutureRecord::to(topic)
         .payload(value)
-        .key(b"\xff\x1b[2J")
+        .key(&b"\xff\x1b[2J"[..])
         .headers(given);
     block_on(producer.send(record, std::time::Duration::from_secs(10))).expect("written");
 }
