@@ -51,28 +51,18 @@ fn replays(world: &World<'_>) -> Vec<String> {
     messages.iter().filter_map(named).collect()
 }
 
-const BROKEN: &str = r#"
-[device]
-id = "device"
+/// The shipped mapping of a flat message.
+const SOUND: &str = include_str!("../../config/mappings/generic.toml");
 
-[time]
-path = "tiem"
-format = "rfc3339"
-
-[[record]]
-type = "GpsRecord"
-[record.fields]
-Latitude = "lat"
-Longitude = "lon"
-Speed = "speed"
-IsGpsValid = { path = "valid", default = true }
-IsIgnitionOn = { path = "ignition", as = "boolean" }
-"#;
+/// The same with a time that no message has.
+fn broken() -> String {
+    SOUND.replace("path = \"time\"", "path = \"tiem\"")
+}
 
 /// A world whose input has the shape of the mapping file; with the file.
 fn mapped<'b>(broker: &'b Broker, devices: &str) -> (World<'b>, PathBuf) {
     let mut world = World::new(broker, 2, &[("guard.share", "1.0")]);
-    let mapping = world.file("vendor.toml", BROKEN);
+    let mapping = world.file("vendor.toml", &broken());
     world.set(
         &format!("input.mappings.{}", world.topic),
         &format!("{:?}", mapping.display().to_string()),
@@ -90,7 +80,8 @@ fn letters_of_a_broken_mapping_are_replayed_when_it_is_corrected() {
     let registry = world.path("devices.ndjson").display().to_string();
     let flags = ["--shape", "generic", "--mix", "gps=1", "--devices", "20"];
     let flags = [&flags[..], &["--registry", &registry]].concat();
-    world.produced(LETTERS, &flags);
+    // A message of this shape makes two records.
+    world.produced(2 * LETTERS, &flags);
     world.join();
     world.drained();
     assert_eq!(
@@ -110,7 +101,7 @@ fn letters_of_a_broken_mapping_are_replayed_when_it_is_corrected() {
         (0, LETTERS)
     );
 
-    std::fs::write(&mapping, BROKEN.replace("tiem", "time")).expect("a mapping");
+    std::fs::write(&mapping, SOUND).expect("a mapping");
     let (passes, dry) = asked(&world, &config, &["replay", "--dry-run"]);
     assert!(passes, "{dry:#}");
     assert_eq!(
@@ -299,11 +290,11 @@ fn a_dismissed_letter_keeps_nobody_back() {
     let (mut world, _) = mapped(Broker::shared(), "devices.ndjson");
     let registry = world.path("devices.ndjson").display().to_string();
     let flags = ["--shape", "generic", "--mix", "gps=1", "--devices", "1"];
-    world.produced(5, &[&flags[..], &["--registry", &registry]].concat());
+    world.produced(10, &[&flags[..], &["--registry", &registry]].concat());
     world.join();
     world.drained();
     leave(&mut world);
-    world.file("vendor.toml", &BROKEN.replace("tiem", "time"));
+    world.file("vendor.toml", SOUND);
     let config = world.settings_file("repair", &[]);
     let dead = world.dead_topic.clone();
     let later = format!("{dead}/0/2..5");

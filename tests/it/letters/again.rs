@@ -12,7 +12,11 @@ fn late_records_are_replayed_once_and_in_order_beside_a_running_job() {
     let mut world = World::new(
         Broker::shared(),
         2,
-        &[("guard.share", "1.0"), ("validate.past_days", "1")],
+        &[
+            ("guard.share", "1.0"),
+            ("validate.past_days", "1"),
+            ("validate.hold_back", "\"reject\""),
+        ],
     );
     // Three hours apart: of each device the older records are rejected, and the younger ones go.
     let flags = [
@@ -76,7 +80,11 @@ fn a_letter_that_comes_back_is_replayed_a_limited_number_of_times() {
     let mut world = World::new(
         Broker::shared(),
         1,
-        &[("guard.share", "1.0"), ("validate.past_days", "1")],
+        &[
+            ("guard.share", "1.0"),
+            ("validate.past_days", "1"),
+            ("validate.hold_back", "\"reject\""),
+        ],
     );
     let flags = [
         "--devices",
