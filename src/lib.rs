@@ -24,6 +24,8 @@ pub mod headers;
 #[doc(hidden)]
 pub mod http;
 #[doc(hidden)]
+pub mod letters;
+#[doc(hidden)]
 pub mod log_life;
 #[doc(hidden)]
 pub mod myadmin;

@@ -133,22 +133,33 @@ fn merged(in_force: &Settings, new: &Settings) -> Settings {
 /// # Errors
 /// Mappings or rules that cannot be used.
 pub fn snapshot(settings: &Settings) -> anyhow::Result<Live> {
-    let mappings = load_mappings(settings)?;
     Ok(Live {
         rules: Arc::new(rules(settings)?),
-        shape: Arc::new(
-            move |topic| match mappings.iter().find(|(name, _)| name == topic) {
-                Some((_, mapping)) => Shape::Mapped(Arc::clone(mapping)),
-                None => Shape::Native,
-            },
-        ),
+        shape: Arc::new(shapes(settings)?),
         guard: settings.guard.clone(),
         pacing: settings.pacing.clone(),
     })
 }
 
+/// The shape of a topic's messages, as `[input.mappings]` says.
+///
+/// # Errors
+/// A mapping that does not exist or is wrong.
+pub fn shapes(settings: &Settings) -> anyhow::Result<impl Fn(&str) -> Shape + Send + Sync + use<>> {
+    let mappings = load_mappings(settings)?;
+    Ok(
+        move |topic: &str| match mappings.iter().find(|(name, _)| name == topic) {
+            Some((_, mapping)) => Shape::Mapped(Arc::clone(mapping)),
+            None => Shape::Native,
+        },
+    )
+}
+
 /// The rules, with the user's own diagnostics known.
-fn rules(settings: &Settings) -> anyhow::Result<Rules> {
+///
+/// # Errors
+/// The file of diagnostics cannot be read.
+pub fn rules(settings: &Settings) -> anyhow::Result<Rules> {
     let rules = Rules::new(&settings.validate);
     Ok(match &settings.mapping.diagnostics {
         Some(file) => rules.with_diagnostics(&Diagnostics::with_file(file)?),

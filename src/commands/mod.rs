@@ -8,17 +8,20 @@ use clap::{Parser, Subcommand};
 use crate::config::{ConfigArgs, Settings};
 
 pub mod check;
+mod columns;
 mod console;
 pub mod demo;
 pub mod devices;
 pub mod explain;
 mod leave;
+pub mod letters;
 pub mod load;
 pub mod manual;
 pub mod map;
 pub mod offsets;
 pub mod orders;
 mod read_mail;
+pub mod replay;
 pub mod run;
 pub mod sim;
 pub mod skip;
@@ -67,6 +70,10 @@ enum Command {
     Offsets(offsets::Args),
     /// Let a partition go on behind a batch that cannot be read.
     Skip(skip::Args),
+    /// Letters: list, show, group, export, dismiss.
+    Letters(Box<letters::Args>),
+    /// Send letters again, through today's mapping, rules and gate.
+    Replay(Box<replay::Args>),
     /// Orders: list, assign, ship, approve, import, export.
     Orders(Box<orders::Args>),
     /// Open the mail on standard input; the job starts it by itself.
@@ -111,6 +118,8 @@ pub fn main() -> ExitCode {
             Command::Devices(args) => devices::run(args).await,
             Command::Offsets(args) => offsets::run(args).await,
             Command::Skip(args) => skip::run(args).await,
+            Command::Letters(args) => letters::run(*args).await,
+            Command::Replay(args) => replay::run(*args).await,
             Command::Orders(args) => orders::run(*args).await,
             // It has no runtime.
             Command::ReadMail(args) => read_mail::run(&args),

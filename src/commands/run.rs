@@ -1,5 +1,7 @@
 //! `dig-ingest run`: the streaming job and the order journey, or one of them, with the operations pages, until a signal ends it.
 
+mod rehearse;
+
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,6 +10,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::leave::{self, HangUp};
+use super::Report;
 use crate::app::reload::Reloader;
 use crate::app::{Chosen, Part};
 use crate::config::{self, ConfigArgs, Settings};
@@ -24,12 +27,23 @@ use crate::pipeline::End;
   DIG_INGEST__DIG__PASSWORD_FILE=/run/secrets/dig dig-ingest run --config job.toml
   dig-ingest run --set kafka.brokers=127.0.0.1:9092 --set dig.url=http://127.0.0.1:8080/
   dig-ingest run --only orders --config config/dig-ingest.toml
+  dig-ingest run --dry-run --messages 1000 --config config/dig-ingest.toml
 
 The order journey runs when orders.enabled is true. Several instances may do it on one store: one acts, the others wait.")]
 pub struct Args {
     /// Only this part of the job: the pipeline opens no orders store, the orders read no telemetry and do not log in at the gateway.
     #[arg(long, value_enum)]
     only: Option<Part>,
+    /// Read from the committed offsets to the present ends, print the requests that would be sent with their serials, and end:
+    /// nothing is sent, written or committed, and no group is joined.
+    #[arg(long)]
+    dry_run: bool,
+    /// Of a dry run: end after about so many messages.
+    #[arg(long, value_name = "N", requires = "dry_run")]
+    messages: Option<u64>,
+    /// Of a dry run: form of the report.
+    #[arg(long, value_enum, default_value_t, requires = "dry_run")]
+    report: Report,
     #[command(flatten)]
     settings: ConfigArgs,
 }
@@ -40,6 +54,15 @@ pub struct Args {
 /// # Errors
 /// Settings that cannot be used, what the job cannot go on without, or a panic in any task or thread.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    if args.dry_run {
+        anyhow::ensure!(
+            args.only != Some(Part::Orders),
+            "--dry-run reads telemetry: leave out --only orders"
+        );
+        let settings = super::load(&args.settings)?;
+        let most = args.messages.unwrap_or(u64::MAX);
+        return rehearse::run(settings, most, args.report).await;
+    }
     let mut settings = load(args.only, &args.settings)?;
     let chosen = Chosen::of(&settings, args.only)?;
     let (reloader, live) = Reloader::new(&settings, chosen)?;

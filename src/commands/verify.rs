@@ -1,5 +1,7 @@
 //! `dig-ingest verify`.
 
+mod replayed;
+
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::BufReader;
@@ -15,6 +17,7 @@ use crate::load::manifest;
 use crate::verify::judge::{Example, Judge, Verdict};
 use crate::verify::ledger::{self, Source};
 use crate::verify::letters::Letters;
+use replayed::Replays;
 
 /// How often a ledger that is not complete yet is asked again.
 const POLL: Duration = Duration::from_millis(250);
@@ -24,6 +27,7 @@ const POLL: Duration = Duration::from_millis(250);
 #[command(
     after_help = "Ends with 0 only if nothing is lost, reordered or phantom, and duplicates are within --max-duplicates.
 With --dead-letters a record is lost only if it is in no letter either, and one that must be rejected is lost without a letter.
+A record whose letter `dig-ingest replay` sent again may come behind later records of its serial; give the job's settings for that.
 
 Examples:
   dig-ingest verify --manifest load.manifest --sim http://127.0.0.1:8080 --wait-s 60
@@ -66,8 +70,8 @@ pub struct Args {
 }
 
 impl Args {
-    /// The reader of letters, if they are to be judged.
-    fn letters(&self) -> anyhow::Result<Option<Letters>> {
+    /// The readers of letters and of replays, if they are to be judged.
+    fn letters(&self) -> anyhow::Result<Option<(Letters, Replays)>> {
         if !self.dead_letters {
             return Ok(None);
         }
@@ -75,7 +79,7 @@ impl Args {
         if let Some(brokers) = &self.brokers {
             settings.kafka.brokers.clone_from(brokers);
         }
-        letters_of(&settings).map(Some)
+        Ok(Some((letters_of(&settings)?, Replays::new(settings)?)))
     }
 
     /// Serial by device id, if the registry is to be asked.
@@ -142,9 +146,10 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let until = Instant::now() + Duration::from_secs(args.wait_s);
     loop {
         ledger::follow(&source, &mut judge).await?;
-        if let Some(reader) = letters.take() {
+        if let Some((reader, replays)) = letters.take() {
             let (reader, told) = follow_letters(reader, judge).await?;
-            (letters, judge) = (Some(reader), told);
+            let (replays, told) = replays.follow(told).await?;
+            (letters, judge) = (Some((reader, replays)), told);
         }
         if judge.is_complete() || Instant::now() >= until {
             break;
@@ -241,6 +246,12 @@ pub(super) fn text(verdict: &Verdict) -> String {
             letters.strange,
             letters.dead_lettered_accepted
         ));
+        if letters.replayed > 0 {
+            text.push_str(&format!(
+                "replayed {}: {} of them accepted behind later records of their serial, {} that had to be rejected before\n",
+                letters.replayed, letters.replayed_late, letters.repaired
+            ));
+        }
         for (reason, count) in &letters.reasons {
             text.push_str(&format!("  {reason:<32} {count}\n"));
         }

@@ -17,13 +17,14 @@
 //!
 //! It does not block: an empty queue gives an empty read.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::ptr::NonNull;
 use std::sync::Arc;
 
 use rdkafka::TopicPartitionList;
 use rdkafka::bindings::{
-    rd_kafka_commit_queue, rd_kafka_consume_batch_queue, rd_kafka_message_destroy,
+    rd_kafka_commit_queue, rd_kafka_consume_batch_queue, rd_kafka_header_get_last,
+    rd_kafka_headers_t, rd_kafka_message_destroy, rd_kafka_message_headers,
     rd_kafka_message_leader_epoch, rd_kafka_message_t, rd_kafka_message_timestamp,
     rd_kafka_queue_destroy, rd_kafka_queue_forward, rd_kafka_queue_get_consumer,
     rd_kafka_queue_get_partition, rd_kafka_queue_t, rd_kafka_topic_partition_list_t,
@@ -32,6 +33,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{IsError, KafkaError, KafkaResult};
 use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 
+use super::replay::{Replay, header};
 use super::unreadable::{self, Unreadable};
 use crate::log_life::Point;
 
@@ -346,6 +348,19 @@ impl<'a> Message<'a> {
         bytes(self.raw.key, self.raw.key_len)
     }
 
+    /// What the headers say of a message that was replayed; `None` for any other. Costs one call for a message without headers.
+    #[must_use]
+    pub fn replay(&self) -> Option<Replay> {
+        let mut headers = std::ptr::null_mut();
+        // SAFETY: the message is alive for 'a; the headers that the client gives belong to it.
+        let error = unsafe { rd_kafka_message_headers(self.raw, &raw mut headers) };
+        if error.is_error() || headers.is_null() {
+            return None;
+        }
+        let replays = last_header(headers, header::REPLAYS_C);
+        Replay::of(replays, last_header(headers, header::REPLAY_SHAPE_C))
+    }
+
     /// Milliseconds since the epoch, when the broker gave a timestamp.
     #[must_use]
     pub fn timestamp_ms(&self) -> Option<i64> {
@@ -355,6 +370,18 @@ impl<'a> Message<'a> {
         let at = unsafe { rd_kafka_message_timestamp(self.raw, &raw mut kind) };
         (at >= 0).then_some(at)
     }
+}
+
+/// The value of the last header of that name; the headers of a live message are given for at most its lifetime.
+fn last_header<'a>(headers: *mut rd_kafka_headers_t, name: &CStr) -> Option<&'a [u8]> {
+    let (mut value, mut size) = (std::ptr::null(), 0);
+    // SAFETY: the headers are alive; value and size are written only on success.
+    let error =
+        unsafe { rd_kafka_header_get_last(headers, name.as_ptr(), &raw mut value, &raw mut size) };
+    if error.is_error() {
+        return None;
+    }
+    bytes(value.cast_mut(), size)
 }
 
 fn bytes<'a>(start: *mut std::ffi::c_void, len: usize) -> Option<&'a [u8]> {

@@ -20,11 +20,12 @@ const HEADER_OVERHEAD: usize = 10;
 const SHORT_TEXT: usize = 512;
 const SHORT_KEY: usize = 255;
 /// Headers that every form has.
-const KEPT: [&str; 7] = [
+const KEPT: [&str; 8] = [
     header::REASON,
     header::SOURCE_TOPIC,
     header::SOURCE_PARTITION,
     header::SOURCE_OFFSET,
+    header::REPLAYS,
     header::FULL_LENGTH,
     header::FULL_SHA256,
     header::FULL_KEY_LENGTH,
@@ -170,6 +171,7 @@ mod tests {
                 partition: 3,
                 offset: 41,
                 timestamp_ms: Some(7),
+                replays: 2,
             },
             seq: MessageSeq(0),
             records: 1,

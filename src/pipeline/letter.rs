@@ -43,6 +43,8 @@ pub struct Source {
     pub offset: i64,
     /// Milliseconds since the epoch, when the broker gave one.
     pub timestamp_ms: Option<i64>,
+    /// How often the message was replayed from a letter before it came to this one ([`super::replay`]).
+    pub replays: u32,
 }
 
 impl Source {
@@ -92,6 +94,8 @@ pub mod header {
     pub const SOURCE_TIMESTAMP: &str = "source-timestamp-ms";
     pub const VERSION: &str = "version";
     pub const VALUE_FORM: &str = "value-form";
+    /// Of a letter of a replayed message: how often it was replayed.
+    pub const REPLAYS: &str = crate::pipeline::replay::header::REPLAYS;
 
     /// All header names.
     pub const ALL: [&str; 16] = [
@@ -108,6 +112,7 @@ pub mod header {
         SOURCE_TIMESTAMP,
         VERSION,
         VALUE_FORM,
+        REPLAYS,
         FULL_LENGTH,
         FULL_SHA256,
         FULL_KEY_LENGTH,
@@ -193,6 +198,10 @@ pub fn headers(reason: &Reason, source: &Source) -> Vec<(&'static str, String)> 
             header::SOURCE_TIMESTAMP,
             source.timestamp_ms.map(|t| t.to_string()),
         ),
+        (
+            header::REPLAYS,
+            (source.replays > 0).then(|| source.replays.to_string()),
+        ),
     ];
     out.extend(
         optional
@@ -241,6 +250,10 @@ pub fn parse<'a>(
             timestamp_ms: optional(header::SOURCE_TIMESTAMP)
                 .map(|t| number(&t, header::SOURCE_TIMESTAMP))
                 .transpose()?,
+            // A header of any program: what is no number counts as never replayed.
+            replays: optional(header::REPLAYS)
+                .and_then(|text| text.parse().ok())
+                .unwrap_or_default(),
         },
     ))
 }
@@ -257,11 +270,11 @@ mod tests {
             status in prop::option::of(any::<u16>()),
             server in prop::option::of("\\PC{0,40}"),
             serial in prop::option::of("[A-Z0-9]{12}"),
-            numbers in (any::<u32>(), any::<i32>(), any::<i64>(), prop::option::of(any::<i64>())),
+            numbers in (any::<u32>(), any::<i32>(), any::<i64>(), prop::option::of(any::<i64>())), replays in 0u32..9,
         ) {
             let [code, detail, stage, topic] = texts;
             let reason = Reason { code, detail, stage, http_status: status, server_text: server, serial, attempts: numbers.0 };
-            let source = Source { topic, partition: numbers.1, offset: numbers.2, timestamp_ms: numbers.3 };
+            let source = Source { topic, partition: numbers.1, offset: numbers.2, timestamp_ms: numbers.3, replays };
             let written = headers(&reason, &source);
             // Separators of lines and the like are escaped in texts of others.
             let shown = |text: &str| printable::text(text).into_owned();

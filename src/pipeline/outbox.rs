@@ -179,6 +179,7 @@ mod tests {
                 partition: 0,
                 offset: 0,
                 timestamp_ms: None,
+                replays: 0,
             },
             seq: MessageSeq(0),
             records: 1,

@@ -23,6 +23,7 @@ use super::isolation::Isolation;
 use super::letter::{Destination, Letter, Reason, Source};
 use super::offsets::{MessageSeq, OffsetTracker};
 use super::queues::{Limits, SerialQueues, Ticket};
+use super::replay::Replays;
 use super::request::{Request, Verdicts};
 use crate::record::{Reject, Stage};
 use crate::registry::Known;
@@ -55,6 +56,8 @@ pub struct Partition {
     gate: Gate,
     /// Open messages of the partition itself and their watermark (O1).
     tracker: OffsetTracker,
+    /// How often open messages were replayed; empty while none is.
+    replays: Replays,
     /// Records that wait to be sent, with their bytes and memory permits. Dropped, the permits are returned.
     queues: SerialQueues,
     /// Held index and groups being released, with their own offset trackers; empty until it was rebuilt.
@@ -97,6 +100,7 @@ impl Partition {
             number,
             gate,
             tracker: OffsetTracker::live(),
+            replays: Replays::default(),
             queues: SerialQueues::new(),
             hold: Hold::default(),
             source_end: None,
@@ -128,7 +132,24 @@ impl Partition {
             partition: self.number,
             offset,
             timestamp_ms,
+            replays: self.replays.of(offset),
         }
+    }
+
+    /// The place of a held record.
+    fn held_source(&self, offset: i64, timestamp_ms: Option<i64>) -> Source {
+        Source {
+            topic: self.held_topic.clone(),
+            partition: self.number,
+            offset,
+            timestamp_ms,
+            replays: 0,
+        }
+    }
+
+    /// Notes that the message at this offset, which is admitted next, was replayed so often.
+    pub fn note_replay(&mut self, offset: i64, replays: u32) {
+        self.replays.note(offset, replays, self.tracker.watermark());
     }
 
     /// Settles an offset that could not be read and that a person skipped; a letter reports the range already.

@@ -290,6 +290,7 @@ fn letter(topic: &str, partition: i32, skip: &Skip, unreadable: &Unreadable) -> 
             partition,
             offset: skip.from,
             timestamp_ms: None,
+            replays: 0,
         },
         seq: MessageSeq(0),
         records: 1,

@@ -139,6 +139,12 @@ impl ValidRecord {
         self.hash
     }
 
+    /// `DateTime` in microseconds since the epoch.
+    #[must_use]
+    pub fn micros(&self) -> i64 {
+        self.micros
+    }
+
     /// See [`identity`].
     #[must_use]
     pub fn identity(&self) -> u64 {

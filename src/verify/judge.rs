@@ -3,6 +3,10 @@
 //! A record is known by (serial, type, time). Order is that of FIRST arrivals: a record is reordered when one behind it in
 //! its manifest arrived before it; repeats do not count.
 //!
+//! A record whose letter was replayed ([`Judge::replayed`]) comes behind what was accepted meanwhile, by its nature: that is
+//! counted apart and is no disorder, but among each other replayed records must keep their order. One that had to be rejected may
+//! arrive then, as a patch may have repaired it.
+//!
 //! Letters are judged only when [`Judge::expect_letters`] was called: then every record of a manifest must be in the ledger
 //! or in a letter. A letter whose record cannot be told (a truncated one, one without a time) counts for its serial.
 
@@ -11,7 +15,7 @@ use std::collections::HashMap;
 use super::aside::{Aside, DEAD, HELD, Letter};
 use super::track::{BAD, FATE, KIND, Track, UNKNOWN};
 pub use super::verdict::{CameTo, EXAMPLES, Example, Examples, Verdict};
-use super::verdict::{note, time_text};
+use super::verdict::{Letters, note, time_text};
 use crate::load::manifest::Run;
 use crate::record::RecordType;
 
@@ -32,10 +36,26 @@ pub struct Judge {
     confirmed_arrived: u64,
     unconfirmed_arrived: u64,
     duplicated: u64,
-    reordered: u64,
     phantom: u64,
     examples: Examples,
     aside: Option<Aside>,
+    /// Records that arrived behind a later one of their serial, in the order of the ledger.
+    late: Vec<Arrival>,
+    /// Ledger lines of records that must not arrive.
+    unwanted: Vec<Arrival>,
+    /// Records whose letter was replayed; whether in the order of their serial.
+    replayed: HashMap<(u32, u32), bool, foldhash::fast::FixedState>,
+}
+
+/// A ledger line that is judged at the end, when all letters are known.
+#[derive(Debug, Clone, Copy)]
+struct Arrival {
+    track: u32,
+    place: u32,
+    /// The ledger line.
+    line: u32,
+    /// The line of the later record; of one that must not arrive, 0.
+    ahead: u32,
 }
 
 impl Judge {
@@ -169,7 +189,7 @@ impl Judge {
                 .iter()
                 .find_map(|at| Some((*at, self.tracks[*at as usize].find(kind, time_us)?)))
         });
-        let Some((track, (segment, place))) = found else {
+        let Some((at, (segment, place))) = found else {
             let why = if of_serial.is_empty() {
                 "no manifest has this serial"
             } else {
@@ -179,18 +199,18 @@ impl Judge {
                 example(None, why.to_owned())
             });
         };
-        let track = &mut self.tracks[track as usize];
+        let track = &mut self.tracks[at as usize];
         track.hint = segment;
         let record = track.records[place as usize];
+        let arrival = |ahead| Arrival {
+            track: at,
+            place,
+            line: u32::try_from(line).unwrap_or(u32::MAX),
+            ahead,
+        };
         if record & FATE != 0 {
-            let why = if record & BAD != 0 {
-                "validation must reject it"
-            } else {
-                "the gateway must refuse it"
-            };
-            return note(&mut self.phantom, &mut self.examples.phantom, || {
-                example(Some(place), why.to_owned())
-            });
+            self.unwanted.push(arrival(0));
+            return;
         }
         let arrived = &mut track.arrived[place as usize];
         if *arrived != 0 {
@@ -207,16 +227,109 @@ impl Judge {
         }
         match track.furthest {
             Some(furthest) if furthest > place => {
-                let ahead = track.arrived[furthest as usize];
-                note(&mut self.reordered, &mut self.examples.reordered, || {
-                    example(
-                        Some(place),
-                        format!("record {furthest} of the serial came before it, on line {ahead}"),
-                    )
-                });
+                self.late.push(arrival(track.arrived[furthest as usize]));
             }
             _ => track.furthest = Some(place),
         }
+    }
+
+    /// The letter of a record was replayed. `in_order`: behind no younger replayed one of its serial.
+    pub fn replayed(&mut self, serial: &str, kind: RecordType, time_us: i64, in_order: bool) {
+        let of_serial = self.serials.get(serial).map_or(&[][..], Vec::as_slice);
+        let found = of_serial
+            .iter()
+            .find_map(|at| Some((*at, self.tracks[*at as usize].find(kind, time_us)?)));
+        if let Some((track, (_, place))) = found {
+            let orderly = self.replayed.entry((track, place)).or_insert(in_order);
+            *orderly &= in_order;
+        }
+    }
+
+    /// The serial of a device id, by the manifests.
+    #[must_use]
+    pub fn serial_of(&self, device_id: &str) -> Option<&str> {
+        self.devices.get(device_id).map(AsRef::as_ref)
+    }
+
+    /// Judges what arrived late or must not arrive, now that the letters are known. Gives reordered and phantom lines.
+    fn settle_arrivals(
+        &self,
+        letters: Option<&mut Letters>,
+        examples: &mut Examples,
+    ) -> (u64, u64) {
+        let (mut reordered, mut phantom) = (0, self.phantom);
+        let (mut late, mut repaired) = (0, 0);
+        // The last of the replayed ones that came late, by track.
+        let mut last: HashMap<u32, u32> = HashMap::new();
+        let names: HashMap<u32, &str> = self
+            .serials
+            .iter()
+            .flat_map(|(serial, of)| of.iter().map(move |at| (*at, &**serial)))
+            .collect();
+        let example = |arrival: &Arrival, why: String| {
+            let track = &self.tracks[arrival.track as usize];
+            let segment = track.segment_of(arrival.place);
+            let record = track.records[arrival.place as usize];
+            Example {
+                serial: names
+                    .get(&arrival.track)
+                    .copied()
+                    .unwrap_or_default()
+                    .to_owned(),
+                kind: RecordType::ALL[(record & KIND) as usize].name().to_owned(),
+                date_time: time_text(segment.time_of(arrival.place - segment.first)),
+                place: Some(arrival.place),
+                line: Some(arrival.line.into()),
+                why,
+            }
+        };
+        for arrival in &self.late {
+            let Some(in_order) = self.replayed.get(&(arrival.track, arrival.place)) else {
+                note(&mut reordered, &mut examples.reordered, || {
+                    let arrived = &self.tracks[arrival.track as usize].arrived;
+                    let furthest = arrived.iter().position(|line| *line == arrival.ahead);
+                    let (furthest, ahead) = (furthest.unwrap_or_default(), arrival.ahead);
+                    example(
+                        arrival,
+                        format!("record {furthest} of the serial came before it, on line {ahead}"),
+                    )
+                });
+                continue;
+            };
+            late += 1;
+            match last.get(&arrival.track).copied() {
+                Some(before) if *in_order && before > arrival.place => {
+                    note(&mut reordered, &mut examples.reordered, || {
+                        let why = format!(
+                            "record {before} of the serial was replayed too and came before it"
+                        );
+                        example(arrival, why)
+                    });
+                }
+                _ => {
+                    last.insert(arrival.track, arrival.place);
+                }
+            }
+        }
+        for arrival in &self.unwanted {
+            if self.replayed.contains_key(&(arrival.track, arrival.place)) {
+                repaired += 1;
+                continue;
+            }
+            note(&mut phantom, &mut examples.phantom, || {
+                let track = &self.tracks[arrival.track as usize];
+                let why = match track.records[arrival.place as usize] & BAD != 0 {
+                    true => "validation must reject it",
+                    false => "the gateway must refuse it",
+                };
+                example(arrival, why.to_owned())
+            });
+        }
+        if let Some(letters) = letters {
+            letters.replayed = self.replayed.len() as u64;
+            (letters.replayed_late, letters.repaired) = (late, repaired);
+        }
+        (reordered, phantom)
     }
 
     /// What became of the records of one serial so far.
@@ -254,6 +367,7 @@ impl Judge {
         let mut examples = self.examples.clone();
         let (mut lost, mut unseen) = (0, 0);
         let mut letters = self.aside.as_ref().map(Aside::counts);
+        let (reordered, phantom) = self.settle_arrivals(letters.as_mut(), &mut examples);
         let mut serials: Vec<(&str, &[u32])> = self
             .serials
             .iter()
@@ -309,8 +423,8 @@ impl Judge {
             lost,
             unseen,
             duplicated: self.duplicated,
-            reordered: self.reordered,
-            phantom: self.phantom,
+            reordered,
+            phantom,
             expected: self.expected,
             accepted: self.confirmed_arrived + self.unconfirmed_arrived,
             accepted_unconfirmed: self.unconfirmed_arrived,

@@ -82,6 +82,12 @@ pub struct Letters {
     pub dead_lettered_sound: u64,
     /// Dead-lettered and accepted.
     pub dead_lettered_accepted: u64,
+    /// Whose letter was replayed.
+    pub replayed: u64,
+    /// Of those, accepted behind later records of their serial, as is the nature of a replay.
+    pub replayed_late: u64,
+    /// Ledger lines of records that had to be rejected and were replayed.
+    pub repaired: u64,
     /// Dead letters by reason code, repeated ones left out.
     pub reasons: BTreeMap<String, u64>,
 }

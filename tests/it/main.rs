@@ -12,6 +12,7 @@ mod contract;
 mod dig_client;
 mod holding;
 mod kafka;
+mod letters;
 mod mappings;
 mod mock;
 mod myadmin_client;

@@ -285,10 +285,7 @@ impl Partition {
     fn origin(&self, message: &HeldMessage) -> Source {
         match self.claimed(message) {
             Some(source) => source.clone(),
-            None => Source {
-                topic: self.held_topic.clone(),
-                ..self.source(message.offset, message.timestamp_ms)
-            },
+            None => self.held_source(message.offset, message.timestamp_ms),
         }
     }
 

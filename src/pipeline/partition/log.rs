@@ -7,6 +7,7 @@ impl Partition {
     /// life.
     pub fn begin_life(&mut self, from: i64) {
         self.tracker.begin_life(from);
+        self.replays.clear();
         (self.committed, self.end) = (0, None);
     }
 

@@ -176,8 +176,16 @@ impl Worker {
             intake.to += 1;
             bytes += message.payload().map_or(0, <[u8]>::len) as u64 + MESSAGE_OVERHEAD;
             let before = self.decoded.records();
-            self.decoder
-                .decode(message.payload(), devices, now_us, &mut self.decoded);
+            let replay = message.replay();
+            if let Some(replay) = replay {
+                self.partition.note_replay(message.offset(), replay.replays);
+            }
+            // The worker's other decoder reads the gateway's shape.
+            let decoder = match replay {
+                Some(replay) if replay.native => &mut self.side.decoder,
+                _ => &mut self.decoder,
+            };
+            decoder.decode(message.payload(), devices, now_us, &mut self.decoded);
             let records = self.decoded.records() - before;
             messages += u64::from(records > 0);
             self.counts.push(records as u32);

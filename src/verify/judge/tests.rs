@@ -446,3 +446,38 @@ fn a_nameless_letter_stands_for_one_rejected_record() {
         "one rejected and the sound one are missing"
     );
 }
+
+fn one_device() -> (Vec<Run>, Vec<Arrival>) {
+    let plan = Plan {
+        devices: 1,
+        ..sample()
+    };
+    let (runs, mut arrivals) = acceptable(&plan, 6);
+    (runs, arrivals.remove(0))
+}
+
+#[test]
+fn replayed_records_may_come_late_but_in_order() {
+    let (runs, arrivals) = one_device();
+    assert!(arrivals.len() >= 6, "{} records", arrivals.len());
+    let judged = |order: &[usize], replayed: &[usize], in_order: bool| {
+        let mut judge = judge_of(&runs);
+        judge.expect_letters();
+        for at in order {
+            arrive(&mut judge, std::slice::from_ref(&arrivals[*at]));
+        }
+        for at in replayed {
+            let (serial, kind, time) = &arrivals[*at];
+            judge.replayed(serial, *kind, *time, in_order);
+        }
+        let verdict = judge.verdict();
+        let late = verdict.letters.as_ref().expect("letters").replayed_late;
+        (verdict.reordered, late)
+    };
+    assert_eq!(judged(&[2, 3, 0, 1], &[], true), (2, 0));
+    assert_eq!(judged(&[2, 3, 0, 1], &[0, 1], true), (0, 2));
+    assert_eq!(judged(&[2, 3, 0, 1], &[0], true), (1, 1));
+    assert_eq!(judged(&[2, 3, 1, 0], &[0, 1], true), (1, 2));
+    assert_eq!(judged(&[2, 3, 1, 0], &[0, 1], false), (0, 2));
+    assert_eq!(judged(&[0, 1, 2, 3], &[0, 1], true), (0, 0));
+}

@@ -22,7 +22,8 @@ use rdkafka::{
     },
     client::DefaultClientContext,
     consumer::{BaseConsumer, CommitMode, Consumer},
-    message::{Headers, Message},
+    error::KafkaError,
+    message::{BorrowedMessage, Headers, Message},
     mocking::MockCluster,
     producer::{DefaultProducerContext, FutureProducer, FutureRecord, Producer as _},
     types::{RDKafkaApiKey, RDKafkaRespErr},
@@ -523,6 +524,40 @@ impl Broker {
         Watch { end, watching }
     }
 
+    /// Every message on a topic, where some offsets are ends of transactions.
+    pub fn read_committed(&self, topic: &str) -> Vec<Letter> {
+        let partitions = wait_for("the topic's partitions", || {
+            let metadata = self.asker("reader").fetch_metadata(Some(topic), ASK).ok()?;
+            i32::try_from(metadata.topics().first()?.partitions().len())
+                .ok()
+                .filter(|count| *count > 0)
+        });
+        let asker: BaseConsumer = ClientConfig::new()
+            .set("bootstrap.servers", &self.address)
+            .set("group.id", "reader")
+            .set("enable.auto.commit", "false")
+            .set("enable.partition.eof", "true")
+            .create()
+            .expect("a consumer");
+        let mut from = TopicPartitionList::new();
+        for partition in 0..partitions {
+            from.add_partition_offset(topic, partition, Offset::Beginning)
+                .expect("an offset");
+        }
+        asker.assign(&from).expect("an assignment");
+        let (mut ended, mut letters) = (std::collections::HashSet::new(), Vec::new());
+        while ended.len() < partitions as usize {
+            match asker.poll(ASK) {
+                Some(Ok(message)) => letters.push(letter(&message)),
+                Some(Err(KafkaError::PartitionEOF(partition))) => {
+                    ended.insert(partition);
+                }
+                Some(Err(_)) | None => {}
+            }
+        }
+        letters
+    }
+
     /// Everything on a topic, partition by partition.
     pub fn read(&self, topic: &str) -> Vec<Letter> {
         let asker = self.asker("reader");
@@ -545,24 +580,27 @@ impl Broker {
             let message = wait_for("a message that is there", || {
                 asker.poll(ASK).and_then(Result::ok)
             });
-            let headers = message.headers().map_or_else(Vec::new, |headers| {
-                headers
-                    .iter()
-                    .map(|header| {
-                        let value = header
-                            .value
-                            .map(String::from_utf8_lossy)
-                            .unwrap_or_default();
-                        (header.key.to_owned(), value.into_owned())
-                    })
-                    .collect()
-            });
-            letters.push(Letter {
-                payload: message.payload().unwrap_or_default().to_vec(),
-                headers,
-            });
+            letters.push(letter(&message));
         }
         letters
+    }
+}
+
+fn letter(message: &BorrowedMessage<'_>) -> Letter {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let headers = message.headers().map_or_else(Vec::new, |headers| {
+        let each = headers.iter();
+        each.map(|header| {
+            (
+                header.key.to_owned(),
+                header.value.map(text).unwrap_or_default(),
+            )
+        })
+        .collect()
+    });
+    Letter {
+        payload: message.payload().unwrap_or_default().to_vec(),
+        headers,
     }
 }
 
