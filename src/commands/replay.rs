@@ -103,7 +103,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         rate: args.rate,
     };
     let stop = CancellationToken::new();
-    leave::watch(stop.clone(), LEAVE)?;
+    leave::watch(stop.clone(), LEAVE, leave::HangUp::Drains)?;
     let report = blocking(move || {
         let mut bar = Bar::new();
         let mut told = |told| match told {

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::leave::{self, HangUp};
 use super::Report;
+use super::leave::{self, HangUp};
 use crate::app::reload::Reloader;
 use crate::app::{Chosen, Part};
 use crate::config::{self, ConfigArgs, Settings};

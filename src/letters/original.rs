@@ -54,7 +54,8 @@ impl Originals {
     /// Properties that the client refuses.
     pub fn open(kafka: &kafka::Config) -> anyhow::Result<Self> {
         let client = kafka.by_hand("letters")?;
-        let reader = access::plain_consumer(&client).context("cannot open a reader of originals")?;
+        let reader =
+            access::plain_consumer(&client).context("cannot open a reader of originals")?;
         Ok(Self { reader })
     }
 

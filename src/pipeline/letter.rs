@@ -98,7 +98,7 @@ pub mod header {
     pub const REPLAYS: &str = crate::pipeline::replay::header::REPLAYS;
 
     /// All header names.
-    pub const ALL: [&str; 16] = [
+    pub const ALL: [&str; 17] = [
         REASON,
         DETAIL,
         STAGE,
@@ -383,6 +383,7 @@ mod tests {
                 partition: 0,
                 offset: 1,
                 timestamp_ms: None,
+                replays: 0,
             };
             let written = headers(&reason, &source);
             assert!(

@@ -40,7 +40,7 @@ pub(super) async fn run(settings: Settings, most: u64, report: Report) -> anyhow
         },
     };
     let stop = CancellationToken::new();
-    leave::watch(stop.clone(), LEAVE)?;
+    leave::watch(stop.clone(), LEAVE, leave::HangUp::Drains)?;
     let rehearsed = crate::commands::letters::blocking(move || {
         let mut number = 0u64;
         let mut requests = Vec::new();

@@ -52,13 +52,6 @@ pub struct Count {
     pub recovered: u64,
 }
 
-impl Count {
-    /// Those after which the store does not know all that happened.
-    pub fn of_store(self) -> u64 {
-        self.store_lost + self.store_restored
-    }
-}
-
 impl Journey<'_> {
     fn place(&self) -> Config {
         Config {
