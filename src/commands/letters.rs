@@ -83,6 +83,7 @@ enum Act {
     Group {
         #[command(flatten)]
         choice: Choice,
+        /// What is counted together.
         #[arg(long, value_enum, default_value_t)]
         by: By,
         /// How many groups are printed.
