@@ -19,7 +19,7 @@ use crate::pipeline::topics::{Keep, Wanted, create_once_answered};
 use crate::pipeline::{self, End};
 
 pub use journey::ask;
-pub use stream::run as stream;
+pub use stream::{rules, run as stream};
 
 /// One part of the job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]

@@ -127,7 +127,10 @@ async fn follow_registry(
 }
 
 /// The rules, with the user's own diagnostics known.
-fn rules(settings: &Settings) -> anyhow::Result<Rules> {
+///
+/// # Errors
+/// The file of diagnostics cannot be read, or is wrong.
+pub fn rules(settings: &Settings) -> anyhow::Result<Rules> {
     let rules = Rules::new(&settings.validate);
     Ok(match &settings.mapping.diagnostics {
         Some(file) => rules.with_diagnostics(&Diagnostics::with_file(file)?),

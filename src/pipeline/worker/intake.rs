@@ -161,8 +161,14 @@ impl Worker {
             intake.to += 1;
             bytes += message.payload().map_or(0, <[u8]>::len) as u64 + MESSAGE_OVERHEAD;
             let before = self.decoded.records();
-            self.decoder
-                .decode(message.payload(), devices, now_us, &mut self.decoded);
+            let origin = message.origin(&self.progress.topic);
+            self.decoder.decode_from(
+                message.payload(),
+                &origin,
+                devices,
+                now_us,
+                &mut self.decoded,
+            );
             let records = self.decoded.records() - before;
             messages += u64::from(records > 0);
             self.counts.push(records as u32);
