@@ -56,19 +56,22 @@ impl Site<'_> {
                 &problem,
             )
         })?;
-        let mut span = |span: &Option<file::Span>, name: &str| match span {
-            None => Ok(None),
-            Some(span) => {
-                let field = format!("{field}.{name}");
-                let source = self.source(&span.source, scope, Wants::Number, at, &field)?;
-                let ticks = match span.unit {
-                    Unit::S => SECOND as f64,
-                    Unit::Ms => SECOND as f64 / 1e3,
-                    Unit::Us => SECOND as f64 / 1e6,
-                };
-                Ok(Some((source, ticks)))
-            }
-        };
+        let mut span =
+            |span: &Option<file::Span>, name: &str| -> anyhow::Result<Option<(Source, f64)>> {
+                match span {
+                    None => Ok(None),
+                    Some(span) => {
+                        let field = format!("{field}.{name}");
+                        let source = self.source(&span.source, scope, Wants::Number, at, &field)?;
+                        let ticks = match span.unit {
+                            Unit::S => SECOND as f64,
+                            Unit::Ms => SECOND as f64 / 1e3,
+                            Unit::Us => SECOND as f64 / 1e6,
+                        };
+                        Ok(Some((source, ticks)))
+                    }
+                }
+            };
         let (add, step) = (span(&time.add, "add")?, span(&time.step, "step")?);
         if step.is_some() && scope.is_none() {
             return Err(self.wrong(
