@@ -6,13 +6,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 
 use crate::commands::console::{Stdout, noteln};
 use crate::config::ConfigArgs;
 use crate::record::decode::{Decoder, Shape};
-use crate::record::mapping::Mappings;
-use crate::record::validate::Rules;
+use crate::record::mapping::{Mappings, guess};
+use crate::record::origin::Origin;
 use crate::record::{Decoded, Outcome, SerialOf};
 
 /// Arguments of `dig-ingest map`.
@@ -21,23 +21,58 @@ use crate::record::{Decoded, Outcome, SerialOf};
   dig-ingest map --mapping flespi messages.ndjson
   dig-ingest map --mapping ./mine.toml --set mapping.diagnostics=./diagnostics.toml message.json
   kcat -C -t vendor -c 10 | dig-ingest map --mapping traccar -
+  dig-ingest map --guess message.json > mine.toml
+  dig-ingest map --explain --mapping ./mine.toml --key 356307042441013 --header site=north message.json
 
 Exit status: 0 when every message became records or was skipped on purpose, 1 when anything was rejected.")]
 pub struct Args {
-    /// A mapping: the name of a shipped one (flespi, traccar, generic), of a file in mapping.dir, or a path.
-    #[arg(long, value_name = "NAME|PATH")]
-    mapping: String,
+    /// A mapping: the name of a shipped one, of a file in mapping.dir, or a path.
+    #[arg(long, value_name = "NAME|PATH", required_unless_present = "guess")]
+    mapping: Option<String>,
+    /// Propose a mapping for the first message of the file, as a commented file on stdout.
+    #[arg(long, conflicts_with = "mapping")]
+    guess: bool,
     #[command(flatten)]
     settings: ConfigArgs,
     /// Serial shown for messages that carry a device id: the device registry is not asked.
     #[arg(long, value_name = "SERIAL", default_value = "UNREGISTERED")]
     serial: String,
+    /// Say on stderr, for each record of the mapping, which input made it, or why it was not made.
+    #[arg(long)]
+    explain: bool,
+    /// Topic that `@kafka.topic` gives.
+    #[arg(long, value_name = "NAME", default_value = "")]
+    topic: String,
+    /// Message key that `@kafka.key` gives.
+    #[arg(long, value_name = "TEXT")]
+    key: Option<String>,
+    /// Message timestamp that `@kafka.timestamp` gives, in milliseconds since 1970.
+    #[arg(long, value_name = "MS", allow_negative_numbers = true)]
+    timestamp: Option<i64>,
+    /// Message header that `@kafka.headers.NAME` gives; may be repeated.
+    #[arg(long, value_name = "NAME=TEXT", value_parser = header)]
+    header: Vec<(String, String)>,
     /// Print a report as the last line of stdout.
     #[arg(long, value_name = "FORM", value_parser = ["json"])]
     report: Option<String>,
     /// Messages: NDJSON, or one JSON document; - is stdin.
     #[arg(value_name = "FILE|-")]
     file: PathBuf,
+}
+
+/// A header as it is typed.
+fn header(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("write it as name=text")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+impl Args {
+    fn headers(&self) -> Vec<(String, Vec<u8>)> {
+        let headers = self.header.iter();
+        headers
+            .map(|(name, value)| (name.clone(), value.clone().into_bytes()))
+            .collect()
+    }
 }
 
 /// Gives every device the same serial.
@@ -67,7 +102,10 @@ struct Report {
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let settings = super::load(&args.settings)?;
     let mappings = Mappings::open(&settings.mapping)?;
-    let mapping = mappings.load(&args.mapping)?;
+    let mapping = match &args.mapping {
+        Some(name) => Some(mappings.load(name)?),
+        None => None,
+    };
     let text = if args.file.as_os_str() == "-" {
         let mut text = Vec::new();
         std::io::stdin()
@@ -79,8 +117,26 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         std::fs::read(&args.file)
             .with_context(|| format!("{}: cannot read the messages", args.file.display()))?
     };
-    let rules = Arc::new(Rules::new(&settings.validate));
+    let Some(mapping) = mapping else {
+        let first = messages(&text).first().map_or(&b""[..], |(_, first)| *first);
+        let proposal =
+            guess(first).map_err(|problem| anyhow!("{}: {problem}", args.file.display()))?;
+        let mut out = Stdout;
+        out.write_all(proposal.as_bytes())?;
+        return Ok(ExitCode::SUCCESS);
+    };
+    let rules = Arc::new(crate::app::rules(&settings)?);
     let mut decoder = Decoder::new(Shape::Mapped(mapping), rules);
+    if args.explain {
+        decoder.explain();
+    }
+    let origin = Origin {
+        topic: &args.topic,
+        timestamp_ms: args.timestamp,
+        key: args.key.as_ref().map(String::as_bytes),
+        headers: &args.headers(),
+        ..Origin::NONE
+    };
     let devices = Everyone(args.serial);
     let now = jiff::Timestamp::now().as_microsecond();
     let mut out = std::io::BufWriter::new(Stdout);
@@ -88,8 +144,11 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let mut decoded = Decoded::default();
     for (number, message) in messages(&text) {
         decoded.clear();
-        decoder.decode(Some(message), &devices, now, &mut decoded);
+        decoder.decode_from(Some(message), &origin, &devices, now, &mut decoded);
         report.messages += 1;
+        for told in decoder.explained() {
+            noteln!("line {number}: {told}");
+        }
         report.skipped += u64::from(decoded.outcomes.is_empty());
         for outcome in &decoded.outcomes {
             match outcome {

@@ -95,7 +95,7 @@ struct Summary {
 /// # Errors
 /// The settings or the file cannot be read, or stdout is closed.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let rules = Rules::new(&args.config.load()?.validate);
+    let rules = crate::app::rules(&args.config.load()?)?;
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .context("the clock is before 1970")?

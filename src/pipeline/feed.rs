@@ -36,6 +36,7 @@ use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 use super::replay::{Replay, header};
 use super::unreadable::{self, Unreadable};
 use crate::log_life::Point;
+use crate::record::origin::{Headers, Origin};
 
 /// Asks the client to commit the stored offsets now. The result always comes as a commit event of the consumer, even when there
 /// is nothing to commit. (The safe call commits as well, but reports no result.) Does not wait.
@@ -369,6 +370,34 @@ impl<'a> Message<'a> {
         // SAFETY: the message is alive for 'a.
         let at = unsafe { rd_kafka_message_timestamp(self.raw, &raw mut kind) };
         (at >= 0).then_some(at)
+    }
+
+    /// Where it came from, for mappings that read it.
+    #[must_use]
+    pub fn origin(&'a self, topic: &'a str) -> Origin<'a> {
+        Origin {
+            topic,
+            partition: self.raw.partition,
+            offset: self.offset(),
+            timestamp_ms: self.timestamp_ms(),
+            key: self.key(),
+            headers: self,
+        }
+    }
+}
+
+impl Headers for Message<'_> {
+    fn header(&self, name: &str) -> Option<&[u8]> {
+        let name = CString::new(name).ok()?;
+        let (mut headers, mut value, mut len) = (std::ptr::null_mut(), std::ptr::null(), 0);
+        // SAFETY: the message is alive, its headers are its own, and the name ends with a zero; the value lives as long as the message.
+        let found = unsafe {
+            rd_kafka_message_headers(self.raw, &raw mut headers)
+                == RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR
+                && rd_kafka_header_get_last(headers, name.as_ptr(), &raw mut value, &raw mut len)
+                    == RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR
+        };
+        found.then(|| bytes(value.cast_mut(), len)).flatten()
     }
 }
 

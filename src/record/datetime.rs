@@ -6,8 +6,10 @@
 /// An instant read from text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Instant {
-    /// Microseconds since the epoch; a seventh fraction digit is cut off.
+    /// Microseconds since the epoch.
     pub micros: i64,
+    /// The seventh fraction digit: hundreds of nanoseconds.
+    pub tick: u8,
     /// Whether the text already is what the gateway wants: upper-case `T` and `Z`, no offset.
     pub verbatim: bool,
 }
@@ -22,6 +24,8 @@ pub enum Unreadable {
 }
 
 const SECOND: i64 = 1_000_000;
+/// Ticks in a microsecond.
+pub const TICKS: i64 = 10;
 const MIN: i64 = -62_135_596_800 * SECOND;
 const MAX: i64 = 253_402_300_800 * SECOND - 1;
 
@@ -30,6 +34,14 @@ const MAX: i64 = 253_402_300_800 * SECOND - 1;
 pub(super) struct LastDay {
     text: [u8; 10],
     days: i64,
+}
+
+impl Instant {
+    /// Units of 100 ns since the epoch: the finest instant that the gateway takes.
+    #[must_use]
+    pub fn ticks(&self) -> i64 {
+        self.micros * TICKS + i64::from(self.tick)
+    }
 }
 
 impl Default for LastDay {
@@ -68,15 +80,17 @@ pub(super) fn parse_after(text: &[u8], last: &mut LastDay) -> Result<Instant, Un
     if letter | 0x20 != b't' {
         return Err(Unreadable::Form);
     }
-    let (fraction, zone) = fraction(rest)?;
+    let (fraction, tick, zone) = fraction(rest)?;
     let local = (last.days * 86_400 + second_of_day) * SECOND + fraction;
     match zone {
         b"Z" => Ok(Instant {
             micros: local,
+            tick,
             verbatim: letter == b'T',
         }),
         b"z" => Ok(Instant {
             micros: local,
+            tick,
             verbatim: false,
         }),
         b"" => Err(Unreadable::Zoneless),
@@ -87,6 +101,7 @@ pub(super) fn parse_after(text: &[u8], last: &mut LastDay) -> Result<Instant, Un
             }
             Ok(Instant {
                 micros,
+                tick,
                 verbatim: false,
             })
         }
@@ -144,21 +159,22 @@ fn second_of_day(clock: [u8; 8]) -> Option<i64> {
     (hour < 24 && minute < 60 && second < 60).then_some((hour * 3600 + minute * 60 + second) as i64)
 }
 
-/// The fraction in microseconds, and what follows it.
+/// The fraction in microseconds with its seventh digit, and what follows it.
 #[inline]
-fn fraction(rest: &[u8]) -> Result<(i64, &[u8]), Unreadable> {
+fn fraction(rest: &[u8]) -> Result<(i64, u8, &[u8]), Unreadable> {
     // Microseconds and `Z`: what most devices send.
     if let Ok(usual) = <[u8; 8]>::try_from(rest)
         && let Some(values) = values(usual, *b".000000Z")
     {
         let pairs = pairs(values >> 8);
         let micros = (pairs & 0xff) * 10_000 + (pairs >> 16 & 0xff) * 100 + (pairs >> 32 & 0xff);
-        return Ok((micros as i64, &rest[7..]));
+        return Ok((micros as i64, 0, &rest[7..]));
     }
     let Some((b'.', digits)) = rest.split_first() else {
-        return Ok((0, rest));
+        return Ok((0, 0, rest));
     };
     let mut micros = 0i64;
+    let mut tick = 0;
     let mut count = 0;
     while let Some(digit) = digits
         .get(count)
@@ -167,6 +183,8 @@ fn fraction(rest: &[u8]) -> Result<(i64, &[u8]), Unreadable> {
     {
         if count < 6 {
             micros = micros * 10 + i64::from(digit);
+        } else {
+            tick = digit;
         }
         count += 1;
         if count > 7 {
@@ -177,7 +195,7 @@ fn fraction(rest: &[u8]) -> Result<(i64, &[u8]), Unreadable> {
         return Err(Unreadable::Form);
     }
     const SCALE: [i64; 8] = [0, 100_000, 10_000, 1000, 100, 10, 1, 1];
-    Ok((micros * SCALE[count], &digits[count..]))
+    Ok((micros * SCALE[count], tick, &digits[count..]))
 }
 
 fn offset_seconds(zone: &[u8]) -> Result<i64, Unreadable> {
@@ -248,17 +266,35 @@ fn civil_from_days(days: i64) -> (i64, i64, i64) {
     (era * 400 + year_of_era + i64::from(month <= 2), month, day)
 }
 
-/// The gateway's recommended form, `yyyy-MM-ddTHH:mm:ss.ffffffZ`; an instant outside years 1 to 9999 is clamped.
+/// An instant as text.
+#[derive(Debug, Clone, Copy)]
+pub struct Written {
+    text: [u8; 28],
+    len: usize,
+}
+
+impl Written {
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.text[..self.len]
+    }
+}
+
+/// The gateway's recommended form, `yyyy-MM-ddTHH:mm:ss.ffffffZ`, with a seventh digit where there is one; an instant outside years 1 to
+/// 9999 is clamped. `ticks` are units of 100 ns since the epoch.
 #[must_use]
-pub fn render(micros: i64) -> [u8; 27] {
-    let micros = micros.clamp(MIN, MAX);
+pub fn render(ticks: i64) -> Written {
+    let micros = ticks.div_euclid(TICKS).clamp(MIN, MAX);
     let (days, of_day) = (
         micros.div_euclid(86_400 * SECOND),
         micros.rem_euclid(86_400 * SECOND),
     );
     let (year, month, day) = civil_from_days(days);
     let seconds = of_day / SECOND;
-    let mut out = *b"0000-00-00T00:00:00.000000Z";
+    let mut out = Written {
+        text: *b"0000-00-00T00:00:00.000000Z ",
+        len: 27,
+    };
     for (at, width, value) in [
         (0, 4, year),
         (5, 2, month),
@@ -269,18 +305,24 @@ pub fn render(micros: i64) -> [u8; 27] {
         (20, 6, of_day % SECOND),
     ] {
         let mut left = value;
-        for byte in out[at..at + width].iter_mut().rev() {
+        for byte in out.text[at..at + width].iter_mut().rev() {
             *byte = b'0' + (left % 10) as u8;
             left /= 10;
         }
     }
+    let tick = ticks.rem_euclid(TICKS);
+    if tick != 0 {
+        out.text[26] = b'0' + tick as u8;
+        out.text[27] = b'Z';
+        out.len = 28;
+    }
     out
 }
 
-/// Whether an instant has a year between 1 and 9999, the only ones that can be written.
+/// Whether an instant in units of 100 ns has a year between 1 and 9999, the only ones that can be written.
 #[must_use]
-pub fn is_writable(micros: i64) -> bool {
-    (MIN..=MAX).contains(&micros)
+pub fn is_writable(ticks: i64) -> bool {
+    (MIN..=MAX).contains(&ticks.div_euclid(TICKS))
 }
 
 #[cfg(test)]
@@ -303,7 +345,13 @@ mod tests {
         assert_eq!(micros("2024-02-29T03:15:00-08:45"), 1_709_208_000_000_000);
         let zulu = parse(b"2024-02-29T12:00:00.1234567Z").unwrap();
         assert!(zulu.verbatim);
-        assert_eq!(zulu.micros % SECOND, 123_456);
+        assert_eq!((zulu.micros % SECOND, zulu.tick), (123_456, 7));
+        let offset = parse(b"2024-02-29T13:00:00.1234567+01:00").unwrap();
+        assert_eq!(offset.ticks(), zulu.ticks());
+        assert_eq!(
+            render(offset.ticks()).bytes(),
+            b"2024-02-29T12:00:00.1234567Z"
+        );
         for rewritten in [
             "2024-02-29t12:00:00Z",
             "2024-02-29T12:00:00z",
@@ -405,15 +453,16 @@ mod tests {
     fn agrees_with_jiff_and_renders_back() {
         let mut micros = MIN;
         while micros < MAX {
-            let text = render(micros);
-            assert_eq!(
-                parse(&text),
-                Ok(Instant {
+            for tick in [0, 1, 9] {
+                let instant = Instant {
                     micros,
-                    verbatim: true
-                })
-            );
-            let text = std::str::from_utf8(&text).unwrap();
+                    tick,
+                    verbatim: true,
+                };
+                assert_eq!(parse(render(instant.ticks()).bytes()), Ok(instant));
+            }
+            let text = render(micros * TICKS);
+            let text = std::str::from_utf8(text.bytes()).unwrap();
             if micros > -62_000_000_000_000_000 && micros < 253_000_000_000_000_000 {
                 assert_eq!(
                     text.parse::<jiff::Timestamp>().unwrap().as_microsecond(),
@@ -422,7 +471,7 @@ mod tests {
             }
             micros += 86_400 * SECOND * 31 + 12_345_678_901;
         }
-        assert_eq!(&render(MAX), b"9999-12-31T23:59:59.999999Z");
-        assert_eq!(&render(i64::MAX), b"9999-12-31T23:59:59.999999Z");
+        assert_eq!(render(MAX * TICKS).bytes(), b"9999-12-31T23:59:59.999999Z");
+        assert_eq!(render(i64::MAX).bytes(), b"9999-12-31T23:59:59.9999997Z");
     }
 }

@@ -3,8 +3,8 @@
 //! A plain message (see `flat`) is read where it is and copied once it is accepted. Any other is copied to the end of
 //! `Decoded::bytes` and parsed there; a record that is already in the gateway's shape stays where it is. Both are sent as they were
 //! written. Everything else is written anew into a buffer of the decoder and moved behind the message.
-//! Unescaping happens in place but only inside strings with a backslash, and an object with a backslash is always written anew;
-//! texts for rejects are taken from the payload itself.
+//! Unescaping happens in place, so the copy of a message with a backslash is made again once its records are judged; texts for rejects
+//! are taken from the payload itself. Numbers that the parser cannot hold are taken out of its way ([`repair`]).
 //!
 //! Outcomes for a whole message: a tombstone and an empty array append nothing; a message that cannot be read appends one reject;
 //! the rejects of one message beyond a bound are one outcome ([`super::tally`]).
@@ -12,17 +12,32 @@
 
 use std::sync::Arc;
 
-use simd_json::{Buffers, INPUT_PADDING, Tape};
+use simd_json::{Buffers, INPUT_PADDING, Node, Tape};
 
 use super::flat::{self, Expected};
 use super::mapping::Mapping;
+use super::origin::Origin;
 use super::validate::Rules;
 use super::view::{Marks, Slot, Slots, Text, View};
 use super::work::{Message, Sink, Work, has_backslash};
-use super::{Decoded, SerialOf, members, refuse};
+use super::{Decoded, SerialOf, members, refuse, repair};
 
 /// Nodes of a parsed message whose buffers are kept for the next one: a message of a mebibyte can have half a million.
 pub(super) const NODES: usize = 64 * 1024;
+
+/// Parses a padded text; gives the nodes' buffer back when it is no JSON.
+pub(super) fn parse<'t>(
+    text: &'t mut [u8],
+    len: usize,
+    buffers: &mut Buffers,
+    nodes: Vec<Node<'static>>,
+) -> Result<Tape<'t>, Vec<Node<'static>>> {
+    let mut tape = Tape(nodes);
+    match simd_json::fill_tape_padded(text, len, buffers, &mut tape) {
+        Ok(()) => Ok(tape),
+        Err(_) => Err(tape.reset().0),
+    }
+}
 
 /// The shape of a topic's messages.
 #[derive(Debug, Clone)]
@@ -47,6 +62,8 @@ pub struct Checker {
     pub(super) work: Work,
     /// The buffers of a mapping; none until the first vendor message.
     pub(super) scratch: Option<Box<super::mapping::Scratch>>,
+    /// What a mapping says about the message in hand; `None` unless somebody asked for it.
+    pub(super) trace: Option<Vec<String>>,
     buffers: Buffers,
     expected: Expected,
 }
@@ -70,12 +87,40 @@ impl Decoder {
         now: i64,
         out: &mut Decoded,
     ) {
+        self.decode_from(payload, &Origin::NONE, devices, now, out);
+    }
+
+    /// As [`decode`](Self::decode), of a message that came from Kafka: a mapping may read what Kafka says of it.
+    pub fn decode_from(
+        &mut self,
+        payload: Option<&[u8]>,
+        origin: &Origin<'_>,
+        devices: &impl SerialOf,
+        now: i64,
+        out: &mut Decoded,
+    ) {
         let Some(payload) = payload else { return };
         out.tally.begin();
+        self.checker.work.twins.begin();
         match &self.shape {
             Shape::Native => self.checker.native(payload, devices, now, out),
-            Shape::Mapped(mapping) => mapping.decode(payload, devices, now, &mut self.checker, out),
+            Shape::Mapped(mapping) => {
+                let call = (devices, now);
+                mapping.decode(payload, origin, call, &mut self.checker, out);
+            }
         }
+        self.checker.work.twins.end(out);
+    }
+
+    /// From now on keeps, for each message of a mapping, what made each record and why others were not made.
+    pub fn explain(&mut self) {
+        self.checker.trace = Some(Vec::new());
+    }
+
+    /// What was kept of the last message, in the order of its evaluation; see [`explain`](Self::explain).
+    #[must_use]
+    pub fn explained(&self) -> &[String] {
+        self.checker.trace.as_deref().unwrap_or_default()
     }
 }
 
@@ -89,6 +134,7 @@ impl Checker {
             slots: [Slot::default(); members::COUNT],
             work: Work::default(),
             scratch: None,
+            trace: None,
             buffers,
             expected: Expected::default(),
         }
@@ -108,41 +154,60 @@ impl Checker {
         }
         out.bytes.extend_from_slice(payload);
         out.bytes.extend_from_slice(&[b' '; INPUT_PADDING]);
-        let mut tape = std::mem::replace(&mut self.tape, Tape(Vec::new())).reset();
-        let readable = simd_json::fill_tape_padded(
-            &mut out.bytes[start..],
-            payload.len(),
-            &mut self.buffers,
-            &mut tape,
-        )
-        .is_ok();
-        let mut kept = false;
-        if readable {
-            let text = Text {
-                payload,
-                marks: Marks::Structural(self.buffers.structural_indexes()),
-            };
-            let (rules, escapes) = (&*self.rules, has_backslash(payload));
-            let message = Message {
-                nodes: &tape.0,
-                text,
-                escapes,
-                start,
-                rules,
-                devices,
-                now,
-            };
-            let mut sink = Sink {
-                outcomes: &mut out.outcomes,
-                notes: &mut out.notes,
-                tally: &mut out.tally,
-            };
-            kept = self.work.message(&message, &mut self.slots, &mut sink);
-        } else {
-            let reject = refuse::unreadable(&self.rules, payload);
-            out.tally.reject(&mut out.outcomes, reject.rule, || reject);
+        let nodes = std::mem::replace(&mut self.tape, Tape(Vec::new()))
+            .reset()
+            .0;
+        let len = payload.len();
+        let mut repaired = false;
+        let parsed = match parse(&mut out.bytes[start..], len, &mut self.buffers, nodes) {
+            Err(nodes) => {
+                // The parser may have unescaped some strings before it stopped.
+                out.bytes[start..start + len].copy_from_slice(payload);
+                repaired = repair::in_place(&mut out.bytes[start..start + len]);
+                if repaired {
+                    parse(&mut out.bytes[start..], len, &mut self.buffers, nodes)
+                } else {
+                    Err(nodes)
+                }
+            }
+            parsed => parsed,
+        };
+        let (mut kept, mut escapes) = (false, false);
+        let nodes = match parsed {
+            Ok(tape) => {
+                let text = Text {
+                    payload,
+                    marks: Marks::Structural(self.buffers.structural_indexes()),
+                };
+                let rules = &*self.rules;
+                escapes = has_backslash(payload);
+                let message = Message {
+                    nodes: &tape.0,
+                    text,
+                    escapes,
+                    start,
+                    rules,
+                    devices,
+                    now,
+                };
+                let mut sink = Sink {
+                    outcomes: &mut out.outcomes,
+                    notes: &mut out.notes,
+                    tally: &mut out.tally,
+                };
+                kept = self.work.message(&message, &mut self.slots, &mut sink);
+                tape.reset().0
+            }
+            Err(nodes) => {
+                let reject = refuse::unreadable(&self.rules, payload);
+                out.tally.reject(&mut out.outcomes, reject.rule, || reject);
+                nodes
+            }
+        };
+        self.tape = Tape(nodes).reset();
+        if kept && (escapes || repaired) {
+            out.bytes[start..start + len].copy_from_slice(payload);
         }
-        self.tape = tape.reset();
         if self.tape.0.capacity() > NODES {
             self.tape = Tape(Vec::new());
             self.buffers = Buffers::with_max_depth(4096, self.rules.max_depth());

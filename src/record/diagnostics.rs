@@ -47,6 +47,28 @@ impl Diagnostic {
         self.fit(((value - self.offset) / self.multiplier).round())
     }
 
+    /// The raw integer of a value, which is `raw` already or the physical one.
+    ///
+    /// # Errors
+    /// It does not fit the data length: the raw value, and what would have been right.
+    pub fn raw_of(&self, value: f64, raw: bool) -> Result<i64, (f64, String)> {
+        let made = if raw {
+            self.fit(value.round())
+        } else {
+            self.raw(value)
+        };
+        made.map_err(|out| {
+            let length = self
+                .bytes
+                .map_or_else(|| "32-bit".to_owned(), |bytes| format!("{bytes}-byte"));
+            let bound = format!(
+                "{length} raw value {}..{} of {} \"{}\"",
+                out.low, out.high, self.code, self.name
+            );
+            (out.raw, bound)
+        })
+    }
+
     /// Checks a raw value that the vendor sends as such.
     ///
     /// # Errors

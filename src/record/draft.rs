@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! let members = [(Member::Latitude, Value::Float(47.3)), (Member::Longitude, Value::Float(8.5))];
-//! let draft = Draft { kind: RecordType::Gps, whose: Whose::Device("352093081452251"), datetime_us, members: &members, index: None, original: 0..payload.len() };
+//! let draft = Draft { kind: RecordType::Gps, whose: Whose::Device("352093081452251"), ticks, members: &members, index: None, original: 0..payload.len() };
 //! checker.push(&draft, devices, now, out);
 //! ```
 //!
@@ -51,8 +51,8 @@ pub enum Whose<'a> {
 pub struct Draft<'a> {
     pub kind: RecordType,
     pub whose: Whose<'a>,
-    /// Microseconds since the epoch.
-    pub datetime_us: i64,
+    /// Units of 100 ns since the epoch.
+    pub ticks: i64,
     /// Everything but Type, DateTime, SerialNo and DeviceId, in any order.
     pub members: &'a [(Member, Value<'a>)],
     /// Its index within the message, when one message makes several records; part of a reject's field path.
@@ -70,8 +70,8 @@ impl Checker {
         now: i64,
         out: &mut Decoded,
     ) {
-        let datetime = datetime::render(draft.datetime_us);
-        let datetime = std::str::from_utf8(&datetime).unwrap_or_default();
+        let datetime = datetime::render(draft.ticks);
+        let datetime = std::str::from_utf8(datetime.bytes()).unwrap_or_default();
         let (whose, id) = match draft.whose {
             Whose::Serial(serial) => (Member::SerialNo, serial),
             Whose::Device(id) => (Member::DeviceId, id),
@@ -81,7 +81,7 @@ impl Checker {
             .0;
         let mut seen = 0;
         let mut violation = None;
-        if !datetime::is_writable(draft.datetime_us) {
+        if !datetime::is_writable(draft.ticks) {
             let about = Subject::Member(Member::DateTime);
             violation = Some(Violation {
                 rule: RuleNo::DateTimeForm,
@@ -195,7 +195,7 @@ mod tests {
     use crate::record::Outcome;
 
     const NOW: i64 = 1_763_700_000_000_000;
-    const AT: i64 = 1_763_632_800_123_456;
+    const AT: i64 = 17_636_328_001_234_560;
 
     struct Fleet;
 
@@ -208,7 +208,7 @@ mod tests {
     /// The written record, or the broken rule and its field, or the unknown device id.
     fn push(
         whose: Whose<'_>,
-        datetime_us: i64,
+        ticks: i64,
         kind: RecordType,
         members: &[(Member, Value<'_>)],
     ) -> String {
@@ -217,7 +217,7 @@ mod tests {
         let draft = Draft {
             kind,
             whose,
-            datetime_us,
+            ticks,
             members,
             index: Some(2),
             original: 0..9,
@@ -268,7 +268,7 @@ mod tests {
                 RecordType::Gps,
                 i64::MAX,
                 &place[..],
-                "record.datetime.form [2].DateTime = 9999-12-31T23:59:59.999999Z",
+                "record.datetime.form [2].DateTime = 9999-12-31T23:59:59.9999997Z",
             ),
             (
                 RecordType::Gps,

@@ -33,10 +33,12 @@ pub(super) struct Desk {
     /// The normalised serial; meaningful when `serial_rewritten`.
     pub serial: String,
     pub serial_rewritten: bool,
-    /// The instant to be written in place of DateTime's text.
+    /// The instant to be written in place of DateTime's text, in units of 100 ns since the epoch.
     pub datetime: Option<i64>,
     /// The record's own time in microseconds since the epoch, however it was written.
     pub micros: i64,
+    /// Its seventh fraction digit.
+    tick: u8,
     last_day: LastDay,
     /// The normalised Bluetooth address or VIN.
     pub member_text: String,
@@ -72,6 +74,12 @@ impl Desk {
         self.serial_rewritten = false;
         self.member_rewritten = false;
         self.datetime = None;
+    }
+
+    /// The record's own time in units of 100 ns since the epoch.
+    #[inline]
+    pub fn ticks(&self) -> i64 {
+        self.micros * datetime::TICKS + i64::from(self.tick)
     }
 
     #[inline]
@@ -196,9 +204,9 @@ impl Desk {
             Unreadable::Form => broken(RuleNo::DateTimeForm, Member::DateTime),
             Unreadable::Zoneless => broken(RuleNo::DateTimeZone, Member::DateTime),
         })?;
-        self.micros = instant.micros;
+        (self.micros, self.tick) = (instant.micros, instant.tick);
         if !instant.verbatim {
-            self.datetime = Some(instant.micros);
+            self.datetime = Some(instant.ticks());
             self.normalised(RuleNo::DateTimeUtc);
         }
         if instant.micros < now.saturating_sub(rules.past) {

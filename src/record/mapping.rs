@@ -10,7 +10,10 @@
 //! Does not read files while decoding, and keeps no state between messages but its buffers ([`Scratch`]).
 
 mod compile;
+mod cut;
+mod explain;
 mod file;
+mod guess;
 mod here;
 mod maker;
 mod path;
@@ -29,11 +32,12 @@ use std::sync::Arc;
 use anyhow::{Context as _, anyhow};
 
 use self::file::Unmatched;
-use self::path::Tree;
-use self::plan::{Place, Record, Switch};
+use self::path::{About, Tree};
+use self::plan::{Device, List, Peer, Record, Switch};
 use self::value::Scalar;
 use super::diagnostics::{Diagnostics, nearest};
 
+pub use self::guess::guess;
 pub use self::run::Scratch;
 
 /// Settings of mappings (`[mapping]`).
@@ -48,20 +52,37 @@ pub struct Config {
 }
 
 /// The shipped mappings: name and text.
-pub const SHIPPED: [(&str, &str); 3] = [
+pub const SHIPPED: [(&str, &str); 8] = [
     ("flespi", include_str!("../../config/mappings/flespi.toml")),
     (
         "generic",
         include_str!("../../config/mappings/generic.toml"),
     ),
     (
+        "geojson",
+        include_str!("../../config/mappings/geojson.toml"),
+    ),
+    (
+        "owntracks",
+        include_str!("../../config/mappings/owntracks.toml"),
+    ),
+    (
+        "samsara",
+        include_str!("../../config/mappings/samsara.toml"),
+    ),
+    (
+        "teltonika",
+        include_str!("../../config/mappings/teltonika.toml"),
+    ),
+    (
         "traccar",
         include_str!("../../config/mappings/traccar.toml"),
     ),
+    ("wialon", include_str!("../../config/mappings/wialon.toml")),
 ];
 
 /// The rules mapping can break, with what each means; for `dig-ingest explain`.
-pub const RULES: [(&str, &str); 12] = [
+pub const RULES: [(&str, &str); 13] = [
     (
         "map.json",
         "The message is not JSON, or nested too deeply. A vendor message is a JSON object or an array of them.",
@@ -84,11 +105,15 @@ pub const RULES: [(&str, &str); 12] = [
     ),
     (
         "map.time",
-        "The time is absent or not in the form the mapping's `format` and `zone` describe.",
+        "The time is absent or not in the form the mapping's `format` and `zone` describe, or a local time that the clocks skipped or showed twice.",
     ),
     (
         "map.value.kind",
         "A value is not of the kind its use needs: an object or array where a scalar is expected, or no number where one is computed.",
+    ),
+    (
+        "map.value.cut",
+        "A value has not the part that the mapping cuts out of it: no such item or character, no match of the pattern, no such byte, no number in one of the units.",
     ),
     (
         "map.value.enum",
@@ -104,7 +129,7 @@ pub const RULES: [(&str, &str); 12] = [
     ),
     (
         "map.each",
-        "The path `each` names something that is not an array.",
+        "The path `each` names something that is not an array (with `{}` an object, with `split` a text).",
     ),
     (
         "map.unmatched",
@@ -117,11 +142,12 @@ pub const RULES: [(&str, &str); 12] = [
 pub struct Mapping {
     name: String,
     description: String,
-    message: Tree,
-    element: Tree,
-    each: Option<Place>,
-    serial: Vec<Place>,
-    id: Vec<Place>,
+    /// Paths by where they start: the message first, then the elements of each level of each list.
+    trees: Vec<Tree>,
+    abouts: Vec<About>,
+    peers: Vec<Peer>,
+    lists: Vec<List>,
+    device: Device,
     switch: Option<Switch>,
     unmatched: Unmatched,
     records: Vec<Record>,
@@ -256,6 +282,18 @@ impl Fault {
             value: "absent".to_owned(),
             bound,
         }
+    }
+}
+
+impl std::fmt::Display for Fault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            rule,
+            field,
+            value,
+            bound,
+        } = self;
+        write!(f, "{rule}: {field} = {value} (expected {bound})")
     }
 }
 

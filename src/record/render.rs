@@ -29,7 +29,9 @@ pub(super) fn render(
     out.extend_from_slice(b"\",\"DateTime\":\"");
     match (desk.datetime, view.node(Member::DateTime)) {
         (None, Some(Node::String(given))) => out.extend_from_slice(given.as_bytes()),
-        (instant, _) => out.extend_from_slice(&datetime::render(instant.unwrap_or_default())),
+        (instant, _) => {
+            out.extend_from_slice(datetime::render(instant.unwrap_or_default()).bytes());
+        }
     }
     let serial = if whose == Member::DeviceId {
         out.extend_from_slice(b"\",\"DeviceId\":");

@@ -12,6 +12,7 @@ use super::refuse::{self, Place};
 use super::render::render;
 use super::rules::RuleNo;
 use super::tally::Tally;
+use super::twins::Twins;
 use super::validate::Rules;
 use super::view::{Slot, Slots, Text, View, Violation, scan};
 use super::{Decoded, Outcome, Reject, SerialOf, Unknown, ValidRecord, serial_hash};
@@ -54,6 +55,8 @@ struct Element {
 #[derive(Debug, Default)]
 pub(super) struct Work {
     pub desk: Desk,
+    /// Records of the message in hand that may have a twin.
+    pub twins: Twins,
     /// Records written anew.
     written: Vec<u8>,
     /// Their places in `Decoded::outcomes`.
@@ -143,15 +146,14 @@ impl Work {
         );
         let record = text.position(element.at)..text.position(scan.next_at - 1) + 1;
         (element.node, element.at) = (scan.next_node, scan.next_at);
-        let rewrite =
-            scan.rewrite || (message.escapes && has_backslash(&text.payload[record.clone()]));
-        self.desk.begin(rewrite, scan.notes);
         let view = View {
             nodes: message.nodes,
             slots,
             seen: scan.seen,
             text: Some(text),
         };
+        let rewrite = scan.rewrite || (message.escapes && has_escaped_serial(view));
+        self.desk.begin(rewrite, scan.notes);
         let checked = match scan.violation {
             Some(violation) => Err(violation),
             None => self.desk.check(rules, view, message.devices, message.now),
@@ -173,13 +175,20 @@ impl Work {
         match (checked, view.node(Member::SerialNo)) {
             (Ok(passed), Some(Node::String(serial))) if !self.desk.rewrite => {
                 let serial_value = view.slots[Member::SerialNo as usize].at as usize;
+                let hash = serial_hash(serial.as_bytes());
+                // A message of one record has no two.
+                if index.is_some() {
+                    let at = sink.outcomes.len();
+                    self.twins
+                        .add((hash, passed.kind), self.desk.ticks(), view, at);
+                }
                 sink.outcomes.push(Outcome::Valid(ValidRecord {
                     start: place(message.start + record.start),
                     len: place(record.len()),
                     serial_at: place(message.text.position(serial_value) + 1 - record.start),
                     serial_len: serial.len() as u8,
                     kind: passed.kind,
-                    hash: serial_hash(serial.as_bytes()),
+                    hash,
                     micros: self.desk.micros,
                 }));
                 self.count_notes(sink);
@@ -239,14 +248,17 @@ impl Work {
                 let start = self.written.len();
                 let serial = render(kind, view, &self.desk, Member::SerialNo, &mut self.written);
                 self.moved.push(sink.outcomes.len());
-                let text = &self.written[start + serial.start..start + serial.end];
+                let hash = serial_hash(&self.written[start + serial.start..start + serial.end]);
+                let outcome = sink.outcomes.len();
+                self.twins
+                    .add((hash, kind), self.desk.ticks(), view, outcome);
                 Outcome::Valid(ValidRecord {
                     start: place(start),
                     len: place(self.written.len() - start),
                     serial_at: place(serial.start),
                     serial_len: serial.len() as u8,
                     kind,
-                    hash: serial_hash(text),
+                    hash,
                     micros: self.desk.micros,
                 })
             }
@@ -313,6 +325,16 @@ impl<D> Message<'_, '_, D> {
         };
         refuse::element(self.rules, value, place)
     }
+}
+
+/// Whether the serial is written with an escape, so that its bytes are not found in the message.
+#[cold]
+fn has_escaped_serial(view: View<'_, '_>) -> bool {
+    let Some((Node::String(serial), text)) = view.node(Member::SerialNo).zip(view.text) else {
+        return false;
+    };
+    let from = text.position(view.slots[Member::SerialNo as usize].at as usize) + 1;
+    text.payload.get(from..from + serial.len()) != Some(serial.as_bytes())
 }
 
 /// An offset within a run of messages; the decoder keeps these within 32 bits.

@@ -66,6 +66,13 @@ impl Answer {
         Self::new(status, "text/html", &body)
     }
 
+    /// With the methods that the resource has, as a 405 names them (RFC 9110 15.5.6).
+    #[must_use]
+    pub fn allowing(mut self, methods: &str) -> Self {
+        self.headers.push(("allow", methods.to_owned()));
+        self
+    }
+
     fn success(status: u16, content: &serde_json::Value) -> Self {
         Self::json(status, json!({"Error": [], "Data": content}).to_string())
     }

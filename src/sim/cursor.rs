@@ -24,6 +24,8 @@ impl Place {
 pub enum Value {
     Text(Place),
     Integer(i64),
+    /// An integer beyond 64 bits.
+    Huge,
     Number(f64),
     Other,
 }
@@ -207,12 +209,11 @@ impl Cursor<'_> {
             exact = false;
         }
         if integer {
-            // Beyond 64 bits it is out of any range a rule has.
-            let size = if exact {
-                i64::try_from(whole).unwrap_or(i64::MAX)
-            } else {
-                i64::MAX
-            };
+            if !exact || (negative && whole > i64::MAX as u64 + 1) {
+                return Ok((Value::Huge, Class::Integer));
+            }
+            // Beyond 63 bits it is out of any range that an integer has.
+            let size = i64::try_from(whole).unwrap_or(i64::MAX);
             return Ok((
                 Value::Integer(if negative { -size } else { size }),
                 Class::Integer,

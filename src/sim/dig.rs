@@ -59,7 +59,13 @@ pub fn answer(call: &Call<'_>, buffer: &mut Buffer, read: Option<Result<(), Refu
             ];
             let path = call.parts.uri.path().to_ascii_lowercase();
             if known.contains(&path.as_str()) {
-                Answer::error(405, "The method is not allowed.", call.settings)
+                let allowed = if path == "/invalidrecords" {
+                    "GET"
+                } else {
+                    "POST"
+                };
+                let answer = Answer::error(405, "The method is not allowed.", call.settings);
+                answer.allowing(allowed)
             } else {
                 Answer::error(404, "There is no such resource.", call.settings)
             }

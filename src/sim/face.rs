@@ -385,7 +385,7 @@ impl Call<'_> {
             (Some(version), Some(asked)) if self.parts.method == Method::POST => {
                 myadmin::answer(&self.face.world, version, asked, &self.address())
             }
-            _ => Done::Answer(Answer::page(405, "Method Not Allowed")),
+            _ => Done::Answer(Answer::page(405, "Method Not Allowed").allowing("POST")),
         }
     }
 

@@ -75,6 +75,10 @@ fn days_in(year: i64, month: i64) -> i64 {
 /// Ticks per second of [`parse`]: the finest instant a record may carry is seven fractional digits.
 pub const TICKS: i64 = 10_000_000;
 
+/// The first second of year 1 and the last of year 9999.
+const FIRST: i64 = -62_135_596_800;
+const LAST: i64 = 253_402_300_799;
+
 /// An RFC 3339 date-time with at most seven fractional digits, as ticks of 100 ns since the epoch.
 ///
 /// A zone-less value is refused unless `zoneless_is_utc` (dig/API.md 6.2, 6.3).
@@ -98,8 +102,8 @@ pub fn parse(text: &[u8], zoneless_is_utc: bool) -> Option<i64> {
     if !(1..=12).contains(&month) || day < 1 || (day > 28 && day > days_in(year, month)) {
         return None;
     }
-    // A leap second is written as 60 and falls on the next minute.
-    if hour > 23 || minute > 59 || second > 60 {
+    // Years 0001 to 9999, and no leap second (dig/API.md 6.2).
+    if year == 0 || hour > 23 || minute > 59 || second > 59 {
         return None;
     }
     let mut at = 19;
@@ -137,7 +141,9 @@ pub fn parse(text: &[u8], zoneless_is_utc: bool) -> Option<i64> {
         _ => return None,
     };
     let seconds = days(year, month, day) * 86_400 + hour * 3600 + minute * 60 + second - offset;
-    Some(seconds * TICKS + fraction)
+    (FIRST..=LAST)
+        .contains(&seconds)
+        .then_some(seconds * TICKS + fraction)
 }
 
 #[cfg(test)]
@@ -177,6 +183,10 @@ mod tests {
             "2024-13-01T00:00:00Z",
             "2024-01-01 00:00:00Z",
             "2024-01-01T24:00:00Z",
+            "2016-12-31T23:59:60Z",
+            "0000-01-01T00:00:00Z",
+            "0001-01-01T00:00:00+00:01",
+            "9999-12-31T23:59:59-00:01",
             "2024-01-01T00:00:00.Z",
             "2024-01-01T00:00:00.12345678Z",
             "2024-01-01T00:00:00+0200",

@@ -17,6 +17,7 @@ mod envelope;
 pub mod limits;
 mod methods;
 mod params;
+mod probes;
 pub mod sessions;
 
 pub use envelope::{Request, drop_nulls, failure};

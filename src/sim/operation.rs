@@ -33,6 +33,10 @@ pub enum Operation {
     CancelDeviceTermination,
     GetOnlineOrderStatus,
     LookupDevice,
+    GetCountries,
+    GetDevicePlans,
+    GetDeviceJurisdiction,
+    GetSharedDatabases,
     /// A MyAdmin method the simulator does not have, or no method.
     #[serde(rename = "myadmin_other")]
     MyAdminOther,

@@ -83,10 +83,18 @@ pub fn answer(world: &World, operation: Operation, call: &Call<'_>) -> Answer {
     }
     let done = admit(world, session, &settings, now)
         .and_then(|()| perform(world, operation, call, &settings, now));
-    match (done, settings.rest_errors) {
-        (Ok(answer), _) => answer,
-        (Err((status, text)), RestErrors::Text) => Answer::new(status, "text/plain", &text),
-        (Err((status, text)), RestErrors::Message) => Answer::message(status, &text),
+    let (answer, status) = match (done, settings.rest_errors) {
+        (Ok(answer), _) => return answer,
+        (Err((status, text)), RestErrors::Text) => {
+            (Answer::new(status, "text/plain", &text), status)
+        }
+        (Err((status, text)), RestErrors::Message) => (Answer::message(status, &text), status),
+    };
+    if status == 405 {
+        let writable = settings.rest_writes && call.path.contains("/items");
+        answer.allowing(if writable { "GET, PUT" } else { "GET" })
+    } else {
+        answer
     }
 }
 

@@ -100,6 +100,7 @@ impl Slots {
     fn integer(&self, member: Member) -> i64 {
         match self.values[member as usize] {
             Value::Integer(value) => value,
+            Value::Huge => i64::MAX,
             _ => 0,
         }
     }
@@ -108,6 +109,7 @@ impl Slots {
         match self.values[member as usize] {
             Value::Integer(value) => value as f64,
             Value::Number(value) => value,
+            Value::Huge => f64::INFINITY,
             _ => 0.0,
         }
     }
@@ -316,6 +318,21 @@ fn object(cursor: &mut Cursor<'_>, slots: &mut Slots, record: usize) -> Result<(
     }
 }
 
+/// Characters of a string as written: an escape is one.
+fn characters(text: &[u8]) -> usize {
+    let (mut count, mut at) = (0, 0);
+    while let Some(&byte) = text.get(at) {
+        at += match byte {
+            b'\\' if text.get(at + 1) == Some(&b'u') => 6,
+            b'\\' => 2,
+            _ => 1,
+        };
+        // Bytes that continue a character of UTF-8 begin with 10.
+        count += usize::from(byte & 0xc0 != 0x80);
+    }
+    count
+}
+
 type Wrong = (&'static str, &'static str);
 
 fn first_name(mask: u64) -> &'static str {
@@ -355,6 +372,19 @@ fn judge(body: &[u8], limits: &Limits, slots: &Slots, whole: Place) -> Result<Sc
             return Err((member.name(), "out of range"));
         }
     }
+    let mut numbers = kind.numbers & slots.seen;
+    while numbers != 0 {
+        let at = numbers.trailing_zeros() as usize;
+        let fits = match slots.values[at] {
+            Value::Number(value) => (value as f32).is_finite(),
+            Value::Huge => false,
+            Value::Integer(_) | Value::Text(_) | Value::Other => true,
+        };
+        if !fits {
+            return Err((kinds::NAMES[at], "not a 32-bit float"));
+        }
+        numbers &= numbers - 1;
+    }
     let date_time = slots.place(Member::DateTime);
     let Some(ticks) = instants::parse(date_time.of(body), limits.zoneless_is_utc) else {
         return Err((
@@ -363,7 +393,7 @@ fn judge(body: &[u8], limits: &Limits, slots: &Slots, whole: Place) -> Result<Sc
         ));
     };
     let serial = slots.place(Member::SerialNo);
-    if serial.start == serial.end || serial.end - serial.start > 50 {
+    if !(1..=50).contains(&characters(serial.of(body))) {
         return Err(("SerialNo", "not 1 to 50 characters"));
     }
     let fate = particular::judge(body, limits, slots, at, kind, ticks)?;

@@ -93,7 +93,8 @@ impl Sessions {
     /// Exchanges a pair for a new one; a refresh token works once.
     ///
     /// # Errors
-    /// 429 above the limit, 403 for a spent or unknown token, 401 for one that expired or belongs to another bearer.
+    /// 429 above the limit, 403 for a spent or unknown token, the setting's status for one that expired, 401 for one that belongs to
+    /// another bearer.
     pub fn refresh(
         &mut self,
         bearer: &str,
@@ -112,8 +113,12 @@ impl Sessions {
             .get_mut(refresh)
             .filter(|known| !known.spent)
             .ok_or(UNKNOWN)?;
-        if known.expires <= now || known.bearer != bearer {
-            return Err((401, "The tokens could not be used to refresh."));
+        let text = "The tokens could not be used to refresh.";
+        if known.expires <= now {
+            return Err((settings.expired_refresh_status, text));
+        }
+        if known.bearer != bearer {
+            return Err((401, text));
         }
         known.spent = true;
         Ok(self.issue(user, now, settings))
@@ -141,8 +146,12 @@ impl Sessions {
             .get_mut(refresh)
             .filter(|known| !known.spent)
             .ok_or(UNKNOWN)?;
-        if known.expires <= now || known.bearer != bearer {
-            return Err((401, "The tokens could not be used to revoke."));
+        let text = "The tokens could not be used to revoke.";
+        if known.expires <= now {
+            return Err((settings.expired_refresh_status, text));
+        }
+        if known.bearer != bearer {
+            return Err((401, text));
         }
         known.spent = true;
         if let Some(known) = self.bearers.get_mut(bearer) {

@@ -18,6 +18,8 @@ pub struct Settings {
     pub auth_per_minute: u32,
     /// Status for a bearer that was revoked; an unknown or expired one gets 401 (U15).
     pub revoked_status: u16,
+    /// Status for a refresh token that expired, on refresh and revoke; 401 or 403 (U15).
+    pub expired_refresh_status: u16,
     /// Token times are written without a zone, as in the OpenAPI's example (3.6).
     pub zoneless_token_times: bool,
     /// Largest body in bytes; more is 413 (U1).
@@ -68,6 +70,7 @@ impl Default for Settings {
             revoke_delay_ms: 3000,
             auth_per_minute: 5,
             revoked_status: 403,
+            expired_refresh_status: 401,
             zoneless_token_times: false,
             max_bytes: 10 * 1024 * 1024,
             max_records: 5000,

@@ -7,6 +7,7 @@ use std::sync::{Arc, LazyLock};
 use dig_ingest::record::decode::{Decoder, Shape};
 use dig_ingest::record::diagnostics::Diagnostics;
 use dig_ingest::record::mapping::{self, Mapping, Mappings, SHIPPED};
+use dig_ingest::record::origin::Origin;
 use dig_ingest::record::validate::{self, Rules};
 use dig_ingest::record::{Decoded, Outcome, SerialOf};
 use proptest::prelude::*;
@@ -15,12 +16,14 @@ use proptest::prelude::*;
 const NOW: i64 = 1_706_500_000_000_000;
 const SERIAL: &str = "CX0B21338D8D";
 
-/// Knows the device of the samples.
+/// Knows the devices of the samples, under one serial.
 struct OneDevice;
 
 impl SerialOf for OneDevice {
     fn serial_of(&self, device_id: &str) -> Option<&str> {
-        (device_id == "356307042441013").then_some(SERIAL)
+        ["356307042441013", "154924973293665", "281474991840886"]
+            .contains(&device_id)
+            .then_some(SERIAL)
     }
 }
 
@@ -43,7 +46,12 @@ fn decode(mapping: Arc<Mapping>, payload: &[u8]) -> Decoded {
         Arc::new(Rules::new(&validate::Config::default())),
     );
     let mut out = Decoded::default();
-    decoder.decode(Some(payload), &OneDevice, NOW, &mut out);
+    // Some vendors leave the device to the message's key.
+    let origin = Origin {
+        key: Some(b"356307042441013"),
+        ..Origin::NONE
+    };
+    decoder.decode_from(Some(payload), &origin, &OneDevice, NOW, &mut out);
     out
 }
 
@@ -87,6 +95,55 @@ fn the_readmes_record_goes_out_as_it_says() {
     assert_eq!(format!("[{}]\n", records.trim()), body);
 }
 
+/// Traccar repeats the last position while there is no fix, with its old time, and 1970 where there never was one: the states are new, the
+/// position is not.
+#[test]
+fn states_without_a_fix_are_of_the_devices_time() {
+    let sample = std::fs::read_to_string(fixture("traccar.json")).unwrap();
+    for fix in [
+        "2024-01-27T09:00:00.000+0000",
+        "1970-01-01T00:00:00.000+0000",
+    ] {
+        let outdated = sample
+            .replace("\"outdated\": false", "\"outdated\": true")
+            .replace(
+                "\"fixTime\": \"2024-01-28T17:45:36.000+0000\"",
+                &format!("\"fixTime\": \"{fix}\""),
+            )
+            .replace("\"ignition\": true", "\"ignition\": false");
+        assert!(outdated.contains(fix) && outdated.contains("\"outdated\": true"));
+        let records = lines(&decode(shipped("traccar"), outdated.as_bytes()));
+        assert!(!records.contains("GpsRecord"), "{records}");
+        let ignition = records.lines().find(|line| line.contains("\"Code\":10000"));
+        assert_eq!(
+            ignition,
+            Some(
+                r#"{"Type":"GenericStatusRecord","DateTime":"2024-01-28T17:45:36.000000Z","SerialNo":"CX0B21338D8D","Code":10000,"Value":0}"#
+            )
+        );
+        assert!(
+            records
+                .lines()
+                .all(|line| line.contains("2024-01-28T17:45:36")),
+            "{records}"
+        );
+    }
+    // With a fix the position is of the fix and the states of the device, seconds later.
+    let late = sample.replace(
+        "\"deviceTime\": \"2024-01-28T17:45:36",
+        "\"deviceTime\": \"2024-01-28T17:45:39",
+    );
+    let records = lines(&decode(shipped("traccar"), late.as_bytes()));
+    for line in records.lines() {
+        let second = if line.contains("GpsRecord") {
+            "36"
+        } else {
+            "39"
+        };
+        assert!(line.contains(&format!("17:45:{second}.")), "{line}");
+    }
+}
+
 #[test]
 fn a_shipped_mapping_says_what_it_is_for() {
     for (name, _) in SHIPPED {
@@ -94,8 +151,8 @@ fn a_shipped_mapping_says_what_it_is_for() {
     }
 }
 
-/// The TOML examples of `config/mappings/README.md`: the first is a mapping, the second a diagnostics file, the others are beginnings
-/// of mappings.
+/// The TOML examples of `config/mappings/README.md`: whole mappings, a diagnostics file, and parts of mappings, which get a device, a time
+/// and a record where they have none.
 #[test]
 fn the_readmes_examples_compile() {
     let readme = include_str!("../../config/mappings/README.md");
@@ -104,22 +161,42 @@ fn the_readmes_examples_compile() {
         .skip(1)
         .filter_map(|rest| rest.split("```").next())
         .collect();
+    assert!(examples.len() >= 6, "{} examples", examples.len());
     let diagnostics = Diagnostics::shipped().unwrap();
-    Mapping::compile("README.md", examples[0], &diagnostics).unwrap();
-    let [_, own, switch, each] = examples[..] else {
-        panic!("{} examples", examples.len())
-    };
-    diagnostics.clone().with_text("README.md", own).unwrap();
-    let device = "device.id = \"id\"\ntime = \"t\"\n";
-    let record = "type = \"VinRecord\"\nfields = { VehicleIdentificationNumber = \"vin\" }\n";
-    for example in [switch, each] {
-        Mapping::compile(
-            "README.md",
-            &format!("{device}{example}{record}"),
-            &diagnostics,
-        )
-        .unwrap();
+    for example in examples {
+        if example.contains("[[diagnostic]]") {
+            diagnostics.clone().with_text("README.md", example).unwrap();
+            continue;
+        }
+        let head = if example.contains("[device]") {
+            ""
+        } else {
+            "device.id = \"id\"\ntime = \"t\"\n"
+        };
+        Mapping::compile("README.md", &format!("{head}{example}"), &diagnostics)
+            .unwrap_or_else(|error| panic!("{error:#}\n{example}"));
     }
+}
+
+/// The README's first message and its first mapping make the records it promises.
+#[test]
+fn the_readmes_mapping_makes_three_records_of_its_message() {
+    let readme = include_str!("../../config/mappings/README.md");
+    let block = |kind: &str| {
+        let rest = readme.split_once(&format!("```{kind}\n")).unwrap().1;
+        rest.split_once("```").unwrap().0
+    };
+    let mapping = Mapping::compile("README.md", block("toml"), &Diagnostics::shipped().unwrap());
+    let records = lines(&decode(
+        Arc::new(mapping.unwrap()),
+        block("json").as_bytes(),
+    ));
+    let expected = [
+        r#"{"Type":"GpsRecord","DateTime":"2024-01-28T17:45:36.000000Z","SerialNo":"CX0B21338D8D","Latitude":52.1,"Longitude":4.3,"Speed":61.4864,"IsGpsValid":true,"IsIgnitionOn":true}"#,
+        r#"{"Type":"GenericStatusRecord","DateTime":"2024-01-28T17:45:36.000000Z","SerialNo":"CX0B21338D8D","Code":10000,"Value":1}"#,
+        r#"{"Type":"GenericStatusRecord","DateTime":"2024-01-28T17:45:36.000000Z","SerialNo":"CX0B21338D8D","Code":5,"Value":123456}"#,
+    ];
+    assert_eq!(records.lines().collect::<Vec<_>>(), expected);
 }
 
 #[test]
@@ -397,6 +474,87 @@ fn map_reads_one_document_over_many_lines() {
     );
     let expected = std::fs::read_to_string(fixture("flespi.expected.ndjson")).unwrap();
     assert_eq!(String::from_utf8(output.stdout).unwrap(), expected);
+}
+
+#[test]
+fn map_guesses_explains_and_takes_what_kafka_says() {
+    let dir = tempfile::tempdir().unwrap();
+    let [message, mapping] = ["message.json", "mine.toml"].map(|name| dir.path().join(name));
+    std::fs::write(
+        &message,
+        "{\"at\":1706463936,\"lat\":52.1,\"lon\":4.3,\"speedMph\":10}",
+    )
+    .unwrap();
+    let guessed = map(&["--guess"], &[&message]);
+    assert_eq!(
+        guessed.status.code(),
+        Some(0),
+        "{}",
+        String::from_utf8_lossy(&guessed.stderr)
+    );
+    std::fs::write(&mapping, &guessed.stdout).unwrap();
+    let name = mapping.to_str().unwrap();
+    let output = map(
+        &[
+            "--explain",
+            "--mapping",
+            name,
+            "--serial",
+            SERIAL,
+            "--key",
+            "imei-1",
+        ],
+        &[&message],
+    );
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(
+        String::from_utf8(output.stdout).unwrap(),
+        "{\"Type\":\"GpsRecord\",\"DateTime\":\"2024-01-28T17:45:36.000000Z\",\"SerialNo\":\"CX0B21338D8D\",\"Latitude\":52.1,\"Longitude\":4.3,\"Speed\":16.09344,\"IsGpsValid\":true}\n",
+        "{stderr}"
+    );
+    assert!(
+        stderr.contains("record[1] GpsRecord: made") && stderr.contains("from lat = 52.1"),
+        "{stderr}"
+    );
+    let without = map(&["--mapping", name], &[&message]);
+    let stderr = String::from_utf8(without.stderr).unwrap();
+    assert!(
+        stderr.contains("map.device: @kafka.key = absent"),
+        "{stderr}"
+    );
+}
+
+/// `map` and `validate` know the diagnostics that the settings name, as the job does.
+#[test]
+fn map_and_validate_know_the_users_diagnostics() {
+    let dir = tempfile::tempdir().unwrap();
+    let [own, records] = ["diagnostics.toml", "records.ndjson"].map(|name| dir.path().join(name));
+    std::fs::write(
+        &own,
+        "[[diagnostic]]\ncode = 50000\nname = \"Hopper door\"\nbytes = 1\n",
+    )
+    .unwrap();
+    std::fs::write(
+        &records,
+        "{\"Type\":\"GenericStatusRecord\",\"DateTime\":\"2024-01-28T17:45:36Z\",\"SerialNo\":\"CX0B21338D8D\",\"Code\":50000,\"Value\":300}\n",
+    )
+    .unwrap();
+    let validate = |set: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_dig-ingest"));
+        let output = command
+            .arg("validate")
+            .args(set)
+            .arg(&records)
+            .output()
+            .unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert!(validate(&[]).contains("generic_status.code.unknown"));
+    let known = validate(&["--set", &format!("mapping.diagnostics={}", own.display())]);
+    assert!(
+        known.contains("generic_status.value.length") && !known.contains("code.unknown"),
+        "{known}"
+    );
 }
 
 /// Any JSON, made of the names the mappings read so that it gets far.

@@ -235,7 +235,18 @@ async fn refuses_what_does_not_fit_all_or_nothing() {
         415,
         "no content type"
     );
-    assert_eq!(wire.call("GET", "/records", "").await.status, 405);
+    for (method, path, allowed) in [
+        ("GET", "/records", "POST"),
+        ("POST", "/invalidrecords", "GET"),
+        ("PUT", "/authentication/authenticate", "POST"),
+    ] {
+        let reply = wire.call(method, path, "").await;
+        assert_eq!(reply.status, 405, "{path}");
+        assert_eq!(
+            reply.headers.get("allow").map(|methods| methods.as_bytes()),
+            Some(allowed.as_bytes())
+        );
+    }
     assert_eq!(wire.call("GET", "/nowhere", "").await.status, 404);
     let mut stranger = wire.clone();
     stranger.bearer = "x.y.z".to_owned();

@@ -185,7 +185,14 @@ impl Worker {
                 Some(replay) if replay.native => &mut self.side.decoder,
                 _ => &mut self.decoder,
             };
-            decoder.decode(message.payload(), devices, now_us, &mut self.decoded);
+            let origin = message.origin(&self.progress.topic);
+            decoder.decode_from(
+                message.payload(),
+                &origin,
+                devices,
+                now_us,
+                &mut self.decoded,
+            );
             let records = self.decoded.records() - before;
             messages += u64::from(records > 0);
             self.counts.push(records as u32);

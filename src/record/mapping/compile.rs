@@ -1,28 +1,36 @@
 //! A mapping file resolved: paths into slots, names into members and diagnostics, constants checked. Every error names file, line,
 //! field and remedy.
 
+mod record;
+mod source;
+
 use anyhow::anyhow;
 use toml::Spanned;
 
-use super::file::{self, File, OneOrMore};
-use super::path::{Dots, Path, Scope, Tree};
-use super::plan::{Case, Cases, Place, Record, Source, Status, Switch, Time};
-use super::value::Change;
+use self::source::Wants;
+use super::file::{self, Each, File};
+use super::path::{About, Dots, Path, Start, Step, Tree, written};
+use super::plan::{Case, Cases, Device, Level, List, Over, Peer, Place, Source, Switch};
 use super::{Mapping, line_of, toml_error};
-use crate::record::RecordType;
-use crate::record::diagnostics::{Diagnostics, nearest};
-use crate::record::members::Member;
-use crate::record::rules::{self, RuleNo};
+use crate::record::diagnostics::Diagnostics;
+
+/// The list whose innermost elements paths start at; `None`: they start at the message.
+type Scope = Option<usize>;
 
 /// The file being compiled, for errors and paths.
 struct Site<'a> {
     name: &'a str,
     text: &'a str,
     dots: Dots,
-    each: bool,
-    message: Tree,
-    element: Tree,
+    /// The paths from the message first, then those from the elements of each level of each list.
+    trees: Vec<Tree>,
+    abouts: Vec<About>,
+    peers: Vec<Peer>,
+    lists: Vec<(Each, List)>,
 }
+
+/// How paths are written, for errors.
+const FORMS: &str = "write a.b, a[0].b or a.\"key.with.dots\"";
 
 impl Site<'_> {
     fn wrong(&self, at: usize, field: &str, problem: &str) -> anyhow::Error {
@@ -33,25 +41,97 @@ impl Site<'_> {
         )
     }
 
+    /// The trees that a path may start in, from the message inwards.
+    fn chain(&self, scope: Scope) -> Vec<u16> {
+        let levels = scope.map_or(&[][..], |list| self.lists[list].1.levels.as_slice());
+        std::iter::once(0)
+            .chain(levels.iter().map(|level| level.tree))
+            .collect()
+    }
+
     fn place(&mut self, text: &str, scope: Scope, at: usize, field: &str) -> anyhow::Result<Place> {
-        let path = Path::parse(text, self.dots, scope).map_err(|problem| {
+        self.try_place(text, scope).map_err(|problem| {
             self.wrong(
                 at,
                 field,
-                &format!(
-                    "\"{text}\" is no path: {problem}; write a.b, a[0].b or a.\"key.with.dots\""
-                ),
+                &format!("\"{text}\" is no path: {problem}; {FORMS}"),
             )
-        })?;
-        let tree = if path.scope == Scope::Message {
-            &mut self.message
-        } else {
-            &mut self.element
-        };
-        Ok(Place {
-            scope: path.scope,
-            slot: tree.slot(&path),
         })
+    }
+
+    fn try_place(&mut self, text: &str, scope: Scope) -> Result<Place, String> {
+        let (start, steps) = match Path::parse(text, self.dots)? {
+            Path::About(about) => return self.about(about, scope),
+            Path::In { start, steps } => (start, steps),
+        };
+        let chain = self.chain(scope);
+        let up = match start {
+            Start::Here => 0,
+            Start::Up(up) => up,
+            Start::Message => chain.len() - 1,
+        };
+        let Some(&tree) = chain.iter().rev().nth(up) else {
+            return Err(format!(
+                "`^` leads out of the message: {} of them lead to it",
+                chain.len() - 1
+            ));
+        };
+        if tree == 0 {
+            match steps.first() {
+                None => return Err("it names the whole message, which is no value".to_owned()),
+                Some(Step::Index(_) | Step::Select { .. } | Step::Same) => {
+                    return Err("a message is an object, so brackets at its beginning never match (of an array of messages each one is mapped by itself)".to_owned());
+                }
+                Some(Step::Key(_)) => {}
+            }
+        }
+        let Some(same) = steps.iter().position(|step| *step == Step::Same) else {
+            return Ok(self.slot(tree, &steps));
+        };
+        let Some(list) = scope else {
+            return Err("`[@]` is the index of an element, and this is not within each".to_owned());
+        };
+        let (head, tail) = (&steps[..same], &steps[same + 1..]);
+        if tail.contains(&Step::Same) {
+            return Err("`[@]` may stand once".to_owned());
+        }
+        let array = self.slot(tree, head);
+        self.peers.push(Peer {
+            array,
+            tail: tail.to_vec(),
+            list,
+            name: written(&steps),
+        });
+        Ok(Place::Peer((self.peers.len() - 1) as u16))
+    }
+
+    fn slot(&mut self, tree: u16, steps: &[Step]) -> Place {
+        let slot = self.trees[usize::from(tree)].slot(steps, written(steps));
+        Place::Slot { tree, slot }
+    }
+
+    fn about(&mut self, about: About, scope: Scope) -> Result<Place, String> {
+        let over = scope
+            .and_then(|list| self.lists[list].1.levels.last())
+            .map(|level| level.over);
+        match (&about, over) {
+            (About::Index, None) => {
+                return Err("@index is of an element, and this is not within each".to_owned());
+            }
+            (About::Name, over) if over != Some(Over::Members) => {
+                return Err(
+                    "@name is of a member, and this is not within an each that ends with {}"
+                        .to_owned(),
+                );
+            }
+            _ => {}
+        }
+        let known = self.abouts.iter().position(|known| *known == about);
+        let number = known.unwrap_or_else(|| {
+            self.abouts.push(about);
+            self.abouts.len() - 1
+        });
+        Ok(Place::About(number as u16))
     }
 
     fn places(
@@ -67,335 +147,84 @@ impl Site<'_> {
             .collect()
     }
 
-    fn time(
-        &mut self,
-        time: &Spanned<file::Time>,
-        scope: Scope,
-        field: &str,
-    ) -> anyhow::Result<Time> {
-        let at = time.span().start;
-        let time = time.get_ref();
-        let places = self.places(&time.path.0, scope, at, &format!("{field}.path"))?;
-        let text =
-            |spanned: &Option<Spanned<String>>| spanned.as_ref().map(|s| s.get_ref().clone());
-        let form =
-            super::time::Form::compile(text(&time.format).as_deref(), text(&time.zone).as_deref())
-                .map_err(|(which, problem)| {
-                    let spanned = if which == "format" {
-                        &time.format
-                    } else {
-                        &time.zone
-                    };
-                    self.wrong(
-                        spanned.as_ref().map_or(at, |s| s.span().start),
-                        &format!("{field}.{which}"),
-                        &problem,
-                    )
-                })?;
-        Ok(Time { places, form })
-    }
-
-    fn source(
-        &mut self,
-        source: &Spanned<file::Source>,
-        scope: Scope,
-        whole: bool,
-        field: &str,
-    ) -> anyhow::Result<Source> {
-        let at = source.span().start;
-        let source = source.get_ref();
-        let fail = |site: &Self, problem: &str| Err(site.wrong(at, field, problem));
-        match (&source.path, &source.constant) {
-            (None, None) => return fail(self, "no value; give a path or a const"),
-            (Some(_), Some(_)) => {
-                return fail(
-                    self,
-                    "both path and const; keep one (default is for a path that may be absent)",
-                );
-            }
-            (None, Some(_))
-                if source.default.is_some()
-                    || source.map.is_some()
-                    || source.factor.is_some()
-                    || source.offset.is_some() =>
-            {
-                return fail(
-                    self,
-                    "a const takes no default, map, factor or offset; write the final value",
-                );
-            }
-            _ => {}
+    /// The number of this list, which is made when it is new.
+    fn list(&mut self, each: &Spanned<Each>, field: &str) -> anyhow::Result<usize> {
+        let (at, each) = (each.span().start, each.get_ref());
+        if let Some(known) = self.lists.iter().position(|(known, _)| known == each) {
+            return Ok(known);
         }
-        if source.map.is_some() && (source.factor.is_some() || source.offset.is_some()) {
-            return fail(
-                self,
-                "map with factor or offset; put the final numbers into the map",
-            );
-        }
-        if source.otherwise.is_some() && source.map.is_none() {
-            return fail(
-                self,
-                "otherwise without map; use default for an absent value",
-            );
-        }
-        let line = match (source.factor, source.offset) {
-            (None, None) => None,
-            (factor, offset) => Some((factor.unwrap_or(1.0), offset.unwrap_or(0.0))),
+        let number = self.lists.len();
+        let list = List {
+            levels: Vec::new(),
+            split: each.split.clone().unwrap_or_default(),
+            own_device: false,
+            device: Device::default(),
         };
-        if line.is_some_and(|(factor, offset)| {
-            !factor.is_finite() || !offset.is_finite() || factor == 0.0
-        }) {
-            return fail(self, "factor must be finite and not 0, offset finite");
-        }
-        // What was computed is rounded: a product of two numbers is hardly ever whole.
-        let form = source
-            .form
-            .or((whole && line.is_some()).then_some(file::Form::Integer));
-        let places = match &source.path {
-            Some(paths) => self.places(&paths.0, scope, at, field)?,
-            None => Vec::new(),
-        };
-        Ok(Source {
-            places,
-            constant: source.constant.clone(),
-            default: source.default.clone(),
-            change: Change {
-                map: source
-                    .map
-                    .as_ref()
-                    .map(|map| map.iter().map(|(k, v)| (k.clone(), v.clone())).collect()),
-                otherwise: source.otherwise.clone(),
-                line,
-                form,
-            },
-            whole,
-        })
-    }
-
-    fn record(
-        &mut self,
-        number: usize,
-        record: &Spanned<file::Record>,
-        file: &File,
-        cases: &mut Cases,
-        diagnostics: &Diagnostics,
-    ) -> anyhow::Result<Record> {
-        let start = record.span().start;
-        let record = record.get_ref();
-        let named = |field: &str| format!("record[{number}].{field}");
-        let kind = match (&record.kind, &record.diagnostic) {
-            (Some(kind), _) => RecordType::ALL
-                .into_iter()
-                .find(|k| k.name() == kind.get_ref())
-                .ok_or_else(|| {
-                    let near = nearest(kind.get_ref(), RecordType::ALL.iter().map(|k| k.name()), 3);
-                    self.wrong(
-                        kind.span().start,
-                        &named("type"),
-                        &format!("\"{}\" is no record type; nearest: {near}", kind.get_ref()),
-                    )
-                })?,
-            (None, Some(_)) => RecordType::GenericStatus,
-            (None, None) => {
-                return Err(self.wrong(
-                    start,
-                    &named("type"),
-                    "missing; name one of the record types, e.g. GpsRecord",
-                ));
-            }
-        };
-        if record.once && !self.each {
+        if each.split.as_deref() == Some("") {
             return Err(self.wrong(
-                start,
-                &named("once"),
-                "only means something with each; leave it out",
+                at,
+                field,
+                "split is empty; it is what stands between two elements",
             ));
         }
-        let scope = if self.each && !record.once {
-            Scope::Element
-        } else {
-            Scope::Message
-        };
+        self.lists.push((each.clone(), list));
+        let levels = levels(&each.path);
+        let last = levels.len() - 1;
+        for (n, (path, over)) in levels.into_iter().enumerate() {
+            let path = if path.is_empty() && n > 0 { "@" } else { path };
+            let scope = (n > 0).then_some(number);
+            let place = self.place(path, scope, at, field)?;
+            if !matches!(place, Place::Slot { .. }) {
+                return Err(self.wrong(at, field, "each goes over what is in the message"));
+            }
+            let over = match &each.split {
+                Some(_) if n == last => Over::Parts,
+                _ => over,
+            };
+            self.trees.push(Tree::default());
+            let tree = (self.trees.len() - 1) as u16;
+            self.lists[number]
+                .1
+                .levels
+                .push(Level { place, over, tree });
+        }
+        Ok(number)
+    }
 
-        let time = match (&record.time, &file.time) {
-            (Some(time), _) => self.time(time, scope, &named("time"))?,
-            (None, Some(time)) => self.time(time, scope, "time")?,
-            (None, None) => {
-                return Err(self.wrong(
-                    start,
-                    &named("time"),
-                    "missing; give the file or this record a time = { path, format }",
-                ));
-            }
+    fn device(&mut self, device: &file::Device, scope: Scope) -> anyhow::Result<Device> {
+        let mut names = |names: &Option<Spanned<file::Names>>, field: &str| {
+            let Some(names) = names else {
+                return Ok(Vec::new());
+            };
+            let at = names.span().start;
+            let sources = names.get_ref().0.iter();
+            let read = sources.map(|source| self.source(source, scope, Wants::Any, at, field));
+            read.collect::<anyhow::Result<Vec<Source>>>()
         };
-        let (mut present, mut absent, mut equals) = (Vec::new(), Vec::new(), Vec::new());
-        if let Some(when) = &record.when {
-            if let Some(paths) = &when.present {
-                present = self.places(
-                    &paths.get_ref().0,
-                    scope,
-                    paths.span().start,
-                    &named("when.present"),
-                )?;
-            }
-            if let Some(paths) = &when.absent {
-                absent = self.places(
-                    &paths.get_ref().0,
-                    scope,
-                    paths.span().start,
-                    &named("when.absent"),
-                )?;
-            }
-            for (path, OneOrMore(wanted)) in &when.equals {
-                let place = self.place(
-                    path.get_ref(),
-                    scope,
-                    path.span().start,
-                    &named("when.equals"),
-                )?;
-                equals.push((place, wanted.clone()));
-            }
-        }
-        let cases = match &record.case {
-            None => None,
-            Some(OneOrMore(wanted)) => {
-                if file.switch.is_none() {
-                    return Err(self.wrong(
-                        start,
-                        &named("case"),
-                        "the file has no switch; add switch = { path = ... } or use when",
-                    ));
-                }
-                Some(wanted.iter().map(|literal| cases.number(literal)).collect())
-            }
-        };
-
-        let status = self.status(kind, start, record, scope, &named, diagnostics)?;
-        let mut members = Vec::with_capacity(record.fields.len());
-        for (name, source) in &record.fields {
-            let field = named(&format!("fields.{}", name.get_ref()));
-            let at = name.span().start;
-            let member = Member::from_name(name.get_ref()).filter(|m| m.name() == name.get_ref());
-            let allowed = rules::fields(kind);
-            match member {
-                Some(Member::Type) => {
-                    return Err(self.wrong(at, &field, "give the record's type as `type`"));
-                }
-                Some(Member::DateTime) => {
-                    return Err(self.wrong(at, &field, "give the time as `time`"));
-                }
-                Some(Member::SerialNo | Member::DeviceId) => {
-                    return Err(self.wrong(
-                        at,
-                        &field,
-                        "give the device in [device], as `serial` or `id`",
-                    ));
-                }
-                Some(Member::Code | Member::Value) if status.is_some() => {
-                    return Err(self.wrong(
-                        at,
-                        &field,
-                        "`diagnostic` and `value` set Code and Value; leave this out",
-                    ));
-                }
-                Some(member) if allowed.iter().any(|f| f.member == member) => {
-                    let whole = allowed
-                        .iter()
-                        .any(|f| f.member == member && f.form == rules::Form::Integer);
-                    members.push((member, self.source(source, scope, whole, &field)?));
-                }
-                _ => {
-                    let near = nearest(name.get_ref(), allowed.iter().map(|f| f.member.name()), 3);
-                    let problem = format!(
-                        "{} has no member \"{}\"; nearest: {near}",
-                        kind.name(),
-                        name.get_ref()
-                    );
-                    return Err(self.wrong(at, &field, &problem));
-                }
-            }
-        }
-        for wanted in rules::fields(kind)
-            .iter()
-            .filter(|f| f.absent == Some(RuleNo::MemberMissing))
-        {
-            let given =
-                status.is_some() || members.iter().any(|(member, _)| *member == wanted.member);
-            if !given {
-                let problem = format!("missing; {} needs it", kind.name());
-                return Err(self.wrong(
-                    start,
-                    &named(&format!("fields.{}", wanted.member.name())),
-                    &problem,
-                ));
-            }
-        }
-        Ok(Record {
-            kind,
-            once: record.once,
-            cases,
-            present,
-            absent,
-            equals,
-            time,
-            own_time: record.time.is_some(),
-            members,
-            status,
+        Ok(Device {
+            serial: names(&device.serial, "device.serial")?,
+            id: names(&device.id, "device.id")?,
         })
     }
+}
 
-    fn status(
-        &mut self,
-        kind: RecordType,
-        start: usize,
-        record: &file::Record,
-        scope: Scope,
-        named: &dyn Fn(&str) -> String,
-        diagnostics: &Diagnostics,
-    ) -> anyhow::Result<Option<Status>> {
-        let (key, value) = match (&record.diagnostic, &record.value) {
-            (None, None) if record.raw => {
-                return Err(self.wrong(
-                    start,
-                    &named("raw"),
-                    "only means something with diagnostic and value",
-                ));
-            }
-            (None, None) => return Ok(None),
-            (Some(key), Some(value)) => (key, value),
-            (Some(key), None) => {
-                return Err(self.wrong(
-                    key.span().start,
-                    &named("value"),
-                    "missing; give the path of the diagnostic's value",
-                ));
-            }
-            (None, Some(value)) => {
-                return Err(self.wrong(
-                    value.span().start,
-                    &named("diagnostic"),
-                    "missing; name the diagnostic (code or name) of this value",
-                ));
-            }
-        };
-        if !matches!(kind, RecordType::GenericStatus | RecordType::Status) {
-            let problem = format!(
-                "{} carries no diagnostic; use GenericStatusRecord or StatusRecord",
-                kind.name()
-            );
-            return Err(self.wrong(key.span().start, &named("diagnostic"), &problem));
-        }
-        let diagnostic = diagnostics
-            .find(kind, &key.get_ref().0)
-            .map_err(|problem| self.wrong(key.span().start, &named("diagnostic"), &problem))?
-            .clone();
-        let source = self.source(value, scope, false, &named("value"))?;
-        Ok(Some(Status {
-            diagnostic,
-            source,
-            raw: record.raw,
-        }))
+/// The levels of `trips[].points`: the path of each and what it goes over. A level without brackets goes over elements.
+fn levels(text: &str) -> Vec<(&str, Over)> {
+    let mut levels = Vec::new();
+    let mut rest = text;
+    while let Some((at, over)) = [("[]", Over::Elements), ("{}", Over::Members)]
+        .into_iter()
+        .filter_map(|(mark, over)| Some((rest.find(mark)?, over)))
+        .min_by_key(|(at, _)| *at)
+    {
+        levels.push((&rest[..at], over));
+        rest = &rest[at + 2..];
+        rest = rest.strip_prefix('.').unwrap_or(rest);
     }
+    if !rest.is_empty() || levels.is_empty() {
+        levels.push((rest, Over::Elements));
+    }
+    levels
 }
 
 /// Compiles a mapping file's text; `name` is used in errors.
@@ -405,35 +234,28 @@ pub fn compile(name: &str, text: &str, diagnostics: &Diagnostics) -> anyhow::Res
         name,
         text,
         dots: file.paths,
-        each: file.each.is_some(),
-        message: Tree::default(),
-        element: Tree::default(),
+        trees: vec![Tree::default()],
+        abouts: Vec::new(),
+        peers: Vec::new(),
+        lists: Vec::new(),
     };
-    let each = match &file.each {
-        None => None,
-        Some(path) => {
-            Some(site.place(path.get_ref(), Scope::Message, path.span().start, "each")?)
-        }
-    };
-    let mut device = |paths: &Option<Spanned<file::Paths>>, field: &str| match paths {
-        None => Ok(Vec::new()),
-        Some(paths) => site.places(
-            &paths.get_ref().0,
-            Scope::Message,
-            paths.span().start,
-            field,
-        ),
-    };
-    let serial = device(&file.device.serial, "device.serial")?;
-    let id = device(&file.device.id, "device.id")?;
-    if serial.is_empty() && id.is_empty() {
-        let at = text.find("device").unwrap_or(0);
+    if let Some(each) = &file.each {
+        site.list(each, "each")?;
+    }
+    let at = text.find("device").unwrap_or(0);
+    if file.device.serial.is_none() && file.device.id.is_none() {
         return Err(site.wrong(
             at,
             "device",
             "neither serial nor id; say where the Geotab serial or your device id lies",
         ));
     }
+    let of_elements = file.device.from == file::From::Element;
+    let device = if of_elements {
+        Device::default()
+    } else {
+        site.device(&file.device, None)?
+    };
     let mut cases = Cases::default();
     let switch_places = match &file.switch {
         None => Vec::new(),
@@ -445,7 +267,7 @@ pub fn compile(name: &str, text: &str, diagnostics: &Diagnostics) -> anyhow::Res
             }
             site.places(
                 &switch.path.get_ref().0,
-                Scope::Message,
+                None,
                 switch.path.span().start,
                 "switch.path",
             )?
@@ -460,7 +282,22 @@ pub fn compile(name: &str, text: &str, diagnostics: &Diagnostics) -> anyhow::Res
     }
     let mut records = Vec::with_capacity(file.record.len());
     for (number, record) in file.record.iter().enumerate() {
-        records.push(site.record(number + 1, record, &file, &mut cases, diagnostics)?);
+        let compiled = site.record(number + 1, record, &file, &mut cases, diagnostics)?;
+        if of_elements && compiled.list.is_none() {
+            return Err(site.wrong(
+                record.span().start,
+                &format!("record[{}]", number + 1),
+                "[device] from = \"element\" names the device of an element, and this record is of the message; give it an each",
+            ));
+        }
+        records.push(compiled);
+    }
+    if of_elements {
+        for list in 0..site.lists.len() {
+            let device = site.device(&file.device, Some(list))?;
+            site.lists[list].1.own_device = true;
+            site.lists[list].1.device = device;
+        }
     }
     let switch = file.switch.as_ref().map(|switch| Switch {
         places: switch_places,
@@ -470,11 +307,11 @@ pub fn compile(name: &str, text: &str, diagnostics: &Diagnostics) -> anyhow::Res
     Ok(Mapping {
         name: name.to_owned(),
         description: file.description.unwrap_or_default(),
-        message: site.message,
-        element: site.element,
-        each,
-        serial,
-        id,
+        trees: site.trees,
+        abouts: site.abouts,
+        peers: site.peers,
+        lists: site.lists.into_iter().map(|(_, list)| list).collect(),
+        device,
         switch,
         unmatched: file.unmatched,
         records,

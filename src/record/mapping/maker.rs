@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::file::Unmatched;
 use super::here::Here;
-use super::plan::{Place, Record};
+use super::plan::{Place, Record, Source};
 use super::value::{Scalar, Value};
 use super::{Fault, Mapping};
 use crate::record::decode::Checker;
@@ -32,6 +32,14 @@ const TIMES: usize = 16;
 const OUTCOME_BYTES: usize = 512;
 
 impl<D: SerialOf> Call<'_, D> {
+    /// Counts something that made no record on purpose.
+    pub fn note(&mut self, rule: &'static str, why: &str) {
+        if let Some(trace) = &mut self.checker.trace {
+            trace.push(format!("nothing is made: {why} ({rule})"));
+        }
+        self.out.note(rule);
+    }
+
     /// Whether the payload has made more than it may.
     pub fn is_full(&self) -> bool {
         let (bytes, outcomes) = self.before;
@@ -77,23 +85,35 @@ impl<'a, 'c: 'a, D: SerialOf> Maker<'a, 'c, D> {
         }
     }
 
-    /// Makes the records that apply.
+    /// Makes the records of this list, or those of the message, that apply.
     pub fn records<'n: 'a>(
         &mut self,
         here: &Here<'_, 'n>,
-        concerned: impl Fn(&Record) -> bool,
+        list: Option<usize>,
     ) -> Result<(), Fault> {
         self.shared_time = None;
         for record in &self.mapping.records {
-            if concerned(record) && here.applies(record, self.case) {
+            if record.list != list {
+                continue;
+            }
+            if here.applies(record, self.case) {
                 self.look_up(here)?;
                 self.record(here, record);
+            } else if let Some(trace) = &mut self.call.checker.trace {
+                trace.push(here.why_not(record, self.case));
             }
         }
         Ok(())
     }
 
+    /// The next element is of a device of its own.
+    pub fn forget_device(&mut self) {
+        self.subject = None;
+        self.unknown = false;
+    }
+
     fn record<'n: 'a>(&mut self, here: &Here<'_, 'n>, record: &'a Record) {
+        let before = (self.made, self.ended);
         (self.made, self.ended) = (true, true);
         let serial = self.subject.as_deref().unwrap_or_default();
         let time = match self.shared_time {
@@ -110,19 +130,21 @@ impl<'a, 'c: 'a, D: SerialOf> Maker<'a, 'c, D> {
             Err(None) => return,
         };
         self.members.clear();
-        let made = time.and_then(|micros| {
-            here.members(record, &mut self.members)?;
-            Ok(micros)
-        });
+        let made = time.and_then(|ticks| Ok((ticks, here.members(record, &mut self.members)?)));
         let original = self.call.original.clone();
+        if let Some(trace) = &mut self.call.checker.trace {
+            trace.push(here.told(record, &made));
+        }
         match made {
-            Ok(datetime_us) => {
+            // What its value is cut from holds none.
+            Ok((_, false)) => (self.made, self.ended) = before,
+            Ok((ticks, true)) => {
                 let mut members = [(Member::Type, draft::Value::Null); MOST];
                 for (slot, (member, value)) in members.iter_mut().zip(&self.members) {
                     *slot = (*member, value.as_draft());
                 }
                 let members = &members[..self.members.len().min(MOST)];
-                let index = here.element.map(|(_, index)| index);
+                let index = here.index();
                 let draft = Draft {
                     kind: record.kind,
                     whose: if self.unknown {
@@ -130,7 +152,7 @@ impl<'a, 'c: 'a, D: SerialOf> Maker<'a, 'c, D> {
                     } else {
                         Whose::Serial(serial)
                     },
-                    datetime_us,
+                    ticks,
                     members,
                     index,
                     original,
@@ -149,9 +171,27 @@ impl<'a, 'c: 'a, D: SerialOf> Maker<'a, 'c, D> {
         }
     }
 
+    /// Makes the records of one element of a list.
+    pub fn element<'n: 'a>(&mut self, here: &Here<'_, 'n>, list: usize) -> Result<(), Fault> {
+        self.records(here, Some(list))?;
+        if std::mem::take(&mut self.made) {
+            return Ok(());
+        }
+        let level = here
+            .element
+            .map_or(0, |element| element.list.levels.len() - 1);
+        match self.unmatched(here.element_name(level)) {
+            Err(fault) => self.fault(here, fault),
+            made => made,
+        }
+    }
+
     /// Ends one element with a reject.
     pub fn fault<'n: 'a>(&mut self, here: &Here<'_, 'n>, fault: Fault) -> Result<(), Fault> {
-        self.look_up(here)?;
+        // Of an element with a device of its own only what was found so far is known.
+        if here.element.is_none_or(|element| !element.list.own_device) {
+            self.look_up(here)?;
+        }
         self.ended = true;
         let (subject, original) = (self.subject.as_deref(), &self.call.original);
         self.call.out.reject(fault.rule, || {
@@ -168,7 +208,7 @@ impl<'a, 'c: 'a, D: SerialOf> Maker<'a, 'c, D> {
         match self.mapping.unmatched {
             Unmatched::Skip => {
                 self.ended = true;
-                self.call.out.note("map.unmatched");
+                self.call.note("map.unmatched", "no record applies");
                 Ok(())
             }
             Unmatched::Reject => Err(Fault {
@@ -185,24 +225,43 @@ impl<'a, 'c: 'a, D: SerialOf> Maker<'a, 'c, D> {
         if self.subject.is_some() {
             return Ok(());
         }
-        let filled = |picked: &(Place, Scalar<'n>)| !picked.1.text().trim().is_empty();
-        if let Some((_, serial)) = here.pick(&self.mapping.serial)?.filter(filled) {
-            self.subject = Some(serial.text());
-            return Ok(());
+        let device = here.device_of(self.mapping);
+        for source in &device.serial {
+            if let Some(serial) = self.named(here, source)? {
+                self.subject = Some(serial);
+                return Ok(());
+            }
         }
-        let Some((place, id)) = here.pick(&self.mapping.id)?.filter(filled) else {
-            let places = [&self.mapping.serial[..], &self.mapping.id[..]].concat();
+        let mut found = None;
+        for source in &device.id {
+            found = self.named(here, source)?;
+            if found.is_some() {
+                break;
+            }
+        }
+        let Some(id) = found else {
+            let places: Vec<Place> = device
+                .serial
+                .iter()
+                .chain(&device.id)
+                .flat_map(|source| source.places.iter().copied())
+                .collect();
             return Err(Fault::absent(
                 "map.device",
                 here.names(&places),
                 "a serial or a device id".to_owned(),
             ));
         };
-        let text = id.text();
-        let device_id = text.trim();
+        let device_id = id.trim();
         if device_id.chars().count() > 128 || device_id.chars().any(char::is_control) {
             let bound = "1..128 characters without control characters".to_owned();
-            return Err(Fault::new("map.device", &here.name(place), id, bound));
+            let names: Vec<Place> = device.id.iter().flat_map(|id| id.places.clone()).collect();
+            return Err(Fault::new(
+                "map.device",
+                &here.names(&names),
+                Scalar::Text(&id),
+                bound,
+            ));
         }
         let devices = self.call.devices;
         self.subject = Some(match devices.serial_of(device_id) {
@@ -213,6 +272,20 @@ impl<'a, 'c: 'a, D: SerialOf> Maker<'a, 'c, D> {
             }
         });
         Ok(())
+    }
+
+    /// The text of one of the device's names, unless it is blank.
+    fn named<'n: 'a>(
+        &self,
+        here: &Here<'_, 'n>,
+        source: &'a Source,
+    ) -> Result<Option<Cow<'a, str>>, Fault> {
+        let text = if source.is_plain() {
+            here.pick(&source.places)?.map(|(_, scalar)| scalar.text())
+        } else {
+            here.value(source)?.map(Value::text)
+        };
+        Ok(text.filter(|text| !text.trim().is_empty()))
     }
 }
 

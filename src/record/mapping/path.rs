@@ -2,13 +2,14 @@
 //!
 //! A path is written `a.b[0].c`. A segment in double quotes is one key whatever it contains: `attributes."io.1"`. With
 //! `paths = "flat"` a whole path is one key, dots included, unless it holds a quote. `$` stands for the message (so `$.ident`
-//! inside an element of `each` reaches out of it) and `@` for the element itself.
+//! inside an element of `each` reaches out of it), `^` for the element that encloses the one in hand, and `@` for that one itself.
 //!
 //! Invariant P1: a walk touches each member of the objects it enters once, and descends no deeper than the longest path.
 
-use std::fmt::Write as _;
-
 use simd_json::{Node, StaticNode};
+
+use super::file::Literal;
+use super::value::Scalar;
 
 /// How unquoted dots in a path are read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize)]
@@ -22,80 +23,138 @@ pub enum Dots {
 }
 
 /// One step of a path.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Step {
+#[derive(Debug, Clone, PartialEq)]
+pub enum Step {
     Key(String),
-    Index(u32),
+    /// An element of an array; negative: counted from its end.
+    Index(i32),
+    /// The element of an array whose member has this value: `[name=speed]`.
+    Select {
+        key: Box<Step>,
+        wanted: Literal,
+    },
+    /// The element of an array that has the index of the element in hand: `[@]`.
+    Same,
 }
 
 /// Where a path starts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Scope {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Start {
+    /// The element in hand of `each`, or the message where there is none.
+    Here,
+    /// The element that this many levels enclose; beyond the outermost: the message.
+    Up(usize),
     /// The vendor message.
     Message,
-    /// One element of the `each` array.
-    Element,
+}
+
+/// What a message has beside its payload, and an element beside its value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum About {
+    /// Milliseconds since 1970.
+    Timestamp,
+    Key,
+    Topic,
+    Partition,
+    Offset,
+    Header(String),
+    /// The element's index, from 0.
+    Index,
+    /// The element's name, where `each` goes over the members of an object.
+    Name,
 }
 
 /// A parsed path.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Path {
-    pub scope: Scope,
-    steps: Vec<Step>,
+#[derive(Debug, Clone, PartialEq)]
+pub enum Path {
+    In { start: Start, steps: Vec<Step> },
+    About(About),
 }
 
+const ABOUT: &str = "@kafka.timestamp, @kafka.key, @kafka.topic, @kafka.partition, @kafka.offset, @kafka.headers.NAME, @index or @name";
+
 impl Path {
-    /// Parses `text`; a path that does not begin with `$` starts at `scope`.
+    /// Parses `text`; a path that begins with neither `$`, `^` nor `@` starts here.
     ///
     /// # Errors
     /// What is wrong with the text, in words.
-    pub fn parse(text: &str, dots: Dots, scope: Scope) -> Result<Self, String> {
-        if text == "@" {
-            return Ok(Self {
-                scope,
-                steps: Vec::new(),
-            });
+    pub fn parse(text: &str, dots: Dots) -> Result<Self, String> {
+        if let Some(about) = text.strip_prefix('@') {
+            return about_of(about);
         }
-        let (scope, rest) = match text.strip_prefix('$') {
-            Some("") => {
-                return Ok(Self {
-                    scope: Scope::Message,
-                    steps: Vec::new(),
-                });
+        let (start, rest) = match text.strip_prefix('$') {
+            Some("") => return Err("it names the whole message, which is no value".to_owned()),
+            Some(rest) if rest.starts_with('.') => (Start::Message, &rest[1..]),
+            Some(rest) if rest.starts_with('[') => (Start::Message, rest),
+            _ => {
+                let rest = text.trim_start_matches('^');
+                let up = text.len() - rest.len();
+                match (up, rest.strip_prefix('.')) {
+                    (0, _) => (Start::Here, text),
+                    (_, Some(rest)) => (Start::Up(up), rest),
+                    (_, None) if rest.is_empty() || rest.starts_with('[') => (Start::Up(up), rest),
+                    (_, None) => return Err("after `^` comes a dot: ^.key".to_owned()),
+                }
             }
-            Some(rest) if rest.starts_with('.') => (Scope::Message, &rest[1..]),
-            Some(rest) if rest.starts_with('[') => (Scope::Message, rest),
-            _ => (scope, text),
         };
         if rest.is_empty() {
-            return Err("the path is empty".to_owned());
+            return match start {
+                Start::Up(_) => Ok(Self::In {
+                    start,
+                    steps: Vec::new(),
+                }),
+                _ => Err("the path is empty".to_owned()),
+            };
         }
-        if dots == Dots::Flat && !rest.contains('"') {
-            return Ok(Self {
-                scope,
-                steps: vec![Step::Key(rest.to_owned())],
-            });
-        }
-        Ok(Self {
-            scope,
-            steps: steps(rest)?,
-        })
+        let steps = if dots == Dots::Flat && !rest.contains('"') {
+            vec![Step::Key(rest.to_owned())]
+        } else {
+            steps(rest)?
+        };
+        Ok(Self::In { start, steps })
     }
 }
 
+fn about_of(text: &str) -> Result<Path, String> {
+    let about = match text {
+        "" => {
+            return Ok(Path::In {
+                start: Start::Here,
+                steps: Vec::new(),
+            });
+        }
+        "index" => About::Index,
+        "name" => About::Name,
+        "kafka.timestamp" => About::Timestamp,
+        "kafka.key" => About::Key,
+        "kafka.topic" => About::Topic,
+        "kafka.partition" => About::Partition,
+        "kafka.offset" => About::Offset,
+        _ => match text.strip_prefix("kafka.headers.") {
+            Some(name) if !name.trim_matches('"').is_empty() => {
+                About::Header(name.trim_matches('"').to_owned())
+            }
+            _ => {
+                let rest = text.strip_prefix('.').unwrap_or(text);
+                return Err(format!(
+                    "`@` is the element itself and nothing follows it: for what lies in the element write `{rest}`; with an `@` there are {ABOUT}"
+                ));
+            }
+        },
+    };
+    Ok(Path::About(about))
+}
+
 /// Splits `a."b.c"[0].d` into steps.
-fn steps(text: &str) -> Result<Vec<Step>, String> {
+pub fn steps(text: &str) -> Result<Vec<Step>, String> {
     let mut steps = Vec::new();
     let mut rest = text;
     loop {
         if let Some(inner) = rest.strip_prefix('[') {
-            let Some((digits, after)) = inner.split_once(']') else {
+            let Some((content, after)) = bracket(inner) else {
                 return Err("`[` without `]`".to_owned());
             };
-            let index = digits
-                .parse()
-                .map_err(|_| format!("`[{digits}]` is not an index (0, 1, 2, ...)"))?;
-            steps.push(Step::Index(index));
+            steps.push(in_brackets(content)?);
             rest = after;
         } else if let Some(inner) = rest.strip_prefix('"') {
             let Some((key, after)) = inner.split_once('"') else {
@@ -123,16 +182,50 @@ fn steps(text: &str) -> Result<Vec<Step>, String> {
     }
 }
 
+/// What is within brackets, and what follows them; a bracket within quotes is text.
+fn bracket(text: &str) -> Option<(&str, &str)> {
+    let mut quoted = false;
+    let end = text.find(|c| {
+        quoted ^= c == '"';
+        c == ']' && !quoted
+    })?;
+    Some((&text[..end], &text[end + 1..]))
+}
+
+fn in_brackets(content: &str) -> Result<Step, String> {
+    if content == "@" {
+        return Ok(Step::Same);
+    }
+    if let Some((key, wanted)) = content.split_once('=') {
+        let (key, wanted) = (key.trim_matches('"'), wanted.trim_matches('"'));
+        if key.is_empty() {
+            return Err(format!("`[{content}]` has no key before `=`"));
+        }
+        let key = key
+            .parse()
+            .map_or_else(|_| Step::Key(key.to_owned()), Step::Index);
+        return Ok(Step::Select {
+            key: Box::new(key),
+            wanted: Literal::Text(wanted.to_owned()),
+        });
+    }
+    content.parse().map(Step::Index).map_err(|_| {
+        format!("`[{content}]` is not an index (0, 1, 2, ..., or -1 for the last), and no choice such as [name=speed]")
+    })
+}
+
 type Children = hashbrown::HashMap<String, u32, foldhash::fast::FixedState>;
 
 #[derive(Debug, Default)]
 struct Branch {
     keys: Children,
-    indexes: Vec<(u32, u32)>,
+    indexes: Vec<(i32, u32)>,
+    /// Elements chosen by a member's value: that member, the value, and the branch of the element.
+    choices: Vec<(Step, Literal, u32)>,
     slot: Option<u32>,
 }
 
-/// The paths of one scope as a tree; each path owns a slot.
+/// The paths from one start as a tree; each path owns a slot.
 #[derive(Debug)]
 pub struct Tree {
     branches: Vec<Branch>,
@@ -178,10 +271,10 @@ impl Slots {
 }
 
 impl Tree {
-    /// Adds a path and returns its slot; the same path twice has one slot.
-    pub fn slot(&mut self, path: &Path) -> u32 {
+    /// Adds a path and returns its slot; the same path twice has one slot. `name` is the path as a person writes it.
+    pub fn slot(&mut self, steps: &[Step], name: String) -> u32 {
         let mut at = 0usize;
-        for step in &path.steps {
+        for step in steps {
             let next = self.branches.len() as u32;
             let branch = &mut self.branches[at];
             let child = match step {
@@ -193,6 +286,21 @@ impl Tree {
                         next
                     }
                 },
+                Step::Select { key, wanted } => {
+                    let known = branch
+                        .choices
+                        .iter()
+                        .find(|(k, w, _)| *k == **key && w == wanted);
+                    match known {
+                        Some((.., child)) => *child,
+                        None => {
+                            branch.choices.push(((**key).clone(), wanted.clone(), next));
+                            next
+                        }
+                    }
+                }
+                // Taken out by the compiler: it depends on the element in hand.
+                Step::Same => next,
             };
             if child == next {
                 self.branches.push(Branch::default());
@@ -205,7 +313,7 @@ impl Tree {
         }
         branch.slot = Some(self.slots);
         self.slots += 1;
-        self.names.push(path.to_string());
+        self.names.push(name);
         self.slots - 1
     }
 
@@ -217,24 +325,19 @@ impl Tree {
     /// Finds every path below `nodes[at]`.
     ///
     /// # Errors
-    /// A member that a path goes through occurs twice: its name.
-    pub fn walk<'n>(
-        &self,
-        nodes: &[Node<'n>],
-        at: usize,
-        slots: &mut Slots,
-    ) -> Result<(), &'n str> {
+    /// A member that a path goes through, or an element that it chooses, occurs twice: its name.
+    pub fn walk(&self, nodes: &[Node<'_>], at: usize, slots: &mut Slots) -> Result<(), String> {
         slots.clear(self);
         self.enter(0, nodes, at, slots)
     }
 
-    fn enter<'n>(
+    fn enter(
         &self,
         branch: u32,
-        nodes: &[Node<'n>],
+        nodes: &[Node<'_>],
         at: usize,
         slots: &mut Slots,
-    ) -> Result<(), &'n str> {
+    ) -> Result<(), String> {
         let branch = &self.branches[branch as usize];
         if let Some(slot) = branch.slot
             && !matches!(nodes[at], Node::Static(StaticNode::Null))
@@ -251,18 +354,30 @@ impl Tree {
                     if let Some(&child) = branch.keys.get(key) {
                         // P1 makes a second visit of a branch a second member of that name.
                         if std::mem::replace(&mut slots.seen[child as usize], true) {
-                            return Err(key);
+                            return Err(key.to_owned());
                         }
                         self.enter(child, nodes, key_at + 1, slots)?;
                     }
                     key_at = after(nodes, key_at + 1);
                 }
             }
-            Node::Array { len, .. } if !branch.indexes.is_empty() => {
+            Node::Array { len, .. } if !branch.indexes.is_empty() || !branch.choices.is_empty() => {
                 let mut element_at = at + 1;
-                for index in 0..len as u32 {
-                    if let Some(&(_, child)) = branch.indexes.iter().find(|(i, _)| *i == index) {
-                        self.enter(child, nodes, element_at, slots)?;
+                for index in 0..len as i32 {
+                    for &(wanted, child) in &branch.indexes {
+                        if wanted == index || wanted == index - len as i32 {
+                            self.enter(child, nodes, element_at, slots)?;
+                        }
+                    }
+                    for (key, wanted, child) in &branch.choices {
+                        let value = follow(nodes, element_at, std::slice::from_ref(key))
+                            .and_then(|at| Scalar::of(&nodes[at]));
+                        if value.is_some_and(|value| wanted.equals(value)) {
+                            if std::mem::replace(&mut slots.seen[*child as usize], true) {
+                                return Err(format!("[{key}={}]", wanted.scalar().text()));
+                            }
+                            self.enter(*child, nodes, element_at, slots)?;
+                        }
                     }
                     element_at = after(nodes, element_at);
                 }
@@ -281,33 +396,86 @@ pub fn after(nodes: &[Node<'_>], at: usize) -> usize {
     }
 }
 
-impl std::fmt::Display for Path {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if self.steps.is_empty() {
-            return f.write_char(if self.scope == Scope::Message {
-                '$'
-            } else {
-                '@'
-            });
+/// Where these steps lead from the value at `at`; of a member that occurs twice the first one counts.
+pub fn follow(nodes: &[Node<'_>], at: usize, steps: &[Step]) -> Option<usize> {
+    let Some((step, rest)) = steps.split_first() else {
+        return Some(at);
+    };
+    let mut inside = at + 1;
+    match (*nodes.get(at)?, step) {
+        (Node::Object { len, .. }, Step::Key(wanted)) => {
+            for _ in 0..len {
+                if matches!(nodes.get(inside)?, Node::String(key) if key == wanted) {
+                    return follow(nodes, inside + 1, rest);
+                }
+                inside = after(nodes, inside + 1);
+            }
+            None
         }
-        for (n, step) in self.steps.iter().enumerate() {
-            match step {
-                Step::Index(index) => write!(f, "[{index}]")?,
-                Step::Key(key) => {
-                    if n > 0 {
-                        f.write_char('.')?;
-                    }
-                    // A single key stands as it is: a flat message's `position.latitude` reads best without quotes.
-                    if self.steps.len() > 1 && key.contains(['.', '[', '"']) {
-                        write!(f, "\"{key}\"")?;
-                    } else {
-                        f.write_str(key)?;
-                    }
+        (Node::Array { len, .. }, Step::Index(wanted)) => {
+            let wanted = if *wanted < 0 {
+                len.checked_sub(wanted.unsigned_abs() as usize)?
+            } else {
+                *wanted as usize
+            };
+            if wanted >= len {
+                return None;
+            }
+            for _ in 0..wanted {
+                inside = after(nodes, inside);
+            }
+            follow(nodes, inside, rest)
+        }
+        (Node::Array { len, .. }, Step::Select { key, wanted }) => {
+            for _ in 0..len {
+                let value = follow(nodes, inside, std::slice::from_ref(key))
+                    .and_then(|at| Scalar::of(&nodes[at]));
+                if value.is_some_and(|value| wanted.equals(value)) {
+                    return follow(nodes, inside, rest);
+                }
+                inside = after(nodes, inside);
+            }
+            None
+        }
+        _ => None,
+    }
+}
+
+impl std::fmt::Display for Step {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Key(key) => f.write_str(key),
+            Self::Index(index) => write!(f, "{index}"),
+            Self::Select { key, wanted } => write!(f, "[{key}={}]", wanted.scalar().text()),
+            Self::Same => f.write_str("[@]"),
+        }
+    }
+}
+
+/// Steps as a person writes them; `@` for none.
+pub fn written(steps: &[Step]) -> String {
+    if steps.is_empty() {
+        return "@".to_owned();
+    }
+    let mut out = String::new();
+    for (n, step) in steps.iter().enumerate() {
+        match step {
+            Step::Key(key) => {
+                if n > 0 {
+                    out.push('.');
+                }
+                // A single key stands as it is: a flat message's `position.latitude` reads best without quotes.
+                if steps.len() > 1 && key.contains(['.', '[', '"']) {
+                    out.push_str(&format!("\"{key}\""));
+                } else {
+                    out.push_str(key);
                 }
             }
+            Step::Index(index) => out.push_str(&format!("[{index}]")),
+            choice => out.push_str(&choice.to_string()),
         }
-        Ok(())
     }
+    out
 }
 
 #[cfg(test)]
@@ -316,43 +484,60 @@ mod tests {
 
     #[test]
     fn paths_are_read_and_told() {
-        for (text, dots, told) in [
-            ("a", Dots::Nested, "a"),
-            ("a.b[0].c", Dots::Nested, "a.b[0].c"),
-            ("a.b", Dots::Flat, "a.b"),
-            ("a.\"b.c\"", Dots::Nested, "a.\"b.c\""),
-            ("\"a.b\"", Dots::Nested, "a.b"),
-            ("$.a[3][4]", Dots::Nested, "a[3][4]"),
-            ("$[1]", Dots::Nested, "[1]"),
-            ("$", Dots::Nested, "$"),
-            ("@", Dots::Nested, "@"),
-            ("$ref", Dots::Nested, "$ref"),
+        for (text, dots, start, told) in [
+            ("a", Dots::Nested, Start::Here, "a"),
+            ("a.b[0].c", Dots::Nested, Start::Here, "a.b[0].c"),
+            ("a.b", Dots::Flat, Start::Here, "a.b"),
+            ("a.\"b.c\"", Dots::Nested, Start::Here, "a.\"b.c\""),
+            ("\"a.b\"", Dots::Nested, Start::Here, "a.b"),
+            ("$.a[3][-1]", Dots::Nested, Start::Message, "a[3][-1]"),
+            ("$[1]", Dots::Nested, Start::Message, "[1]"),
+            ("^.a", Dots::Nested, Start::Up(1), "a"),
+            ("^^[0]", Dots::Nested, Start::Up(2), "[0]"),
+            ("@", Dots::Nested, Start::Here, "@"),
+            ("$ref", Dots::Nested, Start::Here, "$ref"),
+            (
+                "a[name=speed].v",
+                Dots::Nested,
+                Start::Here,
+                "a[name=speed].v",
+            ),
+            ("a[0=\"x]y\"][1]", Dots::Nested, Start::Here, "a[0=x]y][1]"),
+            ("$.a[@]", Dots::Nested, Start::Message, "a[@]"),
         ] {
-            assert_eq!(
-                Path::parse(text, dots, Scope::Element)
-                    .map(|path| path.to_string())
-                    .as_deref(),
-                Ok(told),
-                "{text}"
-            );
+            let Path::In { start: read, steps } = Path::parse(text, dots).unwrap() else {
+                panic!("{text}")
+            };
+            assert_eq!((read, written(&steps).as_str()), (start, told), "{text}");
         }
+        let header = Path::parse("@kafka.headers.device-id", Dots::Flat);
+        assert_eq!(
+            header,
+            Ok(Path::About(About::Header("device-id".to_owned())))
+        );
     }
 
     #[test]
     fn wrong_paths_say_why() {
         for (text, why) in [
             ("", "empty"),
+            ("$", "whole message"),
             ("$.", "empty"),
             ("a.", "ends with a dot"),
             (".a", "a key is empty"),
             ("a..b", "a key is empty"),
             ("a[x]", "not an index"),
             ("a[0", "without `]`"),
+            ("a[=x]", "no key before"),
             ("\"a", "not closed"),
             ("a\"b\"", "expected `.` or `[`"),
             ("a[0]b", "expected `.` or `[`"),
+            ("@.v", "write `v`"),
+            ("@[0]", "write `[0]`"),
+            ("@kafka.time", "@kafka.timestamp"),
+            ("^a", "^.key"),
         ] {
-            let problem = Path::parse(text, Dots::Nested, Scope::Message).unwrap_err();
+            let problem = Path::parse(text, Dots::Nested).unwrap_err();
             assert!(problem.contains(why), "{text}: {problem}");
         }
     }

@@ -1,16 +1,16 @@
 //! One vendor message evaluated: which records it makes, and with which values.
 
-use simd_json::{Buffers, INPUT_PADDING, Node, Tape};
+use simd_json::{Buffers, INPUT_PADDING, Node};
 
 use super::file::Unmatched;
-use super::here::{Here, kind_of};
+use super::here::{Element, Here, kind_of};
 use super::maker::{Call, Maker, reject};
 use super::path::{Slots, after};
-use super::plan::Case;
-use super::value::Scalar;
+use super::plan::{Case, Over, Place};
 use super::{Fault, Mapping, shorten};
-use crate::record::decode::{Checker, NODES};
-use crate::record::{Decoded, SerialOf};
+use crate::record::decode::{Checker, NODES, parse};
+use crate::record::origin::Origin;
+use crate::record::{Decoded, SerialOf, repair};
 
 /// Buffers of the evaluation, reused from message to message; one per decoder.
 pub struct Scratch {
@@ -18,13 +18,18 @@ pub struct Scratch {
     text: Vec<u8>,
     buffers: Buffers,
     nodes: Vec<Node<'static>>,
-    slots: BothSlots,
+    state: State,
 }
 
+/// What was found in the message in hand.
 #[derive(Default)]
-struct BothSlots {
-    message: Slots,
-    element: Slots,
+struct State {
+    /// By tree.
+    slots: Vec<Slots>,
+    /// Where the value of each peer begins for the element in hand.
+    peers: Vec<Option<u32>>,
+    /// The index of the element in hand at each level.
+    indexes: Vec<usize>,
 }
 
 impl Scratch {
@@ -33,9 +38,17 @@ impl Scratch {
             text: Vec::new(),
             buffers: Buffers::with_max_depth(4096, max_depth),
             nodes: Vec::new(),
-            slots: BothSlots::default(),
+            state: State::default(),
         }
     }
+}
+
+/// The message in hand.
+#[derive(Clone, Copy)]
+struct Message<'n> {
+    origin: &'n Origin<'n>,
+    /// It had escapes of half a surrogate pair.
+    repaired: bool,
 }
 
 impl Mapping {
@@ -43,11 +56,14 @@ impl Mapping {
     pub(in crate::record) fn decode(
         &self,
         payload: &[u8],
-        devices: &impl SerialOf,
-        now: i64,
+        origin: &Origin<'_>,
+        (devices, now): (&impl SerialOf, i64),
         checker: &mut Checker,
         out: &mut Decoded,
     ) {
+        if let Some(trace) = &mut checker.trace {
+            trace.clear();
+        }
         if payload.len() > checker.rules().max_message_bytes() {
             return checker.refuse_oversized(payload, out);
         }
@@ -56,63 +72,82 @@ impl Mapping {
             .scratch
             .take()
             .unwrap_or_else(|| Box::new(Scratch::new(max_depth)));
-        scratch.text.clear();
-        scratch.text.extend_from_slice(payload);
-        scratch.text.extend_from_slice(&[b' '; INPUT_PADDING]);
-        let mut tape: Tape<'_> = Tape(std::mem::take(&mut scratch.nodes));
-        if simd_json::fill_tape_padded(
-            &mut scratch.text,
-            payload.len(),
-            &mut scratch.buffers,
-            &mut tape,
-        )
-        .is_ok()
-        {
-            let before = (out.bytes.len(), out.outcomes.len());
-            let mut call = Call {
-                devices,
-                now,
-                original: 0..payload.len(),
-                checker,
-                out,
-                before,
-            };
-            self.payload(&tape.0, payload, &mut scratch.slots, &mut call);
-            if call.is_full() {
-                call.out.take_back(before);
-                let fault = Fault {
-                    rule: "map.size",
-                    field: String::new(),
-                    value: format!("a message of {} bytes", payload.len()),
-                    bound: "fewer records of one message".to_owned(),
-                };
-                call.out
-                    .reject(fault.rule, || reject(fault, None, &(0..payload.len())));
+        let Scratch {
+            text,
+            buffers,
+            nodes,
+            state,
+        } = &mut *scratch;
+        text.clear();
+        text.extend_from_slice(payload);
+        text.extend_from_slice(&[b' '; INPUT_PADDING]);
+        let mut repaired = false;
+        let parsed = match parse(text, payload.len(), buffers, std::mem::take(nodes)) {
+            Err(nodes) => {
+                text.clear();
+                repaired = repair::quoted(payload, text);
+                let len = text.len();
+                text.extend_from_slice(&[b' '; INPUT_PADDING]);
+                if repaired {
+                    parse(text, len, buffers, nodes)
+                } else {
+                    Err(nodes)
+                }
             }
-        } else {
-            checker.refuse_unreadable(payload, out);
+            parsed => parsed,
+        };
+        match parsed {
+            Ok(mut tape) => {
+                let before = (out.bytes.len(), out.outcomes.len());
+                let mut call = Call {
+                    devices,
+                    now,
+                    original: 0..payload.len(),
+                    checker,
+                    out,
+                    before,
+                };
+                let message = Message { origin, repaired };
+                self.payload(&mut tape.0, payload, message, state, &mut call);
+                if call.is_full() {
+                    call.out.take_back(before);
+                    let fault = Fault {
+                        rule: "map.size",
+                        field: String::new(),
+                        value: format!("a message of {} bytes", payload.len()),
+                        bound: "fewer records of one message".to_owned(),
+                    };
+                    call.out
+                        .reject(fault.rule, || reject(fault, None, &(0..payload.len())));
+                }
+                *nodes = tape.reset().0;
+            }
+            Err(unused) => {
+                checker.refuse_unreadable(payload, out);
+                *nodes = unused;
+            }
         }
-        scratch.nodes = tape.reset().0;
         if scratch.nodes.capacity() <= NODES {
             checker.scratch = Some(scratch);
         }
     }
 
-    fn payload<D: SerialOf>(
+    fn payload<'n, D: SerialOf>(
         &self,
-        nodes: &[Node<'_>],
+        nodes: &mut Vec<Node<'n>>,
         payload: &[u8],
-        slots: &mut BothSlots,
+        message: Message<'n>,
+        state: &mut State,
         call: &mut Call<'_, D>,
     ) {
-        let Some(Node::Array { len, .. }) = nodes.first() else {
-            return self.message(nodes, 0, slots, call);
+        let Some(&Node::Array { len, .. }) = nodes.first() else {
+            return self.message(nodes, 0, message, state, call);
         };
         let spans = super::spans::of_elements(payload);
         let mut at = 1;
-        for index in 0..*len {
+        for index in 0..len {
             call.original = spans.get(index).cloned().unwrap_or(0..payload.len());
-            self.message(nodes, at, slots, call);
+            self.message(nodes, at, message, state, call);
             if call.is_full() {
                 return;
             }
@@ -121,30 +156,60 @@ impl Mapping {
     }
 
     /// Evaluates the vendor message at `nodes[at]`.
-    fn message<D: SerialOf>(
+    fn message<'n, D: SerialOf>(
         &self,
-        nodes: &[Node<'_>],
+        nodes: &mut Vec<Node<'n>>,
         at: usize,
-        slots: &mut BothSlots,
+        message: Message<'n>,
+        state: &mut State,
         call: &mut Call<'_, D>,
     ) {
-        if let Err(fault) = self.evaluate(nodes, at, slots, call) {
-            let subject = self.subject_text(nodes, &slots.message);
+        let parsed = nodes.len();
+        if let Err(fault) = self.evaluate(nodes, at, message, state, call) {
+            let subject = self.subject_text(&self.here(nodes, message, state));
+            if let Some(trace) = &mut call.checker.trace {
+                trace.push(format!("the message is rejected: {fault}"));
+            }
             let original = &call.original;
             call.out
                 .reject(fault.rule, || reject(fault, subject, original));
         }
+        // Parts of texts were taken for elements.
+        nodes.truncate(parsed);
     }
 
-    fn evaluate<D: SerialOf>(
+    fn here<'a, 'n>(
+        &'a self,
+        nodes: &'a [Node<'n>],
+        message: Message<'n>,
+        state: &'a State,
+    ) -> Here<'a, 'n> {
+        Here {
+            mapping: self,
+            nodes,
+            slots: &state.slots,
+            peers: &state.peers,
+            origin: message.origin,
+            element: None,
+            repaired: message.repaired,
+        }
+    }
+
+    fn evaluate<'n, D: SerialOf>(
         &self,
-        nodes: &[Node<'_>],
+        nodes: &mut Vec<Node<'n>>,
         at: usize,
-        slots: &mut BothSlots,
+        message: Message<'n>,
+        state: &mut State,
         call: &mut Call<'_, D>,
     ) -> Result<(), Fault> {
-        let BothSlots { message, element } = slots;
-        message.clear(&self.message);
+        state.slots.resize_with(self.trees.len(), Slots::default);
+        for (slots, tree) in state.slots.iter_mut().zip(&self.trees) {
+            slots.clear(tree);
+        }
+        state.peers.clear();
+        state.peers.resize(self.peers.len(), None);
+        state.indexes.clear();
         if !matches!(nodes[at], Node::Object { .. }) {
             return Err(Fault {
                 rule: "map.shape",
@@ -153,67 +218,28 @@ impl Mapping {
                 bound: "a JSON object".to_owned(),
             });
         }
-        self.message
-            .walk(nodes, at, message)
-            .map_err(|name| Fault::twice(shorten(name)))?;
-        let here = Here {
-            mapping: self,
-            nodes,
-            message,
-            element: None,
-        };
-        let Some(case) = self.case(&here, call.out)? else {
+        self.trees[0]
+            .walk(nodes, at, &mut state.slots[0])
+            .map_err(|name| Fault::twice(shorten(&name)))?;
+        let Some(case) = self.case(&self.here(nodes, message, state), call)? else {
             return Ok(());
         };
         let mut maker = Maker::new(self, call, case);
-        let Some(each) = self.each else {
-            maker.records(&here, |_| true)?;
-            return maker.unmatched(String::new());
-        };
         let mut empty = false;
-        if let Some(node) = here.node(each) {
-            let Node::Array { len, .. } = *node else {
-                return Err(Fault {
-                    rule: "map.each",
-                    field: here.name(each),
-                    value: kind_of(node).to_owned(),
-                    bound: "an array".to_owned(),
-                });
-            };
-            empty = len == 0;
-            let per_element = self.records.iter().any(|record| !record.once);
-            let mut at = message.get(each.slot).map_or(0, |at| at + 1);
-            for index in 0..len {
-                let name = || format!("{}[{index}]", here.name(each));
-                match self.element.walk(nodes, at, element) {
-                    // V2: the other elements go on.
-                    Err(member) => maker.fault(
-                        &here,
-                        Fault::twice(format!("{}.{}", name(), shorten(member))),
-                    )?,
-                    Ok(()) if per_element => {
-                        let here = Here {
-                            mapping: self,
-                            nodes,
-                            message,
-                            element: Some((element, index)),
-                        };
-                        maker.records(&here, |record| !record.once)?;
-                        match maker.unmatched(name()) {
-                            Err(fault) => maker.fault(&here, fault)?,
-                            other => other?,
-                        }
-                    }
-                    Ok(()) => {}
-                }
+        for number in 0..self.lists.len() {
+            if self
+                .records
+                .iter()
+                .any(|record| record.list == Some(number))
+            {
+                self.list(number, 0, nodes, message, state, &mut maker, &mut empty)?;
                 if maker.call.is_full() {
                     return Ok(());
                 }
-                at = after(nodes, at);
             }
         }
         let elements = maker.ended;
-        maker.records(&here, |record| record.once)?;
+        maker.records(&self.here(nodes, message, state), None)?;
         if empty {
             maker.call.out.note("map.empty");
             return Ok(());
@@ -222,8 +248,152 @@ impl Mapping {
         maker.unmatched(String::new())
     }
 
+    /// Goes over one level of a list.
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "the state of one evaluation, handed down its levels"
+    )]
+    fn list<'a, 'n: 'a, D: SerialOf>(
+        &'a self,
+        number: usize,
+        level_no: usize,
+        nodes: &mut Vec<Node<'n>>,
+        message: Message<'n>,
+        state: &mut State,
+        maker: &mut Maker<'a, '_, D>,
+        empty: &mut bool,
+    ) -> Result<(), Fault> {
+        let list = &self.lists[number];
+        let level = &list.levels[level_no];
+        let Some(at) = self.here(nodes, message, state).position(level.place) else {
+            return Ok(());
+        };
+        let (len, mut at) = match (level.over, nodes[at]) {
+            (Over::Elements, Node::Array { len, .. }) => (len, at + 1),
+            (Over::Members, Node::Object { len, .. }) => (len, at + 2),
+            (Over::Parts, Node::String(text)) => {
+                let from = nodes.len();
+                nodes.extend(text.split(list.split.as_str()).map(Node::String));
+                (nodes.len() - from, from)
+            }
+            (over, node) => {
+                let mut here = self.here(nodes, message, state);
+                here.element = Element::of(
+                    self,
+                    number,
+                    &state.indexes[..level_no.min(state.indexes.len())],
+                );
+                let bound = match over {
+                    Over::Elements => "an array",
+                    Over::Members => "an object",
+                    Over::Parts => "a text",
+                };
+                return Err(Fault {
+                    rule: "map.each",
+                    field: here.name(level.place),
+                    value: kind_of(&node).to_owned(),
+                    bound: bound.to_owned(),
+                });
+            }
+        };
+        *empty |= len == 0;
+        let last = level_no + 1 == list.levels.len();
+        for index in 0..len {
+            state.indexes.truncate(level_no);
+            state.indexes.push(index);
+            if last {
+                self.advance(number, index, nodes, state);
+            }
+            let blank = matches!((level.over, nodes[at]), (Over::Parts, Node::String(part)) if part.trim().is_empty());
+            if !blank {
+                if list.own_device {
+                    maker.forget_device();
+                }
+                let walked = {
+                    let tree = usize::from(level.tree);
+                    self.trees[tree].walk(nodes, at, &mut state.slots[tree])
+                };
+                let made = match walked {
+                    Err(member) => {
+                        let here = self.within(number, nodes, message, state);
+                        let name = here.element_name(level_no);
+                        let fault = Fault::twice(format!("{name}.{}", shorten(&member)));
+                        maker.fault(&here, fault)
+                    }
+                    Ok(()) if last => {
+                        let name = match (level.over, nodes[at - 1]) {
+                            (Over::Members, Node::String(name)) => Some(name),
+                            _ => None,
+                        };
+                        let mut here = self.within(number, nodes, message, state);
+                        here.element = here.element.map(|element| Element { name, ..element });
+                        maker.element(&here, number)
+                    }
+                    Ok(()) => self.list(number, level_no + 1, nodes, message, state, maker, empty),
+                };
+                if let Err(fault) = made {
+                    // Without its device nothing of the message can be made.
+                    if !list.own_device && fault.rule != "map.each" {
+                        return Err(fault);
+                    }
+                    // V2: the other elements go on.
+                    let here = self.within(number, nodes, message, state);
+                    maker.fault(&here, fault)?;
+                }
+                if maker.call.is_full() {
+                    return Ok(());
+                }
+            }
+            at = match level.over {
+                Over::Members => after(nodes, at) + 1,
+                Over::Elements => after(nodes, at),
+                Over::Parts => at + 1,
+            };
+        }
+        Ok(())
+    }
+
+    fn within<'a, 'n>(
+        &'a self,
+        number: usize,
+        nodes: &'a [Node<'n>],
+        message: Message<'n>,
+        state: &'a State,
+    ) -> Here<'a, 'n> {
+        let mut here = self.here(nodes, message, state);
+        here.element = Element::of(self, number, &state.indexes);
+        here
+    }
+
+    /// Moves the peers of a list on to the element with this index.
+    fn advance(&self, list: usize, index: usize, nodes: &[Node<'_>], state: &mut State) {
+        for (number, peer) in self.peers.iter().enumerate() {
+            if peer.list != list {
+                continue;
+            }
+            let Place::Slot { tree, slot } = peer.array else {
+                continue;
+            };
+            let array = state.slots[usize::from(tree)].get(slot);
+            let len = match array.map(|at| nodes[at]) {
+                Some(Node::Array { len, .. }) => len,
+                _ => 0,
+            };
+            state.peers[number] = match (array, state.peers[number]) {
+                _ if index >= len => None,
+                (Some(array), _) if index == 0 => Some(array as u32 + 1),
+                (_, Some(before)) => Some(after(nodes, before as usize) as u32),
+                (_, None) => None,
+            };
+        }
+    }
+
     /// The case of the switch: `None` when the message makes no record on purpose.
-    fn case(&self, here: &Here<'_, '_>, out: &mut Decoded) -> Result<Option<Option<u32>>, Fault> {
+    fn case<D: SerialOf>(
+        &self,
+        here: &Here<'_, '_>,
+        call: &mut Call<'_, D>,
+    ) -> Result<Option<Option<u32>>, Fault> {
         let Some(switch) = &self.switch else {
             return Ok(Some(None));
         };
@@ -232,11 +402,11 @@ impl Mapping {
         match (case, switch.otherwise) {
             (Some(Case::Number(case)), _) => Ok(Some(Some(*case))),
             (Some(Case::Ignore), _) => {
-                out.note("map.ignored");
+                call.note("map.ignored", "the switch ignores its type");
                 Ok(None)
             }
             (None, Unmatched::Skip) => {
-                out.note("map.switch");
+                call.note("map.switch", "the switch knows no such type");
                 Ok(None)
             }
             (None, Unmatched::Reject) => {
@@ -254,16 +424,11 @@ impl Mapping {
     }
 
     /// The serial or device id as the message has it, for rejects.
-    fn subject_text(&self, nodes: &[Node<'_>], message: &Slots) -> Option<String> {
-        let here = Here {
-            mapping: self,
-            nodes,
-            message,
-            element: None,
-        };
-        [&self.serial, &self.id].into_iter().find_map(|places| {
-            let scalar = Scalar::of(here.first(places)?.1)?;
-            Some(shorten(&scalar.text()))
+    fn subject_text(&self, here: &Here<'_, '_>) -> Option<String> {
+        let device = here.device_of(self);
+        device.serial.iter().chain(&device.id).find_map(|source| {
+            let value = here.value(source).ok().flatten()?;
+            Some(shorten(&value.text()))
         })
     }
 }

@@ -1,5 +1,6 @@
 //! One table row per feature: mapping, message, what becomes of it.
 
+mod language;
 mod status;
 
 use std::sync::Arc;
@@ -37,7 +38,10 @@ fn decode(mapping: &str, message: &str) -> Decoded {
 
 /// What a message becomes, one line per outcome: a record without its first three members, `unknown ID`, or `rule field = value`.
 fn told(mapping: &str, message: &str) -> Vec<String> {
-    let out = decode(mapping, message);
+    lines(&decode(mapping, message))
+}
+
+fn lines(out: &Decoded) -> Vec<String> {
     out.outcomes
         .iter()
         .map(|outcome| match outcome {
@@ -135,6 +139,31 @@ fn values() {
         ("\"a\"", "\"a\":40000", "acceleration.axis.range X = 40000"),
         ("\"a\"", "\"a\":1,\"a\":2", "map.duplicate a = twice"),
         ("\"a\"", "\"\\u0061\":7", "\"X\":7"),
+        ("\"a\"", "\"a\":\" 7 \"", "\"X\":7"),
+        ("\"a\"", "\"a\":\"7.0\"", "\"X\":7"),
+        ("\"a\"", "\"a\":-0.0", "\"X\":0"),
+        ("\"a\"", "\"a\":\"0x7\"", "record.member.json X = 0x7"),
+        (
+            "\"a\"",
+            "\"a\":7,\"b\":1e400,\"c\":{\"d\":[123456789012345678901234567890,NaN,\"\\ud800\"]}",
+            "\"X\":7",
+        ),
+        ("\"a\"", "\"a\":1e400", "record.member.json X = 1e400"),
+        (
+            "{ path = \"a\", factor = 1 }",
+            "\"a\":NaN",
+            "map.value.kind a = NaN",
+        ),
+        (
+            "{ path = \"a\", map = { \"123456789012345678901\" = 7 } }",
+            "\"a\":123456789012345678901",
+            "\"X\":7",
+        ),
+        (
+            "{ path = \"a\", map = { x = 7 }, otherwise = 1 }",
+            "\"a\":\"\\udc00\"",
+            "map.value.kind a = \u{fdd0}",
+        ),
     ] {
         // A single path may stand in a list only inside a table.
         let x = if x == "[\"none\"]" {
@@ -203,7 +232,21 @@ fn conditions() {
         ("absent = \"a\"", "\"b\":1", record),
         ("absent = [\"a\", \"b\"]", "\"b\":1", unmatched),
         ("equals = { a = 1 }", "\"a\":1.0", record),
-        ("equals = { a = 1 }", "\"a\":\"1\"", unmatched),
+        ("equals = { a = 1 }", "\"a\":\"1\"", record),
+        ("equals = { a = \"1\" }", "\"a\":1", record),
+        ("equals = { a = 1 }", "\"a\":\"one\"", unmatched),
+        ("equals = { a = true }", "\"a\":\"true\"", record),
+        ("equals = { a = true }", "\"a\":1", unmatched),
+        ("differs = { a = [1, 2] }", "\"a\":\"2\"", unmatched),
+        ("differs = { a = [1, 2] }", "\"b\":2", record),
+        ("contains = { a = \"x\" }", "\"a\":[\"w\",\"x\"]", record),
+        (
+            "contains = { a = [\"x\", 7] }",
+            "\"a\":[{\"b\":\"x\"},\"7\"]",
+            record,
+        ),
+        ("contains = { a = \"x\" }", "\"a\":\"x\"", unmatched),
+        ("contains = { a = \"x\" }", "\"a\":[]", unmatched),
         ("equals = { a = [\"x\", true] }", "\"a\":true", record),
         (
             "equals = { \"a.b\" = \"x\" }",

@@ -1,10 +1,11 @@
-//! Times as vendors write them, into microseconds since the epoch.
+//! Times as vendors write them, into units of 100 ns since the epoch.
 //!
-//! Local time is never guessed: a form without an offset needs a `zone` in the mapping file.
+//! Local time is never guessed: a form without an offset needs a `zone` in the mapping file, a local time that the clocks skipped is
+//! refused, and one that they showed twice too, unless the file says which one is meant (`doubled`).
 
 use jiff::Timestamp;
 use jiff::fmt::strtime::{self, BrokenDownTime};
-use jiff::tz::{Offset, TimeZone};
+use jiff::tz::{AmbiguousOffset, Offset, TimeZone};
 
 use super::value::Scalar;
 use crate::record::datetime;
@@ -12,7 +13,7 @@ use crate::record::datetime;
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Format {
     Rfc3339,
-    /// Microseconds per unit: 1,000,000, 1,000 or 1.
+    /// Ticks per unit: 10,000,000, 10,000 or 10.
     Epoch(i64),
     Pattern(String),
 }
@@ -22,7 +23,23 @@ enum Format {
 pub struct Form {
     format: Format,
     zone: Option<TimeZone>,
+    doubled: Doubled,
 }
+
+/// Which of two instants a local time means that the clocks showed twice.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Doubled {
+    /// Neither: the time is refused.
+    #[default]
+    Reject,
+    /// The one before the clocks were set back.
+    Earlier,
+    Later,
+}
+
+/// Ticks in a second.
+pub const SECOND: i64 = 1_000_000 * datetime::TICKS;
 
 impl Form {
     /// Compiles `format` (`rfc3339`, `epoch_s`, `epoch_ms`, `epoch_us`, or a pattern with `%`) and `zone` (`UTC`, `+02:00`, or a name
@@ -33,12 +50,13 @@ impl Form {
     pub fn compile(
         format: Option<&str>,
         zone: Option<&str>,
+        doubled: Doubled,
     ) -> Result<Self, (&'static str, String)> {
         let format = match format {
             None | Some("rfc3339") => Format::Rfc3339,
-            Some("epoch_s") => Format::Epoch(1_000_000),
-            Some("epoch_ms") => Format::Epoch(1_000),
-            Some("epoch_us") => Format::Epoch(1),
+            Some("epoch_s") => Format::Epoch(SECOND),
+            Some("epoch_ms") => Format::Epoch(SECOND / 1_000),
+            Some("epoch_us") => Format::Epoch(SECOND / 1_000_000),
             Some(pattern) if pattern.contains('%') => Format::Pattern(pattern.to_owned()),
             Some(other) => {
                 return Err((
@@ -58,7 +76,11 @@ impl Form {
                 ("zone", format!("\"{name}\" is no time zone; use UTC, an offset such as +02:00, or a name such as Europe/Berlin"))
             })?),
         };
-        let form = Self { format, zone };
+        let form = Self {
+            format,
+            zone,
+            doubled,
+        };
         form.probe()?;
         Ok(form)
     }
@@ -100,15 +122,31 @@ impl Form {
         }
     }
 
-    /// Reads a value; `None` when it is not in this form or outside the years 1 to 9999.
-    pub fn micros(&self, value: Scalar<'_>) -> Option<i64> {
-        let micros = match (&self.format, value) {
-            (Format::Epoch(unit), value) => epoch(value, *unit)?,
+    /// Reads a value into units of 100 ns since the epoch.
+    ///
+    /// # Errors
+    /// What would have been right: the value is not in this form, outside the years 1 to 9999, or a local time that is not one instant.
+    pub fn ticks(&self, value: Scalar<'_>) -> Result<i64, String> {
+        let read = self.read(value).ok_or_else(|| self.bound())?;
+        let ticks = match read {
+            Read::Instant(ticks) => ticks,
+            Read::Local(local) => self.in_zone(local)?,
+        };
+        if datetime::is_writable(ticks) {
+            Ok(ticks)
+        } else {
+            Err(self.bound())
+        }
+    }
+
+    fn read(&self, value: Scalar<'_>) -> Option<Read> {
+        Some(match (&self.format, value) {
+            (Format::Epoch(unit), value) => Read::Instant(epoch(value, *unit)?),
             (Format::Rfc3339, Scalar::Text(text)) => match datetime::parse(text.as_bytes()) {
-                Ok(instant) => instant.micros,
+                Ok(instant) => Read::Instant(instant.ticks()),
                 Err(_) => match rfc3339(text.trim().as_bytes())? {
-                    (local, Some(offset_s)) => local - offset_s * 1_000_000,
-                    (local, None) => self.in_zone(civil(local)?)?,
+                    (local, Some(offset_s)) => Read::Instant(local - offset_s * SECOND),
+                    (local, None) => Read::Local(civil(local)?),
                 },
             },
             (Format::Pattern(pattern), value) => {
@@ -120,24 +158,38 @@ impl Form {
                 }
                 .ok()?;
                 match parsed.to_timestamp() {
-                    Ok(timestamp) => timestamp.as_microsecond(),
-                    Err(_) => self.in_zone(parsed.to_datetime().ok()?)?,
+                    Ok(timestamp) => Read::Instant(ticks_of(timestamp)?),
+                    Err(_) => Read::Local(parsed.to_datetime().ok()?),
                 }
             }
             _ => return None,
-        };
-        datetime::is_writable(micros).then_some(micros)
+        })
     }
 
-    fn in_zone(&self, local: jiff::civil::DateTime) -> Option<i64> {
-        // Of two instants of one local time (clocks set back) the earlier counts; one that never was moves forward.
-        Some(
-            self.zone
-                .as_ref()?
-                .to_timestamp(local)
-                .ok()?
-                .as_microsecond(),
-        )
+    fn in_zone(&self, local: jiff::civil::DateTime) -> Result<i64, String> {
+        let zone = self.zone.as_ref().ok_or_else(|| self.bound())?;
+        let name = || zone.iana_name().unwrap_or("the zone").to_owned();
+        let found = zone.to_ambiguous_timestamp(local);
+        let timestamp = match (found.offset(), self.doubled) {
+            (AmbiguousOffset::Gap { .. }, _) => {
+                return Err(format!(
+                    "a local time that there was in {}: the clocks were set forward over this one",
+                    name()
+                ));
+            }
+            (AmbiguousOffset::Fold { .. }, Doubled::Reject) => {
+                return Err(format!(
+                    "a local time that there was once in {}: the clocks showed this one twice, say which one counts with doubled = \"earlier\" or \"later\"",
+                    name()
+                ));
+            }
+            (_, Doubled::Later) => found.later(),
+            _ => found.earlier(),
+        };
+        timestamp
+            .ok()
+            .and_then(ticks_of)
+            .ok_or_else(|| self.bound())
     }
 
     /// The form in words, for rejects.
@@ -145,12 +197,23 @@ impl Form {
         match &self.format {
             Format::Rfc3339 if self.zone.is_none() => "RFC 3339 with an offset".to_owned(),
             Format::Rfc3339 => "RFC 3339".to_owned(),
-            Format::Epoch(1_000_000) => "seconds since 1970".to_owned(),
-            Format::Epoch(1_000) => "milliseconds since 1970".to_owned(),
+            Format::Epoch(SECOND) => "seconds since 1970".to_owned(),
+            Format::Epoch(10_000) => "milliseconds since 1970".to_owned(),
             Format::Epoch(_) => "microseconds since 1970".to_owned(),
             Format::Pattern(pattern) => format!("a time like {pattern}"),
         }
     }
+}
+
+/// What a text says.
+enum Read {
+    /// Units of 100 ns since the epoch.
+    Instant(i64),
+    Local(jiff::civil::DateTime),
+}
+
+fn ticks_of(timestamp: Timestamp) -> Option<i64> {
+    i64::try_from(timestamp.as_nanosecond().div_euclid(100)).ok()
 }
 
 fn parse_zone(name: &str) -> Option<TimeZone> {
@@ -167,31 +230,26 @@ fn parse_zone(name: &str) -> Option<TimeZone> {
 }
 
 fn epoch(value: Scalar<'_>, unit: i64) -> Option<i64> {
-    match value {
+    match value.numbered() {
         Scalar::Int(whole) => whole.checked_mul(unit),
         Scalar::Float(number) => {
-            let micros = (number * unit as f64).round();
-            // 2^62: far outside the years a timestamp has, well inside i64.
-            (micros.abs() < 4.6e18).then_some(micros as i64)
+            // Whole microseconds: a double holds no more of today's seconds.
+            let micros = (number * (unit / datetime::TICKS) as f64).round();
+            // Far outside the years a timestamp has, well inside i64.
+            (micros.abs() < 4.6e17).then_some(micros as i64 * datetime::TICKS)
         }
-        Scalar::Text(text) => {
-            let text = text.trim();
-            match text.parse::<i64>() {
-                Ok(whole) => whole.checked_mul(unit),
-                Err(_) => epoch(Scalar::Float(text.parse().ok()?), unit),
-            }
-        }
-        Scalar::Bool(_) => None,
+        Scalar::Unsigned(_) | Scalar::Text(_) | Scalar::Bool(_) => None,
     }
 }
 
-fn civil(local_micros: i64) -> Option<jiff::civil::DateTime> {
-    Some(TimeZone::UTC.to_datetime(Timestamp::from_microsecond(local_micros).ok()?))
+fn civil(local_ticks: i64) -> Option<jiff::civil::DateTime> {
+    let instant = Timestamp::from_nanosecond(i128::from(local_ticks) * 100).ok()?;
+    Some(TimeZone::UTC.to_datetime(instant))
 }
 
-/// What the gateway's own form does not allow but vendors write: `2024-01-28T17:45:36[.fraction][Z|+02:00|+0200|+02]`, with `T`, `t` or a space: local microseconds and the offset in seconds.
+/// What the gateway's own form does not allow but vendors write: `2024-01-28T17:45:36[.fraction][Z|+02:00|+0200|+02]`, with `T`, `t` or a space: local ticks and the offset in seconds.
 ///
-/// Fractions beyond microseconds are cut off, as the gateway's form has six digits.
+/// Fractions beyond 100 ns are cut off, as the gateway's form has at most seven digits.
 fn rfc3339(text: &[u8]) -> Option<(i64, Option<i64>)> {
     if text.len() < 19 || text[4] != b'-' || text[7] != b'-' || text[13] != b':' || text[16] != b':'
     {
@@ -209,22 +267,21 @@ fn rfc3339(text: &[u8]) -> Option<(i64, Option<i64>)> {
     }
     let date = jiff::civil::Date::new(year as i16, month as i8, day as i8).ok()?;
     let days = date.duration_since(jiff::civil::date(1970, 1, 1)).as_secs() / 86_400;
-    let mut micros = ((days * 24 + hour) * 60 + minute) * 60 + second;
-    micros *= 1_000_000;
+    let mut ticks = (((days * 24 + hour) * 60 + minute) * 60 + second) * SECOND;
     let mut rest = &text[19..];
     if let Some((b'.' | b',', fraction)) = rest.split_first() {
         let len = fraction.iter().take_while(|b| b.is_ascii_digit()).count();
         if len == 0 || len > 9 {
             return None;
         }
-        let kept = len.min(6);
-        micros += digits(&fraction[..kept])? * 10i64.pow(6 - kept as u32);
+        let kept = len.min(7);
+        ticks += digits(&fraction[..kept])? * 10i64.pow(7 - kept as u32);
         rest = &fraction[len..];
     }
     match rest {
-        b"" => Some((micros, None)),
-        b"Z" | b"z" => Some((micros, Some(0))),
-        _ => Some((micros, Some(offset(rest)?))),
+        b"" => Some((ticks, None)),
+        b"Z" | b"z" => Some((ticks, Some(0))),
+        _ => Some((ticks, Some(offset(rest)?))),
     }
 }
 
@@ -254,10 +311,11 @@ fn digits(text: &[u8]) -> Option<i64> {
 mod tests {
     use super::*;
 
-    const T: i64 = 1_706_463_936_000_000; // 2024-01-28T17:45:36Z
+    const T: i64 = 1_706_463_936 * SECOND; // 2024-01-28T17:45:36Z
 
     fn read(format: Option<&str>, zone: Option<&str>, value: Scalar<'_>) -> Option<i64> {
-        Form::compile(format, zone).unwrap().micros(value)
+        let form = Form::compile(format, zone, Doubled::Reject).unwrap();
+        form.ticks(value).ok()
     }
 
     #[test]
@@ -268,13 +326,13 @@ mod tests {
                 Some("rfc3339"),
                 None,
                 Scalar::Text("2024-01-28T17:45:36.123456789+00:00"),
-                Some(T + 123_456),
+                Some(T + 1_234_567),
             ),
             (
                 Some("rfc3339"),
                 None,
                 Scalar::Text("2024-01-28T19:45:36.5+0200"),
-                Some(T + 500_000),
+                Some(T + 5_000_000),
             ),
             (
                 Some("rfc3339"),
@@ -326,18 +384,18 @@ mod tests {
             ),
             (Some("rfc3339"), None, Scalar::Text("yesterday"), None),
             (Some("rfc3339"), None, Scalar::Int(17), None),
-            (Some("epoch_s"), None, Scalar::Int(T / 1_000_000), Some(T)),
+            (Some("epoch_s"), None, Scalar::Int(T / SECOND), Some(T)),
             (
                 Some("epoch_s"),
                 None,
                 Scalar::Float(1_706_463_936.123_456),
-                Some(T + 123_456),
+                Some(T + 1_234_560),
             ),
             (
                 Some("epoch_s"),
                 None,
                 Scalar::Text("1706463936.5"),
-                Some(T + 500_000),
+                Some(T + 5_000_000),
             ),
             (Some("epoch_s"), None, Scalar::Float(1e300), None),
             (Some("epoch_s"), None, Scalar::Int(i64::MAX), None),
@@ -345,10 +403,15 @@ mod tests {
             (
                 Some("epoch_ms"),
                 None,
-                Scalar::Int(T / 1_000 + 7),
-                Some(T + 7_000),
+                Scalar::Int(T / 10_000 + 7),
+                Some(T + 70_000),
             ),
-            (Some("epoch_us"), None, Scalar::Int(T + 7), Some(T + 7)),
+            (
+                Some("epoch_us"),
+                None,
+                Scalar::Int(T / 10 + 7),
+                Some(T + 70),
+            ),
             (Some("epoch_us"), None, Scalar::Int(i64::MAX), None),
             (
                 Some("%d/%m/%Y %H:%M:%S %z"),
@@ -360,7 +423,7 @@ mod tests {
                 Some("%Y-%m-%dT%H:%M:%S%.f%z"),
                 None,
                 Scalar::Text("2024-01-28T17:45:36.250+0000"),
-                Some(T + 250_000),
+                Some(T + 2_500_000),
             ),
             (
                 Some("%d/%m/%Y %H:%M:%S"),
@@ -399,9 +462,42 @@ mod tests {
             ("epoch_s", Some("UTC"), "zone", "leave it out"),
             ("rfc3339", Some("Mars/Olympus"), "zone", "Europe/Berlin"),
         ] {
-            let (field, problem) = Form::compile(Some(format), zone).unwrap_err();
+            let (field, problem) = Form::compile(Some(format), zone, Doubled::Reject).unwrap_err();
             assert_eq!(field, which, "{format}: {problem}");
             assert!(problem.contains(wanted), "{problem}");
+        }
+    }
+
+    /// Clocks in Berlin were set back from 3:00 to 2:00 on 27 October 2024 and forward from 2:00 to 3:00 on 31 March.
+    #[test]
+    fn local_times_that_are_not_one_instant_are_never_guessed() {
+        let read = |doubled, text| {
+            let form = Form::compile(None, Some("Europe/Berlin"), doubled).unwrap();
+            form.ticks(Scalar::Text(text))
+        };
+        let first = 1_729_989_000 * SECOND; // 2024-10-27T00:30:00Z
+        let twice = read(Doubled::Reject, "2024-10-27 02:30:00").unwrap_err();
+        assert!(
+            twice.contains("twice") && twice.contains("Europe/Berlin"),
+            "{twice}"
+        );
+        assert_eq!(read(Doubled::Earlier, "2024-10-27 02:30:00"), Ok(first));
+        assert_eq!(
+            read(Doubled::Later, "2024-10-27 02:30:00"),
+            Ok(first + 3600 * SECOND)
+        );
+        assert_eq!(
+            read(Doubled::Reject, "2024-10-27 03:00:00"),
+            Ok(first + 5400 * SECOND)
+        );
+        assert_eq!(
+            read(Doubled::Reject, "2024-10-27 02:30:00+02:00"),
+            Ok(first)
+        );
+        for doubled in [Doubled::Reject, Doubled::Earlier, Doubled::Later] {
+            let never = read(doubled, "2024-03-31 02:30:00").unwrap_err();
+            assert!(never.contains("set forward"), "{never}");
+            assert!(read(doubled, "2024-03-31 03:00:00").is_ok());
         }
     }
 
@@ -409,9 +505,9 @@ mod tests {
         #[test]
         fn no_text_panics(text in ".{0,40}", digits in "[0-9:T+.Z-]{0,35}") {
             for form in [None, Some("epoch_s"), Some("%Y-%m-%dT%H:%M:%S%z")] {
-                let form = Form::compile(form, None).unwrap();
-                let _ = form.micros(Scalar::Text(&text));
-                let _ = form.micros(Scalar::Text(&digits));
+                let form = Form::compile(form, None, Doubled::Reject).unwrap();
+                let _ = form.ticks(Scalar::Text(&text));
+                let _ = form.ticks(Scalar::Text(&digits));
             }
         }
     }

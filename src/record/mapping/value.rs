@@ -16,19 +16,21 @@ use crate::record::draft;
 pub enum Scalar<'a> {
     Bool(bool),
     Int(i64),
+    /// An integer beyond `i64`.
+    Unsigned(u64),
     Float(f64),
     Text(&'a str),
 }
 
 impl<'a> Scalar<'a> {
-    /// `None` for null, an object and an array. An unsigned integer beyond `i64` becomes a float.
+    /// `None` for null, an object and an array.
     pub fn of(node: &Node<'a>) -> Option<Self> {
         match *node {
             Node::String(text) => Some(Self::Text(text)),
             Node::Static(StaticNode::Bool(value)) => Some(Self::Bool(value)),
             Node::Static(StaticNode::I64(value)) => Some(Self::Int(value)),
             Node::Static(StaticNode::U64(value)) => {
-                Some(i64::try_from(value).map_or(Self::Float(value as f64), Self::Int))
+                Some(i64::try_from(value).map_or(Self::Unsigned(value), Self::Int))
             }
             #[allow(
                 clippy::useless_conversion,
@@ -46,19 +48,53 @@ impl<'a> Scalar<'a> {
             Self::Bool(true) => Cow::Borrowed("true"),
             Self::Bool(false) => Cow::Borrowed("false"),
             Self::Int(number) => Cow::Owned(number.to_string()),
+            Self::Unsigned(number) => Cow::Owned(number.to_string()),
             Self::Float(number) => Cow::Owned(number.to_string()),
         }
     }
 
-    /// The number, a numeric text's included.
-    fn number(self) -> Option<f64> {
+    /// The number, a numeric text's included: the one rule for values, members and conditions.
+    pub fn number(self) -> Option<f64> {
         match self {
             Self::Int(number) => Some(number as f64),
+            Self::Unsigned(number) => Some(number as f64),
             Self::Float(number) => Some(number),
-            Self::Text(text) => text.trim().parse().ok().filter(|n: &f64| n.is_finite()),
+            Self::Text(text) => match numeric(text)? {
+                Self::Text(_) | Self::Bool(_) => None,
+                number => number.number(),
+            },
             Self::Bool(_) => None,
         }
     }
+
+    /// A numeric text as its number, exact where it is whole; anything else as it is.
+    pub fn numbered(self) -> Self {
+        match self {
+            Self::Text(text) => numeric(text).unwrap_or(self),
+            other => other,
+        }
+    }
+}
+
+/// The number that a text is, white space around it aside: digits with a sign, a fraction or an exponent, as JSON and most printing
+/// routines write them. `inf`, `nan`, hexadecimal digits and digits in groups are no numbers.
+pub fn numeric(text: &str) -> Option<Scalar<'static>> {
+    let text = text.trim();
+    let plain =
+        |byte: u8| byte.is_ascii_digit() || matches!(byte, b'+' | b'-' | b'.' | b'e' | b'E');
+    if !text.bytes().all(plain) {
+        return None;
+    }
+    if let Ok(whole) = text.parse() {
+        return Some(Scalar::Int(whole));
+    }
+    if let Ok(whole) = text.parse() {
+        return Some(Scalar::Unsigned(whole));
+    }
+    text.parse()
+        .ok()
+        .filter(|number: &f64| number.is_finite())
+        .map(Scalar::Float)
 }
 
 impl Literal {
@@ -71,13 +107,24 @@ impl Literal {
         }
     }
 
-    /// Whether a vendor's value equals this one: numbers by value, everything else by kind and value.
+    /// Whether a vendor's value equals this one: by value where both are numbers or numeric texts, else as text.
     pub fn equals(&self, other: Scalar<'_>) -> bool {
-        match (self.scalar(), other) {
-            (Scalar::Int(a), Scalar::Float(b)) | (Scalar::Float(b), Scalar::Int(a)) => {
-                a as f64 == b
+        let own = self.scalar();
+        match (own, other) {
+            (Scalar::Text(a), Scalar::Text(b)) => a == b,
+            (Scalar::Bool(a), Scalar::Bool(b)) => a == b,
+            (Scalar::Bool(flag), Scalar::Text(text)) | (Scalar::Text(text), Scalar::Bool(flag)) => {
+                text == if flag { "true" } else { "false" }
             }
-            (a, b) => a == b,
+            (Scalar::Bool(_), _) | (_, Scalar::Bool(_)) => false,
+            _ => match (own.numbered(), other.numbered()) {
+                (Scalar::Int(a), Scalar::Int(b)) => a == b,
+                (Scalar::Unsigned(a), Scalar::Unsigned(b)) => a == b,
+                (Scalar::Int(_), Scalar::Unsigned(_)) | (Scalar::Unsigned(_), Scalar::Int(_)) => {
+                    false
+                }
+                (a, b) => a.number().zip(b.number()).is_some_and(|(a, b)| a == b),
+            },
         }
     }
 }
@@ -91,7 +138,25 @@ pub enum Value<'a> {
     Text(Cow<'a, str>),
 }
 
-impl Value<'_> {
+impl<'a> Value<'a> {
+    pub fn text(self) -> Cow<'a, str> {
+        match self {
+            Self::Text(text) => text,
+            Self::Bool(value) => Scalar::Bool(value).text(),
+            Self::Int(value) => Scalar::Int(value).text(),
+            Self::Float(value) => Scalar::Float(value).text(),
+        }
+    }
+
+    pub fn into_owned(self) -> Value<'static> {
+        match self {
+            Self::Bool(value) => Value::Bool(value),
+            Self::Int(value) => Value::Int(value),
+            Self::Float(value) => Value::Float(value),
+            Self::Text(text) => Value::Text(Cow::Owned(text.into_owned())),
+        }
+    }
+
     pub fn as_draft(&self) -> draft::Value<'_> {
         match self {
             Self::Bool(value) => draft::Value::Bool(*value),
@@ -107,6 +172,8 @@ impl<'a> From<Scalar<'a>> for Value<'a> {
         match scalar {
             Scalar::Bool(value) => Self::Bool(value),
             Scalar::Int(value) => Self::Int(value),
+            // No member takes as much; as a number it is refused with its bound.
+            Scalar::Unsigned(value) => Self::Float(value as f64),
             Scalar::Float(value) => Self::Float(value),
             Scalar::Text(text) => Self::Text(Cow::Borrowed(text)),
         }
@@ -125,6 +192,10 @@ pub struct Change {
 }
 
 impl Change {
+    pub fn is_none(&self) -> bool {
+        self.map.is_none() && self.line.is_none() && self.form.is_none()
+    }
+
     /// Applies it; `path` names the value in a fault.
     pub fn apply<'a>(&'a self, scalar: Scalar<'a>, path: &str) -> Result<Value<'a>, Fault> {
         let scalar = match &self.map {
@@ -143,7 +214,8 @@ impl Change {
                 }
             },
         };
-        let fault = |bound: &str| Fault::new("map.value.kind", path, scalar, bound.to_owned());
+        let given = scalar;
+        let fault = |bound: &str| Fault::new("map.value.kind", path, given, bound.to_owned());
         let scalar = match self.line {
             None => scalar,
             Some((factor, offset)) => {
@@ -156,11 +228,11 @@ impl Change {
         };
         Ok(match self.form {
             None => scalar.into(),
-            Some(Form::Number) => match scalar {
+            Some(Form::Number) => match scalar.numbered() {
                 Scalar::Int(number) => Value::Int(number),
                 _ => Value::Float(scalar.number().ok_or_else(|| fault("a number"))?),
             },
-            Some(Form::Integer) => match scalar {
+            Some(Form::Integer) => match scalar.numbered() {
                 Scalar::Int(number) => Value::Int(number),
                 // true and false count as 1 and 0, as status values want them.
                 Scalar::Bool(value) => Value::Int(i64::from(value)),

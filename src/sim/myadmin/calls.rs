@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::envelope::{Request, success};
 use super::methods::Version;
 use super::params::Params;
+use super::probes;
 use crate::sim::answers::Answer;
 use crate::sim::faults::Loss;
 use crate::sim::instants;
@@ -123,6 +124,10 @@ impl Caller<'_> {
             Operation::CancelDeviceTermination => self.cancel_termination(params),
             Operation::GetOnlineOrderStatus => self.order_status(params),
             Operation::LookupDevice => self.lookup(params),
+            Operation::GetCountries => Ok(Said::value(probes::countries())),
+            Operation::GetDevicePlans => Ok(Said::value(probes::plans())),
+            Operation::GetDeviceJurisdiction => self.jurisdictions(params),
+            Operation::GetSharedDatabases => self.shared_databases(params),
             _ => Err(Thrown::new(
                 "MissingMethodException",
                 "An error has occurred",
@@ -223,7 +228,7 @@ impl Caller<'_> {
         })
     }
 
-    fn serials<'p>(&self, params: Params<'p>, name: &str) -> Result<Vec<&'p str>, Thrown> {
+    pub fn serials<'p>(&self, params: Params<'p>, name: &str) -> Result<Vec<&'p str>, Thrown> {
         let serials = params.texts(name)?.unwrap_or_default();
         if serials.is_empty() || serials.len() > self.settings.most_serials {
             return Err(Thrown::new(

@@ -49,7 +49,7 @@ const V3: Option<Version> = Some(Version::V3);
 const INTEGRATOR: &str = "Third-Party-Integrator";
 const DEVICES: &str = "Device_Admin";
 
-const METHODS: [Method; 15] = [
+const METHODS: [Method; 19] = [
     method("Authenticate", Operation::MyAdminAuthenticate, None, ""),
     method("GetUser", Operation::GetUser, None, ""),
     method(
@@ -125,6 +125,20 @@ const METHODS: [Method; 15] = [
         "Order_Admin",
     ),
     method("LookupDevice", Operation::LookupDevice, None, ""),
+    method("GetCountries", Operation::GetCountries, None, ""),
+    method("GetDevicePlans", Operation::GetDevicePlans, V2, ""),
+    method(
+        "GetDeviceJurisdictionAsync",
+        Operation::GetDeviceJurisdiction,
+        None,
+        "",
+    ),
+    method(
+        "GetSharedDatabases",
+        Operation::GetSharedDatabases,
+        None,
+        DEVICES,
+    ),
 ];
 
 /// The method of that name.

@@ -1,6 +1,6 @@
 //! The rules that only one record type has.
 
-use super::{Fate, Limits, Slots, Wrong};
+use super::{Fate, Limits, Slots, Wrong, characters};
 use crate::sim::kinds::{KINDS, Kind, Member, index};
 
 /// What becomes of a record that fits its type; a schema error otherwise.
@@ -83,17 +83,16 @@ pub(super) fn judge(
             if !fits {
                 return Err(("Address", "not six hexadecimal pairs with colons"));
             }
-            if slots.number(Member::Data).abs() > f64::from(f32::MAX) {
-                return Err(("Data", "not a 32-bit float"));
-            }
         }
-        index::OBDII => match slots.text(Member::Code, body).len() {
+        index::OBDII => match characters(slots.text(Member::Code, body)) {
             0 => return Err(("Code", "empty")),
             1..=10 => {}
             _ => return Ok(Fate::Invalid("sim: Code is longer than 10 characters")),
         },
         index::VIN
-            if !(1..=17).contains(&slots.text(Member::VehicleIdentificationNumber, body).len()) =>
+            if !(1..=17).contains(&characters(
+                slots.text(Member::VehicleIdentificationNumber, body),
+            )) =>
         {
             return Err(("VehicleIdentificationNumber", "not 1 to 17 characters"));
         }

@@ -389,3 +389,83 @@ fn needless_escapes_are_taken_out_first() {
     assert_eq!(out[0].serial.of(&body), b"CX/1");
     assert!(scan(&mut br#"[{"Type":"\u00"}]"#.to_vec(), &limits(), &mut out).is_err());
 }
+
+/// Numbers as the validator has them: what a 32-bit float holds, once rounded, is legal in every member that is one.
+#[test]
+fn numbers_are_32_bit_floats() {
+    let bluetooth =
+        |data: &str| format!(r#","Address":"FF:FF:FF:00:AA:9B","Data":{data},"DataType":7"#);
+    let gps = |member: &str, value: &str| {
+        let rest = match member {
+            "Latitude" => r#""Longitude":1"#,
+            "Longitude" => r#""Latitude":1"#,
+            _ => r#""Latitude":1,"Longitude":1"#,
+        };
+        format!(r#",{rest},"{member}":{value}"#)
+    };
+    for data in [
+        "3.4028235e38",
+        "-3.4028235e38",
+        "3.4028235677973362e38",
+        "18446744073709551615",
+        "-0.0",
+    ] {
+        assert_eq!(
+            fits("BluetoothRecord", &bluetooth(data)),
+            Fate::Valid,
+            "{data}"
+        );
+    }
+    for huge in [
+        "3.4028236e38",
+        "1e39",
+        "-1e39",
+        "1e400",
+        "18446744073709551616",
+        "-9223372036854775809",
+    ] {
+        assert_eq!(
+            refused("BluetoothRecord", &bluetooth(huge)),
+            ("Data", "not a 32-bit float"),
+            "{huge}"
+        );
+        for member in ["Latitude", "Longitude", "Speed"] {
+            assert_eq!(
+                refused("GpsRecord", &gps(member, huge)),
+                (member, "not a 32-bit float"),
+                "{huge}"
+            );
+        }
+    }
+    assert_eq!(
+        refused("StatusRecord", r#","Code":1,"Value":18446744073709551616"#),
+        ("Value", "out of range")
+    );
+}
+
+/// Lengths count characters, an escape being one, as the validator counts them.
+#[test]
+fn lengths_are_those_of_characters() {
+    let vin = |text: &str| format!(r#","VehicleIdentificationNumber":"{text}""#);
+    assert_eq!(fits("VinRecord", &vin(&"é".repeat(17))), Fate::Valid);
+    assert_eq!(fits("VinRecord", &vin(&r#"\""#.repeat(17))), Fate::Valid);
+    assert_eq!(
+        refused("VinRecord", &vin(&"é".repeat(18))).1,
+        "not 1 to 17 characters"
+    );
+    let code = |text: &str| format!(r#","Code":"{text}","FaultStateActive":true"#);
+    assert_eq!(
+        fits("ObdiiFaultRecord", &code(&"€".repeat(10))),
+        Fate::Valid
+    );
+    assert_ne!(
+        fits("ObdiiFaultRecord", &code(&"€".repeat(11))),
+        Fate::Valid
+    );
+    let serial = |text: &str| {
+        let record = with("VinRecord", &vin("1M8GDM9AXKP042788")).replace("CX0000000001", text);
+        one(&record).map(|scanned| scanned.fate)
+    };
+    assert!(serial(&"ß".repeat(50)).is_ok());
+    assert!(serial(&"ß".repeat(51)).is_err() && serial("").is_err());
+}

@@ -57,6 +57,15 @@ fn a_pair_lives_its_time_and_refreshes_once() {
     assert_eq!(crossed.err().unwrap().0, 401);
     let late = sessions.refresh(&next.bearer, &next.refresh, next.refresh_expires, &settings);
     assert_eq!(late.err().unwrap().0, 401);
+    // What the real one says of an expired refresh token is not known, so it is a setting.
+    let settings = Settings {
+        expired_refresh_status: 403,
+        ..settings
+    };
+    let late = sessions.refresh(&next.bearer, &next.refresh, next.refresh_expires, &settings);
+    assert_eq!(late.err().unwrap().0, 403);
+    let late = sessions.revoke(&next.bearer, &next.refresh, next.refresh_expires, &settings);
+    assert_eq!(late.err().unwrap().0, 403);
 }
 
 #[test]

@@ -143,11 +143,11 @@ fn edges_of_a_message() {
         (good.replace("43.4516", "NaN").into_bytes(), "!message.json"),
         (
             good.replace("43.4516", "1e400").into_bytes(),
-            "!message.json",
+            "!record.member.float32",
         ),
         (
             good.replace("43.4516", "18446744073709551616").into_bytes(),
-            "!message.json",
+            "!record.member.float32",
         ),
         (b"5".to_vec(), "!message.scalar"),
         (b"null".to_vec(), "!message.scalar"),
@@ -310,4 +310,173 @@ fn device_ids() {
         let out = decode_with(&Config::default(), Some(message.as_bytes()));
         assert_eq!(told(&out), expected, "{message}");
     }
+}
+
+/// A number that no type holds concerns the member it is in, and only that.
+#[test]
+fn numbers_of_any_size_are_no_reason_for_a_message() {
+    let [gps, status] = [
+        RECORDS[0],
+        &with("StatusRecord", "Value", "123456789012345678901234567890"),
+    ];
+    for huge in [
+        "1e400",
+        "-1e400",
+        "123456789012345678901234567890",
+        "-9223372036854775809",
+        "18446744073709551616",
+    ] {
+        let bad = gps.replace("43.4516", huge);
+        let message = format!("[{gps},{bad},{status}]");
+        let out = decode_with(&Config::default(), Some(message.as_bytes()));
+        let [
+            Outcome::Valid(first),
+            Outcome::Reject(second),
+            Outcome::Reject(third),
+        ] = &out.outcomes[..]
+        else {
+            panic!("{:?}", out.outcomes)
+        };
+        assert_eq!(first.bytes(&out.bytes), gps.as_bytes());
+        assert_eq!(
+            (second.rule, second.field.as_str(), second.value.as_str()),
+            ("record.member.float32", "[1].Latitude", huge)
+        );
+        assert_eq!(
+            (third.rule, third.value.as_str()),
+            ("record.member.json", "123456789012345678901234567890")
+        );
+        assert_eq!(&message[second.original.clone()], bad);
+        // In members that are dropped unread, however deep, it is nobody's business.
+        let config: Config = toml::from_str("unknown_members = \"drop\"").expect("settings");
+        let odd = gps.replace(
+            '{',
+            &format!("{{\"iccid\":{huge},\"raw\":{{\"a\":[{huge},{{\"b\":{huge}}}]}},"),
+        );
+        let out = decode_with(&config, Some(format!("[{odd},{gps}]").as_bytes()));
+        assert_eq!(out.outcomes.len(), 2);
+        for outcome in &out.outcomes {
+            let Outcome::Valid(record) = outcome else {
+                panic!("{outcome:?}")
+            };
+            assert_eq!(String::from_utf8_lossy(record.bytes(&out.bytes)), gps);
+        }
+    }
+}
+
+/// Bytes of a record that needs no repair are sent as they came, escapes included.
+#[test]
+fn a_record_with_escapes_is_sent_as_it_came() {
+    let order = |serial: &str, code: &str| {
+        format!(
+            r#"{{"SerialNo":"{serial}", "FaultStateActive":true,"Code":"{code}","Type":"ObdiiFault\u0052ecord","DateTime":"2025-11-20T10:00:00Z"}}"#
+        )
+    };
+    let escaped = order("CX0B21338D8D", r"P\u0030301");
+    let plain = order("CX0B21338D8D", "P0302");
+    for message in [
+        escaped.clone(),
+        format!("[{escaped},{plain}]"),
+        format!(" {escaped}\n"),
+    ] {
+        let out = decode_with(&Config::default(), Some(message.as_bytes()));
+        let Some(Outcome::Valid(record)) = out.outcomes.first() else {
+            panic!("{:?}", out.outcomes)
+        };
+        assert_eq!(String::from_utf8_lossy(record.bytes(&out.bytes)), escaped);
+        assert_eq!(record.serial(&out.bytes), b"CX0B21338D8D");
+    }
+    // A serial written with an escape has to be found in the record: such a record is written anew.
+    let out = decode_with(
+        &Config::default(),
+        Some(order(r"CX\u0030B21338D8D", "P0301").as_bytes()),
+    );
+    let Some(Outcome::Valid(record)) = out.outcomes.first() else {
+        panic!("{:?}", out.outcomes)
+    };
+    assert_eq!(record.serial(&out.bytes), b"CX0B21338D8D");
+    assert!(
+        record
+            .bytes(&out.bytes)
+            .starts_with(b"{\"Type\":\"ObdiiFaultRecord\",")
+    );
+}
+
+/// .NET writes seven digits and an offset ("round-trip"); two instants stay two.
+#[test]
+fn the_seventh_digit_survives_the_way_to_utc() {
+    for (given, written) in [
+        (
+            "2025-11-20T12:00:00.1234567+02:00",
+            "2025-11-20T10:00:00.1234567Z",
+        ),
+        (
+            "2025-11-20T12:00:00.1234568+02:00",
+            "2025-11-20T10:00:00.1234568Z",
+        ),
+        (
+            "2025-11-20T12:00:00.1234560+02:00",
+            "2025-11-20T10:00:00.123456Z",
+        ),
+        (
+            "2025-11-20t10:00:00.0000009z",
+            "2025-11-20T10:00:00.0000009Z",
+        ),
+    ] {
+        let message = with("VinRecord", "DateTime", &format!("{given:?}"));
+        let out = decode_with(&Config::default(), Some(message.as_bytes()));
+        let Some(Outcome::Valid(record)) = out.outcomes.first() else {
+            panic!("{:?}", out.outcomes)
+        };
+        let text = String::from_utf8_lossy(record.bytes(&out.bytes));
+        assert!(
+            text.contains(&format!("\"DateTime\":\"{written}\"")),
+            "{text}"
+        );
+    }
+}
+
+/// The gateway keeps one of them, so the others are counted; repeats and other codes are not.
+#[test]
+fn records_of_one_instant_with_different_content_are_counted() {
+    let gps = RECORDS[0];
+    let other = gps.replace("43.4516", "43.4517");
+    let status = |code: u32, value: u32| {
+        with("GenericStatusRecord", "Value", &value.to_string()).replace(
+            &serde_json::from_str::<serde_json::Value>(&with("GenericStatusRecord", "none", ""))
+                .map(|record| format!("\"Code\":{}", record["Code"]))
+                .expect("JSON"),
+            &format!("\"Code\":{code}"),
+        )
+    };
+    let vin = with("VinRecord", "none", "");
+    for (records, twins) in [
+        (vec![gps.to_owned(), gps.to_owned()], 0),
+        (vec![gps.to_owned(), other.clone()], 1),
+        (
+            vec![
+                gps.to_owned(),
+                vin,
+                other.clone(),
+                gps.to_owned(),
+                gps.replace("43.4516", "1"),
+            ],
+            2,
+        ),
+        (vec![status(10_000, 1), status(10_001, 2)], 0),
+        (vec![status(10_000, 1), status(10_000, 2)], 1),
+    ] {
+        let message = format!("[{}]", records.join(","));
+        let out = decode_with(&Config::default(), Some(message.as_bytes()));
+        assert!(
+            out.outcomes
+                .iter()
+                .all(|outcome| matches!(outcome, Outcome::Valid(_))),
+            "{message}"
+        );
+        let counted = out.notes.iter().find(|(rule, _)| *rule == "record.twin");
+        assert_eq!(counted.map_or(0, |(_, count)| *count), twins, "{message}");
+    }
+    let alone = decode_with(&Config::default(), Some(other.as_bytes()));
+    assert!(!alone.notes.iter().any(|(rule, _)| *rule == "record.twin"));
 }

@@ -59,7 +59,7 @@ impl<'de> Deserialize<'de> for Pairs {
     }
 }
 
-/// Parses strictly; numbers must fit 64-bit integers or doubles.
+/// Parses strictly; numbers may have any size.
 fn tree(source: &str) -> Option<Tree> {
     let raw: &RawValue = serde_json::from_str(source).ok()?;
     let text = raw.get();
@@ -83,13 +83,14 @@ fn tree(source: &str) -> Option<Tree> {
                 .map(|(key, raw)| Some((key, tree(raw.get())?, raw.get().to_owned())));
             Tree::Object(members.collect::<Option<_>>()?)
         }
-        _ if text.contains(['.', 'e', 'E']) => {
-            Tree::Float(text.parse().ok().filter(|value: &f64| value.is_finite())?)
-        }
+        _ if text.contains(['.', 'e', 'E']) => Tree::Float(text.parse().ok()?),
         _ => {
-            let value: i128 = text.parse().ok()?;
-            let fits = (i128::from(i64::MIN)..=i128::from(u64::MAX)).contains(&value);
-            fits.then_some(Tree::Int(value))?
+            let value = text.parse::<i128>().ok();
+            let fits = |value: &i128| (i128::from(i64::MIN)..=i128::from(u64::MAX)).contains(value);
+            // Beyond 64 bits it is as good as no number at all.
+            value
+                .filter(fits)
+                .map_or(Tree::Float(f64::INFINITY), Tree::Int)
         }
     })
 }
@@ -148,10 +149,13 @@ pub fn judge(payload: &[u8], serial_of: &dyn Fn(&str) -> Option<String>, now: i6
         }
         Some(_) => return whole("message.scalar"),
     };
+    let mut accepted: Vec<(String, String)> = Vec::new();
     for (prefix, tree, source) in records {
         let mut case = Case {
             notes: BTreeSet::new(),
-            rewrite: source.contains('\\'),
+            rewrite: false,
+            tick: String::new(),
+            key: String::new(),
             serial_of,
             now,
         };
@@ -163,6 +167,16 @@ pub fn judge(payload: &[u8], serial_of: &dyn Fn(&str) -> Option<String>, now: i6
             Ok(verdict) => {
                 for rule in case.notes {
                     *opinion.notes.entry(rule.to_owned()).or_default() += 1;
+                }
+                if let Verdict::Valid { bytes, serial } = &verdict {
+                    let key = format!("{serial} {}", case.key);
+                    match accepted.iter().find(|(known, _)| *known == key) {
+                        Some((_, first)) if first != bytes => {
+                            *opinion.notes.entry("record.twin".to_owned()).or_default() += 1;
+                        }
+                        Some(_) => {}
+                        None => accepted.push((key, bytes.clone())),
+                    }
                 }
                 verdict
             }

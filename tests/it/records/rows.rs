@@ -131,7 +131,8 @@ const ROWS: &[(&str, &str, &str, &str)] = &[
     ("Status", "Value", "true", "!record.member.json"),
     ("Status", "Value", r#""5""#, "!record.member.json"),
     ("Status", "Value", "2147483647", ""),
-    ("Status", "Value", "2147483648", "status.value.int32"),
+    ("Status", "Value", "2147483648", "!status.value.int32"),
+    ("Status", "Value", "-2147483649", "!status.value.int32"),
     // GenericStatusRecord.
     ("GenericStatus", "Code", "", "!record.member.missing"),
     ("GenericStatus", "Code", "127", "generic_status.code.unknown"),

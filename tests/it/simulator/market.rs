@@ -222,3 +222,65 @@ async fn the_gateway_and_the_market_are_one_world() {
     assert_eq!(sim.counters().records_invalid, 4);
     sim.stop().await;
 }
+
+/// Calls that clients probe an account with; and `nextId`, which v3 was seen to ignore.
+#[tokio::test]
+async fn clients_may_probe_and_next_id_of_v3_is_ignored() {
+    let (sim, wire) = open(market::Settings::prompt()).await;
+    let serials = sim.market(|market, now| {
+        let mut make = || {
+            let made = market.make(10032, market::PARTNER, market::INTEGRATOR, now);
+            made.unwrap()
+        };
+        let all = [make(), make()];
+        market.assign(&all[0], "own_db", now).unwrap();
+        market.share(&all[0], "shared_db", now).unwrap();
+        all
+    });
+    let caller = Caller::login(&wire, "partner@example.com").await;
+    for (version, method, params) in [
+        ("v2", "GetCountries", json!({})),
+        ("v3", "GetCountries", json!({})),
+        ("v2", "GetDevicePlans", json!({})),
+    ] {
+        let answer = caller.call(version, method, params).await;
+        assert!(
+            answer["result"]
+                .as_array()
+                .is_some_and(|rows| !rows.is_empty()),
+            "{method}: {answer}"
+        );
+    }
+    let answer = caller.call("v3", "GetDevicePlans", json!({})).await;
+    assert!(answer["error"].is_object(), "{answer}");
+    let asked = json!({ "serialNumbers": [serials[0], "CX9999999999"] });
+    let answer = caller.call("v2", "GetDeviceJurisdictionAsync", asked).await;
+    assert_eq!(
+        answer["result"].as_array().map(Vec::len),
+        Some(1),
+        "{answer}"
+    );
+    assert_eq!(answer["result"][0]["serialNo"], serials[0].as_str());
+    let asked = json!({ "serialNo": serials[0] });
+    let answer = caller.call("v2", "GetSharedDatabases", asked).await;
+    let names = |answer: &Value| -> Vec<String> {
+        let rows = answer["result"].as_array().into_iter().flatten();
+        rows.map(|row| format!("{} {}", row["name"], row["vehicleClientType"]).replace('"', ""))
+            .collect()
+    };
+    assert_eq!(
+        names(&answer),
+        ["own_db owner", "shared_db shared"],
+        "{answer}"
+    );
+    let page = |next: u64| json!({ "forAccount": market::PARTNER, "nextId": next });
+    let [first, again] = [
+        caller.call("v3", "GetDeviceContracts", page(0)).await,
+        caller
+            .call("v3", "GetDeviceContracts", page(u64::from(u32::MAX)))
+            .await,
+    ];
+    assert_eq!(first["result"].as_array().map(Vec::len), Some(2), "{first}");
+    assert_eq!(first["result"], again["result"]);
+    sim.stop().await;
+}

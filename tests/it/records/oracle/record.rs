@@ -74,6 +74,10 @@ type Broken = (&'static str, String);
 pub struct Case<'a> {
     pub notes: BTreeSet<&'static str>,
     pub rewrite: bool,
+    /// The seventh fraction digit.
+    pub tick: String,
+    /// Type, instant and sub-key.
+    pub key: String,
     pub serial_of: &'a dyn Fn(&str) -> Option<String>,
     pub now: i64,
 }
@@ -145,6 +149,9 @@ impl Case<'_> {
             if values.contains_key("DeviceId") {
                 self.repaired("record.device_id.dropped");
             }
+            // The serial's own bytes must be found in the record.
+            let (_, source) = values["SerialNo"];
+            self.rewrite |= source != format!("\"{serial}\"");
             self.serial(serial)?
         } else if let Some((id, _)) = values.get("DeviceId") {
             let Tree::Text(id) = id else {
@@ -267,6 +274,23 @@ impl Case<'_> {
         if kind == "DriverChangeRecord" && micros > self.now {
             self.notes.insert("driver_change.datetime.future");
         }
+        let sub = match kind {
+            "StatusRecord" | "GenericStatusRecord" | "GenericFaultRecord" | "ObdiiFaultRecord" => {
+                "Code"
+            }
+            "J1708FaultRecord" => "MessageId ParameterId SubsystemId FailureModeIdentifier",
+            "J1939FaultRecord" => "SuspectParameterNumber FailureModeIdentifier SourceAddress",
+            "BluetoothRecord" => "Address DataType",
+            _ => "",
+        };
+        let sub = sub
+            .split_whitespace()
+            .map(|name| format!("{:?}", values.get(name).map(|(tree, _)| tree)));
+        self.key = format!(
+            "{kind} {micros} {} {:?}",
+            self.tick,
+            sub.collect::<Vec<_>>()
+        );
         if let Some(device_id) = device_id.filter(|id| (self.serial_of)(id).is_none()) {
             return Ok(Verdict::Unknown { device_id });
         }
@@ -293,6 +317,11 @@ impl Case<'_> {
             .map(|zone| zone.as_str())
             .ok_or(("record.datetime.zone", "DateTime".to_owned()))?;
         let fraction = parts.get(2).map_or("", |fraction| &fraction.as_str()[1..]);
+        self.tick = fraction
+            .get(6..)
+            .filter(|tick| *tick != "0")
+            .unwrap_or("")
+            .to_owned();
         let sixth: i64 = format!("{fraction:0<6}")[..6].parse().unwrap();
         let epoch = jiff::civil::date(1970, 1, 1).at(0, 0, 0, 0);
         let offset = match zone {
@@ -326,7 +355,11 @@ impl Case<'_> {
         }
         self.repaired("record.datetime.utc");
         Ok((
-            format!("{}.{sixth:06}Z", utc.strftime("%Y-%m-%dT%H:%M:%S")),
+            format!(
+                "{}.{sixth:06}{}Z",
+                utc.strftime("%Y-%m-%dT%H:%M:%S"),
+                self.tick
+            ),
             micros,
         ))
     }
@@ -368,6 +401,7 @@ impl Case<'_> {
                 "generic_status.code.dropped"
             }
             ("GenericStatusRecord", "Value") if !int32 => "generic_status.value.int32",
+            ("StatusRecord", "Value") if !int32 => "status.value.int32",
             ("GenericFaultRecord", "Code") if !(128.0..=1999.0).contains(&value) => {
                 "generic_fault.code.range"
             }
@@ -402,7 +436,6 @@ impl Case<'_> {
             ("StatusRecord" | "GenericStatusRecord", "Code") => {
                 &[(!(0.0..=65535.0).contains(&value), "status.code.unusual")]
             }
-            ("StatusRecord", "Value") => &[(!int32, "status.value.int32")],
             ("J1939FaultRecord", "SuspectParameterNumber") => &[(
                 !(0.0..=524_287.0).contains(&value),
                 "j1939.suspect_parameter_number.range",
