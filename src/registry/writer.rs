@@ -28,6 +28,8 @@ use super::mark::{self, Mark};
 use crate::access;
 use crate::rights::{self, Operation, Resource};
 
+/// How often a transaction is begun again that the client dropped before it was sent.
+const AGAIN: usize = 3;
 /// How long one change may wait for the broker before a command gives up.
 const WRITE: Duration = Duration::from_secs(30);
 /// Transaction timeout: how long the broker waits for a writer that is gone. A successor ends the transaction at once.
@@ -148,6 +150,15 @@ impl WriteError {
                 )
             ),
         }
+    }
+
+    /// Whether the client dropped the change before it was sent.
+    fn is_dropped(&self) -> bool {
+        let code = match self {
+            Self::Replaced { .. } => None,
+            Self::Unconfirmed { error, .. } => error.rdkafka_error_code(),
+        };
+        code == Some(RDKafkaErrorCode::PurgeQueue)
     }
 
     /// Whether the change may be in the topic although it was not confirmed.
@@ -294,18 +305,27 @@ impl Writer {
         let mut state = self.state.lock().await;
         let mut messages = messages.into_iter().peekable();
         while messages.peek().is_some() {
-            self.begin(&mut state).await?;
-            self.call(
-                "the beginning of a transaction",
-                FutureProducer::begin_transaction,
-            )
-            .await?;
-            *state = State::Open;
-            if let Err(error) = self.send(messages.by_ref().take(TOGETHER)).await {
+            let together: Vec<Message<'_>> = messages.by_ref().take(TOGETHER).collect();
+            let mut dropped = 0;
+            loop {
+                self.begin(&mut state).await?;
+                self.call(
+                    "the beginning of a transaction",
+                    FutureProducer::begin_transaction,
+                )
+                .await?;
+                *state = State::Open;
+                let Err(error) = self.send(&together).await else {
+                    break;
+                };
                 if self.abort().await.is_ok() {
                     *state = State::Idle;
                 }
-                return Err(error);
+                // The client drops what is queued while it gets a new epoch after a refused message; nothing of it was sent.
+                dropped += 1;
+                if !error.is_dropped() || dropped > AGAIN {
+                    return Err(error);
+                }
             }
             let within = self.within;
             self.call(COMMIT, move |producer| commit(producer, within))
@@ -323,7 +343,7 @@ impl Writer {
         .await
     }
 
-    async fn send(&self, messages: impl Iterator<Item = Message<'_>>) -> Result<(), WriteError> {
+    async fn send(&self, messages: &[Message<'_>]) -> Result<(), WriteError> {
         let mut waiting = VecDeque::new();
         for message in messages {
             let (key, value) = (message.key(), message.value());
