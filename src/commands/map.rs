@@ -118,7 +118,9 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             .with_context(|| format!("{}: cannot read the messages", args.file.display()))?
     };
     let Some(mapping) = mapping else {
-        let first = messages(&text).first().map_or(&b""[..], |(_, first)| *first);
+        let first = messages(&text)
+            .first()
+            .map_or(&b""[..], |(_, first)| *first);
         let proposal =
             guess(first).map_err(|problem| anyhow!("{}: {problem}", args.file.display()))?;
         let mut out = Stdout;

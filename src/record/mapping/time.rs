@@ -236,7 +236,7 @@ fn epoch(value: Scalar<'_>, unit: i64) -> Option<i64> {
             // Whole microseconds: a double holds no more of today's seconds.
             let micros = (number * (unit / datetime::TICKS) as f64).round();
             // Far outside the years a timestamp has, well inside i64.
-            (micros.abs() < 4.6e17).then_some(micros as i64 * datetime::TICKS)
+            (micros.abs() < 4.6e17).then(|| micros as i64 * datetime::TICKS)
         }
         Scalar::Unsigned(_) | Scalar::Text(_) | Scalar::Bool(_) => None,
     }
