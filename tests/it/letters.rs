@@ -283,37 +283,3 @@ fn a_shortened_letter_is_replayed_from_its_original() {
     );
     world.end();
 }
-
-/// Dismissed letters are hidden, and keep nobody back.
-#[test]
-fn a_dismissed_letter_keeps_nobody_back() {
-    let (mut world, _) = mapped(Broker::shared(), "devices.ndjson");
-    let registry = world.path("devices.ndjson").display().to_string();
-    let flags = ["--shape", "generic", "--mix", "gps=1", "--devices", "1"];
-    world.produced(10, &[&flags[..], &["--registry", &registry]].concat());
-    world.join();
-    world.drained();
-    leave(&mut world);
-    world.file("vendor.toml", SOUND);
-    let config = world.settings_file("repair", &[]);
-    let dead = world.dead_topic.clone();
-    let later = format!("{dead}/0/2..5");
-    let behind = |world: &World<'_>, more: &[&str]| {
-        let args = [&["replay", "--dry-run", "--at", &later][..], more].concat();
-        let (_, report) = asked(world, &config, &args);
-        (
-            count(&report, "to_replay"),
-            staying(&report, "order.behind"),
-        )
-    };
-    assert_eq!(behind(&world, &[]), (0, 3));
-    assert_eq!(behind(&world, &["--out-of-order"]), (3, 0));
-    let first = format!("{dead}/0/0..2");
-    let (done, report) = asked(&world, &config, &["letters", "dismiss", "--at", &first]);
-    assert!(done && count(&report, "dismissed") == 2, "{report:#}");
-    assert_eq!(behind(&world, &[]), (3, 0));
-    let (_, list) = asked(&world, &config, &["letters", "list"]);
-    assert_eq!((count(&list, "letters"), count(&list, "marked")), (3, 2));
-    wait_until("nothing was written", || world.lag() == 0);
-    world.end();
-}
