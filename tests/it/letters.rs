@@ -9,7 +9,6 @@ use serde_json::Value;
 
 use crate::support::{
     broker::{Broker, block_on},
-    wait_until,
     world::World,
 };
 
@@ -39,16 +38,6 @@ fn staying(report: &Value, code: &str) -> u64 {
 fn leave(world: &mut World<'_>) {
     world.leave(150);
     world.instances.clear();
-}
-
-/// The places of letters that the messages of the input topic name.
-fn replays(world: &World<'_>) -> Vec<String> {
-    let messages = world.broker.read_committed(&world.topic);
-    let named = |letter: &crate::support::broker::Letter| {
-        let found = letter.headers.iter().find(|(name, _)| name == "replay-of");
-        found.map(|(_, place)| place.clone())
-    };
-    messages.iter().filter_map(named).collect()
 }
 
 /// The shipped mapping of a flat message.

@@ -7,7 +7,6 @@ mod hostile_files;
 mod hostile_text;
 mod log_life;
 mod memory_bounds;
-mod odd_messages;
 mod positions;
 mod reload;
 mod reporting;

@@ -1,8 +1,8 @@
-//! Replays beside a running job: late records, stopping and going on, letters that come back, and what the gateway refused.
+//! Replays of what the gateway refused.
 
 use dig_ingest::sim::Poison;
 
-use super::{asked, count, leave, replays, staying};
+use super::{asked, count, leave};
 use crate::support::{broker::Broker, world::World};
 
 const PATCH: &str = r#"

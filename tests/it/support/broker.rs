@@ -22,7 +22,6 @@ use rdkafka::{
     },
     client::DefaultClientContext,
     consumer::{BaseConsumer, CommitMode, Consumer},
-    error::KafkaError,
     message::{BorrowedMessage, Headers, Message},
     mocking::MockCluster,
     producer::{DefaultProducerContext, FutureProducer, FutureRecord, Producer as _},
@@ -522,40 +521,6 @@ impl Broker {
             back
         });
         Watch { end, watching }
-    }
-
-    /// Every message on a topic, where some offsets are ends of transactions.
-    pub fn read_committed(&self, topic: &str) -> Vec<Letter> {
-        let partitions = wait_for("the topic's partitions", || {
-            let metadata = self.asker("reader").fetch_metadata(Some(topic), ASK).ok()?;
-            i32::try_from(metadata.topics().first()?.partitions().len())
-                .ok()
-                .filter(|count| *count > 0)
-        });
-        let asker: BaseConsumer = ClientConfig::new()
-            .set("bootstrap.servers", &self.address)
-            .set("group.id", "reader")
-            .set("enable.auto.commit", "false")
-            .set("enable.partition.eof", "true")
-            .create()
-            .expect("a consumer");
-        let mut from = TopicPartitionList::new();
-        for partition in 0..partitions {
-            from.add_partition_offset(topic, partition, Offset::Beginning)
-                .expect("an offset");
-        }
-        asker.assign(&from).expect("an assignment");
-        let (mut ended, mut letters) = (std::collections::HashSet::new(), Vec::new());
-        while ended.len() < partitions as usize {
-            match asker.poll(ASK) {
-                Some(Ok(message)) => letters.push(letter(&message)),
-                Some(Err(KafkaError::PartitionEOF(partition))) => {
-                    ended.insert(partition);
-                }
-                Some(Err(_)) | None => {}
-            }
-        }
-        letters
     }
 
     /// Everything on a topic, partition by partition.
