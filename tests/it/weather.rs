@@ -10,7 +10,6 @@ mod memory_bounds;
 mod positions;
 mod reload;
 mod reporting;
-mod rights;
 mod standing_still;
 mod unreadable;
 mod unwritable;
