@@ -213,6 +213,10 @@ fn entry(name: &str) -> Option<Arc<Entry>> {
 }
 
 /// Where the proofs of an identity come from; used by its thread alone.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one per identity of the process"
+)]
 enum Source {
     File {
         username: String,

@@ -85,7 +85,7 @@ pub async fn run(
             let _ends_the_other = stop.clone().drop_guard();
             match live {
                 Some(live) => stream::following(settings, live, board, stop).await,
-                None => stream(settings, board, stop).await,
+                None => Box::pin(stream(settings, board, stop)).await,
             }
         };
         tokio::spawn(part)

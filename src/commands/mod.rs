@@ -106,11 +106,11 @@ pub fn main() -> ExitCode {
     };
     let result = runtime.block_on(async {
         match cli.command {
-            Command::Run(args) => run::run(args).await,
-            Command::Demo(args) => demo::run(args).await,
+            Command::Run(args) => Box::pin(run::run(args)).await,
+            Command::Demo(args) => Box::pin(demo::run(args)).await,
             Command::Sim(args) => sim::run(args).await,
             Command::Load(args) => load::run(*args).await,
-            Command::Verify(args) => verify::run(args).await,
+            Command::Verify(args) => Box::pin(verify::run(args)).await,
             Command::Check(args) => check::run(args).await,
             Command::Map(args) => map::run(args).await,
             Command::Validate(args) => validate::run(args).await,

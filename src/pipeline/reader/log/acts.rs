@@ -58,10 +58,10 @@ impl Reader {
             questions.push(Question::Topics(names.into_iter().collect()));
             topics.asked = true;
         }
-        if !questions.is_empty() {
-            if let Err(error) = self.logs.ask(questions) {
-                self.fail(error);
-            }
+        if !questions.is_empty()
+            && let Err(error) = self.logs.ask(questions)
+        {
+            self.fail(error);
         }
     }
 
