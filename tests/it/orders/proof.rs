@@ -460,7 +460,8 @@ async fn a_change_that_its_topic_does_not_take_is_named_and_keeps_no_other_back(
     let written = || scene.topic.lock().unwrap().entries.devices.len();
     assert_eq!(written(), 2);
     let waiting = holding.store.unpublished_ids().await.unwrap();
-    assert_eq!(waiting.into_iter().collect::<Vec<_>>(), [refused.clone()]);
+    let waiting: Vec<String> = waiting.into_iter().collect();
+    assert_eq!(waiting, std::slice::from_ref(&refused));
     let standing = holding.store.alarms().await.unwrap();
     let alarm = standing.iter().find(|alarm| alarm.subject == refused);
     let alarm = AlarmShown::from(alarm.expect("an alarm").clone());
