@@ -6,7 +6,7 @@
 //!
 //! * A client that is opened by this module has its token before its first call. One that lives long takes over what is newer
 //!   whenever it is polled ([`upkeep`]); connections that exist stay.
-//! * A token is renewed when four fifths of its life have passed; a password's file is read every [`LOOK`]. No call of a Kafka client
+//! * A token is renewed when four fifths of its life have passed; a password's file is read every `LOOK`. No call of a Kafka client
 //!   waits for the token endpoint, but for the first token of the process, up to [`FIRST`].
 //! * C1: a token or password is in no log, error or `Debug`.
 //!

@@ -1,6 +1,6 @@
 //! The composition root: the only module that knows every part of the job.
 //!
-//! Everything else is handed its parts. The streaming job ([`stream`]) and the order journey (`journey`) are put together from
+//! Everything else is handed its parts. The streaming job (`stream`) and the order journey (`journey`) are put together from
 //! the settings and meet in the device registry's topic alone, so that they run in one process or in two. Whichever cannot go on
 //! ends the other one in order.
 

@@ -1,6 +1,6 @@
 //! Reloading (SIGHUP): what a running job takes over from changed settings, and what it names as needing a restart.
 //!
-//! Owns the settings in force and the sender of the snapshot that the pipeline follows ([`live`]).
+//! Owns the settings in force and the sender of the snapshot that the pipeline follows (`live`).
 //!
 //! * All or nothing: whatever can fail (reading, checking, compiling mappings and rules) is done before anything is replaced. After
 //!   a failure the old settings stay in force as a whole.

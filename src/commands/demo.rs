@@ -1,7 +1,7 @@
 //! `dig-ingest demo`: both halves of the product in one process, with faults, judged at the end.
 //!
 //! Owns an in-process mock broker, a simulated world with a script of faults, a load, the streaming job, the order journey beside it
-//! on a store of its own ([`keep`]), a story that people play in it, and the judge. Nothing outside this process is needed or touched but a temporary
+//! on a store of its own (`keep`), a story that people play in it, and the judge. Nothing outside this process is needed or touched but a temporary
 //! directory. The broker trims a partition beyond about 5 MB, so the amount is bounded and spread over partitions.
 
 mod fleet;

@@ -3,7 +3,7 @@
 //! Owns a [`Replay`] for the time of one command. It reads the letters once to judge them and to make their order, then again to send
 //! them, batch by batch, each with its marks in one transaction.
 //!
-//! * L1, L2, L3: through [`super::writer`], [`super::order`] and the headers of [`crate::pipeline::replay`].
+//! * L1, L2, L3: through `super::writer`, [`super::order`] and the headers of [`crate::pipeline::replay`].
 //! * Only what would pass today's mapping, rules and gate is written; what would become a letter again stays where it is.
 //! * Bounded: letters that are read before their turn wait in a bounded number of bytes; those beyond are read again later.
 //!

@@ -4,7 +4,7 @@
 //! `Decoded::bytes` and parsed there; a record that is already in the gateway's shape stays where it is. Both are sent as they were
 //! written. Everything else is written anew into a buffer of the decoder and moved behind the message.
 //! Unescaping happens in place, so the copy of a message with a backslash is made again once its records are judged; texts for rejects
-//! are taken from the payload itself. Numbers that the parser cannot hold are taken out of its way ([`repair`]).
+//! are taken from the payload itself. Numbers that the parser cannot hold are taken out of its way (`repair`).
 //!
 //! Outcomes for a whole message: a tombstone and an empty array append nothing; a message that cannot be read appends one reject;
 //! the rejects of one message beyond a bound are one outcome ([`super::tally`]).

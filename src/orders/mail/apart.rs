@@ -2,7 +2,7 @@
 //!
 //! The process is this program with the command [`COMMAND`]: it gets the mail on its standard input, gives what it read on its standard
 //! output, and has no environment, no settings and no file. [`answer`] is its whole work, after its caller has bounded its memory and
-//! its time. [`open`] starts it and waits for it, at most [`WITHIN`]; a caller that is dropped meanwhile ends it.
+//! its time. [`open`] starts it and waits for it, at most `WITHIN`; a caller that is dropped meanwhile ends it.
 //!
 //! One process at a time for each caller; there is no queue.
 

@@ -50,7 +50,7 @@ pub struct Sheet {
     /// All that are not understood.
     pub bad_count: u64,
     /// What may be serials in rows that are not understood, with the row's line. A file that is no sheet may be in its place: only
-    /// those that name a device are kept ([`super::kept`]), and none is quoted.
+    /// those that name a device are kept (`super::kept`), and none is quoted.
     pub spoiled: Vec<(u64, Serial)>,
     /// How it was read, for people: `text in UTF-8, semicolon between columns`.
     pub form: String,
