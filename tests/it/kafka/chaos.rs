@@ -181,6 +181,10 @@ fn killed_instances_lose_and_reorder_nothing() {
             0 => readers[random.random_range(0..INSTANCES)].go(),
             1 => readers[random.random_range(0..INSTANCES)].read(false),
             2 => {
+                // A load tells its devices some time after they have begun to send.
+                world.until("a load has told its devices", |world| {
+                    !serials(world).is_empty()
+                });
                 let serials = serials(&world);
                 let failing = &serials[random.random_range(0..serials.len())];
                 eprintln!("the gateway fails on device {failing}");
