@@ -45,7 +45,8 @@ fn opinion(payload: &[u8], out: &Decoded) -> Opinion {
             let serial = record.serial(&out.bytes);
             assert_eq!(record.hash(), serial_hash(serial));
             let bytes = std::str::from_utf8(record.bytes(&out.bytes)).expect("UTF-8");
-            assert!(bytes.contains(record.kind().name()));
+            let sent: serde_json::Value = serde_json::from_str(bytes).expect("JSON");
+            assert_eq!(sent["Type"], record.kind().name());
             Verdict::Valid {
                 bytes: bytes.to_owned(),
                 serial: String::from_utf8(serial.to_vec()).expect("UTF-8"),
