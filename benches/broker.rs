@@ -111,7 +111,7 @@ fn run(source: &Source, settings: &dig_ingest::config::ConfigArgs) -> anyhow::Re
         .build()?;
     runtime.block_on(async {
         let stop = tokio_util::sync::CancellationToken::new();
-        let board = dig_ingest::ops::board::Board::new(Instant::now());
+        let board = dig_ingest::ops::status_registry::StatusRegistry::new(Instant::now());
         let job = tokio::spawn(dig_ingest::app::stream(
             settings,
             Arc::clone(&board),

@@ -14,7 +14,7 @@ use anyhow::Context as _;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Settings;
-use crate::ops::board::Board;
+use crate::ops::status_registry::StatusRegistry;
 use crate::pipeline::gate::Mode;
 use crate::pipeline::live::Feed;
 use crate::pipeline::topics::{Keep, Wanted, create_once_answered};
@@ -66,7 +66,7 @@ pub async fn run(
     settings: Settings,
     chosen: Chosen,
     live: Option<Feed>,
-    board: Arc<Board>,
+    board: Arc<StatusRegistry>,
     stop: CancellationToken,
 ) -> anyhow::Result<End> {
     board.set_streams(chosen.pipeline);

@@ -12,8 +12,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Settings;
 use crate::ops::attempts::Attempts;
-use crate::ops::board::Board;
 use crate::ops::journey::{Figures, Lead, Proof, Slot, Waiting};
+use crate::ops::status_registry::StatusRegistry;
 use crate::ops::waits::Kind;
 use crate::orders::desk::Outside;
 use crate::orders::journey::Serial;
@@ -41,7 +41,7 @@ const ASK_AGAIN: Duration = Duration::from_secs(2);
 /// As [`orders::run`], and what cannot be begun: a store that cannot be opened, a topic that cannot be made.
 pub async fn run(
     settings: &Settings,
-    board: &Arc<Board>,
+    board: &Arc<StatusRegistry>,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let config = Arc::new(settings.orders.clone());
@@ -162,7 +162,7 @@ struct Tried {
 }
 
 impl Tried {
-    fn new(board: &Arc<Board>, topic: &str) -> Self {
+    fn new(board: &Arc<StatusRegistry>, topic: &str) -> Self {
         let attempts = || {
             Attempts::new(
                 board,

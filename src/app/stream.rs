@@ -12,8 +12,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::reload;
 use crate::config::Settings;
-use crate::ops::board::Board;
 use crate::ops::status::Pause;
+use crate::ops::status_registry::StatusRegistry;
 use crate::ops::waits::{Kind, Wait};
 use crate::pipeline::gate::Mode;
 use crate::pipeline::live::Feed;
@@ -32,7 +32,7 @@ const CLOSE: Duration = Duration::from_secs(1);
 /// As [`pipeline::run`], and settings that cannot be used.
 pub async fn run(
     settings: Settings,
-    board: Arc<Board>,
+    board: Arc<StatusRegistry>,
     stop: CancellationToken,
 ) -> anyhow::Result<pipeline::End> {
     let live = Arc::new(reload::snapshot(&settings)?);
@@ -46,7 +46,7 @@ pub async fn run(
 pub(super) async fn following(
     settings: Settings,
     live: Feed,
-    board: Arc<Board>,
+    board: Arc<StatusRegistry>,
     stop: CancellationToken,
 ) -> anyhow::Result<pipeline::End> {
     let config = settings.pipeline();
@@ -107,7 +107,7 @@ pub(super) async fn following(
 async fn follow_registry(
     settings: &Settings,
     gated: bool,
-    board: &Arc<Board>,
+    board: &Arc<StatusRegistry>,
     stop: &CancellationToken,
 ) -> anyhow::Result<(registry::Feed, JoinHandle<()>)> {
     match settings.registry.place(gated) {
@@ -132,7 +132,7 @@ async fn follow_registry(
 }
 
 /// Readiness follows the session, and the gateway's trouble is published (H1).
-async fn watch_gateway(uploader: Uploader, board: Arc<Board>) {
+async fn watch_gateway(uploader: Uploader, board: Arc<StatusRegistry>) {
     let mut tick = tokio::time::interval(LOOK);
     let mut wait: Option<(Kind, Wait)> = None;
     let mut newest = Pause::None;

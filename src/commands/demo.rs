@@ -37,7 +37,7 @@ use crate::load::manifest::run_of;
 use crate::load::mix::Mix;
 use crate::load::plan::{By, Plan, Shape};
 use crate::load::produce::{Outlet, Target};
-use crate::ops::board::Board;
+use crate::ops::status_registry::StatusRegistry;
 use crate::registry::{self, Device, State};
 use crate::sim::market;
 use crate::verify::judge::Judge;
@@ -138,7 +138,10 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let mut letters = super::verify::letters_of(&settings)?;
     let keep = Keep::start(settings.clone(), place.path()).await?;
     let script = Script::play(&gateway);
-    let (board, stop) = (Board::new(Instant::now()), CancellationToken::new());
+    let (board, stop) = (
+        StatusRegistry::new(Instant::now()),
+        CancellationToken::new(),
+    );
     // The order half runs beside it: the story stops and starts that one alone.
     let alone = app::Chosen::of(&settings, Some(app::Part::Pipeline))?;
     let mut job = tokio::spawn(app::run(

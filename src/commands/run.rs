@@ -14,9 +14,9 @@ use super::leave::{self, HangUp};
 use crate::app::reload::Reloader;
 use crate::app::{Chosen, Part};
 use crate::config::{self, ConfigArgs, Settings};
-use crate::ops::board::Board;
 use crate::ops::notify::Notifier;
 use crate::ops::panics::{self, Panics};
+use crate::ops::status_registry::StatusRegistry;
 use crate::ops::{log, metrics, web};
 use crate::pipeline::End;
 
@@ -96,7 +96,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     formula.check()?;
     let exposition = metrics::install()?;
-    let board = Board::new(Instant::now());
+    let board = StatusRegistry::new(Instant::now());
     let pages = web::start(&settings.ops, std::sync::Arc::clone(&board), exposition).await?;
     tracing::info!(address = %pages.address(), "operations pages");
     let notifier = Notifier::of(config::service_manager());
@@ -119,7 +119,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     pages.stop().await;
     match result? {
         End::InOrder => tracing::info!("ended in order"),
-        End::Unleft => tracing::warn!(
+        End::LeftWithoutBroker => tracing::warn!(
             "ended, but no broker answered in time: the group gives our partitions away after kafka.session_timeout_ms, \
              and what was in hand is read again"
         ),

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::Report;
 use crate::commands::console::{noteln, outln};
 use crate::config::{ConfigArgs, Settings};
-use crate::pipeline::asker::Asker;
+use crate::pipeline::metadata_probe::Asker;
 use crate::pipeline::skip;
 use crate::pipeline::unreadable::Skip;
 

@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::problem::{Error, Place};
 use super::{Settings, rules};
 use crate::orders::import;
-use crate::orders::mail::letter;
+use crate::orders::mail::email;
 use crate::pipeline::gate::Mode;
 use crate::pipeline::queues::kept_bytes;
 use crate::pipeline::release::{BATCH_BYTES, BATCHES};
@@ -275,7 +275,7 @@ impl Settings {
         let mails = u64::from(mail.wanted());
         // The process that opens mails with PDF files has a memory of its own.
         let apart = mail.reader_memory_mb.saturating_mul(1024 * 1024);
-        let mail = mails * (2 * mail.max_bytes + letter::PLAIN as u64 * MAIL_FACTOR + apart);
+        let mail = mails * (2 * mail.max_bytes + email::PLAIN as u64 * MAIL_FACTOR + apart);
         let bytes = answer.saturating_mul(ANSWER_FACTOR)
             + (sheet + inventory).saturating_mul(FILE_FACTOR)
             + mail;

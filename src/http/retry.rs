@@ -50,7 +50,7 @@ impl Failure {
 
 /// What happens next with the bytes of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Course {
+pub enum Disposition {
     /// 2xx: taken.
     Accepted,
     /// 400: some record in it is refused; split until it is alone.
@@ -69,17 +69,17 @@ pub enum Course {
 
 /// The outcome table (DESIGN, "Upload outcomes"; dig/API.md section 5.4).
 #[must_use]
-pub fn course(reply: Result<u16, &Failure>) -> Course {
+pub fn course(reply: Result<u16, &Failure>) -> Disposition {
     match reply {
-        Ok(200..=299) => Course::Accepted,
-        Ok(400) => Course::Split,
-        Ok(413) => Course::Halve,
-        Ok(401 | 403) => Course::Renew,
-        Ok(429 | 503) => Course::Throttled,
+        Ok(200..=299) => Disposition::Accepted,
+        Ok(400) => Disposition::Split,
+        Ok(413) => Disposition::Halve,
+        Ok(401 | 403) => Disposition::Renew,
+        Ok(429 | 503) => Disposition::Throttled,
         // A proxy in front may have passed the request on before it gave up.
-        Ok(408 | 500..=599) => Course::Again { ambiguous: true },
-        Ok(_) => Course::Misconfigured,
-        Err(failure) => Course::Again {
+        Ok(408 | 500..=599) => Disposition::Again { ambiguous: true },
+        Ok(_) => Disposition::Misconfigured,
+        Err(failure) => Disposition::Again {
             ambiguous: failure.may_have_effects(),
         },
     }
@@ -165,30 +165,30 @@ mod tests {
 
     #[test]
     fn the_outcome_table_row_by_row() {
-        let rows: &[(u16, Course)] = &[
-            (200, Course::Accepted),
-            (202, Course::Accepted),
-            (204, Course::Accepted),
-            (400, Course::Split),
-            (413, Course::Halve),
-            (401, Course::Renew),
-            (403, Course::Renew),
-            (429, Course::Throttled),
-            (503, Course::Throttled),
-            (408, Course::Again { ambiguous: true }),
-            (500, Course::Again { ambiguous: true }),
-            (502, Course::Again { ambiguous: true }),
-            (504, Course::Again { ambiguous: true }),
-            (599, Course::Again { ambiguous: true }),
-            (301, Course::Misconfigured),
-            (302, Course::Misconfigured),
-            (404, Course::Misconfigured),
-            (405, Course::Misconfigured),
-            (409, Course::Misconfigured),
-            (411, Course::Misconfigured),
-            (415, Course::Misconfigured),
-            (422, Course::Misconfigured),
-            (600, Course::Misconfigured),
+        let rows: &[(u16, Disposition)] = &[
+            (200, Disposition::Accepted),
+            (202, Disposition::Accepted),
+            (204, Disposition::Accepted),
+            (400, Disposition::Split),
+            (413, Disposition::Halve),
+            (401, Disposition::Renew),
+            (403, Disposition::Renew),
+            (429, Disposition::Throttled),
+            (503, Disposition::Throttled),
+            (408, Disposition::Again { ambiguous: true }),
+            (500, Disposition::Again { ambiguous: true }),
+            (502, Disposition::Again { ambiguous: true }),
+            (504, Disposition::Again { ambiguous: true }),
+            (599, Disposition::Again { ambiguous: true }),
+            (301, Disposition::Misconfigured),
+            (302, Disposition::Misconfigured),
+            (404, Disposition::Misconfigured),
+            (405, Disposition::Misconfigured),
+            (409, Disposition::Misconfigured),
+            (411, Disposition::Misconfigured),
+            (415, Disposition::Misconfigured),
+            (422, Disposition::Misconfigured),
+            (600, Disposition::Misconfigured),
         ];
         for (status, expected) in rows {
             assert_eq!(course(Ok(*status)), *expected, "status {status}");
@@ -196,15 +196,15 @@ mod tests {
         let text = String::new;
         assert_eq!(
             course(Err(&Failure::Connect(text()))),
-            Course::Again { ambiguous: false }
+            Disposition::Again { ambiguous: false }
         );
         assert_eq!(
             course(Err(&Failure::Timeout(text()))),
-            Course::Again { ambiguous: true }
+            Disposition::Again { ambiguous: true }
         );
         assert_eq!(
             course(Err(&Failure::Cut(text()))),
-            Course::Again { ambiguous: true }
+            Disposition::Again { ambiguous: true }
         );
     }
 
@@ -212,7 +212,7 @@ mod tests {
     fn only_2xx_is_success() {
         for status in 0..=999 {
             assert_eq!(
-                course(Ok(status)) == Course::Accepted,
+                course(Ok(status)) == Disposition::Accepted,
                 (200..300).contains(&status),
                 "status {status}"
             );

@@ -5,13 +5,13 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::board::Board;
+use super::status_registry::StatusRegistry;
 use super::waits::{Kind, Wait};
 
 /// See the module's documentation.
 pub struct Attempts {
     /// Where the wait is published.
-    board: Arc<Board>,
+    board: Arc<StatusRegistry>,
     kind: Kind,
     subject: String,
     /// What a person can do.
@@ -22,7 +22,12 @@ pub struct Attempts {
 
 impl Attempts {
     #[must_use]
-    pub fn new(board: &Arc<Board>, kind: Kind, subject: &str, remedy: impl Into<String>) -> Self {
+    pub fn new(
+        board: &Arc<StatusRegistry>,
+        kind: Kind,
+        subject: &str,
+        remedy: impl Into<String>,
+    ) -> Self {
         Self {
             board: Arc::clone(board),
             kind,
@@ -64,7 +69,7 @@ mod tests {
 
     #[test]
     fn a_failure_is_published_until_an_attempt_succeeds() {
-        let board = Board::new(Instant::now());
+        let board = StatusRegistry::new(Instant::now());
         let causes = || {
             let waits = board.snapshot().waits;
             waits.into_iter().map(|wait| wait.cause).collect::<Vec<_>>()

@@ -1,7 +1,6 @@
 //! What operators see: metrics, health, logs.
 
 pub mod attempts;
-pub mod board;
 pub mod health;
 pub mod journey;
 pub mod log;
@@ -10,6 +9,7 @@ pub mod metrics;
 pub mod notify;
 pub mod panics;
 pub mod status;
+pub mod status_registry;
 pub mod waits;
 pub mod web;
 

@@ -11,8 +11,8 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::board::Board;
 use super::health::{Health, judge};
+use super::status_registry::StatusRegistry;
 use crate::config::ServiceManager;
 
 /// How often the job is looked at.
@@ -69,7 +69,7 @@ impl Notifier {
     }
 
     /// Follows the job for as long as it runs; ends at once where no manager is to be told.
-    pub async fn follow(self, board: Arc<Board>, stall_after: Duration) {
+    pub async fn follow(self, board: Arc<StatusRegistry>, stall_after: Duration) {
         if self.line.is_none() {
             return;
         }
@@ -138,7 +138,7 @@ mod tests {
             socket: path.display().to_string(),
             watchdog: Some(Duration::from_millis(300)),
         }));
-        let board = Board::new(Instant::now());
+        let board = StatusRegistry::new(Instant::now());
         board.set_streams(true);
         let task = tokio::spawn(notifier.clone().follow(board, Duration::from_secs(60)));
         let heard = tokio::task::spawn_blocking(move || {
@@ -173,7 +173,7 @@ mod tests {
         let notifier = Notifier::of(None);
         notifier.stopping();
         notifier
-            .follow(Board::new(Instant::now()), Duration::from_secs(60))
+            .follow(StatusRegistry::new(Instant::now()), Duration::from_secs(60))
             .await;
     }
 }

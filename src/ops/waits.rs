@@ -1,6 +1,6 @@
 //! Waits: whatever waits publishes here what waits, since when, why, and what a person can do about it (H1).
 //!
-//! Owns the list of published waits. [`Board::wait`](super::board::Board::wait) adds one and returns a [`Wait`]; the entry is
+//! Owns the list of published waits. [`StatusRegistry::wait`](super::status_registry::StatusRegistry::wait) adds one and returns a [`Wait`]; the entry is
 //! removed when that value is dropped. Publishing is one short lock and never waits for a reader (N1).
 //!
 //! * A wait is published before the waiting begins, not when it has lasted for a while.

@@ -17,9 +17,9 @@ use serde_json::json;
 use tokio::task::JoinHandle;
 
 use super::Config;
-use super::board::Board;
 use super::health::{Health, judge};
 use super::metrics::{self, Exposition};
+use super::status_registry::StatusRegistry;
 use crate::http::server::{self, Limits, Server};
 
 /// How often histograms are folded when nobody asks for `/metrics`, so that they do not grow without bound.
@@ -49,7 +49,7 @@ impl Handle {
 
 #[derive(Clone)]
 struct Pages {
-    board: Arc<Board>,
+    board: Arc<StatusRegistry>,
     exposition: Exposition,
     stall_after: Duration,
     started: Instant,
@@ -61,7 +61,7 @@ struct Pages {
 /// The address cannot be listened on.
 pub async fn start(
     config: &Config,
-    board: Arc<Board>,
+    board: Arc<StatusRegistry>,
     exposition: Exposition,
 ) -> anyhow::Result<Handle> {
     let (listener, address) = server::listen("ops.listen", config.listen).await?;
@@ -197,7 +197,7 @@ mod tests {
     async fn the_pages_say_what_the_board_says() {
         // No time at all is allowed, so that the partition is stalled as soon as it has work.
         let start_of_time = Instant::now();
-        let board = Board::new(start_of_time);
+        let board = StatusRegistry::new(start_of_time);
         let listen = SocketAddr::from(([127, 0, 0, 1], 0));
         let config = Config {
             listen,
@@ -271,7 +271,7 @@ mod tests {
             ..Config::default()
         };
         let exposition = crate::ops::metrics::install().unwrap();
-        let error = start(&config, Board::new(Instant::now()), exposition)
+        let error = start(&config, StatusRegistry::new(Instant::now()), exposition)
             .await
             .unwrap_err();
         assert!(

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::Clock;
-use super::apply::{Done, park};
+use super::executor::{Done, park};
 use super::journey::unit::Unit;
 use super::journey::way::Live;
 use super::journey::{Actor, Code, Reason, Serial};

@@ -17,8 +17,8 @@ use serde_json::{Value, json};
 
 use super::Clock;
 use super::answer::{Answered, give};
-use super::apply::{Done, Hand, park, unchanged};
 use super::calls::Tries;
+use super::executor::{Done, Executor, park, unchanged};
 use super::journey::unit::Unit;
 use super::journey::way::Live;
 use super::journey::{Actor, Code, Reason, Serial};
@@ -50,7 +50,7 @@ struct Provision<M: Market> {
     retry_at: Timestamp,
 }
 
-impl<M: Market + Clone + 'static> Hand<M> {
+impl<M: Market + Clone + 'static> Executor<M> {
     pub(super) async fn provision(&mut self, row: &UnitRow, account: &str) -> Result<Done, Error> {
         let Some(product) = self.config.products.get(&row.line.product_code).cloned() else {
             return Ok(Done::Same);
@@ -224,7 +224,7 @@ impl<M: Market> Provision<M> {
     }
 }
 
-impl<M: Market + Clone + 'static> Hand<M> {
+impl<M: Market + Clone + 'static> Executor<M> {
     pub(super) async fn adopt(
         &self,
         intent: &IntentRow,

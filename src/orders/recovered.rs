@@ -1,6 +1,6 @@
 //! Units of which a recovered store was told before it knew them: their serial is taken, and no new one is made (P1).
 
-use super::apply::{Done, Hand};
+use super::executor::{Done, Executor};
 use super::journey::registration::Registration;
 use super::market::Market;
 use super::store::Error;
@@ -9,7 +9,7 @@ use super::store::recovery::Left;
 use super::store::rows::UnitRow;
 use crate::registry::State;
 
-impl<M: Market + Clone + 'static> Hand<M> {
+impl<M: Market + Clone + 'static> Executor<M> {
     /// Takes what a recovery left for a unit that is about to be provisioned; none if nothing was left, and it may be provisioned.
     pub(super) async fn recovered(&self, row: &UnitRow) -> Result<Option<Done>, Error> {
         let mut change = self.change().await?;

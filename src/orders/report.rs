@@ -16,8 +16,8 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::Clock;
-use super::apply::{Done, Hand, park, park_order};
 use super::calls::Tries;
+use super::executor::{Done, Executor, park, park_order};
 use super::journey::unit::Unit;
 use super::journey::way::Live;
 use super::journey::{Actor, Code, Reason};
@@ -62,7 +62,7 @@ impl From<Result<(), myadmin::Error>> for Told {
     }
 }
 
-impl<M: Market + Clone + 'static> Hand<M> {
+impl<M: Market + Clone + 'static> Executor<M> {
     fn report(&mut self, subject: &str) -> Report<M> {
         Report {
             retry_at: self.later(subject),

@@ -18,8 +18,8 @@ use serde_json::json;
 
 use super::Clock;
 use super::alarms::Due;
-use super::apply::{Done, Hand};
 use super::calls::Calls;
+use super::executor::{Done, Executor};
 use super::inventory::{Inventory, Shelf};
 use super::journey::kit::OwnerDatabase;
 use super::journey::order::Order;
@@ -28,15 +28,15 @@ use super::journey::way::Live;
 use super::journey::{Actor, Serial};
 use super::market::Market;
 use super::reconcile::view::{Listing, View};
-use super::reconcile::{self, Act, Held, intake, seconds};
+use super::reconcile::{self, Action, Held, intake, seconds};
 use super::registrar::Registrar;
 use super::settings::{Config, Standing};
 use super::store::change::Change;
 use super::store::identity::Proof;
 use super::store::intents::Outcome;
 use super::store::lease::Token;
+use super::store::listed_devices::DEVICES_FIRST;
 use super::store::read::Whole;
-use super::store::seen::DEVICES_FIRST;
 use super::store::{Error, Store};
 use crate::myadmin;
 use crate::myadmin::wire::Window;
@@ -53,7 +53,7 @@ const PASSES: usize = 64;
 /// The reconciler of one lease. Owns what it remembers between rounds, none of which matters after a crash.
 pub struct Reconciler<M> {
     /// Carries out acts against MyAdmin and store; it has the clone of the marketplace client that this struct asks with too.
-    hand: Hand<M>,
+    hand: Executor<M>,
     /// The orders store; clones share the connections with the API, the sheets, the mail and the pages.
     store: Store,
     /// Settings of the journey.
@@ -100,7 +100,7 @@ impl<M: Market + Clone + 'static> Reconciler<M> {
         registrar: Arc<Registrar>,
     ) -> Self {
         Self {
-            hand: Hand::new(
+            hand: Executor::new(
                 market,
                 store.clone(),
                 Arc::clone(&config),
@@ -151,7 +151,7 @@ impl<M: Market + Clone + 'static> Reconciler<M> {
             let mut changed = 0;
             for act in acts {
                 // Found out anew by every pass; what the last one says counts.
-                if let Act::Alarm(alarm) = act {
+                if let Action::Alarm(alarm) = act {
                     due.push(alarm);
                     continue;
                 }

@@ -24,9 +24,9 @@ use super::reconcile::orphans::Listed;
 use super::settings::Config;
 use super::store::identity::Origin;
 use super::store::intents::{IntentRow, Outcome};
+use super::store::listed_devices::SeenRow;
 use super::store::read::Whole;
 use super::store::rows::{Shipment, UnitRow};
-use super::store::seen::SeenRow;
 use super::store::shown::LineShown;
 
 /// What is waited for: a stable word for filters, metrics and alarms.

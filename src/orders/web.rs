@@ -92,7 +92,7 @@ impl Config {
 
 /// What requests are answered from.
 #[derive(Clone)]
-struct Desk {
+struct ApiState {
     /// The orders store; the journey has a clone.
     store: Store,
     /// Settings of the orders.
@@ -152,7 +152,7 @@ pub async fn start(
         );
     }
     let body = config.web.max_body_bytes;
-    let desk = Desk {
+    let desk = ApiState {
         store,
         own: config.own_prefixes().into(),
         config,
@@ -172,7 +172,7 @@ pub async fn start(
     Ok(Handle { address, server })
 }
 
-fn routes() -> Router<Desk> {
+fn routes() -> Router<ApiState> {
     Router::new()
         .route("/api/orders", get(acts::list))
         .route("/api/orders/{id}", get(acts::show))
@@ -202,7 +202,7 @@ fn routes() -> Router<Desk> {
 }
 
 /// Who asks is known before anything of the request is read; then it gets a seat.
-async fn guarded(State(desk): State<Desk>, mut request: Request, next: Next) -> Response {
+async fn guarded(State(desk): State<ApiState>, mut request: Request, next: Next) -> Response {
     let Some(name) = desk.tokens.bearer(request.headers()) else {
         let challenge = [(header::WWW_AUTHENTICATE, "Bearer")];
         return (challenge, Problem::stranger()).into_response();

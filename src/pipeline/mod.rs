@@ -10,7 +10,7 @@
 //! [`run`] builds one job and ends at `stop` or at a fatal error; a consumer that was fenced is replaced ([`rejoin`]). Each
 //! stage's own file says what it owns and which invariants it keeps.
 
-pub mod asker;
+pub mod assignment_watcher;
 pub mod consumer;
 pub mod dispatch;
 pub mod fatal;
@@ -29,9 +29,9 @@ pub mod letter;
 pub mod limits;
 pub mod live;
 pub mod log_watch;
+pub mod metadata_probe;
 pub mod offsets;
 pub mod outbox;
-pub mod owner;
 pub mod partition;
 pub mod permits;
 pub mod producer;
@@ -68,8 +68,8 @@ use tokio_util::sync::CancellationToken;
 use self::topics::{Keep, Wanted};
 
 use crate::access;
-use crate::ops::board::Board;
 use crate::ops::metrics::pipeline as metrics;
+use crate::ops::status_registry::StatusRegistry;
 use crate::ops::waits::Kind;
 use crate::registry;
 
@@ -106,7 +106,7 @@ pub struct Parts {
     /// Whether the memory formula holds for an instance that owns so many partitions; else why not.
     pub formula: Arc<dyn Fn(u64) -> Result<(), String> + Send + Sync>,
     /// Where the job publishes figures and waits; read by the health pages.
-    pub board: Arc<Board>,
+    pub board: Arc<StatusRegistry>,
 }
 
 /// How long metadata may take at start.
@@ -123,7 +123,7 @@ pub enum End {
     InOrder,
     /// The consumer thread did not end in time: the group keeps the member until its session times out, and records in hand are
     /// re-delivered.
-    Unleft,
+    LeftWithoutBroker,
 }
 
 /// Runs the job until `stop` is cancelled; then drains, stores offsets and leaves the group. A fenced consumer is replaced as
@@ -237,7 +237,7 @@ async fn once(
     let (memory, input) = (config.memory.clone(), config.input.clone());
     let bound = Duration::from_millis(input.shutdown_ms);
     let followed = tokio::spawn(
-        owner::Owner {
+        assignment_watcher::Owner {
             config: config.clone(),
             uploader: uploader.clone(),
             producer: producer.clone(),
@@ -318,7 +318,7 @@ async fn once(
     let end = match tokio::time::timeout(bound + Duration::from_secs(5), finished).await {
         Ok(Ok(Ok(()))) => End::InOrder,
         Ok(Ok(Err(_)) | Err(_)) => anyhow::bail!("the consumer thread panicked"),
-        Err(_) => End::Unleft,
+        Err(_) => End::LeftWithoutBroker,
     };
     // The client's own bound follows the time of day; ours follows the monotonic clock.
     let flush = tokio::task::spawn_blocking(move || flusher.flush(FLUSH));
@@ -327,7 +327,7 @@ async fn once(
     }
     match failure {
         // Its thread still runs: the error loses its type, so that no second consumer is started beside it.
-        Some(error) if end == End::Unleft => Err(anyhow::anyhow!("{error:#}")),
+        Some(error) if end == End::LeftWithoutBroker => Err(anyhow::anyhow!("{error:#}")),
         Some(error) => Err(error),
         None => Ok(end),
     }
@@ -338,8 +338,8 @@ async fn once(
 ///
 /// # Errors
 /// Settings that the client refuses.
-pub async fn until_answered(kafka: &kafka::Config) -> anyhow::Result<asker::Cluster> {
-    let asker = Arc::new(asker::Asker::open(&kafka.plain()?)?);
+pub async fn until_answered(kafka: &kafka::Config) -> anyhow::Result<metadata_probe::Cluster> {
+    let asker = Arc::new(metadata_probe::Asker::open(&kafka.plain()?)?);
     loop {
         let asking = Arc::clone(&asker);
         match tokio::task::spawn_blocking(move || asking.cluster(METADATA))
@@ -347,7 +347,7 @@ pub async fn until_answered(kafka: &kafka::Config) -> anyhow::Result<asker::Clus
             .context("asking for metadata failed")?
         {
             Ok(cluster) => return Ok(cluster),
-            Err(asker::Trouble { what, remedy }) => {
+            Err(metadata_probe::Trouble { what, remedy }) => {
                 tracing::warn!(error = what, remedy, "no broker answers; asking again");
                 tokio::time::sleep(ASK_AGAIN).await;
             }

@@ -36,8 +36,8 @@ use super::queues::kept_bytes;
 use super::settings::{Input, Memory};
 use super::worker::{self, Chunk, Command, Shared, Worker};
 use crate::log_life::broker::Key;
-use crate::ops::board;
 use crate::ops::metrics::pipeline as metrics;
+use crate::ops::status_registry;
 use crate::ops::waits::Wait;
 use crate::poll;
 
@@ -121,7 +121,7 @@ struct Assigned {
     /// Client position last sent to the worker as `Chunk::passed`; -1 before the first.
     passed_to: i64,
     /// The partition's position on the board, written by this thread alone; the worker's slot is the entry beside it.
-    shown: board::Feed,
+    shown: status_registry::Feed,
     /// Estimated size of a message, from recent reads: the reserve of the next read.
     message_bytes: u64,
     /// Which life of the log is read, and whether it may be read now.
@@ -207,7 +207,9 @@ impl Reader {
     ) {
         poll::serve(&self.consumer, |other| match other {
             Err(error) => {
-                let remedy = error.rdkafka_error_code().and_then(super::asker::remedy);
+                let remedy = error
+                    .rdkafka_error_code()
+                    .and_then(super::metadata_probe::remedy);
                 tracing::warn!(%error, remedy, "kafka consumer");
                 self.note_rights(&error);
                 log::doubt_if_lost(&error, assigned);

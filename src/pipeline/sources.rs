@@ -34,7 +34,7 @@ struct Ring {
 
 /// The ring of one partition; its worker holds it.
 #[derive(Debug)]
-pub struct Memory {
+pub struct OriginCache {
     /// Name of the input topic.
     topic: String,
     /// Number of the partition.
@@ -46,7 +46,7 @@ pub struct Memory {
     ring: Mutex<Ring>,
 }
 
-impl Memory {
+impl OriginCache {
     /// Appends records of a request that came back: identity and offset.
     pub fn remember(&self, accepted: impl Iterator<Item = (u64, i64)>) {
         if self.capacity == 0 {
@@ -87,7 +87,7 @@ pub struct Sources {
     capacity: usize,
     /// One entry per partition, weak: the worker has the memory, and drops it with the partition. A lock: taken when a
     /// partition is opened and for each invalid record.
-    memories: Mutex<Vec<Weak<Memory>>>,
+    memories: Mutex<Vec<Weak<OriginCache>>>,
 }
 
 impl Sources {
@@ -102,8 +102,8 @@ impl Sources {
 
     /// Opens the ring of a partition; it is forgotten when the returned value is dropped.
     #[must_use]
-    pub fn open(&self, topic: &str, partition: i32) -> Arc<Memory> {
-        let memory = Arc::new(Memory {
+    pub fn open(&self, topic: &str, partition: i32) -> Arc<OriginCache> {
+        let memory = Arc::new(OriginCache {
             topic: topic.to_owned(),
             partition,
             capacity: self.capacity,
@@ -127,7 +127,7 @@ impl Sources {
         let micros = record::micros(&time?)?;
         let hash = record::serial_hash(serial?.as_bytes());
         let identity = record::identity(hash, kind, micros);
-        let memories: Vec<Arc<Memory>> = self
+        let memories: Vec<Arc<OriginCache>> = self
             .memories
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

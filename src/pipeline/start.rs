@@ -22,7 +22,7 @@ use super::group::{Group, HasMembers};
 use super::producer::Producer;
 use super::settings::Start;
 use super::{Config, state};
-use crate::ops::board::Board;
+use crate::ops::status_registry::StatusRegistry;
 use crate::ops::waits::{Kind, Wait};
 
 /// Pause before a broker that did not answer is asked again.
@@ -46,7 +46,7 @@ pub enum Decided {
 pub async fn decide(
     config: &Config,
     producer: &Producer,
-    board: &Arc<Board>,
+    board: &Arc<StatusRegistry>,
     stop: &CancellationToken,
 ) -> anyhow::Result<()> {
     let start = config.input.start().map_err(anyhow::Error::msg)?;

@@ -27,7 +27,7 @@ use super::progress::Progress;
 use super::reader::Assignment;
 use super::settings::{Input, Topics};
 use crate::access;
-use crate::ops::board::Board;
+use crate::ops::status_registry::StatusRegistry;
 use crate::ops::waits::{Kind, Wait};
 use crate::poll;
 use crate::rights::{self, Operation, Resource};
@@ -48,7 +48,7 @@ pub struct Watcher {
     /// Names of the topics that the job writes, which are no input.
     pub topics: Topics,
     /// Where waits are published.
-    pub board: Arc<Board>,
+    pub board: Arc<StatusRegistry>,
     /// A clone of the job's producer, asked only for a fatal error.
     pub producer: Producer,
     /// Progress of the assigned partitions, whose bounds this thread sets; the consumer thread has the sender.

@@ -41,12 +41,12 @@ use super::queues::{Limits, Ticket, Watch};
 use super::release::{Asked, Place};
 use super::request::{Request, Verdicts};
 use super::settings::Topics;
-use super::sources::{Memory, Sources};
+use super::sources::{OriginCache, Sources};
 use super::upload::{Slot, Uploader};
-use crate::ops::board::{self, Board};
 use crate::ops::metrics::held as held_metrics;
 use crate::ops::metrics::pipeline as metrics;
 use crate::ops::status::{Pause, Totals};
+use crate::ops::status_registry::{self, StatusRegistry};
 use crate::record::Decoded;
 use crate::record::decode::Decoder;
 use crate::registry;
@@ -113,7 +113,7 @@ pub struct Shared {
     /// Counts dead-lettered messages of all workers; returns an error once their share is too large.
     pub guard: Arc<Guard>,
     /// Where the worker publishes figures and waits; read by the health pages.
-    pub board: Arc<Board>,
+    pub board: Arc<StatusRegistry>,
     /// Answers about held topics, shared by the workers of the job, so that one question to the broker serves all of them.
     pub asked: Arc<Asked>,
     /// Opens the memory of where uploaded records came from; `Owner` searches it for records that the gateway rejects later.
@@ -168,10 +168,10 @@ pub struct Worker {
     /// assignment.
     progress: Arc<Progress>,
     /// The partition's entry on the board, written by this worker alone. Dropped, the partition disappears from the pages.
-    slot: board::Slot,
+    slot: status_registry::PartitionStatus,
     /// Identities and offsets of the records of requests that came back. `Sources` has a weak reference: dropped, they are
     /// forgotten.
-    memory: Arc<Memory>,
+    memory: Arc<OriginCache>,
     /// Order sentinel and number of resent records as last given to the metrics, which add the difference.
     watched: (Watch, u64),
     /// Requests in flight, a task each, with the upload slot and the ticket. Dropped, the tasks are aborted and nothing of
@@ -227,7 +227,7 @@ impl Worker {
         };
         let registry = shared.registry.clone();
         let session = Duration::from_millis(shared.kafka.session_timeout_ms.into());
-        let lows = held::Lows::new(session, shared.topics.trim_held);
+        let lows = held::LowWatermarks::new(session, shared.topics.trim_held);
         partition.set_pauses(shared.uploader.pauses());
         let gated = partition.gated();
         let side = held::Side::new(
@@ -277,7 +277,7 @@ impl Worker {
 
     /// The consumer thread's entry on the board, beside the worker's own.
     #[must_use]
-    pub fn shown(&self) -> board::Feed {
+    pub fn shown(&self) -> status_registry::Feed {
         self.slot.feed()
     }
 

@@ -15,7 +15,7 @@ use std::ops::Range;
 use simd_json::{Node, StaticNode, Tape};
 
 use super::decode::Checker;
-use super::judge::Desk;
+use super::judge::RecordValidator;
 use super::members::Member;
 use super::refuse::{self, Place};
 use super::rules::RuleNo;
@@ -173,7 +173,7 @@ impl<'a> Value<'a> {
     }
 }
 
-impl Desk {
+impl RecordValidator {
     /// Counts this record's notes.
     #[cold]
     pub(super) fn count(&self, notes: &mut Vec<(&'static str, u64)>) {

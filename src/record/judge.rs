@@ -25,7 +25,7 @@ pub(super) struct Passed {
 
 /// The record in hand: what was normalised, and what is to be counted.
 #[derive(Debug, Default)]
-pub(super) struct Desk {
+pub(super) struct RecordValidator {
     /// Whether the record must be written anew.
     pub rewrite: bool,
     /// Rules to be counted, as bits.
@@ -65,7 +65,7 @@ fn broken(rule: RuleNo, member: Member) -> Violation {
     }
 }
 
-impl Desk {
+impl RecordValidator {
     /// Clears the desk for a record whose scan found this.
     #[inline]
     pub fn begin(&mut self, rewrite: bool, notes: u128) {

@@ -10,7 +10,7 @@ use simd_json::{Node, StaticNode};
 
 use super::RecordType;
 use super::datetime;
-use super::judge::{Desk, device_id};
+use super::judge::{RecordValidator, device_id};
 use super::members::Member;
 use super::rules::{self, Form};
 use super::view::View;
@@ -19,7 +19,7 @@ use super::view::View;
 pub(super) fn render(
     kind: RecordType,
     view: View<'_, '_>,
-    desk: &Desk,
+    desk: &RecordValidator,
     whose: Member,
     out: &mut Vec<u8>,
 ) -> Range<usize> {

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use simd_json::Node;
 
-use super::judge::{Desk, Passed, device_id};
+use super::judge::{Passed, RecordValidator, device_id};
 use super::members::{self, Member};
 use super::refuse::{self, Place};
 use super::render::render;
@@ -54,7 +54,7 @@ struct Element {
 /// The records of the message in hand.
 #[derive(Debug, Default)]
 pub(super) struct Work {
-    pub desk: Desk,
+    pub desk: RecordValidator,
     /// Records of the message in hand that may have a twin.
     pub twins: Twins,
     /// Records written anew.

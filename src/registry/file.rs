@@ -16,8 +16,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::trouble::Trouble;
 use super::{Config, Device, Feed, Snapshot};
-use crate::ops::board::Board;
 use crate::ops::metrics::registry as metrics;
+use crate::ops::status_registry::StatusRegistry;
 
 /// How often the file's time and length are checked.
 const LOOK: Duration = Duration::from_millis(500);
@@ -81,7 +81,7 @@ pub fn none(stop: CancellationToken) -> (Feed, JoinHandle<()>) {
 /// As [`read`], at the start only.
 pub fn follow(
     config: &Config,
-    board: Arc<Board>,
+    board: Arc<StatusRegistry>,
     stop: CancellationToken,
 ) -> anyhow::Result<(Feed, JoinHandle<()>)> {
     let path = config.file.clone();
@@ -183,7 +183,7 @@ mod tests {
         let file = dir.path().join("devices.ndjson");
         replace(&file, &[device("a", "CX0000000001", State::Pending)]).expect("writes");
         let stop = CancellationToken::new();
-        let board = Board::new(std::time::Instant::now());
+        let board = StatusRegistry::new(std::time::Instant::now());
         let (mut feed, task) = follow(
             &Config {
                 file: file.clone(),

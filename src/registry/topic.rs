@@ -30,8 +30,8 @@ use super::mark::{self, Mark};
 use super::trouble::Trouble;
 use super::{Device, Feed, Snapshot, State};
 use crate::log_life::Change;
-use crate::ops::board::Board;
 use crate::ops::metrics::{log_life as life, registry as metrics};
+use crate::ops::status_registry::StatusRegistry;
 use reading::{Next, Reading};
 
 /// Longest wait of the reader for a message.
@@ -246,7 +246,7 @@ fn read_whole(
 pub async fn follow(
     client: ClientConfig,
     topic: String,
-    board: Arc<Board>,
+    board: Arc<StatusRegistry>,
     stop: CancellationToken,
 ) -> anyhow::Result<(Feed, JoinHandle<()>)> {
     let (to, mut from) = watch::channel(None);
@@ -298,7 +298,7 @@ struct Follower {
     /// channel closes.
     to: watch::Sender<Option<Arc<Snapshot>>>,
     /// Where another life of the topic's log is published.
-    board: Arc<Board>,
+    board: Arc<StatusRegistry>,
     /// Ends the thread; the composition root cancels it.
     stop: CancellationToken,
 }

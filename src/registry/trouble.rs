@@ -10,7 +10,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::ops::board::Board;
+use crate::ops::status_registry::StatusRegistry;
 use crate::ops::waits::{Kind, Wait};
 
 /// How long an end offset may be ahead of what was read.
@@ -19,7 +19,7 @@ const BEHIND: Duration = Duration::from_secs(10);
 /// See the module's documentation.
 pub struct Trouble {
     /// Where the wait is published.
-    board: Arc<Board>,
+    board: Arc<StatusRegistry>,
     /// Name of the topic, or path of the file.
     place: String,
     /// The published wait. Dropped, it ends on the board.
@@ -31,7 +31,7 @@ pub struct Trouble {
 }
 
 impl Trouble {
-    pub fn new(board: Arc<Board>, place: String) -> Self {
+    pub fn new(board: Arc<StatusRegistry>, place: String) -> Self {
         Self {
             board,
             place,
@@ -108,7 +108,7 @@ mod tests {
     #[test]
     fn a_registry_that_grows_and_is_not_read_is_published() {
         let start = Instant::now();
-        let board = Board::new(start);
+        let board = StatusRegistry::new(start);
         let mut trouble = Trouble::new(Arc::clone(&board), "dig.devices".to_owned());
         let waits = || board.snapshot().waits;
         trouble.asked(Ok(vec![(0, 5)]), start);
@@ -130,7 +130,7 @@ mod tests {
     #[test]
     fn what_was_read_before_the_end_was_asked_is_not_behind() {
         let start = Instant::now();
-        let board = Board::new(start);
+        let board = StatusRegistry::new(start);
         let mut trouble = Trouble::new(Arc::clone(&board), "dig.devices".to_owned());
         trouble.asked(Ok(vec![(0, 5)]), start);
         trouble.moved(0);
@@ -142,7 +142,7 @@ mod tests {
     #[test]
     fn an_error_stands_until_the_broker_answers() {
         let start = Instant::now();
-        let board = Board::new(start);
+        let board = StatusRegistry::new(start);
         let mut trouble = Trouble::new(Arc::clone(&board), "dig.devices".to_owned());
         trouble.begin("transport");
         trouble.asked(Err("unknown topic".to_owned()), start);

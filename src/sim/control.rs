@@ -51,9 +51,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::face::Face;
 use super::faults::{Action, Rule};
 use super::poison::{Poison, Poisons};
+use super::request_pipeline::Face;
 use super::serials::{Mark, Serials};
 
 pub mod market;

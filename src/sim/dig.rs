@@ -4,8 +4,8 @@ use axum::http::request::Parts;
 use axum::http::{Method, header};
 
 use super::answers::{self, Answer};
-use super::face::{Buffer, bearer, text};
 use super::operation::Operation;
+use super::request_pipeline::{Buffer, bearer, text};
 use super::scan::Refusal;
 use super::settings::Settings;
 use super::world::World;

@@ -24,7 +24,6 @@ pub mod counters;
 mod cursor;
 mod dig;
 mod escapes;
-mod face;
 pub mod faults;
 pub mod instants;
 pub mod invalid;
@@ -38,6 +37,7 @@ mod overlap;
 mod partner;
 pub mod poison;
 mod query;
+mod request_pipeline;
 mod scan;
 pub mod serials;
 mod sessions;
@@ -53,8 +53,8 @@ pub use serials::{Mark, State};
 pub use settings::{Account, Config, EmptyForm, Keep, Settings};
 pub use tap::Exchange;
 
-use face::Face;
 use listener::Open;
+use request_pipeline::Face;
 use world::World;
 
 /// A running simulator. Dropping it leaves it running until its runtime ends; [`Handle::stop`] ends it.
@@ -81,7 +81,7 @@ pub async fn start(config: Config) -> anyhow::Result<Handle> {
     let face = Arc::new(Face::new(Arc::new(World::new(&config))));
     let open = Open::default();
     let routes: Router = control::routes()
-        .fallback(face::answer)
+        .fallback(request_pipeline::answer)
         .with_state(face.clone());
     let limits = Limits {
         connections: descriptors::share(CONNECTIONS, 8),

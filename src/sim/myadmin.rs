@@ -4,11 +4,11 @@
 //! role, and then what it asks. Whatever throws is answered with 200 and the error envelope (myadmin/API.md 1.3).
 
 use super::answers::Answer;
-use super::face::Done;
 use super::faults::{BodyKind, RetryAfter};
 use super::instants;
 use super::market::{Settings, Thrown};
 use super::operation::{Operation, Surface};
+use super::request_pipeline::Done;
 use super::world::World;
 
 mod calls;

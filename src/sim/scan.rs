@@ -396,7 +396,7 @@ fn judge(body: &[u8], limits: &Limits, slots: &Slots, whole: Place) -> Result<Sc
     if !(1..=50).contains(&characters(serial.of(body))) {
         return Err(("SerialNo", "not 1 to 50 characters"));
     }
-    let fate = particular::judge(body, limits, slots, at, kind, ticks)?;
+    let fate = type_rules::judge(body, limits, slots, at, kind, ticks)?;
     let fate = match fate {
         Fate::Valid if ticks < limits.oldest => Fate::Invalid("sim: DateTime is too old"),
         Fate::Valid if ticks > limits.newest => Fate::Invalid("sim: DateTime is in the future"),
@@ -414,6 +414,6 @@ fn judge(body: &[u8], limits: &Limits, slots: &Slots, whole: Place) -> Result<Sc
     })
 }
 
-mod particular;
 #[cfg(test)]
 mod tests;
+mod type_rules;

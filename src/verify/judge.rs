@@ -12,7 +12,7 @@
 
 use std::collections::HashMap;
 
-use super::aside::{Aside, DEAD, HELD, Letter};
+use super::dead_letter_match::{Aside, DEAD, HELD, Letter};
 use super::track::{BAD, FATE, KIND, Track, UNKNOWN};
 pub use super::verdict::{CameTo, EXAMPLES, Example, Examples, Verdict};
 use super::verdict::{Letters, note, time_text};

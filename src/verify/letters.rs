@@ -16,7 +16,7 @@ use rdkafka::message::BorrowedMessage;
 use rdkafka::{ClientConfig, Message as _, Offset, TopicPartitionList};
 use serde::Deserialize;
 
-use super::aside::Letter;
+use super::dead_letter_match::Letter;
 use super::judge::Judge;
 use crate::access;
 use crate::headers;

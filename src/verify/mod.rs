@@ -7,7 +7,7 @@
 //! * V2: `expected = (accepted - unconfirmed) + lost`, every confirmed record is counted once.
 //! * V3: with letters, every confirmed record of a manifest is accepted, dead-lettered, held or lost.
 
-pub mod aside;
+pub mod dead_letter_match;
 pub mod judge;
 pub mod ledger;
 pub mod letters;

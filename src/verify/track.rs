@@ -4,7 +4,7 @@
 
 use anyhow::ensure;
 
-use super::aside::{DEAD, HELD};
+use super::dead_letter_match::{DEAD, HELD};
 use crate::load::manifest::{Run, each_kind};
 use crate::record::RecordType;
 

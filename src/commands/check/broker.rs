@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::Tried;
 use crate::config::Settings;
-use crate::pipeline::asker::{Asker, Cluster, Trouble};
 use crate::pipeline::gate::Mode;
+use crate::pipeline::metadata_probe::{Asker, Cluster, Trouble};
 use crate::registry::Source;
 
 /// Asks the broker; gives the results and how many input partitions there are, if it answered.

@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use super::fleet::Fleet;
 use super::keep::Keep;
 use super::screen::Screen;
-use crate::ops::board::Board;
+use crate::ops::status_registry::StatusRegistry;
 use crate::orders::identifiers::{Unfit, check_digit};
 use crate::orders::journey::{Actor, Parcel};
 use crate::orders::marks::{Given, Mark};
@@ -85,7 +85,7 @@ pub struct Told {
 /// Whom and what the story is about.
 pub struct Journey<'a> {
     pub gateway: &'a sim::Handle,
-    pub board: &'a Board,
+    pub board: &'a StatusRegistry,
     pub fleet: &'a Fleet,
     pub screen: &'a Screen,
     /// The order half, with its store.

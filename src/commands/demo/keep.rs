@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::{self, Chosen};
 use crate::config::Settings;
-use crate::ops::board::Board;
+use crate::ops::status_registry::StatusRegistry;
 use crate::orders::journey::Actor;
 use crate::orders::recall::{self, Recovery};
 use crate::orders::store::Store;
@@ -69,7 +69,7 @@ impl Keep {
             pipeline: false,
             orders: true,
         };
-        let board = Board::new(Instant::now());
+        let board = StatusRegistry::new(Instant::now());
         let task = tokio::spawn(app::run(
             settings,
             chosen,

@@ -9,15 +9,15 @@ use tokio::task::JoinHandle;
 use super::screen::Screen;
 use super::script::Script;
 use crate::load::drive::{Counters, Outcome};
-use crate::ops::board::Board;
 use crate::ops::status::Totals;
+use crate::ops::status_registry::StatusRegistry;
 use crate::pipeline::End;
 use crate::sim;
 
 /// What is followed.
 pub struct Watcher<'a> {
     pub gateway: &'a sim::Handle,
-    pub board: &'a Board,
+    pub board: &'a StatusRegistry,
     pub counters: &'a Counters,
     pub script: &'a Script,
     pub screen: &'a Screen,
@@ -79,7 +79,7 @@ impl Watcher<'_> {
 }
 
 /// All partitions together.
-pub fn totals(board: &Board) -> Totals {
+pub fn totals(board: &StatusRegistry) -> Totals {
     let mut sum = Totals::default();
     for partition in board.snapshot().partitions {
         sum.read += partition.totals.read;

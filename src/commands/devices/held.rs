@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::commands::Report;
 use crate::commands::console::{noteln, outln};
 use crate::config::Settings;
-use crate::pipeline::asker::Asker;
+use crate::pipeline::metadata_probe::Asker;
 use crate::pipeline::release::{Place, Progress, rebuild};
 
 /// How long the brokers may take to say which topics there are.

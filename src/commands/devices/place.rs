@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 use crate::config::Settings;
-use crate::pipeline::asker::Asker;
+use crate::pipeline::metadata_probe::Asker;
 use crate::pipeline::topics::{Keep, Wanted, create_topics};
 use crate::registry::writer::Writer;
 use crate::registry::{Device, Source, file, topic};

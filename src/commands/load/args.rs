@@ -14,7 +14,7 @@ use crate::load::drive::{Burst, Counters, Goal, Sink};
 use crate::load::mix::Mix;
 use crate::load::plan::{By, Plan, Shape};
 use crate::load::produce::{Outlet, Target};
-use crate::pipeline::asker::Asker;
+use crate::pipeline::metadata_probe::Asker;
 
 const DAY_US: u64 = 86_400_000_000;
 /// The times of a load span at most this, so that validation's age limit does not touch them.

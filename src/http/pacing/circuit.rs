@@ -26,7 +26,7 @@ pub enum Pass {
 
 /// How a request ended, as far as pacing cares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Signal {
+pub enum RequestResult {
     /// The gateway works (also when it refused the content).
     Good,
     /// Says nothing about the gateway's health: a rejected token.
@@ -230,34 +230,35 @@ impl Circuit {
         config: &Config,
         now: Instant,
         era: u64,
-        signal: Signal,
+        signal: RequestResult,
         dice: &mut impl Rng,
     ) -> bool {
         let asked = match signal {
-            Signal::Throttled { retry_after } | Signal::Failed { retry_after, .. } => {
+            RequestResult::Throttled { retry_after }
+            | RequestResult::Failed { retry_after, .. } => {
                 retry_after.map(|wait| wait.min(Duration::from_secs(config.retry_after_max_s)))
             }
-            Signal::Good | Signal::Neutral | Signal::Misconfigured => None,
+            RequestResult::Good | RequestResult::Neutral | RequestResult::Misconfigured => None,
         };
         if era != self.era {
             self.prolong(now, asked);
             return false;
         }
         match (&mut self.inner, signal) {
-            (Inner::Closed { failures, .. }, Signal::Good) => *failures = 0,
-            (Inner::Closed { .. }, Signal::Neutral) => {}
+            (Inner::Closed { failures, .. }, RequestResult::Good) => *failures = 0,
+            (Inner::Closed { .. }, RequestResult::Neutral) => {}
             (
                 Inner::Closed {
                     failures,
                     paused_until,
                 },
-                Signal::Throttled { .. } | Signal::Failed { .. },
+                RequestResult::Throttled { .. } | RequestResult::Failed { .. },
             ) => {
                 *failures += 1;
                 if *failures >= config.failures_to_open {
                     self.open(config, now, asked, false, dice);
                 } else {
-                    let own = matches!(signal, Signal::Throttled { .. }).then(|| {
+                    let own = matches!(signal, RequestResult::Throttled { .. }).then(|| {
                         let whole = Duration::from_millis(config.throttle_pause_ms)
                             * (1 << (*failures - 1).min(6));
                         whole.mul_f64(dice.random_range(0.5..=1.0))
@@ -267,7 +268,7 @@ impl Circuit {
                     }
                 }
             }
-            (Inner::Probing { out, good, .. }, Signal::Good) => {
+            (Inner::Probing { out, good, .. }, RequestResult::Good) => {
                 *out = out.saturating_sub(1);
                 *good += 1;
                 if *good >= config.probes_to_close {
@@ -279,11 +280,14 @@ impl Circuit {
                     return true;
                 }
             }
-            (Inner::Probing { out, .. }, Signal::Neutral) => *out = out.saturating_sub(1),
-            (Inner::Probing { .. }, Signal::Throttled { .. } | Signal::Failed { .. }) => {
+            (Inner::Probing { out, .. }, RequestResult::Neutral) => *out = out.saturating_sub(1),
+            (
+                Inner::Probing { .. },
+                RequestResult::Throttled { .. } | RequestResult::Failed { .. },
+            ) => {
                 self.open(config, now, asked, false, dice);
             }
-            (Inner::Closed { .. } | Inner::Probing { .. }, Signal::Misconfigured) => {
+            (Inner::Closed { .. } | Inner::Probing { .. }, RequestResult::Misconfigured) => {
                 let pause = Duration::from_millis(config.misconfigured_pause_ms);
                 self.open(config, now, Some(pause), true, dice);
             }
@@ -334,7 +338,7 @@ mod tests {
     use proptest::prelude::*;
     use rand::{Rng, SeedableRng, rngs::StdRng};
 
-    const FAILED: Signal = Signal::Failed {
+    const FAILED: RequestResult = RequestResult::Failed {
         overload: true,
         retry_after: None,
     };
@@ -359,7 +363,7 @@ mod tests {
             &config,
             now,
             0,
-            Signal::Throttled {
+            RequestResult::Throttled {
                 retry_after: Some(asked),
             },
             &mut dice,
@@ -370,7 +374,7 @@ mod tests {
             &config,
             now,
             0,
-            Signal::Throttled { retry_after: None },
+            RequestResult::Throttled { retry_after: None },
             &mut dice,
         );
         assert!(matches!(circuit.ask(&config, now), Pass::Wait(_)));
@@ -385,7 +389,7 @@ mod tests {
             &config,
             now,
             0,
-            Signal::Throttled {
+            RequestResult::Throttled {
                 retry_after: forever,
             },
             &mut StdRng::seed_from_u64(1),
@@ -401,16 +405,16 @@ mod tests {
         let (config, now) = (config(1), Instant::now());
         let mut dice = StdRng::seed_from_u64(1);
         let mut circuit = Circuit::default();
-        circuit.ended(&config, now, 0, Signal::Misconfigured, &mut dice);
+        circuit.ended(&config, now, 0, RequestResult::Misconfigured, &mut dice);
         assert!(circuit.misconfigured());
         let later =
             now + Duration::from_millis(config.misconfigured_pause_ms) + Duration::from_secs(60);
         assert_eq!(circuit.ask(&config, later), Pass::Probe);
         assert_eq!(circuit.ask(&config, later), Pass::Full);
         let era = circuit.era();
-        assert!(!circuit.ended(&config, later, era, Signal::Good, &mut dice));
+        assert!(!circuit.ended(&config, later, era, RequestResult::Good, &mut dice));
         assert_eq!(circuit.ask(&config, later), Pass::Probe);
-        assert!(circuit.ended(&config, later, era, Signal::Good, &mut dice));
+        assert!(circuit.ended(&config, later, era, RequestResult::Good, &mut dice));
         assert_eq!(circuit.ask(&config, later), Pass::Go);
     }
 

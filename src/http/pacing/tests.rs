@@ -1,11 +1,11 @@
 //! Pacing with the paused clock.
 
 use super::*;
-use crate::http::pacing::circuit::{Signal, most_probes};
+use crate::http::pacing::circuit::{RequestResult, most_probes};
 use tokio::task::JoinSet;
 
-fn failed() -> Signal {
-    Signal::Failed {
+fn failed() -> RequestResult {
+    RequestResult::Failed {
         overload: true,
         retry_after: None,
     }
@@ -36,7 +36,7 @@ async fn storm(config: Config, workers: usize, outage: Duration, length: Duratio
                     ticket.end(failed());
                 } else {
                     sent.1 += 1;
-                    ticket.end(Signal::Good);
+                    ticket.end(RequestResult::Good);
                     return sent;
                 }
             }
@@ -87,7 +87,7 @@ async fn a_slot_comes_back_and_slots_follow_the_limit() {
     let mut ticket = pacing.pass(History::Fresh).await;
     assert!(ticket.start());
     tokio::time::advance(Duration::from_millis(1)).await;
-    ticket.end(Signal::Throttled {
+    ticket.end(RequestResult::Throttled {
         retry_after: Some(Duration::from_secs(1)),
     });
     assert_eq!(pacing.status().limit, 2);
@@ -106,7 +106,7 @@ async fn a_slot_comes_back_and_slots_follow_the_limit() {
             out.push(ticket);
         }
         for ticket in out {
-            ticket.end(Signal::Good);
+            ticket.end(RequestResult::Good);
         }
     }
     assert_eq!(pacing.slots.available_permits(), 4);
@@ -145,7 +145,7 @@ async fn requests_that_hang_do_not_keep_probes_from_going() {
     assert_eq!(pacing.status().limit, 1);
     let waited = tokio::time::timeout(Duration::from_secs(60), pacing.pass(History::Fresh)).await;
     assert!(waited.is_ok_and(|ticket| ticket.probe().is_some()));
-    hangs.end(Signal::Good);
+    hangs.end(RequestResult::Good);
 }
 
 #[tokio::test(start_paused = true)]

@@ -6,7 +6,7 @@
 use std::time::Instant;
 
 use super::blame::{Blame, History, Judged};
-use super::circuit::{Signal, State};
+use super::circuit::{RequestResult, State};
 use super::{Pacing, locked, now};
 
 /// The right to send once. Dropped before [`Ticket::start`] it is as if never given; dropped after, the request counts
@@ -47,12 +47,12 @@ impl Ticket<'_> {
     }
 
     /// The request ended in a way that the records it held have nothing to do with.
-    pub fn end(self, signal: Signal) {
+    pub fn end(self, signal: RequestResult) {
         self.judge(signal, false);
     }
 
     /// The request ended. `by_records`: it may have failed because of the records it held.
-    pub fn judge(mut self, signal: Signal, by_records: bool) -> Judged {
+    pub fn judge(mut self, signal: RequestResult, by_records: bool) -> Judged {
         self.ended = true;
         let pacing = self.pacing;
         let config = pacing.config();
@@ -60,7 +60,7 @@ impl Ticket<'_> {
         let gate = &mut *gate;
         *gate.count(self.history) -= 1;
         let before = gate.circuit.state();
-        let failed = !matches!(signal, Signal::Good | Signal::Neutral);
+        let failed = !matches!(signal, RequestResult::Good | RequestResult::Neutral);
         let history = if by_records {
             self.history
         } else {
@@ -70,25 +70,29 @@ impl Ticket<'_> {
             && gate
                 .evidence
                 .blames_records(&config, now(), history, before == State::Closed);
-        let signal = if blamed { Signal::Neutral } else { signal };
-        if signal == Signal::Good {
+        let signal = if blamed {
+            RequestResult::Neutral
+        } else {
+            signal
+        };
+        if signal == RequestResult::Good {
             gate.evidence.succeeded(self.history);
         }
         let closed = gate
             .circuit
             .ended(&config, now(), self.era, signal, &mut rand::rng());
         match signal {
-            Signal::Good => gate.aimd.succeeded(self.saturated),
-            Signal::Throttled { .. } | Signal::Failed { overload: true, .. } => {
+            RequestResult::Good => gate.aimd.succeeded(self.saturated),
+            RequestResult::Throttled { .. } | RequestResult::Failed { overload: true, .. } => {
                 if let Some(started) = self.started {
                     gate.aimd.overloaded(started, now());
                 }
             }
-            Signal::Neutral
-            | Signal::Failed {
+            RequestResult::Neutral
+            | RequestResult::Failed {
                 overload: false, ..
             }
-            | Signal::Misconfigured => {}
+            | RequestResult::Misconfigured => {}
         }
         if closed {
             gate.aimd.restart();

@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::Config;
 use super::differ;
-use super::letter::Letter;
+use super::email::Email;
 use super::papers::{Order, Papers, join};
 use super::patterns::Kind;
 
@@ -38,7 +38,7 @@ pub const NO_NUMBER: &str = "mail-without-number";
 /// What is missing on either side. Orders taken in before `from` came before the mail was read.
 #[must_use]
 pub fn compare(
-    letters: &[Letter],
+    letters: &[Email],
     orders: &[Order],
     config: &Config,
     from: Timestamp,
@@ -90,7 +90,7 @@ pub fn compare(
             });
         }
     }
-    let unnumbered = |letter: &&Letter| letter.sales_no.is_none() && letter.po_number.is_none();
+    let unnumbered = |letter: &&Email| letter.sales_no.is_none() && letter.po_number.is_none();
     for letter in letters.iter().filter(unnumbered) {
         findings.push(Finding {
             kind: NO_NUMBER,

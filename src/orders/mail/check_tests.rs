@@ -8,8 +8,8 @@ fn at(hour: i64) -> Timestamp {
     Timestamp::from_second(hour * 3600).unwrap()
 }
 
-fn letter(kind: Kind, sales_no: Option<&str>, po_number: Option<&str>, hour: i64) -> Letter {
-    Letter {
+fn letter(kind: Kind, sales_no: Option<&str>, po_number: Option<&str>, hour: i64) -> Email {
+    Email {
         kind,
         name: format!("{kind:?} {sales_no:?} {po_number:?}"),
         sent: at(hour),
@@ -36,7 +36,7 @@ fn order(id: &str, reference: &str, purchase_order: &str, hour: i64) -> Order {
     }
 }
 
-fn found(letters: &[Letter], orders: &[Order], now: i64) -> Vec<(&'static str, String)> {
+fn found(letters: &[Email], orders: &[Order], now: i64) -> Vec<(&'static str, String)> {
     let config = Config {
         missing_after_h: 24,
         unapproved_after_h: 100,
@@ -156,7 +156,7 @@ proptest! {
     fn joining_loses_and_doubles_nothing(
         numbers in prop::collection::vec((prop::option::of(0_u8..4), prop::option::of(0_u8..4)), 0..12),
     ) {
-        let letters: Vec<Letter> = numbers
+        let letters: Vec<Email> = numbers
             .iter()
             .map(|(sales, po)| {
                 let (sales, po) = (sales.map(|n| format!("S{n}")), po.map(|n| format!("P{n}")));

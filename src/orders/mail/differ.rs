@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::amount::Amount;
-use super::letter::Letter;
+use super::email::Email;
 use super::papers::{Order, Papers};
 use super::patterns::Kind;
 
@@ -26,13 +26,13 @@ pub fn differences(
         return vec![said];
     }
     for kind in [Kind::PurchaseOrder, Kind::PackingSlip] {
-        let mut letters: Vec<&Letter> = papers
+        let mut letters: Vec<&Email> = papers
             .letters
             .iter()
             .filter(|letter| letter.kind == kind)
             .collect();
         letters.sort_by_key(|letter| letter.sent);
-        let with_items: Vec<&Letter> = letters
+        let with_items: Vec<&Email> = letters
             .iter()
             .copied()
             .filter(|letter| !letter.items.is_empty())
@@ -99,7 +99,7 @@ fn add<'a>(into: &mut Quantities, more: impl Iterator<Item = (&'a str, u64)>) {
     }
 }
 
-fn of_letters(letters: &[&Letter]) -> Quantities {
+fn of_letters(letters: &[&Email]) -> Quantities {
     let mut sum = Quantities::new();
     for letter in letters {
         add(
@@ -127,10 +127,10 @@ fn of_orders(orders: &[&Order]) -> Quantities {
     sum
 }
 
-fn quantities(newest: &Letter, all: &[&Letter], kind: Kind, orders: &[&Order]) -> Vec<String> {
+fn quantities(newest: &Email, all: &[&Email], kind: Kind, orders: &[&Order]) -> Vec<String> {
     let shown = of_orders(orders);
     let named = of_letters(&[newest]);
-    let mut distinct: Vec<&Letter> = Vec::new();
+    let mut distinct: Vec<&Email> = Vec::new();
     for letter in all {
         if !distinct.iter().any(|other| other.items_alike(letter)) {
             distinct.push(letter);
@@ -169,7 +169,7 @@ fn quantities(newest: &Letter, all: &[&Letter], kind: Kind, orders: &[&Order]) -
     told
 }
 
-fn contradictions(letter: &Letter, prices: &BTreeMap<String, Amount>) -> Vec<String> {
+fn contradictions(letter: &Email, prices: &BTreeMap<String, Amount>) -> Vec<String> {
     let priced = letter.items.iter().filter_map(|item| {
         let (price, agreed) = (item.price?, prices.get(&item.code.to_uppercase())?);
         let title = letter.title();

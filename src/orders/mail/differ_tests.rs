@@ -5,14 +5,14 @@ use jiff::Timestamp;
 use super::*;
 use crate::orders::mail::items::Item;
 
-fn letter(kind: Kind, sent: i64, items: &[(&str, u64)]) -> Letter {
+fn letter(kind: Kind, sent: i64, items: &[(&str, u64)]) -> Email {
     let items = items.iter().map(|(code, quantity)| Item {
         code: (*code).to_owned(),
         quantity: *quantity,
         price: Amount::plain("89.50"),
         place: "the mail's text, line 3".to_owned(),
     });
-    Letter {
+    Email {
         kind,
         name: format!("m{sent}"),
         sent: Timestamp::from_second(sent).unwrap(),
@@ -42,7 +42,7 @@ fn order(id: &str, items: &[(&str, u64)]) -> Order {
     }
 }
 
-fn told(letters: Vec<Letter>, orders: &[Order]) -> Vec<String> {
+fn told(letters: Vec<Email>, orders: &[Order]) -> Vec<String> {
     let papers = Papers {
         sales_no: Some("SO-7".into()),
         po_numbers: Vec::new(),
@@ -92,7 +92,7 @@ fn a_later_letter_replaces_an_earlier_one_of_its_kind() {
     let right = letter(PurchaseOrder, 2, &[("CTD-200", 2)]);
     let orders = [order("7", &[("CTD-200", 2)])];
     assert_eq!(told(vec![right.clone(), wrong.clone()], &orders), [""; 0]);
-    let later = Letter {
+    let later = Email {
         sent: Timestamp::from_second(3).unwrap(),
         ..wrong
     };

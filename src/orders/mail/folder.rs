@@ -16,8 +16,8 @@ use serde_json::json;
 use super::Config;
 use super::apart::{self, Program};
 use super::check::{self, Finding};
+use super::email::{self, Email, Understood};
 use super::items::Products;
-use super::letter::{self, Letter, Understood};
 use super::opened::{self, How, Opened};
 use super::papers::Order;
 use super::patterns::{Patterns, normal};
@@ -129,7 +129,7 @@ impl Watcher {
         }
         self.take_in(now).await?;
         let read = self.read.values().flatten();
-        let letters: Vec<Letter> = read.flat_map(|read| &read.letters).cloned().collect();
+        let letters: Vec<Email> = read.flat_map(|read| &read.letters).cloned().collect();
         let from = match self.store.marks().await?.get(BEGUN) {
             Some(at) => *at,
             None => {
@@ -232,7 +232,7 @@ impl Watcher {
         let (patterns, products) = (Arc::clone(&self.patterns), self.products.clone());
         let name = watched::shown(path);
         let understood =
-            blocking(move || letter::understand(&opened, &patterns, &products, &name, modified))
+            blocking(move || email::understand(&opened, &patterns, &products, &name, modified))
                 .await;
         Some(understood.map_err(|error| format!("{error:#}; remove the mail")))
     }
@@ -274,7 +274,7 @@ impl First {
         if opened::may_hold_mails(&bytes) {
             return Ok(Self::Apart(bytes));
         }
-        letter::check_size(&bytes)?;
+        email::check_size(&bytes)?;
         let opened = opened::open(&bytes, How::Plain);
         // Files of mails that are no letters are nobody's business.
         let apart = opened

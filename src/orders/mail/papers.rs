@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::letter::Letter;
+use super::email::Email;
 use super::patterns::{Kind, normal};
 
 /// What is known of an order besides mail.
@@ -35,12 +35,12 @@ pub struct Papers {
     pub sales_no: Option<String>,
     /// Different letters may give different ones.
     pub po_numbers: Vec<String>,
-    pub letters: Vec<Letter>,
+    pub letters: Vec<Email>,
 }
 
 /// Puts letters of one order together.
 #[must_use]
-pub fn join(letters: &[Letter]) -> Vec<Papers> {
+pub fn join(letters: &[Email]) -> Vec<Papers> {
     let mut by_sales: BTreeMap<&str, Papers> = BTreeMap::new();
     for letter in letters {
         let Some(sales_no) = &letter.sales_no else {
@@ -78,7 +78,7 @@ pub fn join(letters: &[Letter]) -> Vec<Papers> {
 }
 
 impl Papers {
-    fn add(&mut self, letter: &Letter) {
+    fn add(&mut self, letter: &Email) {
         if let Some(number) = &letter.po_number
             && !self.po_numbers.contains(number)
         {

@@ -6,11 +6,11 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{Act, Held, View, seconds};
+use super::{Action, Held, View, seconds};
 use crate::orders::journey::Serial;
 use crate::orders::settings::{CheckContracts, Config};
 use crate::orders::store::intents::{IntentRow, Outcome, Wish};
-use crate::orders::store::seen::SeenRow;
+use crate::orders::store::listed_devices::SeenRow;
 
 /// How a listed serial fits to what was called for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +40,7 @@ pub fn fits(wish: &Wish, seen: &SeenRow) -> Fit {
 }
 
 /// Concludes what can be concluded.
-pub fn decide(view: &View, held: &Held, config: &Config, now: Timestamp, acts: &mut Vec<Act>) {
+pub fn decide(view: &View, held: &Held, config: &Config, now: Timestamp, acts: &mut Vec<Action>) {
     for intent in &held.doubts {
         if intent.outcome == Outcome::Open {
             acts.extend(conclude(intent, view, held, config, now));
@@ -100,13 +100,13 @@ fn conclude(
     held: &Held,
     config: &Config,
     now: Timestamp,
-) -> Option<Act> {
+) -> Option<Action> {
     let lag = seconds(config.provision.visible_after_s);
     if now < clear_from(intent, config) {
         return None;
     }
     let doubt = |why: &str, evidence: Value| {
-        Some(Act::Doubt {
+        Some(Action::Doubt {
             intent: Box::new(intent.clone()),
             evidence: json!({
                 "why": why,
@@ -173,7 +173,7 @@ fn conclude(
         .filter(|seen| shown.is_none_or(|shown| shown.contains(&seen.serial)))
         .collect();
     match (&own[..], unclear.is_empty() && rivals.is_empty()) {
-        ([one], true) => Some(Act::Adopt {
+        ([one], true) => Some(Action::Adopt {
             intent: Box::new(intent.clone()),
             serial: one.serial.clone(),
             evidence,

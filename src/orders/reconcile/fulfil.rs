@@ -6,7 +6,7 @@
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::{Act, View};
+use super::{Action, View};
 use crate::myadmin::wire;
 use crate::orders::journey::kit::ReadBack;
 use crate::orders::journey::unit::Unit;
@@ -94,7 +94,7 @@ pub fn wished(whole: &Whole, config: &Config) -> Option<Shipment> {
 }
 
 /// What is to be told and confirmed of an order that is clear.
-pub fn decide(view: &View, whole: &Whole, config: &Config, now: Timestamp, acts: &mut Vec<Act>) {
+pub fn decide(view: &View, whole: &Whole, config: &Config, now: Timestamp, acts: &mut Vec<Action>) {
     let row = &whole.row;
     let Some(shipment) = wished(whole, config) else {
         return;
@@ -109,7 +109,7 @@ pub fn decide(view: &View, whole: &Whole, config: &Config, now: Timestamp, acts:
         .flat_map(|parcel| parcel.tracking().to_vec())
         .collect::<std::collections::BTreeSet<_>>();
     if config.fulfilment.packages == Packages::Refuse && several.len() > 1 {
-        acts.push(Act::ParkOrder {
+        acts.push(Action::ParkOrder {
             row: Box::new(row.clone()),
             reason: Reason::new(
                 Code::Packages,
@@ -131,7 +131,7 @@ pub fn decide(view: &View, whole: &Whole, config: &Config, now: Timestamp, acts:
                 continue;
             };
             match read_back(line).compare(shipped.kit()) {
-                Ok(_) => acts.push(Act::Told {
+                Ok(_) => acts.push(Action::Told {
                     row: Box::new(unit.clone()),
                 }),
                 Err(differences) => {
@@ -153,7 +153,7 @@ pub fn decide(view: &View, whole: &Whole, config: &Config, now: Timestamp, acts:
     let told = row.reported.as_ref() == Some(&shipment);
     let due = row.retry_at.is_none_or(|at| at <= now);
     if by_us && due && (!told || (!shown && row.attempts < i64::from(config.fulfilment.tries))) {
-        acts.push(Act::ReportShipment {
+        acts.push(Action::ReportShipment {
             row: Box::new(row.clone()),
             order: Box::new(seen.clone()),
             shipment,
@@ -163,7 +163,7 @@ pub fn decide(view: &View, whole: &Whole, config: &Config, now: Timestamp, acts:
     if !shown {
         // In worksheet mode the person has not got to it yet.
         if by_us && due && row.attempts >= i64::from(config.fulfilment.tries) {
-            acts.push(Act::ParkOrder {
+            acts.push(Action::ParkOrder {
                 row: Box::new(row.clone()),
                 reason: Reason::new(Code::Differs, "its shipment is not shown as reported"),
                 evidence: json!({
@@ -180,11 +180,11 @@ pub fn decide(view: &View, whole: &Whole, config: &Config, now: Timestamp, acts:
             && let Some(line) = view.line(&row.id, &unit.line.id)
         {
             acts.push(match read_back(line).compare(reported.kit()) {
-                Ok(_) => Act::Confirm {
+                Ok(_) => Action::Confirm {
                     row: Box::new(unit.clone()),
                     line: Box::new(line.clone()),
                 },
-                Err(differences) => Act::Differs {
+                Err(differences) => Action::Differs {
                     row: Box::new(unit.clone()),
                     differences,
                 },
@@ -208,7 +208,7 @@ fn tell(
     by_us: bool,
     config: &Config,
     now: Timestamp,
-    acts: &mut Vec<Act>,
+    acts: &mut Vec<Action>,
 ) {
     let ours = unit.unit.serial();
     let shown = line
@@ -221,7 +221,7 @@ fn tell(
     });
     if foreign {
         // Ours would overwrite somebody else's word.
-        acts.push(Act::ParkUnit {
+        acts.push(Action::ParkUnit {
             row: Box::new(unit.clone()),
             reason: Reason::new(Code::Elsewhere, differences.join("; ")),
             evidence: json!({ "line": line }),
@@ -232,14 +232,14 @@ fn tell(
         return;
     }
     if unit.attempts >= i64::from(config.fulfilment.tries) {
-        acts.push(Act::ParkUnit {
+        acts.push(Action::ParkUnit {
             row: Box::new(unit.clone()),
             reason: Reason::new(Code::Differs, differences.join("; ")),
             evidence: json!({ "line": line, "attempts": unit.attempts }),
         });
         return;
     }
-    acts.push(Act::ReportUnit {
+    acts.push(Action::ReportUnit {
         row: Box::new(unit.clone()),
         line: Box::new(line.clone()),
     });

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Act, Held, View};
+use super::{Action, Held, View};
 use crate::myadmin::wire;
 use crate::orders::alarms::Due;
 use crate::orders::journey::order::{Closed, Order};
@@ -57,7 +57,7 @@ pub fn head(order: &wire::Order) -> Head {
 }
 
 /// New orders of the listing, and lines of known ones that are not as they were taken in.
-pub fn decide(view: &View, held: &Held, config: &Config, acts: &mut Vec<Act>) {
+pub fn decide(view: &View, held: &Held, config: &Config, acts: &mut Vec<Action>) {
     if let Some(listing) = &view.listing {
         for (id, order) in &listing.orders {
             if !held.known.contains(id) {
@@ -70,14 +70,14 @@ pub fn decide(view: &View, held: &Held, config: &Config, acts: &mut Vec<Act>) {
     }
 }
 
-fn take_in(id: &str, seen: &wire::Order, view: &View, config: &Config) -> Option<Act> {
+fn take_in(id: &str, seen: &wire::Order, view: &View, config: &Config) -> Option<Action> {
     let head = Box::new(head(seen));
     let status = &head.status;
     let standing = config.status.standing(status);
     let (order, why) = match standing {
         Standing::Done | Standing::Cancelled => {
             let why = format!("it was {status} before we knew it");
-            return Some(Act::TakeIn {
+            return Some(Action::TakeIn {
                 id: id.to_owned(),
                 order: Order::Closed(Closed {
                     why: why.clone().into(),
@@ -103,7 +103,7 @@ fn take_in(id: &str, seen: &wire::Order, view: &View, config: &Config) -> Option
         (Some(reason), Order::Open(open)) => Order::Parked(open.park(reason)),
         (_, received) => received,
     };
-    Some(Act::TakeIn {
+    Some(Action::TakeIn {
         id: id.to_owned(),
         order,
         head,
@@ -164,7 +164,7 @@ fn line(unit: &wire::LineUnit, config: &Config) -> (Line, Option<Reason>) {
 }
 
 /// Lines that came, went or changed after the order was taken in. The other units of the order go on.
-fn lines(view: &View, held: &Held, whole: &Whole, config: &Config, acts: &mut Vec<Act>) {
+fn lines(view: &View, held: &Held, whole: &Whole, config: &Config, acts: &mut Vec<Action>) {
     if !matches!(whole.row.order, Order::Open(_)) {
         return;
     }
@@ -189,7 +189,7 @@ fn lines(view: &View, held: &Held, whole: &Whole, config: &Config, acts: &mut Ve
                     if row.standing == LineStanding::Gone
                         && matches!(row.unit, Unit::Cancelled(_)) =>
                 {
-                    acts.push(Act::LineBack {
+                    acts.push(Action::LineBack {
                         row: Box::new(row.clone()),
                     });
                 }
@@ -211,8 +211,8 @@ fn lines(view: &View, held: &Held, whole: &Whole, config: &Config, acts: &mut Ve
         let evidence = json!({ "lines": seen.len(), "active": active });
         let row = Box::new(row.clone());
         acts.push(match live {
-            Live::Ordered(_) if !in_doubt(held, &row.id) => Act::LineGone { row },
-            Live::Ordered(_) | Live::Provisioned(_) | Live::Assigned(_) => Act::ParkUnit {
+            Live::Ordered(_) if !in_doubt(held, &row.id) => Action::LineGone { row },
+            Live::Ordered(_) | Live::Provisioned(_) | Live::Assigned(_) => Action::ParkUnit {
                 row,
                 reason: Reason::new(Code::LineChanged, text),
                 evidence,
@@ -222,7 +222,7 @@ fn lines(view: &View, held: &Held, whole: &Whole, config: &Config, acts: &mut Ve
             | Live::Reported(_)
             | Live::Confirmed(_)
             | Live::InDatabase(_)
-            | Live::Active(_) => Act::Alarm(Due {
+            | Live::Active(_) => Action::Alarm(Due {
                 kind: "line-vanished",
                 subject: row.id.clone(),
                 said: format!("{text}, and it has left the warehouse: it goes on"),
@@ -233,7 +233,7 @@ fn lines(view: &View, held: &Held, whole: &Whole, config: &Config, acts: &mut Ve
 }
 
 /// A line that came after its order was taken in. It waits for a person where the whole order would.
-fn added(whole: &Whole, unit: &wire::LineUnit, config: &Config) -> Act {
+fn added(whole: &Whole, unit: &wire::LineUnit, config: &Config) -> Action {
     let (line, reason) = line(unit, config);
     let asks = asks(&whole.row.head, whole.units.len() + 1, config);
     let late = || {
@@ -243,7 +243,7 @@ fn added(whole: &Whole, unit: &wire::LineUnit, config: &Config) -> Act {
     };
     // An order that waits for approval is approved with all its units.
     let waits = whole.row.order.clear().is_none() || asks.is_empty();
-    Act::AddUnit {
+    Action::AddUnit {
         row: Box::new(whole.row.clone()),
         line: Box::new(line),
         reason: reason.or_else(|| (!waits).then(late)),
@@ -251,7 +251,7 @@ fn added(whole: &Whole, unit: &wire::LineUnit, config: &Config) -> Act {
 }
 
 /// A line whose product is another one now: what was made for the old one does not fit. Or somebody else gave it a serial before us.
-fn changed(row: &UnitRow, unit: &wire::LineUnit) -> Option<Act> {
+fn changed(row: &UnitRow, unit: &wire::LineUnit) -> Option<Action> {
     let shown = unit.serial_number.as_deref().map(str::trim);
     if matches!(row.unit, Unit::Live(Live::Ordered(_)))
         && row.line.needs.serial
@@ -259,7 +259,7 @@ fn changed(row: &UnitRow, unit: &wire::LineUnit) -> Option<Act> {
         && row.standing != LineStanding::Kept
         && let Some(serial) = shown.filter(|serial| !serial.is_empty())
     {
-        return Some(Act::ParkUnit {
+        return Some(Action::ParkUnit {
             row: Box::new(row.clone()),
             reason: Reason::new(
                 Code::Elsewhere,
@@ -270,7 +270,7 @@ fn changed(row: &UnitRow, unit: &wire::LineUnit) -> Option<Act> {
     }
     let under_way = matches!(&row.unit, Unit::Live(live) if !live.is_beyond_shipping());
     let other = row.line.product_code != unit.product_code;
-    (under_way && other && row.standing != LineStanding::Kept).then(|| Act::ParkUnit {
+    (under_way && other && row.standing != LineStanding::Kept).then(|| Action::ParkUnit {
         row: Box::new(row.clone()),
         reason: Reason::new(
             Code::LineChanged,

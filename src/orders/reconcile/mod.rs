@@ -33,9 +33,9 @@ use super::journey::{Code, Reason, Serial};
 use super::settings::{Config, OnCancelled, OnVanished, Standing};
 use super::store::identity::Origin;
 use super::store::intents::{IntentRow, Outcome};
+use super::store::listed_devices::SeenRow;
 use super::store::read::Whole;
 use super::store::rows::{Head, Line, LineStanding, OrderRow, Shipment, UnitRow};
-use super::store::seen::SeenRow;
 use super::store::stranded::Stranded;
 use crate::myadmin::wire;
 pub use view::View;
@@ -74,7 +74,7 @@ pub struct Held {
 
 /// One thing to do. Rows carry the version the decision rests on: if it changed since, the act is dropped.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Act {
+pub enum Action {
     TakeIn {
         id: String,
         order: Order,
@@ -181,7 +181,7 @@ pub enum Act {
     Alarm(Due),
 }
 
-impl Act {
+impl Action {
     /// The order that it parks or cancels.
     fn stops(&self) -> Option<String> {
         match self {
@@ -223,7 +223,7 @@ impl Act {
 
 /// What is to be done now, in the order it is to be done.
 #[must_use]
-pub fn decide(view: &View, held: &Held, config: &Config, now: Timestamp) -> Vec<Act> {
+pub fn decide(view: &View, held: &Held, config: &Config, now: Timestamp) -> Vec<Action> {
     let mut acts = Vec::new();
     // What is in doubt first: its answer may be what others wait for.
     doubt::decide(view, held, config, now, &mut acts);
@@ -232,7 +232,7 @@ pub fn decide(view: &View, held: &Held, config: &Config, now: Timestamp) -> Vec<
     let aside: BTreeSet<String> = acts
         .iter()
         .filter_map(|act| match act {
-            Act::ParkUnit { row, .. } | Act::LineGone { row } => Some(row.id.clone()),
+            Action::ParkUnit { row, .. } | Action::LineGone { row } => Some(row.id.clone()),
             _ => None,
         })
         .collect();
@@ -243,11 +243,11 @@ pub fn decide(view: &View, held: &Held, config: &Config, now: Timestamp) -> Vec<
         .map(|intent| intent.wish.product_code.clone())
         .chain(orphans::blocked(held, config))
         .collect();
-    let mut stopped: BTreeSet<String> = acts.iter().filter_map(Act::stops).collect();
+    let mut stopped: BTreeSet<String> = acts.iter().filter_map(Action::stops).collect();
     for whole in &held.orders {
         let before = acts.len();
         order(view, whole, config, &mut acts);
-        stopped.extend(acts[before..].iter().filter_map(Act::stops));
+        stopped.extend(acts[before..].iter().filter_map(Action::stops));
         // An order that this pass stops is worked on no more in it.
         if stopped.contains(&whole.row.id) || whole.row.order.clear().is_none() {
             continue;
@@ -265,7 +265,7 @@ pub fn decide(view: &View, held: &Held, config: &Config, now: Timestamp) -> Vec<
                 }
                 Live::Provisioned(unit) => {
                     if config.auto_assign && unit.tags.lacking(row.line.needs).is_empty() {
-                        acts.push(Act::Assign {
+                        acts.push(Action::Assign {
                             row: Box::new(row.clone()),
                         });
                     }
@@ -274,19 +274,19 @@ pub fn decide(view: &View, held: &Held, config: &Config, now: Timestamp) -> Vec<
                     if let Some(serial) = unit.kit().serial()
                         && let Some(database) = view.database(serial)
                     {
-                        acts.push(Act::Activate {
+                        acts.push(Action::Activate {
                             row: Box::new(row.clone()),
                             database,
                         });
                     }
                 }
                 Live::InDatabase(unit) => match view.database(unit.serial()) {
-                    Some(database) => acts.push(Act::Activate {
+                    Some(database) => acts.push(Action::Activate {
                         row: Box::new(row.clone()),
                         database,
                     }),
                     None if view.asked(unit.serial()) => {
-                        acts.push(Act::Leave {
+                        acts.push(Action::Leave {
                             row: Box::new(row.clone()),
                         });
                     }
@@ -301,7 +301,7 @@ pub fn decide(view: &View, held: &Held, config: &Config, now: Timestamp) -> Vec<
     acts.extend(held.moved.iter().filter_map(|(unit, seen)| {
         let database = OwnerDatabase::new(&seen.owner_database)?;
         let unit = unit.clone();
-        Some(Act::Move { unit, database })
+        Some(Action::Move { unit, database })
     }));
     odds::decide(held, config, &mut acts);
     acts
@@ -314,12 +314,12 @@ fn ordered(
     config: &Config,
     now: Timestamp,
     provisioning: &mut BTreeSet<String>,
-    acts: &mut Vec<Act>,
+    acts: &mut Vec<Action>,
 ) {
     let known = row.unit.known();
     if !row.line.needs.serial {
         if config.auto_assign && known.tags.lacking(row.line.needs).is_empty() {
-            acts.push(Act::Assign {
+            acts.push(Action::Assign {
                 row: Box::new(row.clone()),
             });
         }
@@ -333,7 +333,7 @@ fn ordered(
                 "account {account:?} is not in orders.accounts: its device would land with the wrong owner"
             ),
         );
-        acts.push(Act::ParkUnit {
+        acts.push(Action::ParkUnit {
             row: Box::new(row.clone()),
             reason,
             evidence: json!({ "account": account }),
@@ -346,7 +346,7 @@ fn ordered(
             Code::UnknownProduct,
             format!("product code {product:?} is not in [orders.products]"),
         );
-        acts.push(Act::ParkUnit {
+        acts.push(Action::ParkUnit {
             row: Box::new(row.clone()),
             reason,
             evidence: json!({ "product_code": product }),
@@ -356,7 +356,7 @@ fn ordered(
     let due = row.retry_at.is_none_or(|at| at <= now);
     // One at a time per product, so that an orphan can be told whose it is.
     if due && provisioning.insert(product.clone()) {
-        acts.push(Act::Provision {
+        acts.push(Action::Provision {
             row: Box::new(row.clone()),
             account: account.clone(),
         });
@@ -364,7 +364,7 @@ fn ordered(
 }
 
 /// What the listing says of an order we know.
-fn order(view: &View, whole: &Whole, config: &Config, acts: &mut Vec<Act>) {
+fn order(view: &View, whole: &Whole, config: &Config, acts: &mut Vec<Action>) {
     let row = &whole.row;
     let Some(listing) = &view.listing else { return };
     let Some(seen) = listing.orders.get(&row.id) else {
@@ -375,14 +375,14 @@ fn order(view: &View, whole: &Whole, config: &Config, acts: &mut Vec<Act>) {
     };
     let head = intake::head(seen);
     if head != row.head || row.missing > 0 {
-        acts.push(Act::Head {
+        acts.push(Action::Head {
             row: Box::new(row.clone()),
             head: Box::new(head.clone()),
             why: fulfil::differs(row, &head),
         });
     }
     let evidence = || json!({ "status": head.status });
-    let park = |code: Code, text: String| Act::ParkOrder {
+    let park = |code: Code, text: String| Action::ParkOrder {
         row: Box::new(row.clone()),
         reason: Reason::new(code, text),
         evidence: evidence(),
@@ -391,7 +391,7 @@ fn order(view: &View, whole: &Whole, config: &Config, acts: &mut Vec<Act>) {
     match config.status.standing(&head.status) {
         Standing::Cancelled => match (&row.order, config.on_cancelled) {
             (Order::Open(_) | Order::Parked(_), OnCancelled::Cancel) => {
-                acts.push(Act::CancelOrder {
+                acts.push(Action::CancelOrder {
                     row: Box::new(row.clone()),
                     why: format!("MyAdmin shows it as {}", head.status),
                     evidence: evidence(),
@@ -443,7 +443,7 @@ fn order(view: &View, whole: &Whole, config: &Config, acts: &mut Vec<Act>) {
 }
 
 /// An order the full sweep does not list.
-fn missing(whole: &Whole, config: &Config, acts: &mut Vec<Act>) {
+fn missing(whole: &Whole, config: &Config, acts: &mut Vec<Action>) {
     let row = &whole.row;
     let unsettled = whole.units.iter().any(|unit| !unit.unit.is_settled());
     if row.order.is_over() || !unsettled {
@@ -451,7 +451,7 @@ fn missing(whole: &Whole, config: &Config, acts: &mut Vec<Act>) {
     }
     let missing = row.missing + 1;
     if missing < i64::from(config.vanished_after) {
-        acts.push(Act::Missing {
+        acts.push(Action::Missing {
             row: Box::new(row.clone()),
             missing,
         });
@@ -465,18 +465,18 @@ fn missing(whole: &Whole, config: &Config, acts: &mut Vec<Act>) {
     );
     match config.on_vanished {
         OnVanished::Alarm => {
-            acts.push(Act::Missing {
+            acts.push(Action::Missing {
                 row: Box::new(row.clone()),
                 missing,
             });
         }
-        OnVanished::Park if is_open => acts.push(Act::ParkOrder {
+        OnVanished::Park if is_open => acts.push(Action::ParkOrder {
             row: Box::new(row.clone()),
             reason: Reason::new(Code::Vanished, said),
             evidence,
         }),
         OnVanished::Park => {}
-        OnVanished::Cancel => acts.push(Act::CancelOrder {
+        OnVanished::Cancel => acts.push(Action::CancelOrder {
             row: Box::new(row.clone()),
             why: said,
             evidence,

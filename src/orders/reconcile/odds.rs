@@ -4,17 +4,17 @@
 
 use serde_json::json;
 
-use super::{Act, Held, orphans};
+use super::{Action, Held, orphans};
 use crate::orders::alarms::Due;
 use crate::orders::journey::order::Order;
 use crate::orders::settings::{Config, OnVanished, Standing};
 use crate::orders::store::intents::Outcome;
+use crate::orders::store::listed_devices::SeenRow;
 use crate::orders::store::read::Whole;
-use crate::orders::store::seen::SeenRow;
 use crate::orders::wait::is_lost_answer;
 
 /// All of it.
-pub(super) fn decide(held: &Held, config: &Config, acts: &mut Vec<Act>) {
+pub(super) fn decide(held: &Held, config: &Config, acts: &mut Vec<Action>) {
     let mut due = Vec::new();
     for whole in &held.orders {
         due.extend(vanished(whole, config));
@@ -24,7 +24,7 @@ pub(super) fn decide(held: &Held, config: &Config, acts: &mut Vec<Act>) {
     ended(held, &mut due);
     stranded(held, &mut due);
     orphans::due(held, config, &mut due);
-    acts.extend(due.into_iter().map(Act::Alarm));
+    acts.extend(due.into_iter().map(Action::Alarm));
 }
 
 /// Sweeps did not list it, and the settings only tell a person.

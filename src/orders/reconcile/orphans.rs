@@ -15,7 +15,7 @@ use crate::orders::recovery::products;
 use crate::orders::settings::Config;
 use crate::orders::store::identity::Origin;
 use crate::orders::store::intents::{IntentRow, Outcome};
-use crate::orders::store::seen::SeenRow;
+use crate::orders::store::listed_devices::SeenRow;
 
 /// What is known of listed serials that no unit has.
 #[derive(Debug, Clone, Copy)]

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Act, Held};
+use super::{Action, Held};
 use crate::orders::inventory::{pick, take};
 use crate::orders::journey::unit::Unit;
 use crate::orders::journey::way::Live;
@@ -28,7 +28,7 @@ fn waiting(held: &Held) -> impl Iterator<Item = &UnitRow> {
 }
 
 /// Gives out what there is.
-pub fn decide(held: &Held, config: &Config, acts: &mut Vec<Act>) {
+pub fn decide(held: &Held, config: &Config, acts: &mut Vec<Action>) {
     if !config.inventory.auto {
         return;
     }
@@ -37,7 +37,7 @@ pub fn decide(held: &Held, config: &Config, acts: &mut Vec<Act>) {
         let wish = (&row.unit.known().tags, row.line.needs);
         if let Some(spare) = pick(&held.spares, &used, &row.id, &row.line.product_code, wish) {
             take(&mut used, spare, &row.id);
-            acts.push(Act::Stock {
+            acts.push(Action::Stock {
                 row: Box::new(row.clone()),
                 spare: Box::new(spare.clone()),
             });

@@ -150,8 +150,8 @@ fn view(orders: Vec<wire::Order>, lines: Vec<wire::LineUnit>, full: bool) -> Vie
     }
 }
 
-fn names(acts: &[Act]) -> Vec<&'static str> {
-    acts.iter().map(Act::name).collect()
+fn names(acts: &[Action]) -> Vec<&'static str> {
+    acts.iter().map(Action::name).collect()
 }
 
 #[test]
@@ -164,7 +164,7 @@ fn a_new_order_is_taken_in_by_what_its_status_means() {
     ] {
         let view = view(vec![wire_order(status)], vec![wire_line(1, None)], false);
         let acts = decide(&view, &Held::default(), &config(), at(0));
-        let [Act::TakeIn { order, lines, .. }] = &acts[..] else {
+        let [Action::TakeIn { order, lines, .. }] = &acts[..] else {
             panic!("{status}: {acts:?}");
         };
         assert_eq!(order.state(), expected, "{status}");
@@ -183,7 +183,7 @@ fn a_rule_holds_an_order_for_a_person_and_nothing_is_done_for_it() {
     order.comment = Some("call first".into());
     let view = view(vec![order], vec![wire_line(1, None)], false);
     let acts = decide(&view, &Held::default(), &config, at(0));
-    let [Act::TakeIn { order, .. }] = &acts[..] else {
+    let [Action::TakeIn { order, .. }] = &acts[..] else {
         panic!("{acts:?}");
     };
     assert_eq!(order.state(), "received");
@@ -206,8 +206,9 @@ fn only_known_products_of_allowed_accounts_are_provisioned_one_at_a_time() {
     };
     let acts = decide(&View::default(), &all, &stranger, at(0));
     assert!(
-        acts.iter()
-            .all(|act| matches!(act, Act::ParkUnit { reason, .. } if reason.code == Code::Account)),
+        acts.iter().all(
+            |act| matches!(act, Action::ParkUnit { reason, .. } if reason.code == Code::Account)
+        ),
         "{acts:?}"
     );
     let unknown = Config {
@@ -217,7 +218,7 @@ fn only_known_products_of_allowed_accounts_are_provisioned_one_at_a_time() {
     let acts = decide(&View::default(), &all, &unknown, at(0));
     assert!(
         acts.iter().all(
-            |act| matches!(act, Act::ParkUnit { reason, .. } if reason.code == Code::UnknownProduct)
+            |act| matches!(act, Action::ParkUnit { reason, .. } if reason.code == Code::UnknownProduct)
         ),
         "{acts:?}"
     );
@@ -235,7 +236,7 @@ fn a_terminated_device_that_reappears_is_shown_to_a_person_and_stays_terminated(
     held.reappeared = vec![("77.1".into(), seen(1, 9000))];
     let acts = decide(&View::default(), &held, &config(), at(9001));
     assert!(
-        matches!(&acts[..], [Act::Alarm(Due { kind: "terminated-reappears", subject, .. })] if subject == "77.1"),
+        matches!(&acts[..], [Action::Alarm(Due { kind: "terminated-reappears", subject, .. })] if subject == "77.1"),
         "{acts:?}"
     );
 }
@@ -270,7 +271,7 @@ fn units_are_told_then_the_shipment_then_all_is_confirmed_by_reading_back() {
         &config,
         at(0),
     );
-    let [Act::ReportShipment { shipment, .. }] = &acts[..] else {
+    let [Action::ReportShipment { shipment, .. }] = &acts[..] else {
         panic!("{acts:?}");
     };
     assert_eq!(
@@ -325,7 +326,7 @@ fn units_are_told_then_the_shipment_then_all_is_confirmed_by_reading_back() {
         at(0),
     );
     assert!(
-        matches!(&acts[..], [Act::ParkUnit { reason, .. }] if reason.code == Code::Elsewhere),
+        matches!(&acts[..], [Action::ParkUnit { reason, .. }] if reason.code == Code::Elsewhere),
         "{acts:?}"
     );
     // With a worksheet nothing is told by us.
@@ -353,8 +354,8 @@ fn a_part_waits_or_is_told_and_several_packages_are_joined_or_refused() {
     let told = |config: &Config| {
         let acts = decide(&view, &held, config, at(0));
         acts.into_iter().find_map(|act| match act {
-            Act::ReportShipment { shipment, .. } => Some(Ok(shipment)),
-            Act::ParkOrder { reason, .. } => Some(Err(reason.code)),
+            Action::ReportShipment { shipment, .. } => Some(Ok(shipment)),
+            Action::ParkOrder { reason, .. } => Some(Err(reason.code)),
             _ => None,
         })
     };
@@ -439,7 +440,7 @@ fn a_cancelled_a_strange_and_a_foreign_status_stop_an_order() {
         let acts = act(status, &config);
         assert!(
             acts.iter()
-                .any(|act| matches!(act, Act::ParkOrder { reason, .. } if reason.code == code)),
+                .any(|act| matches!(act, Action::ParkOrder { reason, .. } if reason.code == code)),
             "{status}: {acts:?}"
         );
     }
@@ -474,7 +475,7 @@ fn a_line_that_changes_afterwards_is_taken_in_and_the_others_go_on() {
         let held = held(order_row("PendingFulfillment"), units);
         decide(&view, &held, &config(), at(0))
     };
-    let names = |acts: &[Act]| acts.iter().map(Act::name).collect::<Vec<_>>();
+    let names = |acts: &[Action]| acts.iter().map(Action::name).collect::<Vec<_>>();
     let new = || unit_row(1, Unit::ordered());
     let acts = decided(vec![new()], vec![wire_line(1, None), wire_line(2, None)]);
     assert_eq!(names(&acts), ["add-unit", "provision"]);
@@ -482,7 +483,7 @@ fn a_line_that_changes_afterwards_is_taken_in_and_the_others_go_on() {
     other.product_code = "CTD-200".into();
     let acts = decided(vec![new()], vec![other]);
     assert!(
-        matches!(&acts[..], [Act::ParkUnit { reason, .. }] if reason.code == Code::LineChanged),
+        matches!(&acts[..], [Action::ParkUnit { reason, .. }] if reason.code == Code::LineChanged),
         "{acts:?}"
     );
     let acts = decided(

@@ -7,8 +7,8 @@ use serde_json::json;
 
 use super::change::{Cause, Change};
 use super::identity::Proof;
+use super::listed_devices::DEVICES_FIRST;
 use super::rows::{Reader, UnitRow};
-use super::seen::DEVICES_FIRST;
 use super::{During as _, Error, Store, micros};
 use crate::myadmin::wire;
 use crate::orders::journey::kit::ReadBack;

@@ -6,7 +6,7 @@
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
-use super::judge::{Deeds, Known};
+use super::judge::{Known, Plan};
 use super::sheet::Row;
 use crate::orders::journey::{Actor, Serial};
 use crate::orders::store::devices::Ended;
@@ -30,7 +30,7 @@ pub(super) struct Done {
 pub(super) async fn carry_out(
     store: &Store,
     name: &str,
-    (deeds, known): (&Deeds, &Known),
+    (deeds, known): (&Plan, &Known),
     by: &Actor,
     now: Timestamp,
 ) -> Result<Done, Error> {
@@ -85,7 +85,7 @@ async fn one(
 }
 
 /// When a sheet is to be looked at again though it is the same; none: nothing of it waits.
-pub(super) fn again_at(deeds: &Deeds, now: Timestamp) -> Option<Timestamp> {
+pub(super) fn again_at(deeds: &Plan, now: Timestamp) -> Option<Timestamp> {
     let wait = |some: bool, wait| some.then(|| now.saturating_add(wait).unwrap_or(Timestamp::MAX));
     let waits = [
         deeds.next(),

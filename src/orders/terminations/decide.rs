@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::json;
 
-use super::judge::{Deeds, Known, asked};
+use super::judge::{Known, Plan, asked};
 use super::kept::Kept;
 use super::later::{self, Newer, VANISHED, kept_of};
 use super::sheet::Row;
@@ -115,7 +115,7 @@ struct Case {
     preview: Preview,
     kept: Option<Kept>,
     known: Known,
-    deeds: Deeds,
+    deeds: Plan,
 }
 
 /// What a sheet would do if it were accepted now. Changes nothing.

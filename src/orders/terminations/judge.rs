@@ -52,7 +52,7 @@ pub enum Registry {
 
 /// Why a sheet is not obeyed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Doubt {
+pub enum Rejection {
     Empty,
     /// Fewer rows than the one before, by too much.
     Short {
@@ -71,7 +71,7 @@ pub enum Doubt {
     },
 }
 
-impl Doubt {
+impl Rejection {
     /// Its alarm's kind.
     #[must_use]
     pub fn kind(&self) -> &'static str {
@@ -92,7 +92,7 @@ impl Doubt {
     ];
 }
 
-impl std::fmt::Display for Doubt {
+impl std::fmt::Display for Rejection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Empty => f.write_str("it names no device"),
@@ -113,7 +113,7 @@ impl std::fmt::Display for Doubt {
 
 /// What a sheet asks for, device by device.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Deeds {
+pub struct Plan {
     pub rows: u64,
     /// Terminated by this sheet.
     pub now: Vec<Row>,
@@ -205,7 +205,7 @@ impl Known {
     }
 }
 
-impl Deeds {
+impl Plan {
     /// Rows that are to be done later, or that only a person can have done.
     pub fn waiting(&self) -> impl Iterator<Item = &Row> {
         let later = self.later.iter().chain(&self.unconfirmed);
@@ -228,12 +228,12 @@ pub fn judge(
     known: &Known,
     config: &Config,
     now: Timestamp,
-) -> Result<Deeds, Doubt> {
+) -> Result<Plan, Rejection> {
     let sheet = sheet.map_err(|no_sheet| {
         if no_sheet.blank {
-            Doubt::Empty
+            Rejection::Empty
         } else {
-            Doubt::Malformed {
+            Rejection::Malformed {
                 what: no_sheet.to_string(),
                 bad: Vec::new(),
             }
@@ -241,24 +241,24 @@ pub fn judge(
     })?;
     let sheet = settled(sheet, now);
     if sheet.bad_count > 0 {
-        return Err(Doubt::Malformed {
+        return Err(Rejection::Malformed {
             what: format!("{} of its rows are not understood", sheet.bad_count),
             bad: sheet.bad,
         });
     }
     let before = known.rows_before.unwrap_or(0);
     if sheet.rows == 0 && (before > 0 || !config.allow_empty) {
-        return Err(Doubt::Empty);
+        return Err(Rejection::Empty);
     }
     let kept = u64::from(100 - config.shrink_percent.min(100));
     if sheet.rows < before && sheet.rows * 100 <= before * kept {
         let rows = sheet.rows;
-        return Err(Doubt::Short { rows, before });
+        return Err(Rejection::Short { rows, before });
     }
     let deeds = asked(sheet, known, config, now);
     let (devices, most) = (deeds.now.len(), config.most_at_once);
     if most > 0 && devices > most {
-        return Err(Doubt::Many { devices, most });
+        return Err(Rejection::Many { devices, most });
     }
     Ok(deeds)
 }
@@ -312,10 +312,10 @@ fn contradictions(mut sheet: Sheet) -> Sheet {
 
 /// What a sheet asks for, whatever may be doubted about it: a person decided. It is [`settled`].
 #[must_use]
-pub fn asked(sheet: Sheet, known: &Known, config: &Config, now: Timestamp) -> Deeds {
-    let mut deeds = Deeds {
+pub fn asked(sheet: Sheet, known: &Known, config: &Config, now: Timestamp) -> Plan {
+    let mut deeds = Plan {
         rows: sheet.rows,
-        ..Deeds::default()
+        ..Plan::default()
     };
     // A device that is named twice has the same date twice: it is settled.
     let mut rows: BTreeMap<Serial, Row> = BTreeMap::new();

@@ -98,7 +98,11 @@ fn rows(numbers: impl IntoIterator<Item = usize>, since: &str) -> Result<Sheet, 
     sheet::read(text.as_bytes(), &Config::default())
 }
 
-fn judged(sheet: Result<Sheet, NoSheet>, known: &Known, config: &Config) -> Result<Deeds, Doubt> {
+fn judged(
+    sheet: Result<Sheet, NoSheet>,
+    known: &Known,
+    config: &Config,
+) -> Result<Plan, Rejection> {
     judge(sheet, known, config, now())
 }
 
@@ -134,7 +138,7 @@ fn a_device_with_two_dates_is_nobodys_to_guess() {
     let config = Config::default();
     let sheet = sheet::read(text.as_bytes(), &config);
     let doubt = judged(sheet.clone(), &known(None), &config).unwrap_err();
-    let Doubt::Malformed { bad, .. } = &doubt else {
+    let Rejection::Malformed { bad, .. } = &doubt else {
         panic!("{doubt:?}");
     };
     let lines: Vec<u64> = bad.iter().map(|bad| bad.line).collect();
@@ -149,21 +153,27 @@ fn a_device_with_two_dates_is_nobodys_to_guess() {
 fn an_empty_a_shortened_and_a_malformed_sheet_terminate_nobody() {
     let config = Config::default();
     let blank = || sheet::read(b"", &config);
-    assert_eq!(judged(blank(), &known(None), &config), Err(Doubt::Empty));
+    assert_eq!(
+        judged(blank(), &known(None), &config),
+        Err(Rejection::Empty)
+    );
     let none = || rows([], "");
-    assert_eq!(judged(none(), &known(None), &config), Err(Doubt::Empty));
+    assert_eq!(judged(none(), &known(None), &config), Err(Rejection::Empty));
     let lenient = Config {
         allow_empty: true,
         ..Config::default()
     };
     assert!(judged(none(), &known(None), &lenient).is_ok());
-    assert_eq!(judged(none(), &known(Some(1)), &lenient), Err(Doubt::Empty));
+    assert_eq!(
+        judged(none(), &known(Some(1)), &lenient),
+        Err(Rejection::Empty)
+    );
 
     let half = judged(rows(0..5, "2026-03-01"), &known(Some(10)), &config);
     let (rows_now, before) = (5, 10);
     assert_eq!(
         half,
-        Err(Doubt::Short {
+        Err(Rejection::Short {
             rows: rows_now,
             before
         })
@@ -173,7 +183,7 @@ fn an_empty_a_shortened_and_a_malformed_sheet_terminate_nobody() {
 
     let bad = judged(rows([1], "soon"), &known(None), &config);
     assert!(
-        matches!(&bad, Err(Doubt::Malformed { bad, .. }) if bad[0].line == 2),
+        matches!(&bad, Err(Rejection::Malformed { bad, .. }) if bad[0].line == 2),
         "{bad:?}"
     );
     let page = judged(sheet::read(b"<html>", &config), &known(None), &config);
@@ -190,7 +200,7 @@ fn a_sheet_that_ends_too_many_waits_for_a_person() {
     let (devices, most) = (5, 3);
     assert_eq!(
         judged(sheet(), &known(None), &config),
-        Err(Doubt::Many { devices, most })
+        Err(Rejection::Many { devices, most })
     );
     let unbounded = Config {
         most_at_once: 0,
@@ -336,7 +346,7 @@ proptest! {
                 prop_assert!(!future || deeds.now.is_empty());
             }
             Err(doubt) => {
-                let short = matches!(doubt, Doubt::Short { before, rows } if rows * 2 <= before);
+                let short = matches!(doubt, Rejection::Short { before, rows } if rows * 2 <= before);
                 prop_assert!(numbers.is_empty() || short);
             }
         }

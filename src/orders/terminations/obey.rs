@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use super::cells::NoSheet;
-use super::judge::{self, Deeds, Doubt, Known, Registry, judge, settled};
+use super::judge::{self, Known, Plan, Registry, Rejection, judge, settled};
 use super::kept::{self, Kept};
 use super::later::{self, Former, Newer, kept_of};
 use super::sheet::Sheet;
@@ -349,7 +349,7 @@ pub(super) async fn former(
 fn old_alarm(before: &Before, place: &str, name: &str) -> Option<(String, String)> {
     let found = before.standing.iter().find(|alarm| {
         let sheet = alarm.evidence.as_ref().map(|evidence| &evidence["sheet"]);
-        Doubt::KINDS.contains(&&*alarm.kind)
+        Rejection::KINDS.contains(&&*alarm.kind)
             && alarm.subject == place
             && sheet.is_some_and(|sheet| sheet == name)
     });
@@ -395,7 +395,7 @@ fn named(kept: &Kept) -> Option<String> {
 }
 
 /// What was done, in one line.
-pub(super) fn said(deeds: &Deeds, ended: usize) -> String {
+pub(super) fn said(deeds: &Plan, ended: usize) -> String {
     let mut said = format!("{ended} ended, {} ended before", deeds.already);
     for (count, what) in [
         (deeds.later.len(), "later"),
@@ -418,9 +418,11 @@ fn number(count: u64) -> i64 {
 }
 
 /// The first rows that are not understood.
-fn bad(doubt: &Doubt) -> Vec<String> {
+fn bad(doubt: &Rejection) -> Vec<String> {
     match doubt {
-        Doubt::Malformed { bad, .. } => bad.iter().take(TOLD).map(ToString::to_string).collect(),
-        Doubt::Empty | Doubt::Short { .. } | Doubt::Many { .. } => Vec::new(),
+        Rejection::Malformed { bad, .. } => {
+            bad.iter().take(TOLD).map(ToString::to_string).collect()
+        }
+        Rejection::Empty | Rejection::Short { .. } | Rejection::Many { .. } => Vec::new(),
     }
 }

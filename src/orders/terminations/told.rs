@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashSet};
 use serde_json::{Value, json};
 
 use super::carry::Done;
-use super::judge::Deeds;
+use super::judge::Plan;
 use crate::ops::metrics::orders as metrics;
 use crate::orders::journey::Serial;
 use crate::orders::store::Error;
@@ -38,7 +38,7 @@ impl Before {
 pub(super) async fn tell(
     change: &mut Change,
     (place, name): (&str, &str),
-    (deeds, done): (&Deeds, &Done),
+    (deeds, done): (&Plan, &Done),
     before: &Before,
 ) -> Result<(), Error> {
     unknown(change, (place, name), &deeds.unknown, before).await?;

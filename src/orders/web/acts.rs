@@ -6,15 +6,15 @@ use axum::http::{Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse as _, Response};
 use serde_json::json;
 
-use super::Desk;
+use super::ApiState;
 use super::fields::{Asked, Body, Fields, Named, bytes};
 use super::problem::Problem;
 use crate::orders::alarms::AlarmShown;
+use crate::orders::exports::Paper;
 use crate::orders::identifiers::Unfit;
 use crate::orders::import as imports;
 use crate::orders::journey::{Actor, Parcel};
 use crate::orders::marks::{Given, Mark};
-use crate::orders::paper::Paper;
 use crate::orders::shown::{self, UnitShown};
 use crate::orders::store::acts::Subject;
 use crate::orders::store::read::Filter;
@@ -38,7 +38,7 @@ const STATES: [&str; 7] = [
     "done",
 ];
 
-pub(super) async fn list(State(desk): State<Desk>, asked: Asked) -> Answer {
+pub(super) async fn list(State(desk): State<ApiState>, asked: Asked) -> Answer {
     let mut fields = Fields::query(asked, &["state", "named", "waits_for", "after", "limit"])?;
     let state = fields.text("state")?;
     if let Some(other) = state.as_deref().filter(|state| !STATES.contains(state)) {
@@ -85,27 +85,27 @@ pub(super) async fn list(State(desk): State<Desk>, asked: Asked) -> Answer {
     Ok(Json(json!({ "orders": page, "next": next })).into_response())
 }
 
-pub(super) async fn show(State(desk): State<Desk>, Named(name): Named) -> Answer {
+pub(super) async fn show(State(desk): State<ApiState>, Named(name): Named) -> Answer {
     let order = shown::find(&desk.store, &name).await;
     let order = order.map_err(|error| Problem::from(error).or_missing())?;
     whole(&desk, &order).await
 }
 
-async fn whole(desk: &Desk, order: &OrderRow) -> Answer {
+async fn whole(desk: &ApiState, order: &OrderRow) -> Answer {
     let now = (desk.clock)();
     let whole = shown::explained(&desk.store, &desk.config, order, now).await?;
     Ok(Json(whole).into_response())
 }
 
 /// The order, or that there is none.
-async fn order(desk: &Desk, id: &str) -> Result<OrderRow, Problem> {
+async fn order(desk: &ApiState, id: &str) -> Result<OrderRow, Problem> {
     let remedy = "GET /api/orders lists all";
     let found = desk.store.order(id).await?;
     found.ok_or_else(|| Problem::missing("order", id, remedy))
 }
 
 /// The order of a unit, or that there is no such unit.
-async fn order_of(desk: &Desk, unit: &str) -> Result<String, Problem> {
+async fn order_of(desk: &ApiState, unit: &str) -> Result<String, Problem> {
     let remedy = "GET /api/orders/{id} lists an order's units";
     let found = desk.store.unit(unit).await?;
     found
@@ -114,12 +114,12 @@ async fn order_of(desk: &Desk, unit: &str) -> Result<String, Problem> {
 }
 
 /// What has become of an order by an act.
-async fn after(desk: &Desk, id: &str) -> Answer {
+async fn after(desk: &ApiState, id: &str) -> Answer {
     whole(desk, &order(desk, id).await?).await
 }
 
 pub(super) async fn approve(
-    State(desk): State<Desk>,
+    State(desk): State<ApiState>,
     Extension(by): Who,
     Named(id): Named,
     body: Body,
@@ -141,7 +141,7 @@ enum Explained {
 
 /// Does an act with its reason, and answers what has become of the order.
 async fn explained(
-    desk: &Desk,
+    desk: &ApiState,
     by: &Actor,
     subject: Subject,
     body: Body,
@@ -169,7 +169,7 @@ async fn explained(
 }
 
 pub(super) async fn cancel(
-    State(desk): State<Desk>,
+    State(desk): State<ApiState>,
     Extension(by): Who,
     Named(id): Named,
     body: Body,
@@ -178,7 +178,7 @@ pub(super) async fn cancel(
 }
 
 pub(super) async fn cancel_unit(
-    State(desk): State<Desk>,
+    State(desk): State<ApiState>,
     Extension(by): Who,
     Named(id): Named,
     body: Body,
@@ -187,7 +187,7 @@ pub(super) async fn cancel_unit(
 }
 
 pub(super) async fn park_order(
-    State(desk): State<Desk>,
+    State(desk): State<ApiState>,
     Extension(by): Who,
     Named(id): Named,
     body: Body,
@@ -196,7 +196,7 @@ pub(super) async fn park_order(
 }
 
 pub(super) async fn park_unit(
-    State(desk): State<Desk>,
+    State(desk): State<ApiState>,
     Extension(by): Who,
     Named(id): Named,
     body: Body,
@@ -205,7 +205,7 @@ pub(super) async fn park_unit(
 }
 
 pub(super) async fn resume_order(
-    State(desk): State<Desk>,
+    State(desk): State<ApiState>,
     Extension(by): Who,
     Named(id): Named,
     body: Body,
@@ -214,7 +214,7 @@ pub(super) async fn resume_order(
 }
 
 pub(super) async fn resume_unit(
-    State(desk): State<Desk>,
+    State(desk): State<ApiState>,
     Extension(by): Who,
     Named(id): Named,
     body: Body,
@@ -223,7 +223,7 @@ pub(super) async fn resume_unit(
 }
 
 pub(super) async fn replace(
-    State(desk): State<Desk>,
+    State(desk): State<ApiState>,
     Extension(by): Who,
     Named(id): Named,
     body: Body,
@@ -232,7 +232,7 @@ pub(super) async fn replace(
 }
 
 pub(super) async fn retry_order(
-    State(desk): State<Desk>,
+    State(desk): State<ApiState>,
     Extension(by): Who,
     Named(id): Named,
     body: Body,
@@ -245,7 +245,7 @@ pub(super) async fn retry_order(
 }
 
 pub(super) async fn retry_unit(
-    State(desk): State<Desk>,
+    State(desk): State<ApiState>,
     Extension(by): Who,
     Named(id): Named,
     body: Body,
@@ -259,7 +259,7 @@ pub(super) async fn retry_unit(
 }
 
 pub(super) async fn assign(
-    State(desk): State<Desk>,
+    State(desk): State<ApiState>,
     Extension(by): Who,
     Named(id): Named,
     body: Body,
@@ -306,7 +306,7 @@ fn unfit(mark: Mark, text: Option<&str>, why: &Unfit) -> Problem {
 }
 
 pub(super) async fn ship(
-    State(desk): State<Desk>,
+    State(desk): State<ApiState>,
     Extension(by): Who,
     Named(id): Named,
     body: Body,
@@ -327,19 +327,19 @@ pub(super) async fn ship(
     Ok(Json(json!({ "units": units })).into_response())
 }
 
-pub(super) async fn alarms(State(desk): State<Desk>) -> Answer {
+pub(super) async fn alarms(State(desk): State<ApiState>) -> Answer {
     let alarms = desk.store.alarms().await?;
     let alarms: Vec<AlarmShown> = alarms.into_iter().map(AlarmShown::from).collect();
     Ok(Json(json!({ "alarms": alarms })).into_response())
 }
 
 /// Serials that MyAdmin lists and no unit has.
-pub(super) async fn unclaimed(State(desk): State<Desk>) -> Answer {
+pub(super) async fn unclaimed(State(desk): State<ApiState>) -> Answer {
     let serials = desk.store.unclaimed().await?;
     Ok(Json(json!({ "serials": serials })).into_response())
 }
 
-pub(super) async fn clear(State(desk): State<Desk>, Extension(by): Who, body: Body) -> Answer {
+pub(super) async fn clear(State(desk): State<ApiState>, Extension(by): Who, body: Body) -> Answer {
     let mut fields = Fields::body(body, &["kind", "subject"])?;
     let (kind, subject) = (fields.required("kind")?, fields.required("subject")?);
     let now = (desk.clock)();
@@ -350,7 +350,7 @@ pub(super) async fn clear(State(desk): State<Desk>, Extension(by): Who, body: Bo
     Ok(Json(json!({ "cleared": true })).into_response())
 }
 
-pub(super) async fn events(State(desk): State<Desk>, asked: Asked) -> Answer {
+pub(super) async fn events(State(desk): State<ApiState>, asked: Asked) -> Answer {
     let mut fields = Fields::query(asked, &["order", "after"])?;
     let after = fields.number("after", 0, i64::MAX)?;
     let events = match fields.text("order")? {
@@ -368,7 +368,7 @@ pub(super) async fn events(State(desk): State<Desk>, asked: Asked) -> Answer {
 
 /// A CSV file as the body. 422 tells that nothing was done for what is wrong with it.
 pub(super) async fn import(
-    State(desk): State<Desk>,
+    State(desk): State<ApiState>,
     Extension(by): Who,
     asked: Asked,
     body: Body,
@@ -391,7 +391,7 @@ pub(super) async fn import(
     Ok((status, Json(outcome)).into_response())
 }
 
-pub(super) async fn export(State(desk): State<Desk>, Named(name): Named) -> Answer {
+pub(super) async fn export(State(desk): State<ApiState>, Named(name): Named) -> Answer {
     let Some(paper) = Paper::parse(&name) else {
         let all = Paper::ALL.map(|(name, _)| name).join(", ");
         return Err(Problem::missing(

@@ -8,7 +8,7 @@ use axum::Json;
 use axum::extract::{Extension, State};
 use axum::response::IntoResponse as _;
 
-use super::Desk;
+use super::ApiState;
 use super::acts::{Answer, Who};
 use super::fields::{Body, Fields};
 use super::problem::Problem;
@@ -17,11 +17,11 @@ use crate::orders::journey::Actor;
 use crate::orders::recall::{self, StillOpen};
 use crate::orders::store::Error;
 
-pub(super) async fn show(State(desk): State<Desk>) -> Answer {
+pub(super) async fn show(State(desk): State<ApiState>) -> Answer {
     recovery(&desk, None).await
 }
 
-pub(super) async fn accept(State(desk): State<Desk>, Extension(by): Who, body: Body) -> Answer {
+pub(super) async fn accept(State(desk): State<ApiState>, Extension(by): Who, body: Body) -> Answer {
     let accept = Fields::body(body, &["accept"])?.choice("accept")?;
     if accept && by.name() == NAMELESS {
         let remedy = "write `NAME TOKEN` into orders.web.token_file and use that token";
@@ -31,7 +31,7 @@ pub(super) async fn accept(State(desk): State<Desk>, Extension(by): Who, body: B
     recovery(&desk, accept.then_some(&by)).await
 }
 
-async fn recovery(desk: &Desk, accept: Option<&Actor>) -> Answer {
+async fn recovery(desk: &ApiState, accept: Option<&Actor>) -> Answer {
     let Ok(_turn) = desk.recoveries.acquire().await else {
         return Err(Problem::busy());
     };

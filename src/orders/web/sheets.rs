@@ -6,7 +6,7 @@ use axum::extract::{Extension, State};
 use axum::response::{IntoResponse as _, Response};
 use serde_json::json;
 
-use super::Desk;
+use super::ApiState;
 use super::acts::{Answer, Who};
 use super::fields::{Asked, Body, Fields, Named};
 use super::problem::Problem;
@@ -16,7 +16,7 @@ use crate::orders::store::judged::JudgedRow;
 use crate::orders::terminations::Means;
 use crate::orders::terminations::decide::{self, Preview};
 
-impl Desk {
+impl ApiState {
     fn means(&self) -> Means<'_> {
         Means {
             store: &self.store,
@@ -27,21 +27,21 @@ impl Desk {
     }
 }
 
-pub(super) async fn list(State(desk): State<Desk>, asked: Asked) -> Answer {
+pub(super) async fn list(State(desk): State<ApiState>, asked: Asked) -> Answer {
     let all = Fields::query(asked, &["all"])?.flag("all")?;
     let sheets = desk.store.judged_sheets(!all).await?;
     let vanished = desk.store.vanished().await?;
     Ok(Json(json!({ "sheets": sheets, "vanished": vanished })).into_response())
 }
 
-pub(super) async fn show(State(desk): State<Desk>, Named(name): Named) -> Answer {
+pub(super) async fn show(State(desk): State<ApiState>, Named(name): Named) -> Answer {
     let row = found(&desk, &name).await?;
     let preview = decide::preview(desk.means(), &row, (desk.clock)()).await?;
     Ok(shown(&preview, false))
 }
 
 pub(super) async fn accept(
-    State(desk): State<Desk>,
+    State(desk): State<ApiState>,
     Extension(by): Who,
     Named(name): Named,
     body: Body,
@@ -50,7 +50,7 @@ pub(super) async fn accept(
 }
 
 pub(super) async fn refuse(
-    State(desk): State<Desk>,
+    State(desk): State<ApiState>,
     Extension(by): Who,
     Named(name): Named,
     body: Body,
@@ -64,7 +64,13 @@ enum Decision {
     Refuse,
 }
 
-async fn decided(desk: &Desk, by: &Actor, name: &str, body: Body, decision: Decision) -> Answer {
+async fn decided(
+    desk: &ApiState,
+    by: &Actor,
+    name: &str,
+    body: Body,
+    decision: Decision,
+) -> Answer {
     let yes = Fields::body(body, &["yes"])?.choice("yes")?;
     let row = found(desk, name).await?;
     let (means, now) = (desk.means(), (desk.clock)());
@@ -77,7 +83,7 @@ async fn decided(desk: &Desk, by: &Actor, name: &str, body: Body, decision: Deci
 }
 
 /// The sheet, or that there is none of this name.
-async fn found(desk: &Desk, name: &str) -> Result<JudgedRow, Problem> {
+async fn found(desk: &ApiState, name: &str) -> Result<JudgedRow, Problem> {
     match decide::find(&desk.store, name).await {
         Err(Error::Refused(refusal)) if refusal.what == decide::NONE => {
             let remedy = "GET /api/sheets?all=true lists them";

@@ -9,7 +9,7 @@ use rand::{Rng, SeedableRng};
 
 use super::*;
 use crate::http::pacing::blame::Evidence;
-use crate::http::pacing::circuit::{Circuit, Pass, Signal, State, most_probes};
+use crate::http::pacing::circuit::{Circuit, Pass, RequestResult, State, most_probes};
 use crate::http::pacing::{self};
 
 const PAUSES: Pauses = Pauses {
@@ -122,9 +122,9 @@ impl Model {
                 .evidence
                 .blames_records(&self.config, self.now, past.history, was_closed);
         let signal = match (failed, blamed) {
-            (false, _) => Signal::Good,
-            (true, true) => Signal::Neutral,
-            (true, false) => Signal::Failed {
+            (false, _) => RequestResult::Good,
+            (true, true) => RequestResult::Neutral,
+            (true, false) => RequestResult::Failed {
                 overload: true,
                 retry_after: None,
             },

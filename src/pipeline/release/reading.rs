@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{POLL, Place, UnreadableBatch, held_message, is_of_data, rest};
 use crate::log_life::broker::epoch_of;
-use crate::ops::board::Board;
+use crate::ops::status_registry::StatusRegistry;
 use crate::ops::waits::{self, Kind, Wait};
 use crate::pipeline::partition::HeldMessage;
 use crate::poll;
@@ -65,7 +65,7 @@ impl Reading {
     /// Begins at `from`, on a thread of its own. `watched`: the input topic under whose name errors are published, and the
     /// board.
     #[must_use]
-    pub fn begin(place: Place, from: i64, watched: Option<(String, Arc<Board>)>) -> Self {
+    pub fn begin(place: Place, from: i64, watched: Option<(String, Arc<StatusRegistry>)>) -> Self {
         let (to, batches) = mpsc::channel(BATCHES);
         let stop = CancellationToken::new();
         let ended = stop.clone();
@@ -125,7 +125,7 @@ struct Trouble {
     /// What is read.
     place: Place,
     /// The input topic under whose name trouble is published, and the board; without them it is only logged.
-    watched: Option<(String, Arc<Board>)>,
+    watched: Option<(String, Arc<StatusRegistry>)>,
     /// The published wait. Dropped, it ends on the board.
     wait: Option<Wait>,
     /// When the newest error came.

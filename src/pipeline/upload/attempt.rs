@@ -12,8 +12,8 @@ use tokio_util::sync::CancellationToken;
 use super::{Inner, Line};
 use crate::dig::Answer;
 use crate::http::pacing::blame::{Blame, History, Judged};
-use crate::http::pacing::circuit::Signal;
-use crate::http::retry::{self, Backoff, Course, Failure};
+use crate::http::pacing::circuit::RequestResult;
+use crate::http::retry::{self, Backoff, Disposition, Failure};
 use crate::ops::metrics::upload as metrics;
 use crate::pipeline::isolation::Past;
 use crate::pipeline::request::{Failed, Request};
@@ -127,8 +127,8 @@ impl<'a, L: Line> Upload<'a, L> {
         let text = reply.as_ref().map_or("", |answer| &answer.text);
         let retry_after = reply.as_ref().ok().and_then(|answer| answer.retry_after);
         match course {
-            Course::Accepted => {
-                ticket.end(Signal::Good);
+            Disposition::Accepted => {
+                ticket.end(RequestResult::Good);
                 inner.line.proven(&token);
                 inner.accepted(records);
                 if let Ok(Answer {
@@ -142,22 +142,22 @@ impl<'a, L: Line> Upload<'a, L> {
                 self.backoff.reset();
                 self.split.accepted(&part);
             }
-            Course::Split => {
-                ticket.end(Signal::Good);
+            Disposition::Split => {
+                ticket.end(RequestResult::Good);
                 inner.line.proven(&token);
                 inner.refused(400, records);
                 self.split.bad(&part, text);
             }
-            Course::Halve => {
-                ticket.end(Signal::Good);
+            Disposition::Halve => {
+                ticket.end(RequestResult::Good);
                 inner.line.proven(&token);
                 inner.refused(413, records);
                 if let Some(limit) = self.split.too_large(&part, text) {
                     inner.learn(limit);
                 }
             }
-            Course::Renew => {
-                ticket.end(Signal::Neutral);
+            Disposition::Renew => {
+                ticket.end(RequestResult::Neutral);
                 inner.line.rejected(&token);
                 self.last = Some(Last {
                     part,
@@ -165,15 +165,15 @@ impl<'a, L: Line> Upload<'a, L> {
                 });
             }
             // Too many requests: 429 concerns all uploads.
-            Course::Throttled if !matches!(&reply, Ok(answer) if answer.status == 503) => {
-                ticket.end(Signal::Throttled { retry_after });
+            Disposition::Throttled if !matches!(&reply, Ok(answer) if answer.status == 503) => {
+                ticket.end(RequestResult::Throttled { retry_after });
                 self.last = Some(Last {
                     part,
                     ambiguous: false,
                 });
             }
-            Course::Again { .. } if matches!(reply, Err(Failure::Connect(_))) => {
-                ticket.end(Signal::Failed {
+            Disposition::Again { .. } if matches!(reply, Err(Failure::Connect(_))) => {
+                ticket.end(RequestResult::Failed {
                     overload: false,
                     retry_after,
                 });
@@ -186,12 +186,12 @@ impl<'a, L: Line> Upload<'a, L> {
                     return Some(Ok(Wait(self.backoff.next(&mut rand::rng()))));
                 }
             }
-            Course::Throttled | Course::Again { .. } | Course::Misconfigured => {
-                let ambiguous = course == Course::Again { ambiguous: true };
+            Disposition::Throttled | Disposition::Again { .. } | Disposition::Misconfigured => {
+                let ambiguous = course == Disposition::Again { ambiguous: true };
                 let signal = match course {
-                    Course::Throttled => Signal::Throttled { retry_after },
-                    Course::Misconfigured => Signal::Misconfigured,
-                    _ => Signal::Failed {
+                    Disposition::Throttled => RequestResult::Throttled { retry_after },
+                    Disposition::Misconfigured => RequestResult::Misconfigured,
+                    _ => RequestResult::Failed {
                         overload: !matches!(reply, Err(Failure::Cut(_))),
                         retry_after,
                     },
@@ -211,7 +211,7 @@ impl<'a, L: Line> Upload<'a, L> {
                     until: part.end,
                     blame,
                     seen,
-                    asked_to_wait: course != (Course::Again { ambiguous }),
+                    asked_to_wait: course != (Disposition::Again { ambiguous }),
                     retry_after: retry_after
                         .filter(|_| blame == Blame::Records)
                         .map(|wait| wait.min(inner.pacing.retry_after_max())),

@@ -26,9 +26,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::Worker;
 use crate::log_life::TopicId;
-use crate::ops::board::Board;
 use crate::ops::metrics::held as metrics;
 use crate::ops::status::Waiting;
+use crate::ops::status_registry::StatusRegistry;
 use crate::ops::waits::{self, Kind, Wait};
 use crate::pipeline::dispatch;
 use crate::pipeline::guard::dead_messages;
@@ -42,7 +42,7 @@ use crate::record::Stage;
 use crate::record::decode::Decoder;
 use crate::registry::{Feed, Snapshot};
 use begin::Beginning;
-pub(super) use low::Lows;
+pub(super) use low::LowWatermarks;
 use low::Trim;
 
 /// Pause between two reviews: bulk changes of the registry must not keep the worker busy.
@@ -53,7 +53,7 @@ const AGAIN: Duration = Duration::from_millis(20);
 const LOW: Duration = Duration::from_secs(5);
 
 /// An event of the held side.
-pub(super) enum Act {
+pub(super) enum HeldEvent {
     Rebuilt(Box<Found>),
     /// The task that rebuilds the index panicked.
     Broken(JoinError),
@@ -146,7 +146,7 @@ pub(super) struct Side {
     /// Released-through marks by name, as far as they are in the state topic and not below the low mark.
     through: HashMap<Vec<u8>, i64>,
     /// How far the log is released, marked and deleted.
-    low: Lows,
+    low: LowWatermarks,
     /// Identity of the held topic that the index was rebuilt from; `None` where the broker gives no ids.
     topic_id: Option<TopicId>,
     /// Newest leader epoch seen in the held topic's log, written into every mark; -1 for none.
@@ -158,7 +158,7 @@ pub(super) struct Side {
     /// When low mark, probes and ages were last looked at.
     looked: Instant,
     /// The input topic under whose name trouble of the reading is published, and the board; `None` before `begin`.
-    watched: Option<(String, Arc<Board>)>,
+    watched: Option<(String, Arc<StatusRegistry>)>,
     /// The wait published while marks cannot be written. Dropped, it ends on the board.
     unmarked: Option<Wait>,
     /// Cancelled when this is dropped; the rebuilding has a clone and ends.
@@ -172,7 +172,7 @@ impl Side {
         decoder: Decoder,
         permits: Arc<PartitionPermits>,
         gated: bool,
-        lows: Lows,
+        lows: LowWatermarks,
     ) -> Self {
         let now = Instant::now();
         Self {
@@ -203,7 +203,7 @@ impl Side {
     }
 
     /// Begins to rebuild the held index, on a blocking thread.
-    pub fn begin(&mut self, topic: &str, topics: Topics, board: Arc<Board>) {
+    pub fn begin(&mut self, topic: &str, topics: Topics, board: Arc<StatusRegistry>) {
         self.watched = Some((topic.to_owned(), Arc::clone(&board)));
         let beginning = Beginning {
             place: self.place.clone(),
@@ -260,7 +260,7 @@ impl Side {
 
     /// The next event of the held side. `runs`: the partition is assigned and not being drained; `waits`: a review could begin
     /// a release. Cancelling loses nothing.
-    pub async fn next(&mut self, runs: bool, waits: bool) -> Act {
+    pub async fn next(&mut self, runs: bool, waits: bool) -> HeldEvent {
         let reviews = runs && self.ready;
         let review_at = self.reviewed + REVIEW;
         loop {
@@ -269,25 +269,25 @@ impl Side {
                 found = async { self.rebuilding.as_mut().expect("guarded").await }, if self.rebuilding.is_some() => {
                     self.rebuilding = None;
                     match found {
-                        Ok(Some(found)) => return Act::Rebuilt(Box::new(found)),
+                        Ok(Some(found)) => return HeldEvent::Rebuilt(Box::new(found)),
                         // Only `stop` ends the rebuilding without a result, and then the worker ends as well.
                         Ok(None) => {}
-                        Err(error) => return Act::Broken(error),
+                        Err(error) => return HeldEvent::Broken(error),
                     }
                 }
                 Some((written, result)) = self.writing.next(), if !self.writing.is_empty() => {
-                    return Act::Written(written, result);
+                    return HeldEvent::Written(written, result);
                 }
                 batch = async { self.reading.as_mut().expect("guarded").0.next().await },
-                    if runs && self.pending.is_none() && self.reading.is_some() => return Act::Batch(batch),
+                    if runs && self.pending.is_none() && self.reading.is_some() => return HeldEvent::Batch(batch),
                 changed = self.registry.changed(), if reviews && !self.stale && !self.registry_ended => {
                     // The follower ends only with the job; what it said last stays in force meanwhile.
                     self.registry_ended = changed.is_err();
                     self.stale = changed.is_ok();
                 }
-                () = tokio::time::sleep_until(review_at.into()), if due => return Act::Review,
-                () = tokio::time::sleep(AGAIN), if runs && self.pending.is_some() => return Act::Again,
-                () = tokio::time::sleep_until((self.looked + LOW).into()), if reviews => return Act::Low,
+                () = tokio::time::sleep_until(review_at.into()), if due => return HeldEvent::Review,
+                () = tokio::time::sleep(AGAIN), if runs && self.pending.is_some() => return HeldEvent::Again,
+                () = tokio::time::sleep_until((self.looked + LOW).into()), if reviews => return HeldEvent::Low,
                 // Revoked before the held index was rebuilt: no further event comes.
                 else => return std::future::pending().await,
             }
@@ -316,9 +316,9 @@ impl Drop for Side {
 
 impl Worker {
     /// Handles an event of the held side.
-    pub(super) fn held(&mut self, act: Act) -> anyhow::Result<()> {
+    pub(super) fn held(&mut self, act: HeldEvent) -> anyhow::Result<()> {
         match act {
-            Act::Rebuilt(found) => {
+            HeldEvent::Rebuilt(found) => {
                 let Found {
                     rebuilt,
                     committed,
@@ -360,21 +360,21 @@ impl Worker {
                 self.side.ready = true;
                 self.review()
             }
-            Act::Broken(error) => {
+            HeldEvent::Broken(error) => {
                 Err(anyhow::Error::new(error).context("finding out what is held"))
             }
-            Act::Batch(batch) => {
+            HeldEvent::Batch(batch) => {
                 self.side.epoch = self.side.epoch.max(batch.epoch);
                 self.side.pending = Some(batch);
                 Ok(())
             }
-            Act::Written(Written::Topic, result) => self.held_topic_made(result),
-            Act::Written(written, result) => {
+            HeldEvent::Written(Written::Topic, result) => self.held_topic_made(result),
+            HeldEvent::Written(written, result) => {
                 self.written_about(written, result);
                 Ok(())
             }
-            Act::Review => self.review(),
-            Act::Low => {
+            HeldEvent::Review => self.review(),
+            HeldEvent::Low => {
                 self.side.looked = Instant::now();
                 self.partition.begin_probes(self.side.looked);
                 self.quarantine()?;
@@ -386,7 +386,7 @@ impl Worker {
                 }
                 self.review()
             }
-            Act::Again => Ok(()),
+            HeldEvent::Again => Ok(()),
         }
     }
 

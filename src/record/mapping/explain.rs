@@ -4,7 +4,7 @@
 
 use super::Fault;
 use super::file::Literal;
-use super::here::Here;
+use super::path_context::Here;
 use super::plan::{Place, Record, Source};
 use super::shorten;
 use crate::record::datetime;

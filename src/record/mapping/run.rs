@@ -3,10 +3,10 @@
 use simd_json::{Buffers, INPUT_PADDING, Node};
 
 use super::file::Unmatched;
-use super::here::{Element, Here, kind_of};
-use super::maker::{Call, Maker, reject};
 use super::path::{Slots, after};
+use super::path_context::{Element, Here, kind_of};
 use super::plan::{Case, Over, Place};
+use super::record_builder::{Call, Maker, reject};
 use super::{Fault, Mapping, shorten};
 use crate::record::decode::{Checker, NODES, parse};
 use crate::record::origin::Origin;

@@ -41,12 +41,12 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Answer, Shared, Wrong, done, patch, read, several};
-use crate::sim::face::Face;
 use crate::sim::instants;
 use crate::sim::market::{
     Account, Cart, Device, INTEGRATOR, Market, Order, PARTNER, Product, Refused, Script, Shipment,
     Stage, Termination, UnitReport, User, sheet,
 };
+use crate::sim::request_pipeline::Face;
 
 impl From<Refused> for Wrong {
     fn from(refused: Refused) -> Self {

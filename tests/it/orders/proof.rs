@@ -14,7 +14,7 @@ use dig_ingest::orders::registrar::{self, Registrar};
 use dig_ingest::orders::round::Reconciler;
 use dig_ingest::orders::settings::{Config, Fulfilment, Mode};
 use dig_ingest::orders::store::identity::{Origin, Proof};
-use dig_ingest::orders::store::seen::SeenRow;
+use dig_ingest::orders::store::listed_devices::SeenRow;
 use dig_ingest::orders::store::{self, Error, Store};
 use dig_ingest::orders::{Clock, wall_clock};
 use dig_ingest::registry::{Device, State};

@@ -53,7 +53,7 @@ fn a_lost_answer_is_cleared_up_only_when_a_serial_must_have_shown() {
     let held = doubted(vec![seen(1, 1100)], 1950);
     let acts = decide(&View::default(), &held, &config(), at(1951));
     let [
-        Act::Adopt {
+        Action::Adopt {
             serial: adopted, ..
         },
     ] = &acts[..]
@@ -76,7 +76,7 @@ fn what_is_not_clear_is_a_persons_to_decide() {
     for (what, unclaimed) in cases {
         let held = doubted(unclaimed, 1950);
         let acts = decide(&View::default(), &held, &config(), at(1951));
-        assert!(matches!(acts[0], Act::Doubt { .. }), "{what}: {acts:?}");
+        assert!(matches!(acts[0], Action::Doubt { .. }), "{what}: {acts:?}");
     }
     // Another call of the product is in doubt, and what it made may have shown after this one began: the serial may be its own.
     let mut rivals = doubted(vec![seen(1, 1100)], 1950);
@@ -86,7 +86,7 @@ fn what_is_not_clear_is_a_persons_to_decide() {
         ..doubtful(500)
     });
     let acts = decide(&View::default(), &rivals, &config(), at(1951));
-    assert!(matches!(acts[0], Act::Doubt { .. }), "{acts:?}");
+    assert!(matches!(acts[0], Action::Doubt { .. }), "{acts:?}");
     // What an older one made was listed before this one began: one doubt that nobody resolves does not make the next one a person's.
     for outcome in [Outcome::Unresolved, Outcome::Abandoned] {
         rivals.doubts[1] = IntentRow {
@@ -96,7 +96,7 @@ fn what_is_not_clear_is_a_persons_to_decide() {
         };
         let acts = decide(&View::default(), &rivals, &config(), at(1951));
         assert!(
-            matches!(acts[0], Act::Adopt { .. }),
+            matches!(acts[0], Action::Adopt { .. }),
             "{outcome:?}: {acts:?}"
         );
     }
@@ -105,14 +105,14 @@ fn what_is_not_clear_is_a_persons_to_decide() {
     rivals.doubts[1].wish.product_code = "CTD-200".into();
     let acts = decide(&View::default(), &rivals, &config(), at(1951));
     assert!(
-        acts.iter().all(|act| !matches!(act, Act::Adopt { .. })),
+        acts.iter().all(|act| !matches!(act, Action::Adopt { .. })),
         "{acts:?}"
     );
     // Nothing was listed before the call: nothing is new.
     let mut blind = doubted(vec![seen(1, 1100)], 1950);
     blind.doubts[0].wish.listed_at = None;
     let acts = decide(&View::default(), &blind, &config(), at(1951));
-    assert!(matches!(acts[0], Act::Doubt { .. }), "{acts:?}");
+    assert!(matches!(acts[0], Action::Doubt { .. }), "{acts:?}");
 }
 
 #[test]
@@ -125,11 +125,11 @@ fn the_contracts_of_the_account_confirm_a_serial_if_the_settings_ask_it() {
     assert!(acts.is_empty(), "not answered yet: {acts:?}");
     view.contracts.insert(1, [serial(1)].into());
     let acts = decide(&view, &held, &config, at(1951));
-    assert!(matches!(acts[0], Act::Adopt { .. }), "{acts:?}");
+    assert!(matches!(acts[0], Action::Adopt { .. }), "{acts:?}");
     // Of another account, or in a database already: a person looks.
     view.contracts.insert(1, [].into());
     let acts = decide(&view, &held, &config, at(1951));
-    let [Act::Doubt { evidence, .. }, ..] = &acts[..] else {
+    let [Action::Doubt { evidence, .. }, ..] = &acts[..] else {
         panic!("{acts:?}");
     };
     assert!(
@@ -141,14 +141,14 @@ fn the_contracts_of_the_account_confirm_a_serial_if_the_settings_ask_it() {
     view.contracts.insert(1, [serial(2)].into());
     let acts = decide(&view, &two, &config, at(1951));
     assert!(
-        matches!(&acts[0], Act::Adopt { serial: own, .. } if *own == serial(2)),
+        matches!(&acts[0], Action::Adopt { serial: own, .. } if *own == serial(2)),
         "{acts:?}"
     );
     // The account may not ask for contracts: as without.
     view.contracts.clear();
     view.contracts_denied = true;
     let acts = decide(&view, &held, &config, at(1951));
-    assert!(matches!(acts[0], Act::Adopt { .. }), "{acts:?}");
+    assert!(matches!(acts[0], Action::Adopt { .. }), "{acts:?}");
     // Unless the settings insist.
     config.provision.check_contracts = CheckContracts::Always;
     let acts = decide(&view, &held, &config, at(1951));
@@ -156,5 +156,5 @@ fn the_contracts_of_the_account_confirm_a_serial_if_the_settings_ask_it() {
     config.provision.check_contracts = CheckContracts::Auto;
     // Nothing to be asked about: as without.
     let acts = decide(&View::default(), &doubted(vec![], 1950), &config, at(1951));
-    assert!(matches!(acts[0], Act::Doubt { .. }), "{acts:?}");
+    assert!(matches!(acts[0], Action::Doubt { .. }), "{acts:?}");
 }

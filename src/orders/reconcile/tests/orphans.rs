@@ -3,16 +3,17 @@
 use super::doubts::seen;
 use super::*;
 
-fn alarms(acts: &[Act]) -> Vec<(&'static str, &str)> {
+fn alarms(acts: &[Action]) -> Vec<(&'static str, &str)> {
     let alarms = acts.iter().filter_map(|act| match act {
-        Act::Alarm(due) => Some((due.kind, &*due.subject)),
+        Action::Alarm(due) => Some((due.kind, &*due.subject)),
         _ => None,
     });
     alarms.collect()
 }
 
-fn provisions(acts: &[Act]) -> bool {
-    acts.iter().any(|act| matches!(act, Act::Provision { .. }))
+fn provisions(acts: &[Action]) -> bool {
+    acts.iter()
+        .any(|act| matches!(act, Action::Provision { .. }))
 }
 
 #[test]

@@ -2,10 +2,10 @@
 
 use super::*;
 
-fn alarms(acts: &[Act]) -> Vec<(&'static str, &str)> {
+fn alarms(acts: &[Action]) -> Vec<(&'static str, &str)> {
     acts.iter()
         .map(|act| match act {
-            Act::Alarm(Due { kind, subject, .. }) => (*kind, &**subject),
+            Action::Alarm(Due { kind, subject, .. }) => (*kind, &**subject),
             act => panic!("{act:?}"),
         })
         .collect()

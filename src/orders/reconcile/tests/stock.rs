@@ -32,7 +32,7 @@ fn devices_of_the_shelf_go_to_units_that_have_their_serial() {
     let given: Vec<(&str, u64)> = acts
         .iter()
         .filter_map(|act| match act {
-            Act::Stock { row, spare } => Some((&*row.id, spare.line)),
+            Action::Stock { row, spare } => Some((&*row.id, spare.line)),
             _ => None,
         })
         .collect();

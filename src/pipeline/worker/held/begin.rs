@@ -12,8 +12,8 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::Found;
-use crate::ops::board::Board;
 use crate::ops::metrics::held as metrics;
+use crate::ops::status_registry::StatusRegistry;
 use crate::ops::waits::{self, Kind, Wait};
 use crate::pipeline::held_topic::{self, NotAllowed};
 use crate::pipeline::release::{
@@ -69,7 +69,7 @@ pub(super) struct Beginning {
     /// Settings by which a missing held topic is created.
     pub topics: Topics,
     /// Where what keeps the partition from beginning is published.
-    pub board: Arc<Board>,
+    pub board: Arc<StatusRegistry>,
     /// A clone of `Side`'s token: cancelled, the thread ends without a result.
     pub stop: CancellationToken,
 }

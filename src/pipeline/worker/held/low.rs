@@ -19,7 +19,7 @@ use crate::pipeline::producer::Kept;
 use crate::rights::{self, Operation, Resource};
 
 /// How far the held log is released: as seen, as marked, as deleted.
-pub(in crate::pipeline::worker) struct Lows {
+pub(in crate::pipeline::worker) struct LowWatermarks {
     /// Low offsets of the newest looks, oldest first; never more than `looks`.
     seen: VecDeque<i64>,
     /// How many looks fill a session; a low counts only after so many, and never once `rest` was called.
@@ -42,7 +42,7 @@ pub(in crate::pipeline::worker) struct Trim {
     result: Result<(), Kept>,
 }
 
-impl Lows {
+impl LowWatermarks {
     pub fn new(session: Duration, trims: bool) -> Self {
         Self {
             seen: VecDeque::new(),
@@ -192,7 +192,7 @@ mod tests {
 
     #[test]
     fn a_low_counts_only_after_the_looks_of_a_session() {
-        let mut lows = Lows::new(Duration::from_secs(12), true);
+        let mut lows = LowWatermarks::new(Duration::from_secs(12), true);
         lows.begin(5);
         assert_eq!(lows.due(), Some(5), "what the one before left");
         (lows.deleting, lows.deleted) = (false, 5);
@@ -208,7 +208,7 @@ mod tests {
 
     #[test]
     fn nothing_is_deleted_unless_it_is_wanted() {
-        let mut lows = Lows::new(Duration::from_secs(12), false);
+        let mut lows = LowWatermarks::new(Duration::from_secs(12), false);
         lows.begin(5);
         assert_eq!(lows.due(), None);
     }

@@ -9,7 +9,7 @@ use dig_ingest::orders::recovery::{self, Known};
 use dig_ingest::orders::registrar;
 use dig_ingest::orders::store::identity::Proof;
 use dig_ingest::orders::store::intents::Outcome;
-use dig_ingest::orders::store::seen::SeenRow;
+use dig_ingest::orders::store::listed_devices::SeenRow;
 use dig_ingest::orders::store::{Error, Store};
 use dig_ingest::registry::State;
 use jiff::Timestamp;

@@ -90,18 +90,18 @@ impl Complaints {
 
 /// Client context that collects the errors.
 #[derive(Debug, Default)]
-struct Ear {
+struct ErrorCollector {
     /// A lock, because the client's own threads complain; held for an assignment.
     heard: Mutex<Complaints>,
 }
 
-impl Ear {
+impl ErrorCollector {
     fn heard(&self) -> std::sync::MutexGuard<'_, Complaints> {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl ClientContext for Ear {
+impl ClientContext for ErrorCollector {
     const ENABLE_REFRESH_OAUTH_TOKEN: bool = false;
 
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
@@ -127,12 +127,12 @@ impl ClientContext for Ear {
     }
 }
 
-impl ConsumerContext for Ear {}
+impl ConsumerContext for ErrorCollector {}
 
 /// See the module's documentation.
 pub struct Asker {
     /// The Kafka client, in no group; its context collects the complaints. Dropped, it disconnects.
-    client: BaseConsumer<Ear>,
+    client: BaseConsumer<ErrorCollector>,
 }
 
 impl Asker {
@@ -141,7 +141,7 @@ impl Asker {
     /// # Errors
     /// Settings that the client library refuses, such as a file of authorities that cannot be read.
     pub fn open(client: &ClientConfig) -> Result<Self, Trouble> {
-        let opened = access::consumer(client, Ear::default());
+        let opened = access::consumer(client, ErrorCollector::default());
         let client = opened.map_err(|error| {
             let what = error.to_string();
             let remedy = if what.contains("ssl.ca.location") {

@@ -20,7 +20,7 @@ use super::journey::unit::Unit;
 use super::journey::way::{Live, Ordered};
 use super::journey::{Actor, Reason, Tags};
 use super::market::Market;
-use super::reconcile::{Act, View, fulfil, seconds};
+use super::reconcile::{Action, View, fulfil, seconds};
 use super::registrar::Registrar;
 use super::settings::Config;
 use super::store::change::{Cause, Change};
@@ -31,7 +31,7 @@ use super::store::{Error, Store};
 use crate::ops::metrics::orders as metrics;
 
 /// Does acts. One at a time; owns how often what failed in a row.
-pub struct Hand<M> {
+pub struct Executor<M> {
     /// Client of MyAdmin; calls that outlive their round have clones.
     pub(super) market: M,
     /// The orders store.
@@ -59,7 +59,7 @@ pub enum Done {
     Same,
 }
 
-impl<M: Market + Clone + 'static> Hand<M> {
+impl<M: Market + Clone + 'static> Executor<M> {
     pub fn new(
         market: M,
         store: Store,
@@ -92,7 +92,7 @@ impl<M: Market + Clone + 'static> Hand<M> {
     ///
     /// # Errors
     /// The store failed, or the lease is lost: the round ends. Acts that do not fit any more are no error.
-    pub async fn act(&mut self, act: Act, view: &mut View) -> Result<Done, Error> {
+    pub async fn act(&mut self, act: Action, view: &mut View) -> Result<Done, Error> {
         let name = act.name();
         let result = Box::pin(self.perform(act, view)).await;
         match result {
@@ -114,9 +114,9 @@ impl<M: Market + Clone + 'static> Hand<M> {
         }
     }
 
-    async fn perform(&mut self, act: Act, view: &mut View) -> Result<Done, Error> {
+    async fn perform(&mut self, act: Action, view: &mut View) -> Result<Done, Error> {
         match act {
-            Act::TakeIn {
+            Action::TakeIn {
                 id,
                 order,
                 head,
@@ -146,14 +146,14 @@ impl<M: Market + Clone + 'static> Hand<M> {
                 change.commit().await?;
                 tracing::info!(order = %id, units = lines.len(), state = order.state(), "taken in");
             }
-            Act::Head { row, head, why } => {
+            Action::Head { row, head, why } => {
                 let mut change = self.change().await?;
                 let evidence = json!({ "before": row.head, "now": head });
                 let cause = Cause::new("head", why).with(evidence);
                 change.put_head(&row, &head, cause).await?;
                 change.commit().await?;
             }
-            Act::Missing { row, missing } => {
+            Action::Missing { row, missing } => {
                 let mut change = self.change().await?;
                 let why = format!("not listed by {missing} full sweeps");
                 change
@@ -161,39 +161,39 @@ impl<M: Market + Clone + 'static> Hand<M> {
                     .await?;
                 change.commit().await?;
             }
-            Act::ParkOrder {
+            Action::ParkOrder {
                 row,
                 reason,
                 evidence,
             } => return self.park_order(&row, reason, evidence).await,
-            Act::CancelOrder { row, why, evidence } => {
+            Action::CancelOrder { row, why, evidence } => {
                 let mut change = self.change().await?;
                 tracing::warn!(order = %row.id, %why, "cancelled");
                 let cause = Cause::new("cancel", why).with(evidence);
                 change.cancel_order(&row, &cause).await?;
                 change.commit().await?;
             }
-            Act::ParkUnit {
+            Action::ParkUnit {
                 row,
                 reason,
                 evidence,
             } => return self.park_unit(&row, reason, evidence).await,
-            Act::Assign { row } => return self.assign(&row).await,
-            Act::Stock { row, spare } => return self.stock(&row, &spare).await,
-            Act::Provision { row, account } => return self.provision(&row, &account).await,
-            Act::Adopt {
+            Action::Assign { row } => return self.assign(&row).await,
+            Action::Stock { row, spare } => return self.stock(&row, &spare).await,
+            Action::Provision { row, account } => return self.provision(&row, &account).await,
+            Action::Adopt {
                 intent,
                 serial,
                 evidence,
             } => return self.adopt(&intent, &serial, &evidence).await,
-            Act::Doubt { intent, evidence } => return self.doubt(&intent, &evidence).await,
-            Act::ReportUnit { row, line } => return self.report_unit(*row, *line, view).await,
-            Act::ReportShipment {
+            Action::Doubt { intent, evidence } => return self.doubt(&intent, &evidence).await,
+            Action::ReportUnit { row, line } => return self.report_unit(*row, *line, view).await,
+            Action::ReportShipment {
                 row,
                 order,
                 shipment,
             } => return self.report_shipment(*row, *order, shipment, view).await,
-            Act::Told { row } => {
+            Action::Told { row } => {
                 let Unit::Live(Live::Shipped(unit)) = row.unit.clone() else {
                     return Ok(Done::Same);
                 };
@@ -201,7 +201,7 @@ impl<M: Market + Clone + 'static> Hand<M> {
                     Cause::new("told", "MyAdmin shows it as it is").tried(row.attempts, None);
                 return self.put(&row, Live::Reported(unit.report()), cause).await;
             }
-            Act::Confirm { row, line } => {
+            Action::Confirm { row, line } => {
                 let Unit::Live(Live::Reported(unit)) = row.unit.clone() else {
                     return Ok(Done::Same);
                 };
@@ -213,7 +213,7 @@ impl<M: Market + Clone + 'static> Hand<M> {
                 let confirmed = Live::Confirmed(unit.confirm(matches));
                 return self.put(&row, confirmed, cause).await;
             }
-            Act::Differs { row, differences } => {
+            Action::Differs { row, differences } => {
                 let Unit::Live(live @ Live::Reported(_)) = row.unit.clone() else {
                     return Ok(Done::Same);
                 };
@@ -226,15 +226,15 @@ impl<M: Market + Clone + 'static> Hand<M> {
                     Cause::new("differs", differences.join("; ")).tried(row.attempts, Some(retry));
                 return self.put(&row, shipped, cause).await;
             }
-            Act::Activate { row, database } => return self.activate(&row, database).await,
-            Act::Leave { row } => {
+            Action::Activate { row, database } => return self.activate(&row, database).await,
+            Action::Leave { row } => {
                 let Unit::Live(Live::InDatabase(unit)) = row.unit.clone() else {
                     return Ok(Done::Same);
                 };
                 let cause = Cause::new("leave", "it is in no database any more");
                 return self.put(&row, Live::Confirmed(unit.leave()), cause).await;
             }
-            Act::AddUnit { row, line, reason } => {
+            Action::AddUnit { row, line, reason } => {
                 let mut change = self.change().await?;
                 if change.order(&row.id).await?.version != row.version {
                     return Ok(Done::Same);
@@ -245,7 +245,7 @@ impl<M: Market + Clone + 'static> Hand<M> {
                 }
                 change.commit().await?;
             }
-            Act::LineGone { row } => {
+            Action::LineGone { row } => {
                 let mut change = self.change().await?;
                 if change.is_in_doubt(&row.id).await? {
                     return Ok(Done::Same);
@@ -258,7 +258,7 @@ impl<M: Market + Clone + 'static> Hand<M> {
                     .await?;
                 change.commit().await?;
             }
-            Act::LineBack { row } => {
+            Action::LineBack { row } => {
                 let mut change = self.change().await?;
                 if change.unit(&row.id).await?.version != row.version {
                     return Ok(Done::Same);
@@ -268,7 +268,7 @@ impl<M: Market + Clone + 'static> Hand<M> {
                     .await?;
                 change.commit().await?;
             }
-            Act::Move { unit, database } => {
+            Action::Move { unit, database } => {
                 let mut change = self.change().await?;
                 tracing::info!(%unit, database = database.as_str(), "an active device moved to another database");
                 if !change.move_unit(&unit, database).await? {
@@ -277,7 +277,7 @@ impl<M: Market + Clone + 'static> Hand<M> {
                 change.commit().await?;
             }
             // Told at the end of the round, all at once.
-            Act::Alarm(_) => return Ok(Done::Same),
+            Action::Alarm(_) => return Ok(Done::Same),
         }
         Ok(Done::Changed)
     }

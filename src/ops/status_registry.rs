@@ -23,7 +23,7 @@ const LOG_CHANGES: usize = 32;
 
 /// The job's board.
 #[derive(Debug)]
-pub struct Board {
+pub struct StatusRegistry {
     origin: Instant,
     streams: AtomicBool,
     inputs: AtomicBool,
@@ -70,8 +70,8 @@ struct Numbers {
 
 /// A partition worker's place on the board; the only writer of its numbers.
 #[derive(Debug)]
-pub struct Slot {
-    board: Weak<Board>,
+pub struct PartitionStatus {
+    board: Weak<StatusRegistry>,
     origin: Instant,
     numbers: Arc<Numbers>,
 }
@@ -83,7 +83,7 @@ pub struct Feed {
     numbers: Arc<Numbers>,
 }
 
-impl Board {
+impl StatusRegistry {
     /// An empty board; `now` is the moment its times are counted from.
     pub fn new(now: Instant) -> Arc<Self> {
         Arc::new(Self {
@@ -200,7 +200,7 @@ impl Board {
     }
 
     /// Opens a slot for a partition that was assigned.
-    pub fn open(self: &Arc<Self>, topic: &str, partition: i32, now: Instant) -> Slot {
+    pub fn open(self: &Arc<Self>, topic: &str, partition: i32, now: Instant) -> PartitionStatus {
         let numbers = Arc::new(Numbers {
             topic: topic.to_owned(),
             partition,
@@ -225,7 +225,7 @@ impl Board {
         });
         self.slots
             .send_modify(|slots| slots.push(Arc::clone(&numbers)));
-        Slot {
+        PartitionStatus {
             board: Arc::downgrade(self),
             origin: self.origin,
             numbers,
@@ -332,7 +332,7 @@ impl Numbers {
     }
 }
 
-impl Slot {
+impl PartitionStatus {
     /// Posts the running totals and the watermark. Settling a record is progress, and so is the first record that
     /// comes to an idle partition (L4).
     pub fn post(&self, totals: Totals, watermark: Option<i64>, now: Instant) {
@@ -396,7 +396,7 @@ impl Slot {
     }
 }
 
-impl Drop for Slot {
+impl Drop for PartitionStatus {
     fn drop(&mut self) {
         if let Some(board) = self.board.upgrade() {
             board
@@ -411,5 +411,5 @@ fn millis(origin: Instant, now: Instant) -> u64 {
 }
 
 #[cfg(test)]
-#[path = "board_tests.rs"]
+#[path = "status_registry_tests.rs"]
 mod tests;

@@ -24,8 +24,8 @@ use super::upload::Uploader;
 use super::{Config, feedback, invalid, kafka, state};
 use crate::dig::page::Invalid;
 use crate::ops::attempts::Attempts;
-use crate::ops::board::Board;
 use crate::ops::metrics::pipeline as metrics;
+use crate::ops::status_registry::StatusRegistry;
 use crate::ops::waits::Kind;
 
 /// The feedback cursor's name in the state topic.
@@ -51,7 +51,7 @@ pub struct Owner {
     /// Where uploaded records came from; the workers write it.
     pub sources: Arc<Sources>,
     /// Where a feedback that has ended is published.
-    pub board: Arc<Board>,
+    pub board: Arc<StatusRegistry>,
     /// Progress of the assigned partitions; the consumer thread has the sender, and its end ends this task.
     pub assignment: watch::Receiver<Assignment>,
 }

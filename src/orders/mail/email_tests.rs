@@ -36,13 +36,13 @@ fn read(bytes: &[u8], config: &Config) -> Option<Understood> {
     ))
 }
 
-fn letters(text: &str) -> Vec<Letter> {
+fn letters(text: &str) -> Vec<Email> {
     read(text.as_bytes(), &Config::default())
         .unwrap_or_default()
         .letters
 }
 
-fn letter(text: &str) -> Option<Letter> {
+fn letter(text: &str) -> Option<Email> {
     letters(text).into_iter().next()
 }
 
@@ -131,7 +131,7 @@ fn a_pattern_that_cannot_be_used_is_named() {
 const HEAD: &str = "From: Geotab <purchasing@geotab.com>\r\nMessage-ID: <m1@geotab>\r\nDate: Mon, 9 Mar 2026 10:00:00 +0000\r\n\
     Subject: PurchaseOrder\r\nMIME-Version: 1.0\r\n";
 
-fn counted(letter: &Letter) -> Vec<(&str, u64)> {
+fn counted(letter: &Email) -> Vec<(&str, u64)> {
     letter
         .items
         .iter()

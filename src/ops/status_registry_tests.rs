@@ -4,8 +4,8 @@ use super::*;
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// A board of an instance that has begun its work.
-fn begun(start: Instant) -> Arc<Board> {
-    let board = Board::new(start);
+fn begun(start: Instant) -> Arc<StatusRegistry> {
+    let board = StatusRegistry::new(start);
     board.set_assigned(true);
     board.set_logged_in(true);
     board.set_registry_read(true);
@@ -13,7 +13,7 @@ fn begun(start: Instant) -> Arc<Board> {
     board
 }
 
-fn at(board: &Board, now: Instant) -> Health {
+fn at(board: &StatusRegistry, now: Instant) -> Health {
     judge(&board.snapshot(), now, LIMIT)
 }
 
@@ -78,7 +78,7 @@ fn the_end_of_a_pause_starts_the_time_anew() {
 #[test]
 fn a_dropped_slot_leaves_the_board() {
     let now = Instant::now();
-    let board = Board::new(now);
+    let board = StatusRegistry::new(now);
     let (one, two) = (board.open("b", 1, now), board.open("a", 2, now));
     assert_eq!(board.snapshot().partitions.len(), 2);
     assert_eq!(board.snapshot().partitions[0].topic, "a");
@@ -91,7 +91,7 @@ fn a_dropped_slot_leaves_the_board() {
 #[test]
 fn readiness_follows_the_parts_that_run() {
     let now = Instant::now();
-    let board = Board::new(now);
+    let board = StatusRegistry::new(now);
     board.set_streams(false);
     assert!(at(&board, now).ready);
     let slot = board.open_journey(now);

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use super::file::Unmatched;
-use super::here::Here;
+use super::path_context::Here;
 use super::plan::{Place, Record, Source};
 use super::value::{Scalar, Value};
 use super::{Fault, Mapping};

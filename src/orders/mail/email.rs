@@ -20,7 +20,7 @@ const MOST: usize = 20;
 
 /// A purchase order or a packing slip.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Letter {
+pub struct Email {
     pub kind: Kind,
     /// For people: its message id, or its file's name.
     pub name: String,
@@ -38,7 +38,7 @@ pub struct Letter {
     pub forwarded_by: Option<String>,
 }
 
-impl Letter {
+impl Email {
     /// What people call it.
     #[must_use]
     pub fn title(&self) -> String {
@@ -75,7 +75,7 @@ fn alike(one: &[Item], other: &[Item]) -> bool {
 /// What a mail came to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Understood {
-    pub letters: Vec<Letter>,
+    pub letters: Vec<Email>,
     /// What of its letters cannot be read or understood.
     pub unread: Vec<String>,
 }
@@ -201,7 +201,7 @@ impl Reading<'_> {
             .flat_map(|section| section.found.odd.iter().cloned());
         self.understood.unread.extend(odd);
         let understood_items = !with_items.is_empty();
-        let mut letters: Vec<Letter> = Vec::new();
+        let mut letters: Vec<Email> = Vec::new();
         for section in with_items {
             let same = letters.iter_mut().find(|letter| {
                 letter.sales_no == section.numbers.sales_no
@@ -213,7 +213,7 @@ impl Reading<'_> {
                 None => letters.push(self.letter(opened, kind, by, sent, section)),
             }
         }
-        let is_base = |letter: &Letter| {
+        let is_base = |letter: &Email| {
             let numbers = Numbers {
                 sales_no: letter.sales_no.clone(),
                 po_number: letter.po_number.clone(),
@@ -228,7 +228,7 @@ impl Reading<'_> {
             };
             letters.insert(0, self.letter(opened, kind, by, sent, bare));
         }
-        let own = |letter: &Letter| {
+        let own = |letter: &Email| {
             letter
                 .sales_no
                 .clone()
@@ -281,9 +281,9 @@ impl Reading<'_> {
         by: Option<&str>,
         sent: Option<i64>,
         section: Section,
-    ) -> Letter {
+    ) -> Email {
         let name = opened.id.as_deref().unwrap_or(self.file);
-        Letter {
+        Email {
             kind,
             name: name.chars().take(200).collect(),
             // A date to come would never grow old.
@@ -381,5 +381,5 @@ fn everything(opened: &Opened) -> String {
 }
 
 #[cfg(test)]
-#[path = "letter_tests.rs"]
+#[path = "email_tests.rs"]
 mod tests;
