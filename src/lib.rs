@@ -6,6 +6,7 @@ pub mod app;
 pub mod commands;
 pub mod config;
 pub mod dig;
+pub mod formats;
 pub mod http;
 pub mod load;
 pub mod log_life;

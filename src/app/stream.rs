@@ -10,6 +10,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Settings;
+use crate::formats::Formats;
 use crate::ops::board::Board;
 use crate::ops::status::Pause;
 use crate::ops::waits::{Kind, Wait};
@@ -45,6 +46,10 @@ pub async fn run(
         }
     });
     let mappings = load_mappings(&settings)?;
+    let formats = Arc::new(Formats::open(
+        &settings.input.formats,
+        &settings.schema_registry,
+    )?);
     let rules = Arc::new(rules(&settings)?);
     let gated = settings.gate.mode == Mode::Registry;
     let (devices, followed) = tokio::select! {
@@ -83,6 +88,7 @@ pub async fn run(
                 None => Shape::Native,
             },
         ),
+        formats,
         formula,
         board,
     };
@@ -171,7 +177,12 @@ async fn watch_gateway(uploader: Uploader, board: Arc<Board>) {
                 Kind::Gateway,
                 "wait, if it is the gateway's outage; check dig.url and the network, if not; nothing is lost",
             ),
-            Pause::None | Pause::DeadLetter | Pause::Held | Pause::Draining | Pause::Store => {
+            Pause::None
+            | Pause::DeadLetter
+            | Pause::Held
+            | Pause::Draining
+            | Pause::Store
+            | Pause::Schema => {
                 wait = None;
                 continue;
             }

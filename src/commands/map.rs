@@ -9,6 +9,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 
 use crate::commands::console::{Stdout, noteln};
+use crate::commands::format::{self, FormatArgs};
 use crate::config::ConfigArgs;
 use crate::record::decode::{Decoder, Shape};
 use crate::record::mapping::Mappings;
@@ -21,6 +22,7 @@ use crate::record::{Decoded, Outcome, SerialOf};
   dig-ingest map --mapping flespi messages.ndjson
   dig-ingest map --mapping ./mine.toml --set mapping.diagnostics=./diagnostics.toml message.json
   kcat -C -t vendor -c 10 | dig-ingest map --mapping traccar -
+  dig-ingest map --mapping ./mine.toml --format avro --schema position.avsc message.bin
 
 Exit status: 0 when every message became records or was skipped on purpose, 1 when anything was rejected.")]
 pub struct Args {
@@ -29,13 +31,15 @@ pub struct Args {
     mapping: String,
     #[command(flatten)]
     settings: ConfigArgs,
+    #[command(flatten)]
+    format: FormatArgs,
     /// Serial shown for messages that carry a device id: the device registry is not asked.
     #[arg(long, value_name = "SERIAL", default_value = "UNREGISTERED")]
     serial: String,
     /// Print a report as the last line of stdout.
     #[arg(long, value_name = "FORM", value_parser = ["json"])]
     report: Option<String>,
-    /// Messages: NDJSON, or one JSON document; - is stdin.
+    /// Messages: NDJSON, or one JSON document; one message of another --format; - is stdin.
     #[arg(value_name = "FILE|-")]
     file: PathBuf,
 }
@@ -80,15 +84,20 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             .with_context(|| format!("{}: cannot read the messages", args.file.display()))?
     };
     let rules = Arc::new(Rules::new(&settings.validate));
-    let mut decoder = Decoder::new(Shape::Mapped(mapping), rules);
+    let decoder = Decoder::new(Shape::Mapped(mapping), Arc::clone(&rules));
+    let mut intake = args.format.intake(&settings, &rules, decoder)?;
     let devices = Everyone(args.serial);
     let now = jiff::Timestamp::now().as_microsecond();
     let mut out = std::io::BufWriter::new(Stdout);
     let mut report = Report::default();
     let mut decoded = Decoded::default();
-    for (number, message) in messages(&text) {
+    let messages = match args.format.is_json() {
+        true => messages(&text),
+        false => vec![(1, &text[..])],
+    };
+    for (number, message) in messages {
         decoded.clear();
-        decoder.decode(Some(message), &devices, now, &mut decoded);
+        format::decode(&mut intake, message, &devices, now, &mut decoded).await?;
         report.messages += 1;
         report.skipped += u64::from(decoded.outcomes.is_empty());
         for outcome in &decoded.outcomes {

@@ -12,6 +12,7 @@ mod console;
 pub mod demo;
 pub mod devices;
 pub mod explain;
+mod format;
 mod leave;
 pub mod load;
 pub mod map;

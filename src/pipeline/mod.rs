@@ -62,6 +62,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::topics::{Keep, Wanted};
 
+use crate::formats::{Formats, Intake, Limits};
 use crate::ops::board::Board;
 use crate::ops::metrics::pipeline as metrics;
 use crate::ops::waits::Kind;
@@ -101,6 +102,8 @@ pub struct Parts {
     pub rules: Arc<Rules>,
     /// The shape of a topic's messages.
     pub shape: Arc<dyn Fn(&str) -> Shape + Send + Sync>,
+    /// The formats of topics whose messages are not plain JSON.
+    pub formats: Arc<Formats>,
     /// Whether the memory formula holds for an instance that owns so many partitions; else why not.
     pub formula: Arc<dyn Fn(u64) -> Result<(), String> + Send + Sync>,
     /// Where the job publishes figures and waits; read by the health pages.
@@ -187,6 +190,7 @@ async fn once(
         registry,
         rules,
         shape,
+        formats,
         formula,
         board,
     } = parts;
@@ -272,8 +276,12 @@ async fn once(
                 reader: me,
                 formula,
             };
-            let decoders: reader::Decoders =
-                Box::new(move |topic| Decoder::new(shape(topic), Arc::clone(&rules)));
+            let limits = Limits::new(rules.max_message_bytes(), rules.max_depth());
+            let decoders: reader::Decoders = Box::new(move |topic, held| {
+                let decoder = |topic| Decoder::new(shape(topic), Arc::clone(&rules));
+                let format = formats.reader(topic, limits);
+                (Intake::new(format, decoder(topic)), decoder(held))
+            });
             reader::Reader {
                 consumer,
                 events,

@@ -35,6 +35,7 @@ use super::progress::Progress;
 use super::queues::kept_bytes;
 use super::settings::{Input, Memory};
 use super::worker::{self, Chunk, Command, Shared, Worker};
+use crate::formats::Intake;
 use crate::log_life::broker::Key;
 use crate::ops::board;
 use crate::ops::metrics::pipeline as metrics;
@@ -63,8 +64,8 @@ const FIRST_GUESS: u64 = 1024;
 /// Progress of the assigned partitions, for `Owner` and the watcher.
 pub type Assignment = Arc<Vec<Arc<Progress>>>;
 
-/// Makes the decoder of a topic.
-pub type Decoders = Box<dyn Fn(&str) -> Decoder + Send>;
+/// Makes the decoders of an input topic and of its held topic.
+pub type Decoders = Box<dyn Fn(&str, &str) -> (Intake, Decoder) + Send>;
 
 /// State of the consumer thread; [`Reader::run`] is its main loop.
 pub struct Reader {
@@ -329,7 +330,7 @@ impl Reader {
         let (done, ended) = std_mpsc::sync_channel(1);
         let progress = Progress::new(topic, *number);
         let permits = self.permits.partition(self.memory.partition_bytes);
-        // A held topic has no mapping: its records are in the gateway's shape.
+        // A held topic has no format and no mapping: its records are in the gateway's shape.
         let held = format!("{topic}{}", self.shared.topics.held_suffix);
         let mut partition = Partition::new(topic, *number, self.gate.clone())
             .keeping(kept_bytes(self.memory.partition_bytes));
@@ -337,7 +338,7 @@ impl Reader {
         let worker = Worker::new(
             self.shared.clone(),
             partition,
-            ((self.decoders)(topic), (self.decoders)(&held)),
+            (self.decoders)(topic, &held),
             from,
             commands,
             Arc::clone(&progress),

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
+use crate::formats;
+
 /// Settings (`[input]`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -14,6 +16,10 @@ pub struct Input {
     /// Mapping per input topic: a file in `mapping.dir`, or the name of a shipped mapping. A topic that is not listed carries native
     /// records.
     pub mappings: BTreeMap<String, String>,
+    /// Format of the messages per input topic: `json`, `json_with_header` (behind a schema registry's header), `avro` or `protobuf`; or a
+    /// table, such as `{ format = "avro", schema = "FILE" }` (messages without header), `reader_schema` (Avro) and `message` (Protobuf).
+    /// A topic that is not listed carries JSON.
+    pub formats: BTreeMap<String, formats::Topic>,
     /// Drain timeout of a rebalance in milliseconds (below `kafka.session_timeout_ms`): time for the in-flight requests of a revoked
     /// partition to finish.
     pub drain_ms: u64,
@@ -48,6 +54,7 @@ impl Default for Input {
         Self {
             topics: vec!["telemetry".to_owned()],
             mappings: BTreeMap::new(),
+            formats: BTreeMap::new(),
             drain_ms: 10_000,
             shutdown_ms: 25_000,
         }

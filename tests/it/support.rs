@@ -7,6 +7,7 @@ pub mod broker;
 pub mod child;
 pub mod marks;
 pub mod proxy;
+pub mod schemas;
 pub mod trade;
 pub mod world;
 
