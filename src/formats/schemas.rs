@@ -1,6 +1,6 @@
 //! Schemas of a schema registry, asked for once and kept.
 //!
-//! Owns what is known ([`Known`]) and one task for each schema that is being asked for. Whoever needs a schema that is not known
+//! Owns what is known and one task for each schema that is being asked for. Whoever needs a schema that is not known
 //! gets a [`Coming`] and waits for it; the task asks until it gets an answer that counts, with a growing backoff, and publishes
 //! each trouble to those who wait. It ends with the last of them.
 //!

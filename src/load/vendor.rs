@@ -194,8 +194,8 @@ fn put_traccar(out: &mut Vec<u8>, device: &Device, draw: &Draw, fix: &Fix, more:
 /// What a message of the shape `generic` says, for forms other than JSON.
 fn position<'a>(device: &'a Device, draw: &Draw, fix: &Fix, more: More<'a>) -> Position<'a> {
     let latitude = match more.flaw {
-        // No latitude, as there is no text where a number belongs.
-        Some(Flaw::WrongValue) => 999.0,
+        // More than the gateway's numbers hold, as there is no text where a number belongs.
+        Some(Flaw::WrongValue) => 1e39,
         _ => fix.latitude,
     };
     Position {

@@ -67,6 +67,9 @@ pub(super) struct Member {
 
 impl Plan {
     /// Plans how messages of `writer` are read, by `reader` if there is one.
+    ///
+    /// # Errors
+    /// The schemas are too large, or the reader's cannot read the writer's.
     pub fn new(writer: &Schema, reader: Option<&Schema>) -> Checked<Self> {
         let mut planner = Planner {
             writer,
@@ -189,7 +192,7 @@ impl Planner<'_> {
                 self.record((&name.full, fields), wanted, depth)?
             }
             (Type::Bytes, Type::Text) => Step::Text,
-            (Type::Text, Type::Bytes) => Step::Text,
+            (Type::Text, Type::Bytes) => Step::Bytes,
             (leaf, _) => of_leaf(leaf, wanted.logical.or(node.logical)),
         })
     }

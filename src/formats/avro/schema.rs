@@ -110,6 +110,9 @@ pub(super) enum Logical {
 
 impl Schema {
     /// Parses a schema whose references are given, those that others refer to first.
+    ///
+    /// # Errors
+    /// The text is no schema, or too large a one.
     pub fn parse(text: &str, references: &[String]) -> Checked<Self> {
         let mut parser = Parser::default();
         for reference in references {

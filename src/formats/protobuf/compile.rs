@@ -69,6 +69,9 @@ fn wrong(error: &protox::Error) -> Box<Fault> {
 
 impl Plan {
     /// Compiles a text and what it imports, each with the name under which it is imported.
+    ///
+    /// # Errors
+    /// The text is no schema, or an import is missing.
     pub fn of_text(text: &str, imports: Vec<(String, String)>) -> Checked<Self> {
         let mut texts: HashMap<String, String> = imports.into_iter().collect();
         texts.insert(MAIN.to_owned(), text.to_owned());
@@ -88,6 +91,9 @@ impl Plan {
 
     /// Reads a file: a `.proto`, whose imports lie below its own directory, or a set of descriptors as `protoc
     /// --descriptor_set_out --include_imports` writes it.
+    ///
+    /// # Errors
+    /// The file is no schema, or an import is missing.
     pub fn of_file(path: &Path, bytes: &[u8]) -> Checked<Self> {
         if path.extension().is_none_or(|ending| ending != "proto") {
             let pool = DescriptorPool::decode(bytes)

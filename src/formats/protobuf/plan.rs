@@ -112,6 +112,9 @@ impl Message {
 
 impl Plan {
     /// Plans all message types of a pool; the places are those of the file of this name.
+    ///
+    /// # Errors
+    /// The schema is too large.
     pub fn new(pool: &DescriptorPool, file: &str) -> Checked<Self> {
         let all: Vec<MessageDescriptor> = pool.all_messages().collect();
         let enums: Vec<EnumDescriptor> = pool.all_enums().collect();

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::support::broker::{Broker, block_on};
 use crate::support::schemas::{Mock, Reply};
-use crate::support::world::World;
+use crate::support::{wait_until, world::World};
 
 /// What a question for schema 7 came to: the rule of its letters, `away`, or `found`.
 async fn outcome(schemas: &Arc<Schemas>, view: &Arc<View>) -> (String, String) {
@@ -203,9 +203,9 @@ fn an_id_that_appears_later_is_found_and_a_known_one_is_asked_for_once() {
         );
         mock.answer(|_| Reply::json(200, &json!({ "schema": LONG })));
         // The failure is forgotten after `unknown_s`.
-        while schemas.known(7, &view).is_some() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        wait_until("the failure is forgotten", || {
+            schemas.known(7, &view).is_none()
+        });
         let before = mock.asked().len();
         let mut all: Vec<_> = (0..5).map(|_| schemas.ask(7, &view)).collect();
         for coming in &mut all {
