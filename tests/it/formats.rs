@@ -1,10 +1,12 @@
 //! Formats other than JSON: what their bytes become, and the schema registry that names their schemas.
 
+mod adversary;
 mod avro;
 mod commands;
 mod hostile;
 mod protobuf;
 mod registry;
+mod running;
 
 use std::sync::Arc;
 
