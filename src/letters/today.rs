@@ -307,7 +307,8 @@ IsIgnitionOn = { path = "ignition", default = true }
         assert!(judged.verdict.passes(false) && !judged.native);
         assert!(
             !today
-                .judge("telemetry", VENDOR, now()).expect("judged")
+                .judge("telemetry", VENDOR, now())
+                .expect("judged")
                 .verdict
                 .passes(false)
         );
@@ -322,7 +323,11 @@ IsIgnitionOn = { path = "ignition", default = true }
         assert!(is_native(&value));
         let two = [VENDOR, VENDOR].join(&b',');
         let array = [b"[", &two[..], b"]"].concat();
-        let value = today.judge("telemetry", &array, now()).expect("judged").value.expect("made");
+        let value = today
+            .judge("telemetry", &array, now())
+            .expect("judged")
+            .value
+            .expect("made");
         let read: Vec<serde_json::Value> = serde_json::from_slice(&value).expect("an array");
         assert_eq!(read.len(), 2);
     }
@@ -346,10 +351,15 @@ IsIgnitionOn = { path = "ignition", default = true }
             assert!(judged.verdict.passes(false) && judged.native, "{judged:?}");
         }
         let judged = today.judge("telemetry", VENDOR, now()).expect("judged");
-        assert!(judged.verdict.refused.contains_key("format.header"), "{judged:?}");
+        assert!(
+            judged.verdict.refused.contains_key("format.header"),
+            "{judged:?}"
+        );
         let mut patched = self::today(Config::default(), &[], true);
         patched.formats = formats().expect("no schema is needed");
-        let judged = patched.judge("telemetry", &framed(VENDOR), now()).expect("judged");
+        let judged = patched
+            .judge("telemetry", &framed(VENDOR), now())
+            .expect("judged");
         assert!(judged.verdict.passes(false) && judged.native, "{judged:?}");
         assert!(is_native(&judged.value.expect("made by the patch")));
     }
@@ -369,7 +379,10 @@ IsIgnitionOn = { path = "ignition", default = true }
         };
         let of = |devices: &[Device]| {
             let mut today = today(gate.clone(), devices, false);
-            today.judge("telemetry", NATIVE, now()).expect("judged").verdict
+            today
+                .judge("telemetry", NATIVE, now())
+                .expect("judged")
+                .verdict
         };
         assert_eq!((of(&[device(State::Active)]).sent, of(&[]).held), (1, 1));
         assert_eq!(of(&[device(State::Pending)]).held, 1);

@@ -270,12 +270,7 @@ impl Rehearsed {
         }
     }
 
-    fn take(
-        &mut self,
-        chunk: &[Taken],
-        parts: &Parts,
-        report: &mut Report,
-    ) -> anyhow::Result<()> {
+    fn take(&mut self, chunk: &[Taken], parts: &Parts, report: &mut Report) -> anyhow::Result<()> {
         let now = jiff::Timestamp::now().as_microsecond();
         self.decoded.clear();
         let mut counts = Vec::with_capacity(chunk.len());

@@ -1,8 +1,8 @@
 //! Bytes of one Protobuf message into JSON, by a [`Plan`].
 //!
 //! A message is read twice: once to find its fields, which may come in any order and several times, and once to write them in
-//! the order of their numbers. Of a field that comes several times the last value counts; messages are merged. Fields that the
-//! schema does not have are skipped. A field of another wire type than the schema says refuses the message: read with the wrong
+//! the order of their numbers. Of a field that comes several times the last value counts, and of a `oneof` the last field; messages
+//! are merged. Fields that the schema does not have are skipped. A field of another wire type than the schema says refuses the message: read with the wrong
 //! schema, a message would otherwise lose its fields in silence.
 //!
 //! M1: fields found and the parts of messages that are merged are counted against the message limit, and every value costs a step.
@@ -170,6 +170,8 @@ impl Reading<'_, '_, '_> {
     fn scan(&mut self, message: &Message, bytes: &[u8], depth: usize) -> Checked<usize> {
         let from = self.seen.len();
         let (mut at, mut sorted, mut newest) = (0, true, 0);
+        // The last field of each `oneof`; most messages have none, and then nothing is allocated.
+        let (mut chosen, mut several) = (vec![None; message.oneofs], false);
         while at < bytes.len() {
             let (number, wire) = tag(bytes, &mut at)?;
             let (start, end) = pass(bytes, &mut at, (number, wire), depth, self.json)?;
@@ -190,6 +192,10 @@ impl Reading<'_, '_, '_> {
                     format!("one field in {BYTES_PER_FIELD} bytes of validate.max_message_bytes"),
                 ));
             }
+            if let Some(oneof) = field.oneof {
+                let before = chosen[oneof].replace(place as u32);
+                several |= before.is_some_and(|before| before as usize != place);
+            }
             sorted &= place >= newest;
             newest = place;
             self.seen.push(Seen {
@@ -199,11 +205,29 @@ impl Reading<'_, '_, '_> {
                 counted: wire == COUNTED,
             });
         }
+        if several {
+            self.keep_chosen(message, from, &chosen);
+        }
         if !sorted {
             // Stable: what came last of a field stays last.
             self.seen[from..].sort_by_key(|seen| seen.field);
         }
         Ok(from)
+    }
+
+    /// Of each `oneof` keeps the last field.
+    #[cold]
+    fn keep_chosen(&mut self, message: &Message, from: usize, chosen: &[Option<u32>]) {
+        let mut kept = from;
+        for at in from..self.seen.len() {
+            let seen = self.seen[at];
+            let oneof = message.fields[seen.field as usize].oneof;
+            if oneof.is_none_or(|oneof| chosen[oneof] == Some(seen.field)) {
+                self.seen[kept] = seen;
+                kept += 1;
+            }
+        }
+        self.seen.truncate(kept);
     }
 
     fn message(&mut self, number: usize, bytes: &[u8], depth: usize) -> Checked {
@@ -279,7 +303,10 @@ impl Reading<'_, '_, '_> {
         depth: usize,
     ) -> Checked {
         let parts = &self.seen[found];
-        let length: usize = parts.iter().map(|part| (part.to - part.from) as usize).sum();
+        let length: usize = parts
+            .iter()
+            .map(|part| (part.to - part.from) as usize)
+            .sum();
         let Some(left) = self.merging.checked_sub(length) else {
             return Err(Fault::new(
                 SIZE,

@@ -27,6 +27,8 @@ pub(super) struct Message {
     pub name: Box<str>,
     /// By number.
     pub fields: Box<[Field]>,
+    /// How many `oneof`s it has.
+    pub oneofs: usize,
     /// What its values mean, for types that everybody knows.
     pub known: Option<Known>,
 }
@@ -52,6 +54,8 @@ pub(super) struct Field {
     pub key: Box<[u8]>,
     pub kind: Kind,
     pub many: Many,
+    /// Which `oneof` of the message it belongs to.
+    pub oneof: Option<usize>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -144,9 +148,20 @@ impl Plan {
                     .map(|field| field_of(&field, &numbers, &enum_numbers))
                     .collect::<Checked<_>>()?;
                 fields.sort_by_key(|field| field.number);
+                let oneofs = message.oneofs().filter(|oneof| !oneof.is_synthetic());
+                let mut count = 0;
+                for oneof in oneofs {
+                    let inner: Vec<u32> = oneof.fields().map(|field| field.number()).collect();
+                    let inner = fields
+                        .iter_mut()
+                        .filter(|field| inner.contains(&field.number));
+                    inner.for_each(|field| field.oneof = Some(count));
+                    count += 1;
+                }
                 Ok(Message {
                     name: message.full_name().into(),
                     fields: fields.into(),
+                    oneofs: count,
                     known: known(message),
                 })
             })
@@ -255,6 +270,7 @@ fn field_of(
         key: key(field.name()),
         kind,
         many,
+        oneof: None,
     })
 }
 

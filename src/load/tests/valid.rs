@@ -7,8 +7,8 @@ use crate::load::binary::{self, Encoding};
 use crate::load::plan::{By, Fate, Plan, Shape, sample};
 use crate::load::{Tally, put_message};
 use crate::record::decode::{self, Decoder};
-use crate::record::origin::Origin;
 use crate::record::mapping::Mappings;
+use crate::record::origin::Origin;
 use crate::record::validate::{Config, Rules};
 use crate::record::{Decoded, Outcome, SerialOf};
 

@@ -109,12 +109,18 @@ fn a_message_type_that_the_schema_does_not_have_is_a_letter_that_names_those_it_
 fn a_schema_that_changes_is_followed_message_by_message() {
     let mock = Mock::start(|asked| {
         let (kind, schema) = match asked.path.rsplit('/').next() {
-            Some("1") => ("AVRO", r#"{"type":"record","name":"P","fields":[{"name":"a","type":"int"}]}"#),
+            Some("1") => (
+                "AVRO",
+                r#"{"type":"record","name":"P","fields":[{"name":"a","type":"int"}]}"#,
+            ),
             Some("2") => (
                 "AVRO",
                 r#"{"type":"record","name":"P","fields":[{"name":"b","type":"string"},{"name":"a","type":"int"}]}"#,
             ),
-            Some("3") => ("PROTOBUF", r#"syntax = "proto3"; message P { int32 a = 1; }"#),
+            Some("3") => (
+                "PROTOBUF",
+                r#"syntax = "proto3"; message P { int32 a = 1; }"#,
+            ),
             _ => return Reply::unknown(),
         };
         Reply::json(200, &json!({ "schema": schema, "schemaType": kind }))
@@ -146,12 +152,14 @@ fn a_schema_that_changes_is_followed_message_by_message() {
 
 #[test]
 fn imports_are_references_and_a_missing_one_is_named() {
-    let main = r#"syntax = "proto3"; import "common/point.proto"; message P { common.Point at = 1; }"#;
+    let main =
+        r#"syntax = "proto3"; import "common/point.proto"; message P { common.Point at = 1; }"#;
     let point = r#"syntax = "proto3"; package common; message Point { double lat = 1; }"#;
     let references = |there: bool| {
         let mock = Mock::start(move |asked| match asked.path.as_str() {
             "/schemas/ids/1" => {
-                let reference = json!({ "name": "common/point.proto", "subject": "point", "version": 1 });
+                let reference =
+                    json!({ "name": "common/point.proto", "subject": "point", "version": 1 });
                 let references = if there { json!([reference]) } else { json!([]) };
                 Reply::json(
                     200,
@@ -164,7 +172,10 @@ fn imports_are_references_and_a_missing_one_is_named() {
             _ => Reply::unknown(),
         });
         let message = [&[0, 10, 9, 9][..], &1.5_f64.to_le_bytes()].concat();
-        block_on(asking(&mut reader(&mock, Format::Protobuf), &framed(1, &message)))
+        block_on(asking(
+            &mut reader(&mock, Format::Protobuf),
+            &framed(1, &message),
+        ))
     };
     assert_eq!(references(true).unwrap(), json!({ "at": { "lat": 1.5 } }));
     let fault = references(false).expect_err("an import is missing");
@@ -223,6 +234,27 @@ fn messages_of_proto2_are_read() {
         let fault = read(&schema, ty, broken).expect_err("it is refused");
         assert_eq!(fault.rule, "format.payload", "{broken:?}");
     }
+}
+
+/// Of the members of a `oneof` the last one counts, though a writer that merges messages may send several.
+#[test]
+fn the_last_member_of_a_oneof_counts() {
+    let schema = r#"syntax = "proto3";
+        message M { oneof a { int32 x = 1; string y = 2; } int32 z = 3; oneof b { int32 v = 4; M w = 5; } optional int32 u = 6; }"#;
+    let plan = protobuf::Plan::of_text(schema, Vec::new()).expect("a schema");
+    let schema = Arc::new(Compiled::Protobuf(plan));
+    let found = |bytes: &[u8]| read(&schema, 0, bytes).unwrap();
+    assert_eq!(
+        found(&[0x12, 1, b't', 0x30, 1, 0x08, 5, 0x20, 7]),
+        json!({ "x": 5, "z": 0, "v": 7, "u": 1 })
+    );
+    assert_eq!(
+        found(&[0x08, 5, 0x12, 1, b't', 0x08, 6, 0x12, 1, b's', 0x18, 3]),
+        json!({ "y": "s", "z": 3 })
+    );
+    // Parts of one message are merged.
+    let parts = [0x2a, 2, 0x08, 1, 0x2a, 2, 0x18, 2];
+    assert_eq!(found(&parts), json!({ "z": 0, "w": { "x": 1, "z": 2 } }));
 }
 
 /// A field with a length.
@@ -298,8 +330,14 @@ fn decimals_of_any_length_and_times_of_any_unit_are_shown_or_kept_as_they_lie() 
     let time = |name: &str| format!(r#"{{"type":"long","logicalType":"{name}"}}"#);
     for (name, expected) in [
         ("timestamp-micros", json!("1969-12-31T23:59:59.999999Z")),
-        ("local-timestamp-micros", json!("1969-12-31T23:59:59.999999")),
-        ("local-timestamp-nanos", json!("1969-12-31T23:59:59.999999999")),
+        (
+            "local-timestamp-micros",
+            json!("1969-12-31T23:59:59.999999"),
+        ),
+        (
+            "local-timestamp-nanos",
+            json!("1969-12-31T23:59:59.999999999"),
+        ),
         ("time-micros", json!(-1)),
         ("of-another-vendor", json!(-1)),
     ] {
@@ -320,7 +358,10 @@ fn unions_enums_and_maps_that_lie_are_refused() {
         (&[4, 2, 2, 0xff, 2, 0], "format.payload"),
         // A number of more than 32 bits, and one of eleven bytes.
         (&[2, 0xff, 0xff, 0xff, 0xff, 0x7f], "format.payload"),
-        (&[2, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 1], "format.payload"),
+        (
+            &[2, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 1],
+            "format.payload",
+        ),
     ] {
         let fault = member(union, bytes).expect_err("it is refused");
         assert_eq!(fault.rule, rule, "{bytes:?}: {fault:?}");
@@ -434,7 +475,11 @@ fn a_value_is_a_reason_only_for_the_record_that_reads_it() {
                 Ok(serde_json::from_slice::<Value>(record).expect("JSON"))
             }
             [Outcome::Reject(reject)] => {
-                assert_eq!(reject.original, 0..length, "the letter has the whole message");
+                assert_eq!(
+                    reject.original,
+                    0..length,
+                    "the letter has the whole message"
+                );
                 Err(reject.to_string())
             }
             other => panic!("{other:?}"),
@@ -454,6 +499,8 @@ fn a_value_is_a_reason_only_for_the_record_that_reads_it() {
     // A tombstone makes nothing.
     let mut out = Decoded::default();
     let call = (&Origin::NONE, &OneDevice, now);
-    intake.decode(None, call, &mut out).expect("no schema is needed");
+    intake
+        .decode(None, call, &mut out)
+        .expect("no schema is needed");
     assert!(out.outcomes.is_empty());
 }

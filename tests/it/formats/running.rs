@@ -77,7 +77,10 @@ fn a_mapping_is_corrected_under_a_format_and_its_letters_are_replayed() {
     let mut away = world.command("replay-away", &line);
     assert!(!away.ended().success());
     let said = away.log();
-    assert!(said.contains("cannot be asked for") && said.contains("503"), "{said}");
+    assert!(
+        said.contains("cannot be asked for") && said.contains("503"),
+        "{said}"
+    );
     assert_eq!(world.broker.ends(&topic, 2), ends);
     drop(mock.swap(working));
 
