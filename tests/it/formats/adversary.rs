@@ -15,34 +15,53 @@ use dig_ingest::record::{Decoded, Outcome, SerialOf};
 use serde_json::{Value, json};
 
 use super::{LIMITS, avro_of, read};
-use crate::support::broker::block_on;
 use crate::support::schemas::{Mock, Reply};
 
-/// A reader of a topic in the format, whose schemas this registry has.
-fn reader(mock: &Mock, format: Format) -> Reader {
-    let config = Config {
-        urls: vec![mock.url()],
-        ..Config::default()
-    };
-    let view = View {
-        number: 0,
-        format,
-        reader: None,
-    };
-    let schemas = Schemas::new(&config).expect("settings");
-    Reader::new(Source::Registry(schemas, Arc::new(view)), LIMITS)
+/// A topic whose schemas a registry has.
+struct Topic {
+    /// Connections to the registry live as long as it does.
+    runtime: tokio::runtime::Runtime,
+    reader: Reader,
 }
 
-/// Reads a message, and asks for its schema if need be.
-async fn asking(reader: &mut Reader, message: &[u8]) -> Result<Value, Fault> {
-    loop {
-        let read = reader
-            .read(message)
-            .map(|json| json.map(|json| serde_json::from_slice(json).expect("JSON")));
-        match read {
-            Ok(read) => return read,
-            Err(missing) => reader.fetch(missing).await.expect("the registry answers"),
+impl Topic {
+    fn new(mock: &Mock, format: Format) -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        let config = Config {
+            urls: vec![mock.url()],
+            ..Config::default()
+        };
+        let view = View {
+            number: 0,
+            format,
+            reader: None,
+        };
+        let schemas = Schemas::new(&config).expect("settings");
+        let reader = Reader::new(Source::Registry(schemas, Arc::new(view)), LIMITS);
+        Self { runtime, reader }
+    }
+
+    /// Reads a message, and asks for its schema if need be.
+    fn read(&mut self, message: &[u8]) -> Result<Value, Fault> {
+        let Self { runtime, reader } = self;
+        loop {
+            let read = reader
+                .read(message)
+                .map(|json| json.map(|json| serde_json::from_slice(json).expect("JSON")));
+            match read {
+                Ok(read) => return read,
+                Err(missing) => runtime
+                    .block_on(reader.fetch(missing))
+                    .expect("the registry answers"),
+            }
         }
+    }
+
+    fn refused(&mut self, message: &[u8]) -> Fault {
+        self.read(message).expect_err("it is refused")
     }
 }
 
@@ -50,15 +69,11 @@ fn framed(id: u8, rest: &[u8]) -> Vec<u8> {
     [&[0, 0, 0, 0, id], rest].concat()
 }
 
-fn refused(reader: &mut Reader, message: &[u8]) -> Fault {
-    block_on(asking(reader, message)).expect_err("it is refused")
-}
-
 #[test]
 fn a_header_that_is_none_is_a_letter_and_asks_nobody() {
     let mock = Mock::start(|_| Reply::unknown());
     for format in [Format::Avro, Format::Protobuf] {
-        let mut reader = reader(&mock, format);
+        let mut topic = Topic::new(&mock, format);
         for message in [
             &b""[..],
             b"\0",
@@ -66,7 +81,7 @@ fn a_header_that_is_none_is_a_letter_and_asks_nobody() {
             b"\x01\0\0\0\x01\x02",
             br#"{"device":"a"}"#,
         ] {
-            assert_eq!(refused(&mut reader, message).rule, "format.header");
+            assert_eq!(topic.refused(message).rule, "format.header");
         }
     }
     assert!(mock.asked().is_empty());
@@ -78,10 +93,10 @@ fn a_message_type_that_the_schema_does_not_have_is_a_letter_that_names_those_it_
     let mock = Mock::start(move |_| {
         Reply::json(200, &json!({ "schema": schema, "schemaType": "PROTOBUF" }))
     });
-    let mut reader = reader(&mock, Format::Protobuf);
+    let mut topic = Topic::new(&mock, Format::Protobuf);
     let mut found = |index: &[u8]| {
         let message = framed(1, &[index, &[8, 5]].concat());
-        block_on(asking(&mut reader, &message))
+        topic.read(&message)
     };
     assert_eq!(found(&[0]).unwrap(), json!({ "a": 5 }));
     assert_eq!(found(&[2, 0]).unwrap(), json!({ "a": 5 }));
@@ -90,7 +105,7 @@ fn a_message_type_that_the_schema_does_not_have_is_a_letter_that_names_those_it_
     for (index, part) in [
         (&[2, 8][..], "p.A.B"),
         (&[4, 2, 0], "p.C"),
-        (&[4, 0, 0xff, 0xff, 0xff, 0xff, 0x1f], "p.A"),
+        (&[4, 0, 0xfe, 0xff, 0xff, 0xff, 0x1f], "p.A"),
         // A count without its indexes, one of bytes without end, and one that is negative.
         (&[40], "as many indexes"),
         (&[0xff; 11], "as many indexes"),
@@ -100,7 +115,7 @@ fn a_message_type_that_the_schema_does_not_have_is_a_letter_that_names_those_it_
         assert_eq!(fault.rule, "format.header", "{index:?}: {fault:?}");
         assert!(fault.bound.contains(part), "{index:?}: {fault:?}");
     }
-    let fault = refused(&mut reader, &framed(1, &[]));
+    let fault = topic.refused(&framed(1, &[]));
     assert_eq!(fault.rule, "format.header");
 }
 
@@ -125,25 +140,25 @@ fn a_schema_that_changes_is_followed_message_by_message() {
         };
         Reply::json(200, &json!({ "schema": schema, "schemaType": kind }))
     });
-    let mut reader = reader(&mock, Format::Avro);
+    let mut topic = Topic::new(&mock, Format::Avro);
     for _ in 0..3 {
-        let found = block_on(asking(&mut reader, &framed(1, &[2]))).unwrap();
+        let found = topic.read(&framed(1, &[2])).unwrap();
         assert_eq!(found, json!({ "a": 1 }));
-        let found = block_on(asking(&mut reader, &framed(2, &[2, b'x', 4]))).unwrap();
+        let found = topic.read(&framed(2, &[2, b'x', 4])).unwrap();
         assert_eq!(found, json!({ "b": "x", "a": 2 }));
-        let fault = refused(&mut reader, &framed(3, &[0, 8, 1]));
+        let fault = topic.refused(&framed(3, &[0, 8, 1]));
         assert!(
             fault.rule == "format.schema" && fault.value.contains("schema id 3"),
             "{fault:?}"
         );
-        let fault = refused(&mut reader, &framed(4, &[2]));
+        let fault = topic.refused(&framed(4, &[2]));
         assert!(
             fault.rule == "format.unknown" && fault.value.contains("schema id 4"),
             "{fault:?}"
         );
         // Bytes of one schema that name the other one.
         assert_eq!(
-            refused(&mut reader, &framed(1, &[2, b'x', 4])).rule,
+            topic.refused(&framed(1, &[2, b'x', 4])).rule,
             "format.payload"
         );
     }
@@ -172,10 +187,7 @@ fn imports_are_references_and_a_missing_one_is_named() {
             _ => Reply::unknown(),
         });
         let message = [&[0, 10, 9, 9][..], &1.5_f64.to_le_bytes()].concat();
-        block_on(asking(
-            &mut reader(&mock, Format::Protobuf),
-            &framed(1, &message),
-        ))
+        Topic::new(&mock, Format::Protobuf).read(&framed(1, &message))
     };
     assert_eq!(references(true).unwrap(), json!({ "at": { "lat": 1.5 } }));
     let fault = references(false).expect_err("an import is missing");
@@ -439,7 +451,8 @@ fn a_value_is_a_reason_only_for_the_record_that_reads_it() {
     let rules = Arc::new(Rules::new(&validate::Config::default()));
     let limits = Limits::of(&rules);
     let decoder = Decoder::new(Shape::Mapped(mapping), rules);
-    let reader = Reader::new(Source::Fixed(schema, 0), limits);
+    let ty = schema.message_type(Some("P")).expect("the type");
+    let reader = Reader::new(Source::Fixed(schema, ty), limits);
     let mut intake = Intake::new(Some(reader), decoder);
     let seconds = jiff::Timestamp::now().as_second() - 60;
     let now = jiff::Timestamp::now().as_microsecond();
