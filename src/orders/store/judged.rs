@@ -38,7 +38,7 @@ impl Standing {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Doubted => "doubted",
-            Self::Obeyed => "obeyed",
+            Self::Obeyed => "applied",
             Self::Accepted => "accepted",
             Self::Refused => "refused",
             Self::Replaced => "replaced",
@@ -210,7 +210,7 @@ impl Change {
         Ok(refused > 0)
     }
 
-    /// The sheet that is now the last one obeyed in its place: what the next one is compared with.
+    /// The sheet that is now the last one applied in its place: what the next one is compared with.
     ///
     /// # Errors
     /// The store cannot be written.
@@ -335,17 +335,17 @@ impl Store {
         rows.iter().map(JudgedRow::read).collect()
     }
 
-    /// The last sheet of a place that was obeyed, or accepted by a person.
+    /// The last sheet of a place that was applied, or accepted by a person.
     ///
     /// # Errors
     /// The store cannot be read.
     pub async fn last_obeyed(&self, place: &str) -> Result<Option<JudgedRow>, Error> {
-        let sql = "SELECT * FROM judged_sheets WHERE place = $1 AND state IN ('obeyed', 'accepted') ORDER BY decided_at DESC LIMIT 1";
+        let sql = "SELECT * FROM judged_sheets WHERE place = $1 AND state IN ('applied', 'accepted') ORDER BY decided_at DESC LIMIT 1";
         let row = sqlx::query(sql)
             .bind(place)
             .fetch_optional(&self.pool)
             .await
-            .during("reading the last obeyed sheet")?;
+            .during("reading the last applied sheet")?;
         row.as_ref().map(JudgedRow::read).transpose()
     }
 

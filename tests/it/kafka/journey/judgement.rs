@@ -11,7 +11,7 @@ use dig_ingest::orders::outbox::Entry;
 use dig_ingest::orders::store::intents::Outcome;
 use dig_ingest::orders::store::rows::UnitRow;
 use dig_ingest::registry::{Device, topic};
-use dig_ingest::sim::ledger::{Line, Standing};
+use dig_ingest::sim::ledger::{LedgerLine, Standing};
 use dig_ingest::sim::market;
 use rdkafka::ClientConfig;
 use serde_json::{Value, json};
@@ -212,7 +212,7 @@ impl Journey<'_> {
     }
 
     /// G1: nobody was heard before activation, nor after everybody knew of the end.
-    fn gate(&self, units: &[UnitRow], lines: &[Line], silent: &Silent) {
+    fn gate(&self, units: &[UnitRow], lines: &[LedgerLine], silent: &Silent) {
         let since: BTreeMap<String, i64> = units
             .iter()
             .filter_map(|row| {
