@@ -21,7 +21,7 @@ use crate::pipeline::topics::{Keep, Wanted, create_once_answered};
 use crate::pipeline::{self, End};
 
 pub use journey::{ask, witnesses};
-pub use reload::{rules, shapes};
+pub use reload::{formats, rules, shapes};
 pub use stream::run as stream;
 
 /// One part of the job.

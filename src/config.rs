@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{dig, http, myadmin, ops, orders, pipeline, record, registry};
+use crate::{dig, formats, http, myadmin, ops, orders, pipeline, record, registry};
 
 pub use layers::{PREFIX, Places};
 pub use problem::{Error, Problem, SettingSource, nearest};
@@ -38,6 +38,7 @@ pub struct Settings {
     pub input: pipeline::settings::Input,
     pub topics: pipeline::settings::Topics,
     pub mapping: record::mapping::Config,
+    pub schema_registry: formats::Config,
     pub validate: record::validate::Config,
     pub gate: pipeline::gate::Config,
     pub registry: registry::Config,

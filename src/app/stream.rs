@@ -57,6 +57,7 @@ pub(super) async fn following(
             formula.check().map_err(|error| error.to_string())
         }
     });
+    let formats = Arc::new(reload::formats(&settings)?);
     let gated = settings.gate.mode == Mode::Registry;
     let (devices, followed) = tokio::select! {
         followed = follow_registry(&settings, gated, &board, &stop) => followed?,
@@ -88,6 +89,7 @@ pub(super) async fn following(
         uploader: uploader.clone(),
         registry: devices,
         live,
+        formats,
         formula,
         board,
     };
@@ -151,7 +153,12 @@ async fn watch_gateway(uploader: Uploader, board: Arc<StatusRegistry>) {
                 Kind::Gateway,
                 "wait, if it is the gateway's outage; check dig.url and the network, if not; nothing is lost",
             ),
-            Pause::None | Pause::DeadLetter | Pause::Held | Pause::Draining | Pause::Store => {
+            Pause::None
+            | Pause::DeadLetter
+            | Pause::Held
+            | Pause::Draining
+            | Pause::Store
+            | Pause::Schema => {
                 wait = None;
                 continue;
             }

@@ -24,6 +24,11 @@ pub fn broken(
     input(settings, &mut found);
     pacing(settings, &mut found);
     found.adopt("feedback", settings.feedback.check());
+    let verdict = settings.schema_registry.check();
+    found.adopt(
+        "schema_registry",
+        verdict.map_err(|error| format!("{error:#}")),
+    );
     if complete {
         let verdict = settings.dig.check().map_err(|error| format!("{error:#}"));
         found.adopt("dig", verdict);
@@ -148,7 +153,15 @@ fn orders(settings: &Settings, found: &mut Found<'_>) {
     );
 }
 
-fn input(Settings { input, topics, .. }: &Settings, found: &mut Found<'_>) {
+fn input(
+    Settings {
+        input,
+        topics,
+        schema_registry,
+        ..
+    }: &Settings,
+    found: &mut Found<'_>,
+) {
     found.rule(
         !input.topics.is_empty(),
         "input.topics",
@@ -235,6 +248,24 @@ fn input(Settings { input, topics, .. }: &Settings, found: &mut Found<'_>) {
             "input.mappings",
             &what,
             "add the topic to input.topics, or remove its mapping",
+        );
+    }
+    for (topic, format) in &input.formats {
+        let what = format!("there is a format for {topic}, which is not read");
+        found.rule(
+            reads(topic),
+            "input.formats",
+            &what,
+            "add the topic to input.topics, or remove its format",
+        );
+        let name = format.format.name();
+        let what =
+            format!("{topic} is {name} without a `schema` file, and schema_registry.urls is empty");
+        found.rule(
+            !format.asks_registry() || !schema_registry.urls.is_empty(),
+            "input.formats",
+            &what,
+            "set schema_registry.urls, or give the topic a schema file: { format = \"...\", schema = \"FILE\" }",
         );
     }
 }

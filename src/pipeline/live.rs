@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use super::guard::Guard;
 use super::settings;
 use super::upload::Uploader;
+use crate::formats::{Formats, Intake, Limits};
 use crate::http::pacing;
 use crate::record::decode::{Decoder, Shape};
 use crate::record::validate::Rules;
@@ -36,6 +37,18 @@ impl Live {
     #[must_use]
     pub fn decoder(&self, topic: &str) -> Decoder {
         Decoder::new((self.shape)(topic), Arc::clone(&self.rules))
+    }
+
+    /// What turns the messages of an input topic into records.
+    #[must_use]
+    pub fn intake(&self, topic: &str, formats: &Formats) -> Intake {
+        let reader = formats.reader(topic, Limits::of(&self.rules));
+        Intake::new(reader, self.decoder(topic))
+    }
+
+    /// Gives the decoder of a topic these mappings and rules. Its format stays: formats count from the start of the job.
+    pub fn renew(&self, topic: &str, intake: &mut Intake) {
+        intake.renew(self.decoder(topic), Limits::of(&self.rules));
     }
 }
 

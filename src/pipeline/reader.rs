@@ -35,6 +35,7 @@ use super::progress::Progress;
 use super::queues::kept_bytes;
 use super::settings::{Input, Memory};
 use super::worker::{self, Chunk, Command, Shared, Worker};
+use crate::formats::Formats;
 use crate::log_life::broker::Key;
 use crate::ops::metrics::pipeline as metrics;
 use crate::ops::status_registry;
@@ -72,6 +73,8 @@ pub struct Reader {
     pub events: std_mpsc::Receiver<Event>,
     /// Handles of the whole job; every worker gets a clone.
     pub shared: Shared,
+    /// Formats of the input topics; a worker's decoder has a clone of its topic's.
+    pub formats: Arc<Formats>,
     /// Questions to the log-watch thread. Dropped, that thread ends.
     pub logs: LogWatch,
     /// The gate's settings; every partition gets a clone.
@@ -335,7 +338,7 @@ impl Reader {
         let (done, ended) = std_mpsc::sync_channel(1);
         let progress = Progress::new(topic, *number);
         let permits = self.permits.partition(self.memory.partition_bytes);
-        // A held topic has no mapping: its records are in the gateway's shape.
+        // A held topic has no format and no mapping: its records are in the gateway's shape.
         let held = format!("{topic}{}", self.shared.topics.held_suffix);
         let mut partition = Partition::new(topic, *number, self.gate.clone())
             .keeping(kept_bytes(self.memory.partition_bytes));
@@ -344,7 +347,7 @@ impl Reader {
         let worker = Worker::new(
             self.shared.clone(),
             partition,
-            (live.decoder(topic), live.decoder(&held)),
+            (live.intake(topic, &self.formats), live.decoder(&held)),
             from,
             commands,
             Arc::clone(&progress),

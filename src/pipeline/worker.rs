@@ -15,6 +15,7 @@ mod held;
 mod intake;
 mod letters;
 mod requests;
+mod schema;
 mod waits;
 
 use std::future::Future;
@@ -43,6 +44,7 @@ use super::request::{Request, Verdicts};
 use super::settings::Topics;
 use super::sources::{OriginCache, Sources};
 use super::upload::{RequestSlot, Uploader};
+use crate::formats;
 use crate::ops::metrics::held as held_metrics;
 use crate::ops::metrics::pipeline as metrics;
 use crate::ops::status::{Pause, Totals};
@@ -144,7 +146,10 @@ pub struct Worker {
     /// in hand, their offsets stay uncommitted and the next owner reads them again.
     partition: Partition,
     /// Decodes messages of the input topic; made by the consumer thread for this worker alone.
-    decoder: Decoder,
+    decoder: formats::Intake,
+    /// The schema that the next message of `intake` needs, while it is asked for. Dropped, the question is given up if no other
+    /// partition waits for the schema.
+    schema: schema::Schema,
     /// Output of both decoders, reused from part to part; its bytes go over to the serial queues with every part.
     decoded: Decoded,
     /// Records of each message of the part in hand, in the order of `Intake`'s messages.
@@ -212,7 +217,7 @@ impl Worker {
     pub fn new(
         shared: Shared,
         mut partition: Partition,
-        (decoder, held_decoder): (Decoder, Decoder),
+        (decoder, held_decoder): (formats::Intake, Decoder),
         chunks: mpsc::Receiver<Chunk>,
         command: watch::Receiver<Command>,
         progress: Arc<Progress>,
@@ -246,6 +251,7 @@ impl Worker {
             shared,
             partition,
             decoder,
+            schema: schema::Schema::default(),
             decoded: Decoded::default(),
             counts: Vec::new(),
             life: 0,
@@ -377,6 +383,7 @@ impl Worker {
                     self.send(granted);
                 }
                 granted = self.failing.slot() => self.retry(granted),
+                news = self.schema.changed(), if running => self.schema_news(news),
                 act = self.side.next(running, waits) => if let Err(error) = self.held(act) {
                     self.fail(error);
                     break;
@@ -438,7 +445,11 @@ impl Worker {
         });
         // Letters may stay unconfirmed while no other event comes: the alarm has a wake-up of its own.
         let alarm = self.letters_looked_at();
-        [linger, drain, outbox, alarm].into_iter().flatten().min()
+        let schema = self.schema.looked_at();
+        [linger, drain, outbox, alarm, schema]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     fn fail(&mut self, error: anyhow::Error) {
@@ -457,6 +468,7 @@ impl Worker {
         let now = Instant::now();
         self.slot.pause(self.pause(), now);
         self.show_letters(now);
+        self.show_schema(now);
         let totals = Totals {
             read: account.read,
             accepted: account.accepted,
@@ -489,6 +501,8 @@ impl Worker {
             Pause::Held
         } else if self.letters_blocked {
             Pause::DeadLetter
+        } else if self.schema.waits() {
+            Pause::Schema
         } else if self.only_failing() {
             Pause::Gateway
         } else if self.shared.uploader.flowing() {
