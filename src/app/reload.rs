@@ -20,7 +20,7 @@ use super::Chosen;
 use crate::config::Settings;
 use crate::ops::log;
 use crate::ops::metrics::process as metrics;
-use crate::pipeline::live::{Feed, Live};
+use crate::pipeline::live::{Live, LiveWatch};
 use crate::record::decode::Shape;
 use crate::record::diagnostics::Diagnostics;
 use crate::record::mapping::{Mapping, Mappings};
@@ -46,7 +46,7 @@ pub struct Reloader {
 impl Reloader {
     /// # Errors
     /// Mappings or rules that cannot be used.
-    pub fn new(settings: &Settings, chosen: Chosen) -> anyhow::Result<(Self, Option<Feed>)> {
+    pub fn new(settings: &Settings, chosen: Chosen) -> anyhow::Result<(Self, Option<LiveWatch>)> {
         let first = chosen.pipeline.then(|| snapshot(settings)).transpose()?;
         let (live, feed) = match first {
             Some(first) => {

@@ -16,7 +16,7 @@ use crate::ops::status::Pause;
 use crate::ops::status_registry::StatusRegistry;
 use crate::ops::waits::{Kind, Wait};
 use crate::pipeline::gate::Mode;
-use crate::pipeline::live::Feed;
+use crate::pipeline::live::LiveWatch;
 use crate::pipeline::upload::Uploader;
 use crate::registry::Source;
 use crate::{pipeline, registry};
@@ -45,7 +45,7 @@ pub async fn run(
 /// As [`run`].
 pub(super) async fn following(
     settings: Settings,
-    live: Feed,
+    live: LiveWatch,
     board: Arc<StatusRegistry>,
     stop: CancellationToken,
 ) -> anyhow::Result<pipeline::End> {
@@ -109,7 +109,7 @@ async fn follow_registry(
     gated: bool,
     board: &Arc<StatusRegistry>,
     stop: &CancellationToken,
-) -> anyhow::Result<(registry::Feed, JoinHandle<()>)> {
+) -> anyhow::Result<(registry::RegistryWatch, JoinHandle<()>)> {
     match settings.registry.place(gated) {
         Some(Source::Topic) => {
             super::create_registry(settings).await?;

@@ -26,11 +26,11 @@ use crate::orders::alarms::AlarmShown;
 use crate::orders::desk::Outside;
 use crate::orders::identifiers::Unfit;
 use crate::orders::journey::{Actor, Parcel};
-use crate::orders::marks::{Given, Mark};
-use crate::orders::shown::{self, UnitShown};
 use crate::orders::store::Store;
-use crate::orders::store::acts::Subject;
+use crate::orders::store::operator_actions::Subject;
 use crate::orders::store::read::Filter;
+use crate::orders::unit_identifiers::{Given, Mark};
+use crate::orders::views::{self, UnitShown};
 use crate::orders::wait::For;
 use crate::orders::{desk, wall_clock};
 
@@ -411,7 +411,7 @@ async fn act(store: &Store, settings: &Settings, args: Args) -> anyhow::Result<E
             let only_open = state.is_none() && named.is_none() && !all;
             let state = state.or_else(|| only_open.then(|| "open".to_owned()));
             let rows = store.orders(&Filter { state: None, named }).await?;
-            let mut orders = shown::listed(store, &settings.orders, &rows, now).await?;
+            let mut orders = views::listed(store, &settings.orders, &rows, now).await?;
             if let Some(state) = &state {
                 orders.retain(|order| order.is(state));
             }
@@ -425,8 +425,8 @@ async fn act(store: &Store, settings: &Settings, args: Args) -> anyhow::Result<E
             );
         }
         Act::Show { name } => {
-            let order = shown::find(store, &name).await?;
-            let whole = shown::explained(store, &settings.orders, &order, now).await?;
+            let order = views::find(store, &name).await?;
+            let whole = views::explained(store, &settings.orders, &order, now).await?;
             say(report, || table::whole(&whole), || json!(whole));
         }
         Act::Assign {
@@ -539,7 +539,7 @@ async fn act(store: &Store, settings: &Settings, args: Args) -> anyhow::Result<E
         Act::Events { order, after } => {
             let events = match order {
                 Some(name) => {
-                    let order = shown::find(store, &name).await?;
+                    let order = views::find(store, &name).await?;
                     let mut events = store.events(&order.id).await?;
                     events.retain(|event| event.seq > after);
                     events
@@ -574,8 +574,8 @@ async fn after(
     report: Report,
     order: &str,
 ) -> anyhow::Result<()> {
-    let order = shown::find(store, order).await?;
-    let whole = shown::explained(store, &settings.orders, &order, Timestamp::now()).await?;
+    let order = views::find(store, order).await?;
+    let whole = views::explained(store, &settings.orders, &order, Timestamp::now()).await?;
     say(report, || table::whole(&whole), || json!(whole));
     Ok(())
 }

@@ -8,7 +8,7 @@
 
 use serde::Serialize;
 
-use super::problem::{Error, Place};
+use super::problem::{Error, SettingSource};
 use super::{Settings, rules};
 use crate::orders::import;
 use crate::orders::mail::email;
@@ -76,7 +76,7 @@ impl Formula {
             return Ok(());
         }
         Err(Error(vec![rules::too_much(
-            Place::Default,
+            SettingSource::Default,
             self.total_bytes,
             self.limit_bytes,
         )]))

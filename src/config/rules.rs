@@ -5,7 +5,7 @@
 use super::layers::Places;
 use super::problem::Problem;
 use super::schema::Schema;
-use super::{Place, Settings};
+use super::{SettingSource, Settings};
 use crate::registry::Source;
 
 /// Every rule that is broken, with the place of the value at fault; with `complete`, what is missing too.
@@ -295,7 +295,7 @@ fn pacing(Settings { pacing, .. }: &Settings, found: &mut Found<'_>) {
     ];
     let given = keys
         .into_iter()
-        .find(|key| found.places.of(key) != Place::Default);
+        .find(|key| found.places.of(key) != SettingSource::Default);
     let what = format!("floor {floor} <= start {start} <= cap {cap} does not hold");
     let remedy = "give pacing.concurrency_floor, _start and _cap in that order";
     found.rule(false, given.unwrap_or(keys[0]), &what, remedy);
@@ -309,7 +309,7 @@ fn last_line(text: &str) -> &str {
 }
 
 /// The problem of a job that would need more memory than it is given.
-pub(super) fn too_much(places: Place, total: u64, limit: u64) -> Problem {
+pub(super) fn too_much(places: SettingSource, total: u64, limit: u64) -> Problem {
     Problem {
         place: places,
         key: "memory.limit_bytes".to_owned(),

@@ -248,7 +248,7 @@ pub fn remedy(alarm: &AlarmRow) -> String {
             };
             return format!(
                 "`orders sheet show {word}` shows whom it would end and which rows are not understood; \
-                 `orders sheet accept --yes --by NAME {word}` obeys {understood}, {then}"
+                 `orders sheet accept --yes --by NAME {word}` applies {understood}, {then}"
             );
         }
         "sheet-unreadable" => (

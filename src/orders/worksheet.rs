@@ -3,8 +3,8 @@
 //! On it are units that left the warehouse and that MyAdmin does not show yet, each with its parcel, and the carrier, numbers and status of
 //! the order as MyAdmin is to show them; reading back confirms what was keyed in. Pure: rows in, text out.
 
-use super::shown::{UnitShown, WholeShown};
 use super::store::rows::Shipment;
+use super::views::{UnitShown, WholeShown};
 use super::{export, page};
 
 /// An order that has something to key in.
@@ -134,7 +134,7 @@ pub fn printed(sheets: &[Sheet], made: &str) -> String {
             ]
         });
         let columns = [
-            ("Line", ""),
+            ("OrderLine", ""),
             ("Product", ""),
             ("Serial", "code"),
             ("SIM", "code"),
@@ -164,8 +164,8 @@ mod tests {
     use crate::orders::journey::unit::Unit;
     use crate::orders::journey::way::{Assigned, Live, Ordered};
     use crate::orders::journey::{Needs, Parcel, Serial, Tags};
-    use crate::orders::shown::OrderShown;
-    use crate::orders::store::rows::{Head, Line, OrderRow, UnitRow};
+    use crate::orders::store::rows::{Head, OrderLine, OrderRow, UnitRow};
+    use crate::orders::views::OrderShown;
     use jiff::Timestamp;
 
     fn unit(line: &str, shipped: bool) -> UnitShown {
@@ -193,7 +193,7 @@ mod tests {
             id: format!("7.{line}"),
             order_id: "7".into(),
             version: 1,
-            line: Line {
+            line: OrderLine {
                 id: line.into(),
                 product_code: "CTD-100".into(),
                 needs,

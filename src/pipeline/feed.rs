@@ -13,7 +13,7 @@
 //!   the error's offset (librdkafka#4844), and after the pause of a rebalance the client goes on from there, one message too
 //!   far. So the end of a partition is never requested as an event, and after any other error ([`Messages::error_at`]) the
 //!   reader seeks back to its own position.
-//! * Every [`Message`] and [`Feed`] keeps the consumer alive, so none can outlive the client whose memory it points into.
+//! * Every [`Message`] and [`PartitionQueue`] keeps the consumer alive, so none can outlive the client whose memory it points into.
 //!
 //! It does not block: an empty queue gives an empty read.
 
@@ -83,7 +83,7 @@ fn commit<C: ConsumerContext>(
 }
 
 /// One partition's queue.
-pub struct Feed<C: ConsumerContext + 'static> {
+pub struct PartitionQueue<C: ConsumerContext + 'static> {
     /// Handle of librdkafka's queue of the partition, owned by this value and destroyed with it.
     queue: NonNull<rd_kafka_queue_t>,
     /// The client to which the queue belongs. Declared last and dropped last, so that the queue never outlives the client.
@@ -91,9 +91,9 @@ pub struct Feed<C: ConsumerContext + 'static> {
 }
 
 // SAFETY: librdkafka's queues may be used and destroyed from any thread; the pointer is owned by this value alone.
-unsafe impl<C: ConsumerContext + 'static> Send for Feed<C> {}
+unsafe impl<C: ConsumerContext + 'static> Send for PartitionQueue<C> {}
 
-impl<C: ConsumerContext + 'static> Feed<C> {
+impl<C: ConsumerContext + 'static> PartitionQueue<C> {
     /// Splits the partition's messages off into their own queue, for as long as the client knows the partition.
     ///
     /// Returns `None` for a topic name that librdkafka cannot take.
@@ -144,7 +144,7 @@ impl<C: ConsumerContext + 'static> Feed<C> {
     }
 }
 
-impl<C: ConsumerContext + 'static> Drop for Feed<C> {
+impl<C: ConsumerContext + 'static> Drop for PartitionQueue<C> {
     fn drop(&mut self) {
         // SAFETY: owned by this value, destroyed once, before the client.
         unsafe { rd_kafka_queue_destroy(self.queue.as_ptr()) };

@@ -16,7 +16,7 @@ use crate::record::decode::{Decoder, Shape};
 use crate::record::validate::Rules;
 
 /// The newest snapshot. Its sender belongs to the composition root; dropped, the last snapshot stays.
-pub type Feed = watch::Receiver<Arc<Live>>;
+pub type LiveWatch = watch::Receiver<Arc<Live>>;
 
 /// One snapshot.
 #[derive(Clone)]
@@ -41,13 +41,13 @@ impl Live {
 
 /// Whether there is a newer snapshot than the receiver has seen.
 #[must_use]
-pub fn is_newer(feed: &Feed) -> bool {
+pub fn is_newer(feed: &LiveWatch) -> bool {
     // Without a sender the last snapshot stays.
     feed.has_changed().unwrap_or(false)
 }
 
 /// Gives guard and uploader the settings of every new snapshot, until the sender is dropped.
-pub async fn follow(mut feed: Feed, guard: Arc<Guard>, uploader: Uploader) {
+pub async fn follow(mut feed: LiveWatch, guard: Arc<Guard>, uploader: Uploader) {
     while feed.changed().await.is_ok() {
         let live = Arc::clone(&feed.borrow_and_update());
         guard.set(live.guard.clone());

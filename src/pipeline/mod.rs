@@ -100,9 +100,9 @@ pub struct Parts {
     /// Uploads records; the composition root has a clone and closes its session after the job.
     pub uploader: upload::Uploader,
     /// Newest snapshot of the device registry; its follower task has the sender.
-    pub registry: registry::Feed,
+    pub registry: registry::RegistryWatch,
     /// Mappings, rules and guard, which may be replaced while the job runs; the composition root has the sender.
-    pub live: live::Feed,
+    pub live: live::LiveWatch,
     /// Whether the memory formula holds for an instance that owns so many partitions; else why not.
     pub formula: Arc<dyn Fn(u64) -> Result<(), String> + Send + Sync>,
     /// Where the job publishes figures and waits; read by the health pages.

@@ -37,12 +37,12 @@ use super::partition::{Account, Partition};
 use super::permits::{PartitionPermits, Permit};
 use super::producer::Producer;
 use super::progress::Progress;
-use super::queues::{Limits, Ticket, Watch};
-use super::release::{Asked, Place};
+use super::queues::{Limits, PackedRequest, Watch};
+use super::release::{Asked, HeldPartition};
 use super::request::{Request, Verdicts};
 use super::settings::Topics;
 use super::sources::{OriginCache, Sources};
-use super::upload::{Slot, Uploader};
+use super::upload::{RequestSlot, Uploader};
 use crate::ops::metrics::held as held_metrics;
 use crate::ops::metrics::pipeline as metrics;
 use crate::ops::status::{Pause, Totals};
@@ -102,14 +102,14 @@ pub enum Command {
 /// Handles that every worker of a job has.
 #[derive(Clone)]
 pub struct Shared {
-    /// Uploads requests; shared with `Owner`, and all users obey one pacing.
+    /// Uploads requests; shared with `Owner`, and all users apply one pacing.
     pub uploader: Arc<Uploader>,
     /// Writes letters, marks and deletions; a clone of the job's one Kafka producer, which `Owner` and `Watcher` use too.
     pub producer: Producer,
     /// Newest snapshot of the device registry; the registry's follower task has the sender.
-    pub registry: registry::Feed,
+    pub registry: registry::RegistryWatch,
     /// Mappings and rules, which may be replaced while the job runs; the composition root has the sender.
-    pub live: live::Feed,
+    pub live: live::LiveWatch,
     /// Counts dead-lettered messages of all workers; returns an error once their share is too large.
     pub guard: Arc<Guard>,
     /// Where the worker publishes figures and waits; read by the health pages.
@@ -134,7 +134,7 @@ pub struct Shared {
     pub formula: Arc<dyn Fn(u64) -> Result<(), String> + Send + Sync>,
 }
 
-type Finished = (Request, Ticket, Option<Verdicts>);
+type Finished = (Request, PackedRequest, Option<Verdicts>);
 
 /// See the module's documentation.
 pub struct Worker {
@@ -218,7 +218,7 @@ impl Worker {
         progress: Arc<Progress>,
         permits: Arc<PartitionPermits>,
     ) -> Self {
-        let place = Place {
+        let place = HeldPartition {
             kafka: shared.kafka.clone(),
             held_topic: format!("{}{}", progress.topic, shared.topics.held_suffix),
             state_topic: shared.topics.state.clone(),
@@ -277,13 +277,13 @@ impl Worker {
 
     /// The consumer thread's entry on the board, beside the worker's own.
     #[must_use]
-    pub fn shown(&self) -> status_registry::Feed {
+    pub fn shown(&self) -> status_registry::StatusWatch {
         self.slot.feed()
     }
 
     /// Runs until the consumer thread drains or abandons the partition.
     pub async fn run(mut self) {
-        let mut slot: Option<Pin<Box<dyn Future<Output = Slot> + Send>>> = None;
+        let mut slot: Option<Pin<Box<dyn Future<Output = RequestSlot> + Send>>> = None;
         let mut open = true;
         let (topics, board) = (self.shared.topics.clone(), Arc::clone(&self.shared.board));
         self.side.begin(&self.progress.topic, topics, board);

@@ -12,7 +12,7 @@ use crate::orders::journey::{Code, Needs, Reason};
 use crate::orders::settings::{Config, Standing};
 use crate::orders::store::intents::Outcome;
 use crate::orders::store::read::Whole;
-use crate::orders::store::rows::{Contact, Head, Line, LineStanding, UnitRow};
+use crate::orders::store::rows::{Contact, Head, LineStanding, OrderLine, UnitRow};
 
 /// Names under which an order may show its shipment once it was written (U1).
 const CARRIER: &str = "carrier";
@@ -135,11 +135,11 @@ fn asks(head: &Head, units: usize, config: &Config) -> Vec<Box<str>> {
 }
 
 /// A line as taken in, parked if it cannot be worked on as it is.
-fn line(unit: &wire::LineUnit, config: &Config) -> (Line, Option<Reason>) {
+fn line(unit: &wire::LineUnit, config: &Config) -> (OrderLine, Option<Reason>) {
     let known = config.products.contains_key(&unit.product_code);
     // What the line does not say about a serial is not a no: the product table decides, else a person.
     let serial = unit.requires_serial_number.unwrap_or(known);
-    let line = Line {
+    let line = OrderLine {
         id: unit.id.to_string(),
         product_code: unit.product_code.clone(),
         needs: Needs {

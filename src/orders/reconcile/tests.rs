@@ -68,7 +68,7 @@ fn unit_row(n: u32, unit: Unit) -> UnitRow {
         id: format!("77.{n}"),
         order_id: "77".into(),
         version: 1,
-        line: Line {
+        line: OrderLine {
             id: n.to_string(),
             product_code: "CTD-100".into(),
             needs: Needs {

@@ -6,8 +6,8 @@
 
 use jiff::Timestamp;
 
-use super::acts::refused_unit;
 use super::change::Change;
+use super::operator_actions::refused_unit;
 use super::rows::UnitRow;
 use super::{During as _, Error};
 use crate::orders::journey::unit::Unit;

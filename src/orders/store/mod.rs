@@ -8,31 +8,31 @@
 //!
 //! Only this folder knows the database. A dropped future leaves no half of a change behind: the transaction is rolled back.
 
-pub mod acts;
 pub mod alarms;
 pub mod backup;
+pub mod cancel_terminate;
 pub mod change;
 mod claims;
 mod clock;
 pub mod devices;
-pub mod ends;
 pub mod identity;
 pub mod intents;
 pub mod judged;
 mod later;
 pub mod lease;
 pub mod listed_devices;
+pub mod operator_actions;
 mod orders;
 pub mod outbox;
 pub mod read;
 pub mod recovery;
 pub mod rows;
 pub mod sheets;
-pub mod shown;
 pub mod standing;
 pub mod stranded;
 mod transaction;
 mod units;
+pub mod views;
 mod warehouse;
 
 use std::borrow::Cow;

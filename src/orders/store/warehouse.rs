@@ -3,16 +3,16 @@
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::acts::{refused_order, refused_unit};
 use super::change::{Cause, Change};
 use super::intents::Outcome;
+use super::operator_actions::{refused_order, refused_unit};
 use super::rows::UnitRow;
 use super::{Error, Store};
 use crate::orders::journey::order::Order;
 use crate::orders::journey::unit::Unit;
 use crate::orders::journey::way::{Live, NotNow};
 use crate::orders::journey::{Actor, Parcel, Serial, Tags};
-use crate::orders::marks::{Forced, Given, Mark};
+use crate::orders::unit_identifiers::{Forced, Given, Mark};
 
 impl Store {
     /// Gives a unit what a person gave it: as [`Store::assign`], with an event for each value that was taken by force.

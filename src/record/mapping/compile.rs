@@ -10,7 +10,7 @@ use toml::Spanned;
 use self::source::Wants;
 use super::file::{self, Each, File};
 use super::path::{About, Dots, Path, Start, Step, Tree, written};
-use super::plan::{Case, Cases, Device, Level, List, Over, Peer, Place, Source, Switch};
+use super::plan::{Case, Cases, Device, Level, List, Over, Peer, Source, Switch, ValuePath};
 use super::{Mapping, line_of, toml_error};
 use crate::record::diagnostics::Diagnostics;
 
@@ -49,7 +49,13 @@ impl Site<'_> {
             .collect()
     }
 
-    fn place(&mut self, text: &str, scope: Scope, at: usize, field: &str) -> anyhow::Result<Place> {
+    fn place(
+        &mut self,
+        text: &str,
+        scope: Scope,
+        at: usize,
+        field: &str,
+    ) -> anyhow::Result<ValuePath> {
         self.try_place(text, scope).map_err(|problem| {
             self.wrong(
                 at,
@@ -59,7 +65,7 @@ impl Site<'_> {
         })
     }
 
-    fn try_place(&mut self, text: &str, scope: Scope) -> Result<Place, String> {
+    fn try_place(&mut self, text: &str, scope: Scope) -> Result<ValuePath, String> {
         let (start, steps) = match Path::parse(text, self.dots)? {
             Path::About(about) => return self.about(about, scope),
             Path::In { start, steps } => (start, steps),
@@ -102,15 +108,15 @@ impl Site<'_> {
             list,
             name: written(&steps),
         });
-        Ok(Place::Peer((self.peers.len() - 1) as u16))
+        Ok(ValuePath::Peer((self.peers.len() - 1) as u16))
     }
 
-    fn slot(&mut self, tree: u16, steps: &[Step]) -> Place {
+    fn slot(&mut self, tree: u16, steps: &[Step]) -> ValuePath {
         let slot = self.trees[usize::from(tree)].slot(steps, written(steps));
-        Place::Slot { tree, slot }
+        ValuePath::Slot { tree, slot }
     }
 
-    fn about(&mut self, about: About, scope: Scope) -> Result<Place, String> {
+    fn about(&mut self, about: About, scope: Scope) -> Result<ValuePath, String> {
         let over = scope
             .and_then(|list| self.lists[list].1.levels.last())
             .map(|level| level.over);
@@ -131,7 +137,7 @@ impl Site<'_> {
             self.abouts.push(about);
             self.abouts.len() - 1
         });
-        Ok(Place::About(number as u16))
+        Ok(ValuePath::About(number as u16))
     }
 
     fn places(
@@ -140,7 +146,7 @@ impl Site<'_> {
         scope: Scope,
         at: usize,
         field: &str,
-    ) -> anyhow::Result<Vec<Place>> {
+    ) -> anyhow::Result<Vec<ValuePath>> {
         texts
             .iter()
             .map(|text| self.place(text, scope, at, field))
@@ -174,7 +180,7 @@ impl Site<'_> {
             let path = if path.is_empty() && n > 0 { "@" } else { path };
             let scope = (n > 0).then_some(number);
             let place = self.place(path, scope, at, field)?;
-            if !matches!(place, Place::Slot { .. }) {
+            if !matches!(place, ValuePath::Slot { .. }) {
                 return Err(self.wrong(at, field, "each goes over what is in the message"));
             }
             let over = match &each.split {

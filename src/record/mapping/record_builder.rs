@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::file::Unmatched;
 use super::path_context::Here;
-use super::plan::{Place, Record, Source};
+use super::plan::{Record, Source, ValuePath};
 use super::value::{Scalar, Value};
 use super::{Fault, Mapping};
 use crate::record::decode::Checker;
@@ -240,7 +240,7 @@ impl<'a, 'c: 'a, D: SerialOf> Maker<'a, 'c, D> {
             }
         }
         let Some(id) = found else {
-            let places: Vec<Place> = device
+            let places: Vec<ValuePath> = device
                 .serial
                 .iter()
                 .chain(&device.id)
@@ -255,7 +255,7 @@ impl<'a, 'c: 'a, D: SerialOf> Maker<'a, 'c, D> {
         let device_id = id.trim();
         if device_id.chars().count() > 128 || device_id.chars().any(char::is_control) {
             let bound = "1..128 characters without control characters".to_owned();
-            let names: Vec<Place> = device.id.iter().flat_map(|id| id.places.clone()).collect();
+            let names: Vec<ValuePath> = device.id.iter().flat_map(|id| id.places.clone()).collect();
             return Err(Fault::new(
                 "map.device",
                 &here.names(&names),

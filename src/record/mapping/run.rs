@@ -5,7 +5,7 @@ use simd_json::{Buffers, INPUT_PADDING, Node};
 use super::file::Unmatched;
 use super::path::{Slots, after};
 use super::path_context::{Element, Here, kind_of};
-use super::plan::{Case, Over, Place};
+use super::plan::{Case, Over, ValuePath};
 use super::record_builder::{Call, Maker, reject};
 use super::{Fault, Mapping, shorten};
 use crate::record::decode::{Checker, NODES, parse};
@@ -371,7 +371,7 @@ impl Mapping {
             if peer.list != list {
                 continue;
             }
-            let Place::Slot { tree, slot } = peer.array else {
+            let ValuePath::Slot { tree, slot } = peer.array else {
                 continue;
             };
             let array = state.slots[usize::from(tree)].get(slot);

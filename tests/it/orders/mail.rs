@@ -11,7 +11,7 @@ use dig_ingest::orders::journey::unit::Unit;
 use dig_ingest::orders::mail::{self, apart, folder, pdf};
 use dig_ingest::orders::store::Store;
 use dig_ingest::orders::store::change::Cause;
-use dig_ingest::orders::store::rows::{Head, Line};
+use dig_ingest::orders::store::rows::{Head, OrderLine};
 use dig_ingest::orders::{Clock, wall_clock};
 use jiff::Timestamp;
 
@@ -443,10 +443,10 @@ async fn an_order_that_comes_after_its_letter_is_compared_when_it_comes() {
         .add_order("9", &Order::receive(vec![]), &head, cause())
         .await
         .unwrap();
-    let line = Line {
+    let line = OrderLine {
         id: "1".into(),
         product_code: "CTD-900".into(),
-        ..Line::default()
+        ..OrderLine::default()
     };
     change
         .add_unit("9", &line, &Unit::ordered(), cause())

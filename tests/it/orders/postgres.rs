@@ -8,7 +8,7 @@ use dig_ingest::config::secret::Secret;
 use dig_ingest::orders::journey::Actor;
 use dig_ingest::orders::journey::unit::Unit;
 use dig_ingest::orders::store::change::Cause;
-use dig_ingest::orders::store::rows::Line;
+use dig_ingest::orders::store::rows::OrderLine;
 use dig_ingest::orders::store::{Config, Error, Store};
 
 use crate::support::root;
@@ -83,9 +83,9 @@ async fn a_commit_that_failed_leaves_no_connection_in_a_transaction() {
     let now = jiff::Timestamp::now();
     for _ in 0..3 {
         let mut change = store.change(Actor::Reconciler, None, now).await.unwrap();
-        let line = Line {
+        let line = OrderLine {
             id: "1".into(),
-            ..Line::default()
+            ..OrderLine::default()
         };
         let cause = Cause::new("take-in", "of no order");
         change

@@ -9,7 +9,7 @@ use dig_ingest::load::manifest;
 use dig_ingest::orders::outbox::Entry;
 use dig_ingest::orders::store::intents::Outcome;
 use dig_ingest::registry::{Device, State, topic};
-use dig_ingest::sim::ledger::{Line, Standing};
+use dig_ingest::sim::ledger::{LedgerLine, Standing};
 use dig_ingest::sim::market;
 use jiff::Timestamp;
 use rdkafka::ClientConfig;
@@ -275,7 +275,7 @@ impl Journey<'_> {
     }
 
     /// G1: nobody was heard before activation, nor after everybody knew of the end.
-    fn gate(&self, subjects: &[Subject], lines: &[Line], silent: &Silent) {
+    fn gate(&self, subjects: &[Subject], lines: &[LedgerLine], silent: &Silent) {
         let since: BTreeMap<String, i64> = subjects
             .iter()
             .filter_map(|subject| {
