@@ -367,6 +367,12 @@ fn journey(size: Size) {
     });
     journey.calm();
     journey.until_ended();
+    // The Partner's next sheet tells a store that was lost what the last one told the store before.
+    journey.people.want_another_sheet();
+    journey.until("another sheet is written", |journey, _| {
+        journey.people.has_asked_for_all()
+    });
+    journey.until_ended();
     // Everybody knows by now who may not talk any more: what comes from here on must not be heard.
     let silent = journey.silent();
     let goal = journey.world.accepted() + 2 * size.units as u64;

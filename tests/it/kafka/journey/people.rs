@@ -127,6 +127,11 @@ impl People {
         self.terminated.len() >= self.size.terminations
     }
 
+    /// One more device is terminated.
+    pub fn want_another_sheet(&mut self) {
+        self.size.terminations = self.terminated.len() + 1;
+    }
+
     /// Whether everything that is to be asked for was asked for.
     pub fn has_asked_for_all(&self) -> bool {
         self.to_order.is_empty()
