@@ -83,7 +83,8 @@ async fn compared(store: &Store, settings: &Settings, timeout: Duration) -> anyh
     let entries = match read.await? {
         Ok(entries) => entries,
         Err(error) if fresh && settings.topics.create && error.is::<topic::Missing>() => {
-            let text = "does not exist, and nothing was published yet; `run` creates it (topics.create)";
+            let text =
+                "does not exist, and nothing was published yet; `run` creates it (topics.create)";
             return Ok(Tried::good(subject, text));
         }
         Err(error) => {

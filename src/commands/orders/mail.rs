@@ -64,14 +64,7 @@ fn list(mails: &[MailShown]) -> String {
         return "no purchase order and no packing slip is in orders.mail.folder\n".to_owned();
     }
     let header = [
-        "MAIL",
-        "LETTER",
-        "SENT",
-        "SALES NO",
-        "PO",
-        "ORDER",
-        "ITEMS",
-        "SAID",
+        "MAIL", "LETTER", "SENT", "SALES NO", "PO", "ORDER", "ITEMS", "SAID",
     ];
     let rows = mails.iter().flat_map(|mail| {
         let letters = mail.letters.iter().map(|letter| {
@@ -170,7 +163,9 @@ fn text(letter: &LetterShown) -> String {
         ],
     );
     if !letter.items.is_empty() {
-        let header = ["ITEM", "LETTER", "MYADMIN", "PRICE", "AGREED", "DIFFERS", "WHERE"];
+        let header = [
+            "ITEM", "LETTER", "MYADMIN", "PRICE", "AGREED", "DIFFERS", "WHERE",
+        ];
         out.push('\n');
         out += &aligned(header, letter.items.iter().map(|item| row(item, letter)));
     }
@@ -195,7 +190,11 @@ fn row(item: &ItemShown, letter: &LetterShown) -> [String; 7] {
     [
         item.code.clone(),
         count(item.letter),
-        if known { count(item.myadmin) } else { "?".to_owned() },
+        if known {
+            count(item.myadmin)
+        } else {
+            "?".to_owned()
+        },
         or_dash(item.price.as_deref()),
         or_dash(item.agreed.as_deref()),
         if item.differs { "yes" } else { "no" }.to_owned(),

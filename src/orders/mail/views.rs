@@ -253,11 +253,7 @@ fn letter_shown(
 }
 
 /// The products of a letter, then those that MyAdmin alone shows.
-fn items(
-    letter: &Email,
-    orders: &[&Order],
-    prices: &BTreeMap<String, Amount>,
-) -> Vec<ItemShown> {
+fn items(letter: &Email, orders: &[&Order], prices: &BTreeMap<String, Amount>) -> Vec<ItemShown> {
     let mut shown: BTreeMap<String, u64> = BTreeMap::new();
     for (code, quantity) in orders.iter().flat_map(|order| &order.items) {
         let sum = shown.entry(code.to_uppercase()).or_default();
@@ -272,7 +268,8 @@ fn items(
     let named = letter.items.iter().map(|item: &Item| {
         let code = item.code.to_uppercase();
         let (agreed, myadmin) = (prices.get(&code), shown.get(&code).copied());
-        let priced = matches!((item.price, agreed), (Some(price), Some(agreed)) if price != *agreed);
+        let priced =
+            matches!((item.price, agreed), (Some(price), Some(agreed)) if price != *agreed);
         ItemShown {
             letter: Some(item.quantity),
             myadmin,
@@ -286,7 +283,11 @@ fn items(
     });
     let mut items: Vec<ItemShown> = named.collect();
     let more = shown.iter().filter(|(code, _)| {
-        !letter.items.is_empty() && !letter.items.iter().any(|item| item.code.to_uppercase() == **code)
+        !letter.items.is_empty()
+            && !letter
+                .items
+                .iter()
+                .any(|item| item.code.to_uppercase() == **code)
     });
     let more = more.map(|(code, quantity)| ItemShown {
         code: code.clone(),

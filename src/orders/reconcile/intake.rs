@@ -209,9 +209,8 @@ fn lines(view: &View, held: &Held, whole: &Whole, config: &Config, acts: &mut Ve
             },
         }
     }
-    let gone = |row: &&UnitRow| {
-        row.standing != LineStanding::Kept && !shown.contains(&*row.line.id)
-    };
+    let gone =
+        |row: &&UnitRow| row.standing != LineStanding::Kept && !shown.contains(&*row.line.id);
     for row in whole.units.iter().filter(gone) {
         let Unit::Live(live) = &row.unit else {
             continue;

@@ -174,7 +174,11 @@ fn an_order_that_is_listed_twice_and_not_alike_is_as_if_it_was_not_looked_at() {
         assert_eq!(names(&fresh), Vec::<&str>::new(), "it is not taken in");
         let known = held(order_row("PendingFulfillment"), Vec::new());
         let acts = decide(&view, &known, &config(), at(0));
-        assert_eq!(names(&acts), Vec::<&str>::new(), "it is neither missing nor cancelled");
+        assert_eq!(
+            names(&acts),
+            Vec::<&str>::new(),
+            "it is neither missing nor cancelled"
+        );
     }
 }
 
@@ -185,10 +189,17 @@ fn a_line_that_is_listed_twice_is_one_line() {
     let lines = [2, 1, 2, 1].map(|line| wire_line(line, None)).to_vec();
     let view = view(vec![wire_order("PendingFulfillment")], lines, false);
     let acts = decide(&view, &held, &config(), at(0));
-    let added = acts.iter().filter(|act| matches!(act, Action::AddUnit { .. }));
+    let added = acts
+        .iter()
+        .filter(|act| matches!(act, Action::AddUnit { .. }));
     assert_eq!(added.count(), 1, "{acts:?}");
     for line in ["1", "2"] {
-        assert_eq!(view.line("77", line).map(|unit| unit.id.to_string()).as_deref(), Some(line));
+        assert_eq!(
+            view.line("77", line)
+                .map(|unit| unit.id.to_string())
+                .as_deref(),
+            Some(line)
+        );
     }
     assert!(view.line("77", "3").is_none());
 }

@@ -198,7 +198,10 @@ impl Change {
             Some(row) => OrderRow::read(&row),
             None => {
                 // A person may have named a unit.
-                let remedy = match self.text("SELECT order_id AS text FROM units WHERE id = $1", id).await? {
+                let remedy = match self
+                    .text("SELECT order_id AS text FROM units WHERE id = $1", id)
+                    .await?
+                {
                     Some(order) => format!(
                         "that is a unit of order {order}: name the order (`dig-ingest orders ship {order} --unit {id}` ships one unit)"
                     ),
@@ -235,8 +238,13 @@ impl Change {
         match row {
             Some(row) => UnitRow::read(&row),
             None => {
-                let remedy = match self.text("SELECT id AS text FROM orders WHERE id = $1", id).await? {
-                    Some(order) => format!("that is an order: `dig-ingest orders show {order}` lists its units"),
+                let remedy = match self
+                    .text("SELECT id AS text FROM orders WHERE id = $1", id)
+                    .await?
+                {
+                    Some(order) => format!(
+                        "that is an order: `dig-ingest orders show {order}` lists its units"
+                    ),
                     None => "`dig-ingest orders show ORDER` lists an order's units".to_owned(),
                 };
                 Err(Refusal::new(format!("unit {id}"), "there is none", remedy).into())

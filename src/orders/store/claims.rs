@@ -136,7 +136,11 @@ fn taken(row: &UnitRow, name: &str, value: &str, other: &str) -> Error {
         "give this unit another one, or correct that unit first; if their devices were mixed up: `orders swap {} {other}`",
         row.id
     );
-    refused_unit(row, &format!("{name} {value} belongs to unit {other}"), &remedy)
+    refused_unit(
+        row,
+        &format!("{name} {value} belongs to unit {other}"),
+        &remedy,
+    )
 }
 
 fn at(since: Option<Timestamp>) -> String {

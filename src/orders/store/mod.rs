@@ -176,7 +176,10 @@ impl Error {
             sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut => true,
             // PostgreSQL: too many connections; cannot connect now; shut down by its operator; a lock that was not given in time.
             sqlx::Error::Database(said) => {
-                matches!(said.code().as_deref(), Some("53300" | "57P01" | "57P03" | "55P03")) || is_busy(error)
+                matches!(
+                    said.code().as_deref(),
+                    Some("53300" | "57P01" | "57P03" | "55P03")
+                ) || is_busy(error)
             }
             _ => false,
         }
@@ -253,7 +256,9 @@ fn help(error: &sqlx::Error) -> &'static str {
             MigrateError::VersionMissing(_) => {
                 "; a later version of this program wrote the store: use that version, or put a copy from before in its place"
             }
-            _ => "; nothing was changed: use the version that wrote the store, or put a copy of it in its place",
+            _ => {
+                "; nothing was changed: use the version that wrote the store, or put a copy of it in its place"
+            }
         };
     }
     if let sqlx::Error::Database(said) = error
@@ -269,8 +274,12 @@ fn help(error: &sqlx::Error) -> &'static str {
         }
         Some(8) => "; let this user write the file and its folder",
         Some(10) => "; look at the disk: its kernel log says what failed",
-        Some(13) => "; make room on its disk: nothing was written, and the same act can be repeated",
-        Some(14) => "; see that its folder is there, and that this user may write the file and the folder",
+        Some(13) => {
+            "; make room on its disk: nothing was written, and the same act can be repeated"
+        }
+        Some(14) => {
+            "; see that its folder is there, and that this user may write the file and the folder"
+        }
         _ => "",
     }
 }

@@ -131,7 +131,10 @@ impl Change {
         given: &Given,
     ) -> Result<Option<Forced>, Error> {
         let own = row.unit.serial();
-        let Some(serial) = given.serial.as_ref().filter(|given| own.as_ref() != Some(*given))
+        let Some(serial) = given
+            .serial
+            .as_ref()
+            .filter(|given| own.as_ref() != Some(*given))
         else {
             return Ok(None);
         };
@@ -181,11 +184,12 @@ impl Change {
             ));
         }
         let tags = rows.each_ref().map(|row| row.unit.known().tags);
-        let kinds = |tags: &Tags| {
-            [&tags.sim, &tags.imei, &tags.device_id].map(Option::is_some)
-        };
+        let kinds = |tags: &Tags| [&tags.sim, &tags.imei, &tags.device_id].map(Option::is_some);
         if kinds(&tags[0]) != kinds(&tags[1]) || tags[0] == Tags::default() {
-            let what = format!("it and unit {} do not have the same kinds of marks", other.id);
+            let what = format!(
+                "it and unit {} do not have the same kinds of marks",
+                other.id
+            );
             return Err(refused_unit(
                 one,
                 &what,
@@ -225,11 +229,15 @@ impl Change {
             .zip(swapped)
             .zip([(&rows[1], &tags[1]), (&rows[0], &tags[0])])
         {
-            let cause = Cause::new("swap", format!("its marks are those that unit {} had", with.id))
-                .with(json!({ "tags": tags, "with": with.id }));
+            let cause = Cause::new(
+                "swap",
+                format!("its marks are those that unit {} had", with.id),
+            )
+            .with(json!({ "tags": tags, "with": with.id }));
             written.push(self.put_unit(row, unit, cause).await?);
         }
-        <[UnitRow; 2]>::try_from(written).map_err(|_| Error::corrupt("swap", "two units are two rows"))
+        <[UnitRow; 2]>::try_from(written)
+            .map_err(|_| Error::corrupt("swap", "two units are two rows"))
     }
 
     /// As [`Store::assign`], as a part of a larger change. A unit that has all of it already stays as it is.

@@ -323,7 +323,12 @@ fn before_the_first_start_nothing_is_wrong_with_a_registry_that_run_will_make() 
     let mut world = open(Broker::shared(), 1);
     let settings = world.settings_file("check", &[]).display().to_string();
     let args = [
-        "check", "--connect", "--report", "json", "--config", &settings,
+        "check",
+        "--connect",
+        "--report",
+        "json",
+        "--config",
+        &settings,
     ];
     let registry = |world: &World<'_>, args: &[&str]| {
         let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
@@ -335,7 +340,16 @@ fn before_the_first_start_nothing_is_wrong_with_a_registry_that_run_will_make() 
     };
     let fresh = registry(&world, &args);
     assert_eq!(fresh["ok"], true, "{fresh}");
-    assert!(fresh["found"].as_str().unwrap().contains("`run` creates it"), "{fresh}");
-    let by_hand = registry(&world, &[&args[..], &["--set", "topics.create=false"]].concat());
+    assert!(
+        fresh["found"]
+            .as_str()
+            .unwrap()
+            .contains("`run` creates it"),
+        "{fresh}"
+    );
+    let by_hand = registry(
+        &world,
+        &[&args[..], &["--set", "topics.create=false"]].concat(),
+    );
     assert_eq!(by_hand["ok"], false, "{by_hand}");
 }

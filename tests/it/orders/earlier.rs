@@ -87,7 +87,10 @@ async fn a_sheet_that_an_earlier_version_carried_out_is_read() {
     let sheets = store.judged_sheets(false).await.unwrap();
     let states: Vec<Standing> = sheets.iter().map(|sheet| sheet.state).collect();
     assert_eq!(states, [Standing::Obeyed]);
-    assert_eq!(serde_json::json!(sheets)[0]["state"], Standing::Obeyed.name());
+    assert_eq!(
+        serde_json::json!(sheets)[0]["state"],
+        Standing::Obeyed.name()
+    );
     store.close().await;
 }
 
@@ -108,9 +111,14 @@ async fn a_store_of_a_later_version_is_refused_with_what_to_do() {
     .await
     .unwrap();
     pool.close().await;
-    let error = Store::open(&config).await.expect_err("it is of a later version");
+    let error = Store::open(&config)
+        .await
+        .expect_err("it is of a later version");
     let said = format!("{:#}", anyhow::Error::from(error));
-    assert!(said.contains("a later version of this program wrote the store"), "{said}");
+    assert!(
+        said.contains("a later version of this program wrote the store"),
+        "{said}"
+    );
 }
 
 /// Another process holds the file: a backup program, or an instance that was stopped in the middle of a change.
@@ -122,7 +130,10 @@ async fn a_file_that_another_process_has_locked_is_told_once_with_what_to_do() {
     store.close().await;
     let url = format!("sqlite://{}", file.display());
     let mut other = sqlx::SqliteConnection::connect(&url).await.unwrap();
-    sqlx::raw_sql("BEGIN EXCLUSIVE").execute(&mut other).await.unwrap();
+    sqlx::raw_sql("BEGIN EXCLUSIVE")
+        .execute(&mut other)
+        .await
+        .unwrap();
     let soon = ["--set", "orders.store.busy_ms=300"];
     for args in [&["list"][..], &["approve", "8"]] {
         let said = super::desk::refused(&file, &[args, &soon].concat());

@@ -482,7 +482,10 @@ async fn a_mail_is_shown_item_by_item_beside_what_myadmin_shows() {
         &[("PO.pdf", &made::file(&made::ORDER))],
     );
     post.put("1.host", &letter);
-    post.put("2.host", "From: ann@example.com\r\nSubject: lunch\r\n\r\nat one?\r\n");
+    post.put(
+        "2.host",
+        "From: ann@example.com\r\nSubject: lunch\r\n\r\nat one?\r\n",
+    );
     let broken = made::file(&made::ORDER)[..400].to_vec();
     post.put(
         "3.host",
@@ -491,8 +494,17 @@ async fn a_mail_is_shown_item_by_item_beside_what_myadmin_shows() {
     let told = post.look().await;
     let folder = format!("orders.mail.folder={}", post.maildir.display());
     let mail = |args: &[&str]| {
-        let more = ["--set", &folder, "--set", "orders.mail.prices.CTD-100=\"79.00\""];
-        [&["mail"], args, &more].concat().iter().map(|arg| (*arg).to_owned()).collect::<Vec<_>>()
+        let more = [
+            "--set",
+            &folder,
+            "--set",
+            "orders.mail.prices.CTD-100=\"79.00\"",
+        ];
+        [&["mail"], args, &more]
+            .concat()
+            .iter()
+            .map(|arg| (*arg).to_owned())
+            .collect::<Vec<_>>()
     };
     let json = |args: &[&str]| {
         let args = mail(args);
@@ -519,7 +531,10 @@ async fn a_mail_is_shown_item_by_item_beside_what_myadmin_shows() {
         .iter()
         .map(|said| said.as_str().unwrap())
         .collect();
-    let alarm = told.iter().find(|(kind, ..)| kind == "mail-differs").unwrap();
+    let alarm = told
+        .iter()
+        .find(|(kind, ..)| kind == "mail-differs")
+        .unwrap();
     assert_eq!(alarm.2, differs.join("; "));
 
     let text = |args: &[&str]| {

@@ -13,13 +13,13 @@ async fn devices_that_were_mixed_up_are_swapped_and_the_registry_follows() {
     let folder = tempfile::tempdir().unwrap();
     let (file, store) = filled(folder.path()).await;
     let (one, two) = (imei(1), imei(2));
-    for (unit, serial, imei) in [
-        ("7.1", "CX0000000001", &one),
-        ("7.2", "CX0000000002", &two),
-    ] {
+    for (unit, serial, imei) in [("7.1", "CX0000000001", &one), ("7.2", "CX0000000002", &two)] {
         report(&file, &["assign", unit, "--serial", serial, "--imei", imei]);
     }
-    report(&file, &["ship", "7", "--carrier", "Post", "--tracking", "T1"]);
+    report(
+        &file,
+        &["ship", "7", "--carrier", "Post", "--tracking", "T1"],
+    );
     // The remedy of the refusal is the command.
     let said = refused(&file, &["assign", "7.1", "--imei", &two]);
     assert!(said.contains("`orders swap 7.1 7.2`"), "{said}");
@@ -28,7 +28,13 @@ async fn devices_that_were_mixed_up_are_swapped_and_the_registry_follows() {
         .as_array()
         .unwrap()
         .iter()
-        .map(|unit| (unit["id"].clone(), unit["imei"].clone(), unit["serial"].clone()))
+        .map(|unit| {
+            (
+                unit["id"].clone(),
+                unit["imei"].clone(),
+                unit["serial"].clone(),
+            )
+        })
         .collect();
     assert_eq!(
         shown,
@@ -57,7 +63,10 @@ async fn devices_that_were_mixed_up_are_swapped_and_the_registry_follows() {
 
     // Once more, and it is as it was.
     report(&file, &["swap", "7.2", "7.1"]);
-    assert_eq!(report(&file, &["show", "7.1"])["units"][0]["imei"], json!(one));
+    assert_eq!(
+        report(&file, &["show", "7.1"])["units"][0]["imei"],
+        json!(one)
+    );
     let said = refused(&file, &["swap", "7.1", "7.1"]);
     assert!(said.contains("name two units"), "{said}");
     let said = refused(&file, &["swap", "7.1", "8.1"]);
@@ -86,7 +95,10 @@ async fn a_serial_that_is_listed_as_another_product_is_refused_unless_a_person_i
         "{said}"
     );
     assert!(said.contains("--force"), "{said}");
-    report(&file, &["assign", "7.1", "--serial", "CX0000000001", "--force"]);
+    report(
+        &file,
+        &["assign", "7.1", "--serial", "CX0000000001", "--force"],
+    );
     let events = store.events("7").await.unwrap();
     let forced: Vec<&str> = events
         .iter()
@@ -99,7 +111,10 @@ async fn a_serial_that_is_listed_as_another_product_is_refused_unless_a_person_i
     report(&file, &["assign", "7.2", "--serial", "CX0000000002"]);
     report(&file, &["assign", "8.1", "--serial", "CX0000000003"]);
     let events = store.events("8").await.unwrap();
-    assert!(events.iter().all(|event| event.act != "force"), "{events:?}");
+    assert!(
+        events.iter().all(|event| event.act != "force"),
+        "{events:?}"
+    );
     store.close().await;
 }
 
@@ -142,7 +157,10 @@ async fn two_people_who_act_at_once_leave_one_truth() {
             let unit = units.iter().find(|unit| unit.id == id).unwrap();
             unit.unit.known().tags.imei.as_deref() == Some(&*device)
         };
-        assert_eq!([has("7.1"), has("7.2")], [results[0].is_ok(), results[1].is_ok()]);
+        assert_eq!(
+            [has("7.1"), has("7.2")],
+            [results[0].is_ok(), results[1].is_ok()]
+        );
     }
     // A correction of a correction: what was written last is what holds, and the trail names both.
     let (one, two) = (

@@ -143,7 +143,10 @@ async fn an_instance_that_sleeps_in_a_change_keeps_nobody_from_the_store_for_lon
     let refused = awake.take_lease("awake", life, later).await;
     let error = refused.expect_err("the row is locked");
     assert!(error.is_away() && error.retryable(), "{error}");
-    assert!(error.to_string().contains("orders.store.busy_ms"), "{error}");
+    assert!(
+        error.to_string().contains("orders.store.busy_ms"),
+        "{error}"
+    );
     let taken = loop {
         match awake.take_lease("awake", life, later).await {
             Ok(taken) => break taken,
