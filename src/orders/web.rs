@@ -191,6 +191,7 @@ fn routes() -> Router<ApiState> {
         .route("/api/units/{id}/cancel", post(operator_tasks::cancel_unit))
         .route("/api/units/{id}/resume", post(operator_tasks::resume_unit))
         .route("/api/units/{id}/replace", post(operator_tasks::replace))
+        .route("/api/units/{id}/swap", post(operator_tasks::swap))
         .route("/api/alarms", get(operator_tasks::alarms))
         .route("/api/alarms/clear", post(operator_tasks::clear))
         .route("/api/serials/unclaimed", get(operator_tasks::unclaimed))

@@ -32,6 +32,7 @@ use super::{Device, RegistryWatch, Snapshot, State};
 use crate::log_life::Change;
 use crate::ops::metrics::{log_life as life, registry as metrics};
 use crate::ops::status_registry::StatusRegistry;
+pub use reading::Missing;
 use reading::{Next, Reading};
 
 /// Longest wait of the reader for a message.

@@ -299,6 +299,21 @@ pub(super) async fn assign(
     Ok(Json(json!({ "units": [UnitShown::from(&row)] })).into_response())
 }
 
+pub(super) async fn swap(
+    State(desk): State<ApiState>,
+    Extension(by): Who,
+    Named(id): Named,
+    body: Body,
+) -> Answer {
+    let mut fields = Fields::body(body, &["with"])?;
+    let with = fields.required("with")?;
+    order_of(&desk, &id).await?;
+    order_of(&desk, &with).await?;
+    let now = (desk.clock)();
+    let rows = desk.store.swap(&id, &with, &by, now).await?;
+    Ok(Json(json!({ "units": rows.each_ref().map(UnitShown::from) })).into_response())
+}
+
 /// A value that a check refuses.
 fn unfit(mark: Mark, text: Option<&str>, why: &Unfit) -> Problem {
     let remedy = why.remedy("give \"force\": true");
