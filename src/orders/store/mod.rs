@@ -251,6 +251,10 @@ fn is_busy(error: &sqlx::Error) -> bool {
 
 /// What a person can do about an error of the database, if that is more than waiting.
 fn help(error: &sqlx::Error) -> &'static str {
+    if matches!(error, sqlx::Error::PoolTimedOut) {
+        return "; no connection was free or could be opened within orders.store.busy_ms; if the store is a file, see which processes \
+                have it open (`fuser -v FILE`), and end the one that is stopped or hangs";
+    }
     if let sqlx::Error::Migrate(error) = error {
         return match **error {
             MigrateError::VersionMissing(_) => {
