@@ -10,7 +10,8 @@ use dig_ingest::load::mix::Mix;
 use dig_ingest::load::plan::{By, Plan, Shape};
 use dig_ingest::load::{Tally, put_message};
 use dig_ingest::record::decode::{self, Decoder};
-use dig_ingest::record::mapping::{self, Mappings, SHIPPED};
+use dig_ingest::record::diagnostics::Diagnostics;
+use dig_ingest::record::mapping::{self, Mapping, Mappings, SHIPPED};
 use dig_ingest::record::origin::Origin;
 use dig_ingest::record::validate::{self, Rules};
 use dig_ingest::record::{Decoded, Outcome, SerialOf};
@@ -39,11 +40,20 @@ fn sample(name: &str) -> Vec<u8> {
 fn messages(c: &mut Criterion) {
     let mappings = Mappings::open(&mapping::Config::default()).expect("shipped diagnostics");
     let mut group = c.benchmark_group("mapping");
-    for (name, _) in SHIPPED {
-        let message = sample(name);
+    let program = format!(
+        "jq = '{}/tests/fixtures/mappings/owntracks.jq'",
+        env!("CARGO_MANIFEST_DIR")
+    );
+    let diagnostics = Diagnostics::shipped().expect("shipped diagnostics");
+    let program = Mapping::compile("program.toml", &program, &diagnostics).expect("the program");
+    let shipped = SHIPPED.map(|(name, _)| (name, name, mappings.load(name).expect("shipped")));
+    let all = shipped
+        .into_iter()
+        .chain([("owntracks_by_jq", "owntracks", Arc::new(program))]);
+    for (name, sampled, mapping) in all {
+        let message = sample(sampled);
         let rules = Arc::new(Rules::new(&validate::Config::default()));
-        let mapped = decode::Shape::Mapped(mappings.load(name).expect("shipped"));
-        let mut decoder = Decoder::new(mapped, rules);
+        let mut decoder = Decoder::new(decode::Shape::Mapped(mapping), rules);
         let mut out = Decoded::default();
         decoder.decode(Some(&message), &OneDevice, NOW, &mut out);
         assert!(

@@ -4,6 +4,7 @@
 
 mod files;
 mod keep;
+mod mail;
 mod sheets;
 mod table;
 
@@ -132,6 +133,17 @@ digit. A serial begins with the prefix of its unit's product in [orders.products
         #[arg(long)]
         force: bool,
     },
+    /// Exchange SIM, IMEI and own device id of two units whose devices were mixed up. Each unit keeps its serial.
+    #[command(after_help = "Examples:
+  dig-ingest orders swap 1042.1 1042.2 --by ann --config job.toml
+
+An active unit keeps its marks: replace it if its device is another one.")]
+    Swap {
+        /// The unit's id.
+        unit: String,
+        /// The id of the unit that has its device.
+        other: String,
+    },
     /// Ship all units of an order that are ready, or those named; a named one that was shipped before is corrected.
     #[command(after_help = "Examples:
   dig-ingest orders ship 1042 --carrier Post --tracking T123 --config job.toml
@@ -233,6 +245,17 @@ accepts it, or until a corrected sheet of the same name accounts for all its dev
     Sheet {
         #[command(subcommand)]
         act: sheets::Act,
+    },
+    /// List the purchase orders and packing slips of the mail, or show one item by item beside what MyAdmin shows.
+    #[command(after_help = "Examples:
+  dig-ingest orders mail list --config job.toml
+  dig-ingest orders mail show 1042 --config job.toml
+  dig-ingest orders mail show PO-7781 --report json --config job.toml
+
+Mail is read by [orders.mail] and changes no order. The alarm mail-differs ends with a corrected letter, or by `orders clear`.")]
+    Mail {
+        #[command(subcommand)]
+        act: mail::Act,
     },
     /// Write orders, units, events, the picking list or the worksheet, for a spreadsheet or the printer.
     #[command(after_help = "Examples:
@@ -461,6 +484,10 @@ async fn act(store: &Store, settings: &Settings, args: Args) -> anyhow::Result<E
             let row = store.give(&unit, &given, &by, now).await?;
             units(report, &[UnitShown::from(&row)]);
         }
+        Act::Swap { unit, other } => {
+            let rows = store.swap(&unit, &other, &by, now).await?;
+            units(report, &rows.each_ref().map(UnitShown::from));
+        }
         Act::Ship {
             order,
             carrier,
@@ -521,6 +548,7 @@ async fn act(store: &Store, settings: &Settings, args: Args) -> anyhow::Result<E
                 || json!({ "cleared": true }),
             );
         }
+        Act::Mail { act } => mail::run(store, settings, act, (now, report)).await?,
         Act::Sheet { act } => sheets::run(store, settings, act, (&by, now, report)).await?,
         Act::Export { what, to } => {
             let text = files::written(store, settings, what, now).await?;

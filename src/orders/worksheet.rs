@@ -22,11 +22,7 @@ impl Sheet {
     /// Nothing if it has nothing to key in. `shipment` is what MyAdmin should show of the order.
     #[must_use]
     pub fn of(mut whole: WholeShown, shipment: Option<Shipment>) -> Option<Self> {
-        let of = whole
-            .units
-            .iter()
-            .filter(|unit| unit.state != "cancelled")
-            .count();
+        let of = whole.counted().count();
         whole.units.retain(due);
         let going = whole.order.state == "approved" && !whole.units.is_empty();
         going.then_some(Self {
@@ -134,7 +130,7 @@ pub fn printed(sheets: &[Sheet], made: &str) -> String {
             ]
         });
         let columns = [
-            ("OrderLine", ""),
+            ("Line", ""),
             ("Product", ""),
             ("Serial", "code"),
             ("SIM", "code"),
@@ -266,6 +262,21 @@ mod tests {
         ] {
             assert!(page.contains(wanted), "{wanted}: {page}");
         }
+    }
+
+    /// A replaced device and the one in its place are one device of the order.
+    #[test]
+    fn a_replaced_device_is_not_counted_beside_the_one_in_its_place() {
+        let mut broken = unit("1", true);
+        broken.state = "terminated";
+        let mut instead = unit("1r1", true);
+        instead.replaces = Some(broken.id.clone());
+        let mut gone = unit("2", true);
+        gone.state = "cancelled";
+        let whole = whole(vec![broken, instead, gone, unit("3", false)]);
+        assert_eq!(whole.items(), ["2 x CTD-100"]);
+        let sheet = Sheet::of(whole, None).expect("something is to be keyed in");
+        assert_eq!(sheet.count(), "1 of 2 units");
     }
 
     #[test]

@@ -23,11 +23,12 @@ use std::sync::Arc;
 
 use rdkafka::TopicPartitionList;
 use rdkafka::bindings::{
-    rd_kafka_commit_queue, rd_kafka_consume_batch_queue, rd_kafka_header_get_last,
-    rd_kafka_headers_t, rd_kafka_message_destroy, rd_kafka_message_headers,
-    rd_kafka_message_leader_epoch, rd_kafka_message_t, rd_kafka_message_timestamp,
-    rd_kafka_queue_destroy, rd_kafka_queue_forward, rd_kafka_queue_get_consumer,
-    rd_kafka_queue_get_partition, rd_kafka_queue_t, rd_kafka_topic_partition_list_t,
+    rd_kafka_commit_queue, rd_kafka_consume_batch_queue, rd_kafka_header_get_all,
+    rd_kafka_header_get_last, rd_kafka_headers_t, rd_kafka_message_destroy,
+    rd_kafka_message_headers, rd_kafka_message_leader_epoch, rd_kafka_message_t,
+    rd_kafka_message_timestamp, rd_kafka_queue_destroy, rd_kafka_queue_forward,
+    rd_kafka_queue_get_consumer, rd_kafka_queue_get_partition, rd_kafka_queue_t,
+    rd_kafka_topic_partition_list_t,
 };
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{IsError, KafkaError, KafkaResult};
@@ -398,6 +399,35 @@ impl Headers for Message<'_> {
                     == RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR
         };
         found.then(|| bytes(value.cast_mut(), len)).flatten()
+    }
+
+    fn each(&self, with: &mut dyn FnMut(&str, &[u8])) {
+        let mut headers = std::ptr::null_mut();
+        // SAFETY: the message is alive; the headers that the client gives belong to it.
+        let error = unsafe { rd_kafka_message_headers(self.raw, &raw mut headers) };
+        if error.is_error() || headers.is_null() {
+            return;
+        }
+        for number in 0.. {
+            let (mut name, mut value, mut len) = (std::ptr::null(), std::ptr::null(), 0);
+            // SAFETY: the headers are alive; name, value and length are written only on success.
+            let error = unsafe {
+                rd_kafka_header_get_all(
+                    headers,
+                    number,
+                    &raw mut name,
+                    &raw mut value,
+                    &raw mut len,
+                )
+            };
+            if error.is_error() || name.is_null() {
+                return;
+            }
+            // SAFETY: the client ends names with a zero byte; the name lives as long as the message.
+            if let Ok(name) = unsafe { CStr::from_ptr(name) }.to_str() {
+                with(name, bytes(value.cast_mut(), len).unwrap_or_default());
+            }
+        }
     }
 }
 

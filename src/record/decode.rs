@@ -140,7 +140,13 @@ impl Checker {
         }
     }
 
-    fn native(&mut self, payload: &[u8], devices: &impl SerialOf, now: i64, out: &mut Decoded) {
+    pub(super) fn native(
+        &mut self,
+        payload: &[u8],
+        devices: &impl SerialOf,
+        now: i64,
+        out: &mut Decoded,
+    ) {
         if payload.len() > self.rules.max_message_bytes() {
             return self.refuse_oversized(payload, out);
         }

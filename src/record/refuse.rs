@@ -106,7 +106,7 @@ pub(super) fn excerpt(payload: &[u8]) -> String {
 }
 
 /// How deep brackets and braces outside strings are nested.
-fn depth(payload: &[u8]) -> usize {
+pub(super) fn depth(payload: &[u8]) -> usize {
     let (mut depth, mut deepest, mut quoted, mut escaped) = (0usize, 0, false, false);
     for byte in payload {
         match byte {

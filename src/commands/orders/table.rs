@@ -12,7 +12,7 @@ use crate::orders::store::rows::EventRow;
 use crate::orders::views::{Explained, OrderShown, UnitShown};
 use crate::orders::wait::Wait;
 
-fn or_dash(text: Option<&str>) -> String {
+pub(super) fn or_dash(text: Option<&str>) -> String {
     match text {
         Some(text) if !text.is_empty() => text.to_owned(),
         _ => "-".to_owned(),

@@ -368,7 +368,8 @@ fn order(view: &View, whole: &Whole, config: &Config, acts: &mut Vec<Action>) {
     let row = &whole.row;
     let Some(listing) = &view.listing else { return };
     let Some(seen) = listing.orders.get(&row.id) else {
-        if listing.full && listing.covers(&row.head.order_date) {
+        let listed = listing.contradicting.contains(&row.id);
+        if !listed && listing.full && listing.covers(&row.head.order_date) {
             missing(whole, config, acts);
         }
         return;

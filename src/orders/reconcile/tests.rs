@@ -155,6 +155,56 @@ fn names(acts: &[Action]) -> Vec<&'static str> {
 }
 
 #[test]
+fn an_order_that_is_listed_twice_and_not_alike_is_as_if_it_was_not_looked_at() {
+    let from = "2026-10-01".parse().expect("a day");
+    let pending = || wire_order("PendingFulfillment");
+    let alike = Listing::new(vec![pending(), pending()], from, true);
+    assert_eq!(alike.orders.len(), 1);
+    assert!(alike.contradicting.is_empty());
+    // In either order of the entries.
+    for orders in [
+        vec![pending(), wire_order("Cancelled")],
+        vec![wire_order("Cancelled"), pending()],
+    ] {
+        let view = view(orders, vec![wire_line(1, None)], true);
+        let listing = view.listing.as_ref().expect("a listing");
+        assert!(listing.orders.is_empty());
+        assert!(listing.contradicting.contains("77"));
+        let fresh = decide(&view, &Held::default(), &config(), at(0));
+        assert_eq!(names(&fresh), Vec::<&str>::new(), "it is not taken in");
+        let known = held(order_row("PendingFulfillment"), Vec::new());
+        let acts = decide(&view, &known, &config(), at(0));
+        assert_eq!(
+            names(&acts),
+            Vec::<&str>::new(),
+            "it is neither missing nor cancelled"
+        );
+    }
+}
+
+#[test]
+fn a_line_that_is_listed_twice_is_one_line() {
+    let row = order_row("PendingFulfillment");
+    let held = held(row, vec![unit_row(1, Unit::ordered())]);
+    let lines = [2, 1, 2, 1].map(|line| wire_line(line, None)).to_vec();
+    let view = view(vec![wire_order("PendingFulfillment")], lines, false);
+    let acts = decide(&view, &held, &config(), at(0));
+    let added = acts
+        .iter()
+        .filter(|act| matches!(act, Action::AddUnit { .. }));
+    assert_eq!(added.count(), 1, "{acts:?}");
+    for line in ["1", "2"] {
+        assert_eq!(
+            view.line("77", line)
+                .map(|unit| unit.id.to_string())
+                .as_deref(),
+            Some(line)
+        );
+    }
+    assert!(view.line("77", "3").is_none());
+}
+
+#[test]
 fn a_new_order_is_taken_in_by_what_its_status_means() {
     for (status, expected) in [
         ("PendingFulfillment", "approved"),

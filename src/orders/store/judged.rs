@@ -16,6 +16,7 @@ use crate::orders::journey::Serial;
 pub enum Standing {
     /// It ends nobody, and waits for a person or for a corrected one.
     Doubted,
+    #[serde(rename = "applied")]
     Obeyed,
     /// A person accepted it.
     Accepted,
@@ -42,6 +43,14 @@ impl Standing {
             Self::Accepted => "accepted",
             Self::Refused => "refused",
             Self::Replaced => "replaced",
+        }
+    }
+
+    /// As the table calls it: what earlier versions wrote stays readable.
+    const fn stored(self) -> &'static str {
+        match self {
+            Self::Obeyed => "obeyed",
+            other => other.name(),
         }
     }
 }
@@ -103,7 +112,7 @@ impl JudgedRow {
         let state = reader.text("state")?;
         let known = Standing::ALL
             .into_iter()
-            .find(|known| known.name() == state);
+            .find(|known| known.stored() == state);
         Ok(Self {
             place: reader.text("place")?,
             name: reader.text("name")?,
@@ -142,7 +151,7 @@ impl Change {
         .bind(row.name.clone())
         .bind(row.digest.clone())
         .bind(row.subject.clone())
-        .bind(row.state.name())
+        .bind(row.state.stored())
         .bind(row.kind.clone())
         .bind(row.said.clone())
         .bind(row.rows)
@@ -175,7 +184,7 @@ impl Change {
             "UPDATE judged_sheets SET state = $1, decided_by = $2, decided_at = $3, content = $4, again_at = $5 \
              WHERE place = $6 AND name = $7 AND digest = $8 AND state = $9 AND judged_at = $10",
         )
-        .bind(state.name())
+        .bind(state.stored())
         .bind(by.trim().to_owned())
         .bind(micros(self.now()))
         .bind(content.map(str::to_owned))
@@ -183,7 +192,7 @@ impl Change {
         .bind(row.place.clone())
         .bind(row.name.clone())
         .bind(row.digest.clone())
-        .bind(row.state.name())
+        .bind(row.state.stored())
         .bind(micros(row.judged_at))
         .execute(&mut *self.tx)
         .await
@@ -340,7 +349,7 @@ impl Store {
     /// # Errors
     /// The store cannot be read.
     pub async fn last_obeyed(&self, place: &str) -> Result<Option<JudgedRow>, Error> {
-        let sql = "SELECT * FROM judged_sheets WHERE place = $1 AND state IN ('applied', 'accepted') ORDER BY decided_at DESC LIMIT 1";
+        let sql = "SELECT * FROM judged_sheets WHERE place = $1 AND state IN ('obeyed', 'accepted') ORDER BY decided_at DESC LIMIT 1";
         let row = sqlx::query(sql)
             .bind(place)
             .fetch_optional(&self.pool)

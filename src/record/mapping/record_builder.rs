@@ -27,7 +27,7 @@ pub(super) struct Call<'a, D: SerialOf> {
 }
 
 /// Times `validate.max_message_bytes` that the records of one payload may take.
-const TIMES: usize = 16;
+pub(super) const TIMES: usize = 16;
 /// What an outcome takes beside its record's bytes.
 const OUTCOME_BYTES: usize = 512;
 

@@ -6,7 +6,7 @@ CREATE TABLE sheets (
     digest TEXT NOT NULL,
     read_at BIGINT NOT NULL,
     again_at BIGINT,
-    -- Of the last one that was applied: what a shortened one is told by.
+    -- Of the last one that was obeyed: what a shortened one is told by.
     obeyed_rows BIGINT,
     obeyed_at BIGINT,
     PRIMARY KEY (place, name)

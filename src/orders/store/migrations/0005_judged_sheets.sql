@@ -5,7 +5,7 @@ CREATE TABLE judged_sheets (
     digest TEXT NOT NULL,
     -- What people and alarms call it.
     subject TEXT NOT NULL,
-    -- doubted, applied, accepted, refused or replaced.
+    -- doubted, obeyed, accepted, refused or replaced.
     state TEXT NOT NULL,
     -- Of a doubt: its alarm's kind.
     kind TEXT,
