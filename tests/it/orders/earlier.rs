@@ -1,5 +1,6 @@
 //! Stores that earlier versions wrote: what was released is never changed, and what they hold is read.
 
+use dig_ingest::orders::store::identity::Origin;
 use dig_ingest::orders::store::judged::Standing;
 use dig_ingest::orders::store::{Config, Store};
 use sqlx::Row as _;
@@ -65,32 +66,50 @@ async fn no_migration_that_was_released_changes() {
     store.close().await;
 }
 
-/// The word people see is another one than the table's.
+/// With a replaced unit, alarms, and sheets: what people see of it is what they saw.
 #[tokio::test]
-async fn a_sheet_that_an_earlier_version_carried_out_is_read() {
+async fn a_store_with_all_that_people_did_carries_over() {
     let folder = tempfile::tempdir().unwrap();
-    let config = Config {
-        file: folder.path().join("orders.db"),
-        ..Config::default()
-    };
-    let store = Store::init(&config).await.unwrap();
-    let url = format!("sqlite://{}", config.file.display());
-    let pool = sqlx::SqlitePool::connect(&url).await.unwrap();
-    sqlx::query(
-        "INSERT INTO judged_sheets (place, name, digest, subject, state, said, row_count, bad_count, judged_by, judged_at) \
-         VALUES ('folder', 'a.csv', 'd1', 'a.csv@d1', 'obeyed', '', 1, 0, '', 0)",
-    )
-    .execute(&pool)
-    .await
-    .unwrap();
-    pool.close().await;
-    let sheets = store.judged_sheets(false).await.unwrap();
-    let states: Vec<Standing> = sheets.iter().map(|sheet| sheet.state).collect();
-    assert_eq!(states, [Standing::Obeyed]);
+    let config = super::proof::dumped(folder.path(), "store-seven.sql").await;
+    let store = Store::open(&config).await.unwrap();
+    let units = store.units("40002").await.unwrap();
+    let states: Vec<_> = units
+        .iter()
+        .map(|row| (row.id.as_str(), row.unit.state(), row.replaces.as_deref()))
+        .collect();
     assert_eq!(
-        serde_json::json!(sheets)[0]["state"],
-        Standing::Obeyed.name()
+        states,
+        [
+            ("40002.9000002", "shipped", None),
+            ("40002.9000003", "provisioned", None),
+            ("40002.9000004", "terminated", None),
+            ("40002.9000004r1", "provisioned", Some("40002.9000004")),
+        ]
     );
+    let alarms = store.alarms().await.unwrap();
+    let alarms: Vec<&str> = alarms.iter().map(|alarm| alarm.kind.as_str()).collect();
+    assert_eq!(alarms, ["replaced-serial"]);
+    let sheets = store.judged_sheets(false).await.unwrap();
+    let mut states: Vec<(&str, Standing)> = sheets
+        .iter()
+        .map(|sheet| (sheet.name.as_str(), sheet.state))
+        .collect();
+    states.sort_by_key(|(name, _)| *name);
+    assert_eq!(
+        states,
+        [
+            ("2026-11-30.csv", Standing::Obeyed),
+            ("2026-12-01.csv", Standing::Doubted),
+        ]
+    );
+    // The word people see is another one than the table's.
+    for sheet in &sheets {
+        assert_eq!(serde_json::json!(sheet)["state"], sheet.state.name());
+    }
+    assert_eq!(store.vanished().await.unwrap().len(), 1);
+    assert!(!store.events("40001").await.unwrap().is_empty());
+    let identity = store.identity().await.unwrap();
+    assert_eq!((identity.generation, identity.origin), (14, Origin::Made));
     store.close().await;
 }
 

@@ -498,7 +498,7 @@ async fn a_mail_is_shown_item_by_item_beside_what_myadmin_shows() {
             "--set",
             &folder,
             "--set",
-            "orders.mail.prices.CTD-100=\"79.00\"",
+            "orders.mail.prices.CTD-100=79.00",
         ];
         [&["mail"], args, &more]
             .concat()

@@ -521,12 +521,19 @@ async fn a_replaced_holder_writes_nothing_and_a_lost_answer_proves_nothing_wrong
 
 /// The store that `dig-ingest` 0.1.0 wrote before stores had an identity, made from its dump.
 async fn carried_over(folder: &Path) -> store::Config {
+    dumped(folder, "store-0.1.0.sql").await
+}
+
+/// A store made from its dump.
+pub(super) async fn dumped(folder: &Path, name: &str) -> store::Config {
     let place = store::Config {
         file: folder.join("orders.db"),
         connections: 1,
         ..store::Config::default()
     };
-    let dump = crate::support::root().join("tests/it/orders/fixtures/store-0.1.0.sql");
+    let dump = crate::support::root()
+        .join("tests/it/orders/fixtures")
+        .join(name);
     let sql = std::fs::read_to_string(dump).unwrap();
     // Its tables come in the order of their names.
     let options = sqlx::sqlite::SqliteConnectOptions::new()

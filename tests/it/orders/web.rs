@@ -186,6 +186,20 @@ async fn an_order_goes_its_way_by_the_api() {
         (&whole["id"], &whole["units"][0]["state"]),
         (&json!("7"), &json!("shipped"))
     );
+    let other = json!({ "imei": "350000000000022" });
+    api.post("/api/units/7.2/assign", other).await;
+    for imeis in [
+        ["350000000000022", "350000000000014"],
+        ["350000000000014", "350000000000022"],
+    ] {
+        let swapped = api
+            .post("/api/units/7.1/swap", json!({ "with": "7.2" }))
+            .await;
+        assert_eq!(
+            [&swapped["units"][0]["imei"], &swapped["units"][1]["imei"]],
+            imeis.map(Value::from).each_ref()
+        );
+    }
     let parked = api
         .post("/api/units/8.1/park", json!({ "why": "look" }))
         .await;
