@@ -144,10 +144,20 @@ async fn watch_gateway(uploader: Uploader, board: Arc<StatusRegistry>) {
         board.set_logged_in(status.session.generation > 0);
         let pause = uploader.pause();
         let lasts = std::mem::replace(&mut newest, pause) == pause;
+        let trouble = status.last_trouble;
+        // Of failures without an answer this one is a person's, however long one waits.
+        let untrusted = trouble
+            .as_ref()
+            .is_some_and(|(code, text)| *code == 0 && text.contains("certificate"));
         let (kind, remedy) = match pause {
             Pause::Alarm => (
                 Kind::GatewayRefuses,
                 "check dig.url, dig.username, its password and the DIG-Access role; `dig-ingest check --connect` tries them",
+            ),
+            Pause::Gateway if untrusted => (
+                Kind::Gateway,
+                "renew the gateway's certificate, or have dig.ca_file name the authority that signed it; requests go on by themselves then, \
+                 after dig.connection_max_age_s at most; nothing is lost",
             ),
             Pause::Gateway => (
                 Kind::Gateway,
@@ -163,13 +173,21 @@ async fn watch_gateway(uploader: Uploader, board: Arc<StatusRegistry>) {
                 continue;
             }
         };
-        let cause = match status.last_trouble {
-            Some((0, _)) => format!("{}; the last request got no answer", pause.meaning()),
+        let cause = match trouble {
+            Some((0, text)) => {
+                format!(
+                    "{}; the last request got no answer: {text}",
+                    pause.meaning()
+                )
+            }
             Some((code, _)) => format!("{}; the last answer was {code}", pause.meaning()),
             None => pause.meaning().to_owned(),
         };
         match &wait {
-            Some((known, wait)) if *known == kind => wait.update(cause),
+            Some((known, wait)) if *known == kind => {
+                wait.update(cause);
+                wait.advise(remedy);
+            }
             // One that lasts less than a look is told by the partitions alone.
             _ if !lasts => wait = None,
             _ => wait = Some((kind, board.wait(kind, "gateway", cause, remedy))),
