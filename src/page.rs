@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{Path, Request, State};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::http::{Extensions, HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{any, get, post};
@@ -33,6 +33,7 @@ use crate::http::server;
 use crate::http::tokens::Caller;
 use crate::ops;
 use crate::ops::metrics::Exposition;
+use crate::ops::status_registry::StatusRegistry;
 use guard::{Guard, refused};
 use history::History;
 
@@ -66,6 +67,7 @@ struct Site {
 pub fn router(
     config: &ops::Config,
     exposition: Exposition,
+    board: Arc<StatusRegistry>,
     mounts: Mounts,
     letters: Router,
 ) -> anyhow::Result<Router> {
@@ -74,7 +76,7 @@ pub fn router(
     }
     let site = Site {
         guard: Arc::new(Guard::new(config)?),
-        history: History::follow(exposition),
+        history: History::follow(exposition, board),
         mounts,
         letters,
     };
@@ -125,8 +127,9 @@ async fn past(State(site): State<Site>, headers: HeaderMap) -> Response {
 async fn login(State(site): State<Site>, request: Request) -> Response {
     let secure = guard::is_secure(request.headers());
     let body = axum::body::to_bytes(request.into_body(), LOGIN_BYTES).await;
-    let given: Option<serde_json::Value> =
-        body.ok().and_then(|body| serde_json::from_slice(&body).ok());
+    let given: Option<serde_json::Value> = body
+        .ok()
+        .and_then(|body| serde_json::from_slice(&body).ok());
     let token = given.as_ref().and_then(|given| given["token"].as_str());
     let Some(opened) = token.and_then(|token| site.guard.open(token.trim(), secure)) else {
         return guard::stranger();
@@ -147,14 +150,18 @@ async fn logout(State(site): State<Site>, headers: HeaderMap) -> Response {
 }
 
 /// Everything below `/api`: who asks is found out, then the part that has it answers.
-async fn api(State(site): State<Site>, mut request: Request<Body>) -> Response {
+async fn api(State(site): State<Site>, request: Request<Body>) -> Response {
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
     let name = match site.guard.caller(request.headers(), reads) {
         Ok(name) => name,
         Err(answer) => return *answer,
     };
-    request.extensions_mut().insert(Caller(name));
     let path = request.uri().path().to_owned();
+    // The part's own router reads the path anew: what this one has read of it must not be there.
+    let (mut head, body) = request.into_parts();
+    head.extensions = Extensions::new();
+    head.extensions.insert(Caller(name));
+    let request = Request::from_parts(head, body);
     let part = path.split('/').nth(2).unwrap_or_default();
     let answer = match part {
         "devices" => site.mounts.devices.answer(request).await,

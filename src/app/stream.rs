@@ -79,8 +79,13 @@ pub(super) async fn following(
     };
     board.set_registry_read(true);
     let followed_at_all = settings.registry.place(gated).is_some();
-    let _mounted = followed_at_all
-        .then(|| mount.fill(page::devices::router(devices.clone(), settings.gate.clone())));
+    let _mounted = followed_at_all.then(|| {
+        mount.fill(page::devices::router(
+            devices.clone(),
+            settings.gate.clone(),
+            Arc::clone(&board),
+        ))
+    });
     let (known, expected) = (devices.borrow().len() as u64, settings.memory.devices);
     if known > expected {
         tracing::warn!(

@@ -100,7 +100,13 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let board = StatusRegistry::new(Instant::now());
     let mounts = Mounts::default();
     let letters = page::letters::router(page::letters::Reader::of(&settings));
-    let page = page::router(&settings.ops, exposition.clone(), mounts.clone(), letters)?;
+    let page = page::router(
+        &settings.ops,
+        exposition.clone(),
+        Arc::clone(&board),
+        mounts.clone(),
+        letters,
+    )?;
     let pages = web::start(&settings.ops, Arc::clone(&board), exposition, page).await?;
     tracing::info!(address = %pages.address(), "operations pages");
     let notifier = Notifier::of(config::service_manager());

@@ -164,7 +164,10 @@ impl Job {
     }
 
     async fn get(&self, path: &str) -> anyhow::Result<(u16, Vec<u8>)> {
-        let mut request = self.client.get(format!("{}{path}", self.url)).timeout(WITHIN);
+        let mut request = self
+            .client
+            .get(format!("{}{path}", self.url))
+            .timeout(WITHIN);
         if let Some(token) = &self.token {
             request = request.bearer_auth(token.reveal());
         }
@@ -180,10 +183,16 @@ impl Job {
         match end {
             Ok(()) => Ok((status, body)),
             Err(transport::End::TooLarge) => {
-                anyhow::bail!("{}{path}: answers with more than {MOST_BYTES} bytes; check --url", self.url)
+                anyhow::bail!(
+                    "{}{path}: answers with more than {MOST_BYTES} bytes; check --url",
+                    self.url
+                )
             }
             Err(transport::End::Cut(why)) => {
-                anyhow::bail!("{}{path}: the answer broke off ({why}); try again", self.url)
+                anyhow::bail!(
+                    "{}{path}: the answer broke off ({why}); try again",
+                    self.url
+                )
             }
         }
     }

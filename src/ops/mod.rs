@@ -1,6 +1,7 @@
 //! What operators see: metrics, health, logs.
 
 pub mod attempts;
+pub mod enquiry;
 pub mod health;
 pub mod journey;
 pub mod log;
@@ -69,7 +70,9 @@ impl Page {
             return Err("page.token_file: page.token is set too; remove one of the two".into());
         }
         let odd = |host: &&String| {
-            host.is_empty() || host.contains(['/', ':', '*']) || host.chars().any(char::is_whitespace)
+            host.is_empty()
+                || host.contains(['/', ':', '*'])
+                || host.chars().any(char::is_whitespace)
         };
         if let Some(host) = self.hosts.iter().find(odd) {
             return Err(format!(

@@ -274,9 +274,14 @@ mod tests {
             ..Config::default()
         };
         let exposition = crate::ops::metrics::install().unwrap();
-        let error = start(&config, StatusRegistry::new(Instant::now()), exposition, Router::new())
-            .await
-            .unwrap_err();
+        let error = start(
+            &config,
+            StatusRegistry::new(Instant::now()),
+            exposition,
+            Router::new(),
+        )
+        .await
+        .unwrap_err();
         assert!(
             format!("{error:#}").contains("ops.listen: cannot listen on"),
             "{error:#}"

@@ -1,10 +1,12 @@
-//! Devices of the registry for the operator page: `GET /api/devices?named=TEXT`.
+//! Devices for the operator page: `GET /api/devices?named=TEXT` searches the registry, and `GET /api/devices/held?named=ID&named=SERIAL` asks
+//! the workers what they hold of one device.
 //!
 //! A device id or serial that is exactly the text comes first; else those that hold it, at most [`MOST`]. The registry is a snapshot, so
 //! a search stops nobody; it runs on a thread that may block, one at a time.
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
@@ -15,11 +17,16 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
 use super::guard::refused;
+use crate::ops::status_registry::StatusRegistry;
 use crate::pipeline::gate::{Config as Gate, Mode, TerminatedPolicy};
 use crate::registry::{self, Known, Snapshot, State as DeviceState};
 
 /// Devices of one answer at most.
 const MOST: usize = 50;
+/// Between two looks at the workers' answers.
+const LOOK: Duration = Duration::from_millis(50);
+/// How long the workers may take to answer.
+const WITHIN: Duration = Duration::from_secs(12);
 /// Longest text that is looked for, in bytes.
 const LONGEST: usize = registry::LONGEST;
 
@@ -29,20 +36,27 @@ struct Finder {
     registry: registry::Feed,
     /// What the gate does.
     gate: Gate,
+    /// Where the workers are asked; shared with them.
+    board: Arc<StatusRegistry>,
     /// One search at a time.
     seat: Arc<Semaphore>,
+    /// One question at a time: a younger one takes the place of an older one.
+    asking: Arc<Semaphore>,
 }
 
 /// The route, answered from a registry that is followed.
 #[must_use]
-pub fn router(registry: registry::Feed, gate: Gate) -> Router {
+pub fn router(registry: registry::Feed, gate: Gate, board: Arc<StatusRegistry>) -> Router {
     let finder = Finder {
         registry,
         gate,
+        board,
         seat: Arc::new(Semaphore::new(1)),
+        asking: Arc::new(Semaphore::new(1)),
     };
     Router::new()
         .route("/api/devices", get(find))
+        .route("/api/devices/held", get(held))
         .with_state(finder)
 }
 
@@ -80,6 +94,57 @@ async fn find(
         Ok(found) => Json(found).into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
+}
+
+/// What is held of one device. Workers answer when they next post, which an idle one does every few seconds.
+async fn held(
+    State(finder): State<Finder>,
+    Query(asked): Query<Vec<(String, String)>>,
+) -> Response {
+    let names: Vec<Box<str>> = asked
+        .into_iter()
+        .filter(|(key, name)| key == "named" && !name.is_empty() && name.len() <= LONGEST)
+        .take(2)
+        .map(|(_, name)| name.into())
+        .collect();
+    if names.is_empty() {
+        return refused(
+            StatusCode::BAD_REQUEST,
+            "bad-field",
+            "named: is missing",
+            "give the device id, and its serial if it has one",
+        );
+    }
+    let Ok(_seat) = finder.asking.acquire().await else {
+        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    };
+    let question = finder.board.ask_held(names);
+    let mut look = tokio::time::interval(LOOK);
+    let answered = tokio::time::timeout(WITHIN, async {
+        loop {
+            look.tick().await;
+            if let Some(held) = finder.board.held_of(question) {
+                return held;
+            }
+        }
+    });
+    let Ok(held) = answered.await else {
+        return refused(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "unanswered",
+            "a partition did not answer in time",
+            "look at what waits, and try again; `dig-ingest devices held ID` reads the held topics instead",
+        );
+    };
+    let held: Vec<Value> = held
+        .into_iter()
+        .map(|(topic, partition, held)| {
+            let mut value = json!(held);
+            (value["topic"], value["partition"]) = (json!(topic), json!(partition));
+            value
+        })
+        .collect();
+    Json(json!({ "held": held })).into_response()
 }
 
 /// The devices, and whether there are more of them.
@@ -193,9 +258,17 @@ mod tests {
         assert_eq!(ids("truck"), ["truck-1", "truck-12"]);
         assert!(ids("").is_empty() && ids("nothing").is_empty());
         let (found, _) = search(&snapshot, "truck-12", &gate);
-        assert_eq!(found[0]["why"], "records are held until the device is active");
+        assert_eq!(
+            found[0]["why"],
+            "records are held until the device is active"
+        );
         let (found, _) = search(&snapshot, "van", &Gate::default());
-        assert!(found[0]["why"].as_str().unwrap().starts_with("the gate is off"));
+        assert!(
+            found[0]["why"]
+                .as_str()
+                .unwrap()
+                .starts_with("the gate is off")
+        );
     }
 
     #[test]

@@ -32,8 +32,7 @@ const LIFE: Duration = Duration::from_secs(12 * 60 * 60);
 const MOST: usize = 64;
 const COOKIE: &str = "dig-ingest-session";
 /// Removes the cookie.
-pub(super) const GONE: &str =
-    "dig-ingest-session=; Path=/; HttpOnly; SameSite=Strict; Max-Age=0";
+pub(super) const GONE: &str = "dig-ingest-session=; Path=/; HttpOnly; SameSite=Strict; Max-Age=0";
 /// Who acts, percent-encoded, where no token says so.
 const PERSON: &str = "dig-person";
 /// Longest name of a person, in characters.
@@ -154,7 +153,11 @@ impl Guard {
     }
 
     /// In whose name a request acts. Where no token says so the person says it, and what only reads needs no name.
-    pub(super) fn caller(&self, headers: &HeaderMap, reads: bool) -> Result<Box<str>, Box<Response>> {
+    pub(super) fn caller(
+        &self,
+        headers: &HeaderMap,
+        reads: bool,
+    ) -> Result<Box<str>, Box<Response>> {
         if self.needs_token() {
             return self.person(headers).ok_or_else(|| Box::new(stranger()));
         }
@@ -185,7 +188,9 @@ impl Guard {
                 "set ops.page.token_file, or ops.listen to a loopback address",
             ));
         }
-        let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+        let host = headers
+            .get(header::HOST)
+            .and_then(|host| host.to_str().ok());
         let Some(host) = host.filter(|host| self.is_ours(host)) else {
             return Some(refused(
                 StatusCode::MISDIRECTED_REQUEST,

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::ops::metrics::Exposition;
 use crate::ops::metrics::samples::Samples;
+use crate::ops::status_registry::StatusRegistry;
 
 /// Samples that are kept: a quarter of an hour.
 const KEPT: usize = 180;
@@ -31,7 +32,8 @@ pub(super) struct Sample {
 }
 
 impl Sample {
-    fn of(samples: &Samples, at_ms: i64) -> Self {
+    /// `lag`: messages behind what is committed, of all partitions.
+    fn of(samples: &Samples, lag: f64, at_ms: i64) -> Self {
         let sum = |name: &str| samples.sum(name, None).unwrap_or_default();
         let ended = |outcome: &str| {
             let ends = samples.sum("dig_ingest_records_total", Some(("outcome", outcome)));
@@ -46,7 +48,7 @@ impl Sample {
             discarded: ended("discarded"),
             requests: sum("dig_ingest_upload_answers_total"),
             memory_used: sum("dig_ingest_memory_permits_used_bytes"),
-            lag: sum("dig_ingest_partition_lag_messages"),
+            lag,
         }
     }
 }
@@ -57,7 +59,7 @@ pub(super) struct History(Mutex<VecDeque<Sample>>);
 
 impl History {
     /// A history that grows for as long as somebody has it.
-    pub(super) fn follow(exposition: Exposition) -> Arc<Self> {
+    pub(super) fn follow(exposition: Exposition, board: Arc<StatusRegistry>) -> Arc<Self> {
         let history = Arc::new(Self::default());
         let weak = Arc::downgrade(&history);
         tokio::spawn(async move {
@@ -68,10 +70,8 @@ impl History {
                     return;
                 };
                 let samples = Samples::read(&exposition.render());
-                history.add(Sample::of(
-                    &samples,
-                    jiff::Timestamp::now().as_millisecond(),
-                ));
+                let now_ms = jiff::Timestamp::now().as_millisecond();
+                history.add(Sample::of(&samples, lag(&board), now_ms));
             }
         });
         history
@@ -92,6 +92,17 @@ impl History {
     }
 }
 
+/// Messages that are in the logs and not committed, as `/status` has them.
+fn lag(board: &StatusRegistry) -> f64 {
+    let partitions = board.snapshot().partitions;
+    let behind = partitions.iter().map(|partition| {
+        let at = partition.position;
+        let known = at.end.zip(at.committed.or(at.next));
+        known.map_or(0, |(end, committed)| (end - committed).max(0))
+    });
+    behind.sum::<i64>() as f64
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -101,10 +112,11 @@ mod tests {
         let text = "dig_ingest_records_total{outcome=\"held\",topic=\"a\"} 2\ndig_ingest_records_total{outcome=\"held\",topic=\"b\"} 3\n";
         let history = History::default();
         for at in 0..KEPT as i64 + 5 {
-            history.add(Sample::of(&Samples::read(text), at));
+            history.add(Sample::of(&Samples::read(text), 7.0, at));
         }
         let samples = history.samples();
         assert_eq!((samples.len(), samples[0].at_ms), (KEPT, 5));
         assert_eq!((samples[0].held, samples[0].accepted), (5.0, 0.0));
+        assert_eq!(samples[0].lag, 7.0);
     }
 }

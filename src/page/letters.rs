@@ -89,7 +89,8 @@ async fn groups(
             return refused(StatusCode::BAD_REQUEST, "bad-field", &what, &remedy);
         }
     };
-    let Ok(seat) = Arc::clone(&desk.seat).try_acquire_owned() else {
+    let seat = tokio::time::timeout(WITHIN, Arc::clone(&desk.seat).acquire_owned()).await;
+    let Ok(Ok(seat)) = seat else {
         return refused(
             StatusCode::SERVICE_UNAVAILABLE,
             "busy",
@@ -121,7 +122,12 @@ struct Wrong {
 }
 
 fn wanted(asked: &HashMap<String, String>) -> Result<(Filter, By), Wrong> {
-    let text = |key: &str| asked.get(key).map(|text| text.trim()).filter(|text| !text.is_empty());
+    let text = |key: &str| {
+        asked
+            .get(key)
+            .map(|text| text.trim())
+            .filter(|text| !text.is_empty())
+    };
     let known = ["from", "by", "reason", "named"];
     if let Some(other) = asked.keys().find(|key| !known.contains(&key.as_str())) {
         return Err(Wrong {
@@ -211,7 +217,11 @@ fn read(reader: &Reader, filter: &Filter, by: By) -> anyhow::Result<Value> {
             value
         })
         .collect();
-    let examples: Vec<Value> = examples.iter().rev().map(|(entry, _)| example(entry)).collect();
+    let examples: Vec<Value> = examples
+        .iter()
+        .rev()
+        .map(|(entry, _)| example(entry))
+        .collect();
     Ok(json!({
         "letters": counted,
         "marked": marked,
@@ -257,12 +267,20 @@ mod tests {
     fn a_query_chooses_letters_or_names_what_is_wrong() {
         let (filter, by) = wanted(&asked(&[])).unwrap();
         assert_eq!((filter.kinds, by), (vec![Kind::DeadLetter], By::Reason));
-        let (filter, by) = wanted(&asked(&[("from", "held"), ("by", "serial"), ("named", " cx1 ")])).unwrap();
+        let (filter, by) = wanted(&asked(&[
+            ("from", "held"),
+            ("by", "serial"),
+            ("named", " cx1 "),
+        ]))
+        .unwrap();
         assert_eq!((filter.kinds, by), (vec![Kind::Held], By::Serial));
         assert!(filter.names.unwrap().contains("CX1"));
         for (key, value) in [("from", "mail"), ("by", "colour"), ("topic", "x")] {
             let wrong = wanted(&asked(&[(key, value)])).unwrap_err();
-            assert!(wrong.what.contains(key) && wrong.remedy.starts_with("give"), "{wrong:?}");
+            assert!(
+                wrong.what.contains(key) && wrong.remedy.starts_with("give"),
+                "{wrong:?}"
+            );
         }
     }
 

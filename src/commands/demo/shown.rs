@@ -25,7 +25,13 @@ pub(super) async fn start(
     };
     let exposition = metrics::install()?;
     let letters = page::letters::router(page::letters::Reader::of(settings));
-    let page = page::router(&config, exposition.clone(), mounts.clone(), letters)?;
+    let page = page::router(
+        &config,
+        exposition.clone(),
+        Arc::clone(board),
+        mounts.clone(),
+        letters,
+    )?;
     let pages = web::start(&config, Arc::clone(board), exposition, page).await?;
     let address = pages.address();
     screen.stage("page", &format!("operator page at http://{address}/"));

@@ -200,7 +200,8 @@ impl Overview {
             shown.sort_by_key(|partition| std::cmp::Reverse((partition.lag, partition.in_hand)));
             shown.truncate(most);
         }
-        let or_dash = |number: Option<i64>| number.map_or_else(|| "-".to_owned(), |n| n.to_string());
+        let or_dash =
+            |number: Option<i64>| number.map_or_else(|| "-".to_owned(), |n| n.to_string());
         let rows = shown.iter().map(|partition| {
             [
                 format!("{}/{}", partition.topic, partition.partition),
@@ -224,7 +225,10 @@ impl Overview {
         let _ = write!(out, "\n{}", aligned(header, rows));
         let left = self.partitions.len() - shown.len();
         if left > 0 {
-            let _ = writeln!(out, "{left} partitions with less lag are not shown; --report json has all");
+            let _ = writeln!(
+                out,
+                "{left} partitions with less lag are not shown; --report json has all"
+            );
         }
     }
 
@@ -381,7 +385,10 @@ mod tests {
             ..Answers::default()
         };
         let overview = Overview::of("http://x", &now, None);
-        assert_eq!((overview.rates, overview.partitions[0].oldest_unsettled), (None, None));
+        assert_eq!(
+            (overview.rates, overview.partitions[0].oldest_unsettled),
+            (None, None)
+        );
         assert!(overview.text(10).contains("nothing waits"));
     }
 }

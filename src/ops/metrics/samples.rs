@@ -103,7 +103,10 @@ mod tests {
                     odd{say=\"a\\\"b,}\\\\\"} 1\nodd{say=\"no\"} 0\nplain 0.5\nbroken{x=\"\n\n";
         let samples = Samples::read(text);
         let accepted = samples.sum("a_total", Some(("outcome", "accepted")));
-        assert_eq!((accepted, samples.sum("a_total", None)), (Some(7.0), Some(12.0)));
+        assert_eq!(
+            (accepted, samples.sum("a_total", None)),
+            (Some(7.0), Some(12.0))
+        );
         assert_eq!(samples.sum("plain", None), Some(0.5));
         assert_eq!(samples.sum("broken", None), None);
         assert_eq!(samples.state("odd", "say"), Some("a\"b,}\\"));

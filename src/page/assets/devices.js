@@ -1,15 +1,10 @@
 // Devices: found by id, serial or IMEI; what state they are in, why, and what that means for their records.
 
 import { get } from "./ask.js";
-import { h, prose, put, trouble } from "./dom.js";
+import { button, h, prose, put, trouble } from "./dom.js";
 import { ago, clock, number, words } from "./figures.js";
 
 const LOOK = { active: "good", pending: "warn", terminated: "bad" };
-
-/** A command to paste; it is never run by the page. */
-function command(...parts) {
-  return parts.map((part) => (/^[\w./:=-]+$/.test(part) ? part : `'${part.replaceAll("'", `'\\''`)}'`)).join(" ");
-}
 
 function letterRow(letter) {
   return h(
@@ -25,6 +20,22 @@ function letterRow(letter) {
 function card(device, waits) {
   const quarantine = waits.filter((wait) => wait.kind === "quarantine" && (wait.subject.includes(device.device_id) || (device.serial && wait.subject.includes(device.serial))));
   const kept = h("div", { class: "small" });
+  const waiting = h("div", { class: "small", "aria-live": "polite" });
+  const count = async () => {
+    put(waiting, h("p", { class: "muted" }, "asking the partitions"));
+    try {
+      const names = new URLSearchParams([["named", device.device_id], ...(device.serial ? [["named", device.serial]] : [])]);
+      const { held } = await get(`/api/devices/held?${names}`);
+      put(
+        waiting,
+        held.length === 0
+          ? h("p", { class: "muted" }, "Nothing of it is held.")
+          : held.map((part) => h("p", { class: "notice warn" }, h("strong", {}, `${number(part.records)} records held`), ` in ${part.topic}/${part.partition}: ${part.reason}`, part.since_ms ? `, the oldest from ${clock(part.since_ms)}` : "")),
+      );
+    } catch (error) {
+      put(waiting, trouble(error));
+    }
+  };
   const look = async () => {
     put(kept, h("p", { class: "muted" }, "reading the letters"));
     try {
@@ -63,9 +74,9 @@ function card(device, waits) {
         ["SIM", device.sim],
       ].filter(([, value]) => value).map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))),
     ),
-    h("div", { class: "row" }, h("button", { type: "button", on: { click: look } }, "Show its last reject")),
+    h("div", { class: "row" }, button("What is held", count), button("Last reject", look)),
+    waiting,
     kept,
-    h("p", { class: "small muted" }, "What is held of it: ", h("code", {}, command("dig-ingest", "devices", "held", device.device_id))),
   );
 }
 

@@ -1,8 +1,8 @@
 // What the job does now: rates, gateway, memory, partitions, and whatever waits with its remedy.
 
-import { get, text } from "./ask.js";
+import { get, post, text } from "./ask.js";
 import { chart } from "./chart.js";
-import { h, prose, put, say, whenChanged } from "./dom.js";
+import { ask, button, h, prose, put, say, toast, whenChanged } from "./dom.js";
 import { ago, bytes, compact, number, rate, samples, span, state, sum, words } from "./figures.js";
 
 const KEPT = 450;
@@ -19,7 +19,21 @@ function reading(all, at) {
     held: total(ENDS, { outcome: "held" }),
     discarded: total(ENDS, { outcome: "discarded" }),
     requests: total("dig_ingest_upload_answers_total"),
-    lag: total("dig_ingest_partition_lag_messages"),
+  };
+}
+
+/** A row of the table of partitions. */
+function partition(shown) {
+  const { end, committed, next } = shown.position;
+  const known = committed ?? next;
+  return {
+    name: `${shown.topic}/${shown.partition}`,
+    lag: end === null || known === null ? 0 : Math.max(0, end - known),
+    in_hand: shown.in_hand,
+    held: shown.held.records,
+    oldest: shown.in_hand > 0 && shown.watermark !== null ? number(shown.watermark) : "–",
+    stuck: shown.in_hand > 0 ? span(shown.progress_s_ago) : "–",
+    pause: shown.pause,
   };
 }
 
@@ -41,17 +55,18 @@ function tile(label, metric, help) {
 
 const counted = (count, word) => `${count} ${word}${count === 1 ? "" : "s"}`;
 
-function wait(item, kind) {
+function wait(item, kind, act = null) {
   return h(
     "li",
     { class: `wait ${kind}` },
     h("div", { class: "wait-head" }, h("strong", {}, words(item.kind)), h("code", {}, item.subject), h("span", { class: "muted" }, item.for)),
     h("p", {}, prose(item.cause)),
     item.remedy ? h("p", { class: "remedy" }, h("b", {}, "What you can do: "), prose(item.remedy)) : null,
+    act ? h("div", { class: "row" }, act) : null,
   );
 }
 
-export function open(root, { session }) {
+export function open(root, { session, named }) {
   const tiles = {
     accepted: tile("Accepted", "accepted"),
     read: tile("Read", "read"),
@@ -120,10 +135,24 @@ export function open(root, { session }) {
     () => {},
   );
 
+  /** An alarm that a person has seen to; the job raises it again where its cause still stands. */
+  async function clear({ kind, subject }) {
+    if (!(await named())) return;
+    await ask({
+      title: `Clear the alarm ${words(kind)}?`,
+      lead: `It is about ${subject}. Clear it when its cause is seen to; the audit trail keeps who did.`,
+      yes: "Clear",
+      send: async () => {
+        await post("/api/alarms/clear", { kind, subject });
+        toast("The alarm is cleared");
+      },
+    });
+  }
+
   const drawWaits = whenChanged(({ standing, alarms }) => {
     const items = [
       ...standing.map((item) => wait(item, item.effect === "reported" ? "calm" : item.effect === "not_live" ? "bad" : "warn")),
-      ...alarms.map((item) => wait(item, "warn")),
+      ...alarms.map((item) => wait(item, "warn", button("Clear", () => clear(item)))),
     ];
     put(
       waits,
@@ -162,7 +191,9 @@ export function open(root, { session }) {
         behindUs,
       ]);
       const all = samples(page);
-      const point = reading(all, Date.now());
+      const rows = status.partitions.map(partition);
+      const add = (key) => rows.reduce((total, row) => total + row[key], 0);
+      const point = { ...reading(all, Date.now()), lag: add("lag") };
       history = [...history, point].slice(-KEPT);
       const flows = rates(history, ["accepted", "dead_lettered", "held", "read", "requests"]);
       // The newest rate over ten seconds: steadier than between two readings.
@@ -179,20 +210,6 @@ export function open(root, { session }) {
         tiles[name].node.dataset.total = point[key];
         say(tiles[name].below, `${number(point[key])} since the start`);
       }
-      const rows = status.partitions.map((partition) => {
-        const { end, committed, next } = partition.position;
-        const known = committed ?? next;
-        return {
-          name: `${partition.topic}/${partition.partition}`,
-          lag: end === null || known === null ? 0 : Math.max(0, end - known),
-          in_hand: partition.in_hand,
-          held: partition.held.records,
-          oldest: partition.in_hand > 0 && partition.watermark !== null ? number(partition.watermark) : "–",
-          stuck: partition.in_hand > 0 ? span(partition.progress_s_ago) : "–",
-          pause: partition.pause,
-        };
-      });
-      const add = (key) => rows.reduce((total, row) => total + row[key], 0);
       say(tiles.lag.value, compact(add("lag")));
       say(tiles.hand.value, compact(add("in_hand")));
       const circuit = state(all, "dig_ingest_upload_circuit", "state");

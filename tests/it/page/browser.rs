@@ -20,19 +20,32 @@ fn pictures(browser: &Browser, name: &str) {
             browser.run("return document.body.offsetHeight", &[]);
             let file: PathBuf = root().join(format!("target/page/{name}-{width}-{theme}.png"));
             let needed = browser.picture(&file, width);
-            assert!(needed <= u64::from(width), "{name} needs {needed} of {width}");
+            assert!(
+                needed <= u64::from(width),
+                "{name} needs {needed} of {width}"
+            );
         }
     }
 }
 
 /// The units of order 7, as the API has them.
 fn unit(site: &Site, id: &str) -> Value {
-    let answer = ask(&site.address.to_string(), &format!("GET /api/units?named={id}"), "none", "");
+    let answer = ask(
+        &site.address.to_string(),
+        &format!("GET /api/units?named={id}"),
+        "none",
+        "",
+    );
     told(&answer).1["units"][0].clone()
 }
 
 fn order(site: &Site, id: &str) -> Value {
-    let answer = ask(&site.address.to_string(), &format!("GET /api/orders/{id}"), "none", "");
+    let answer = ask(
+        &site.address.to_string(),
+        &format!("GET /api/orders/{id}"),
+        "none",
+        "",
+    );
     told(&answer).1
 }
 
@@ -57,15 +70,28 @@ fn a_day_of_the_warehouse_is_done_by_the_buttons() {
     browser.look(1360, "light");
     let origin = site.origin();
 
+    let by = dig_ingest::orders::journey::Actor::Reconciler;
+    let now = jiff::Timestamp::now();
+    let alarm = ("orphan-serial", "CX0000000009");
+    let raised = site
+        .store
+        .note_alarm(alarm.0, alarm.1, "nobody has it", None, &by, now);
+    runtime.block_on(raised).unwrap();
     browser.open(&format!("{origin}/#orders"));
     browser.shows("PO-7");
     browser.click("", "Set name");
     browser.fill("name", "Ann");
     browser.click("", "Save");
     browser.dialog_is_closed();
+    browser.open(&format!("{origin}/#now"));
+    browser.click(alarm.1, "Clear");
+    browser.click("", "Clear");
+    browser.shows("Nothing waits, and no alarm stands");
     browser.open(&format!("{origin}/#orders/8"));
     browser.click("", "Approve");
-    wait_until("the order is approved", || order(&site, "8")["state"] == "approved");
+    wait_until("the order is approved", || {
+        order(&site, "8")["state"] == "approved"
+    });
     browser.shows("Ann");
 
     browser.open(&format!("{origin}/#orders/7"));
@@ -77,23 +103,40 @@ fn a_day_of_the_warehouse_is_done_by_the_buttons() {
     browser.fill("imei", "356938035643809");
     browser.click("", "Assign");
     browser.dialog_is_closed();
-    wait_until("the unit is assigned", || unit(&site, "7.1")["imei"] == "356938035643809");
+    wait_until("the unit is assigned", || {
+        unit(&site, "7.1")["imei"] == "356938035643809"
+    });
     explain(&browser, "Unit 7.2", "Park", "its box is wet");
-    wait_until("the unit is parked", || unit(&site, "7.2")["state"] == "parked");
+    wait_until("the unit is parked", || {
+        unit(&site, "7.2")["state"] == "parked"
+    });
     pictures(&browser, "order");
     browser.look(1360, "light");
     browser.click("Unit 7.2", "Retry");
-    wait_until("the unit goes on", || unit(&site, "7.2")["state"] == "ordered");
+    wait_until("the unit goes on", || {
+        unit(&site, "7.2")["state"] == "ordered"
+    });
     explain(&browser, "Unit 7.2", "Cancel", "not needed");
-    wait_until("the unit is cancelled", || unit(&site, "7.2")["state"] == "cancelled");
+    wait_until("the unit is cancelled", || {
+        unit(&site, "7.2")["state"] == "cancelled"
+    });
     browser.click("", "Ship 1 unit");
     browser.fill("carrier", "Post");
     browser.fill("tracking", "T1\nT2");
     browser.click("", "Ship");
     browser.dialog_is_closed();
-    wait_until("the unit is shipped", || unit(&site, "7.1")["tracking"] == json!(["T1", "T2"]));
-    explain(&browser, "PendingFulfillment", "Park", "the address is wrong");
-    wait_until("the order is parked", || order(&site, "7")["state"] == "parked");
+    wait_until("the unit is shipped", || {
+        unit(&site, "7.1")["tracking"] == json!(["T1", "T2"])
+    });
+    explain(
+        &browser,
+        "PendingFulfillment",
+        "Park",
+        "the address is wrong",
+    );
+    wait_until("the order is parked", || {
+        order(&site, "7")["state"] == "parked"
+    });
 
     browser.open(&format!("{origin}/#orders"));
     browser.click("", "Import a CSV file");
@@ -137,16 +180,18 @@ fn the_numbers_of_the_page_are_those_of_metrics() {
         let (_, rest) = line.split_once("operator page at http://")?;
         Some(rest.trim().trim_end_matches('/').to_owned())
     });
-    demo.said("the end of the story", |line| line.contains("the story is told").then_some(()));
+    demo.said("the end of the story", |line| {
+        line.contains("the story is told").then_some(())
+    });
     let browser = Browser::start();
     browser.look(1360, "light");
     browser.open(&format!("http://{address}/#now"));
     let total = |outcome: &str| {
         let page = ask(&address, "GET /metrics", "none", "");
         let label = format!("outcome=\"{outcome}\"");
-        let lines = page.lines().filter(|line| {
-            line.starts_with("dig_ingest_records_total{") && line.contains(&label)
-        });
+        let lines = page
+            .lines()
+            .filter(|line| line.starts_with("dig_ingest_records_total{") && line.contains(&label));
         let values = lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
         values.sum::<f64>()
     };

@@ -66,7 +66,11 @@ impl Browser {
     }
 
     fn call(&self, method: &str, path: &str, body: &Value) -> Value {
-        let body = if method == "POST" { body.to_string() } else { String::new() };
+        let body = if method == "POST" {
+            body.to_string()
+        } else {
+            String::new()
+        };
         let request = format!("{method} {}{path}", self.session);
         let (status, answer) = told(&ask(&self.address, &request, "none", &body));
         assert_eq!(status, 200, "{request}: {answer:#}");
@@ -140,7 +144,8 @@ impl Browser {
 
     /// A width of the window, and light or dark.
     pub fn look(&self, width: u32, theme: &str) {
-        let size = json!({ "width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600 });
+        let size =
+            json!({ "width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600 });
         self.devtools("Emulation.setDeviceMetricsOverride", size);
         let scheme = json!({ "features": [{ "name": "prefers-color-scheme", "value": theme }] });
         self.devtools("Emulation.setEmulatedMedia", scheme);

@@ -50,7 +50,14 @@ async fn every_file_of_the_page_is_served_with_the_policy() {
     let folder = tempfile::tempdir().unwrap();
     let site = Site::start(folder.path()).await;
     let files = files(&site).await;
-    for name in ["main.js", "now.js", "devices.js", "orders.js", "letters.js", "style.css"] {
+    for name in [
+        "main.js",
+        "now.js",
+        "devices.js",
+        "orders.js",
+        "letters.js",
+        "style.css",
+    ] {
         assert!(files.iter().any(|(path, _)| path.ends_with(name)), "{name}");
     }
     for path in ["/page/nothing.js", "/api/devices?named=x", "/page/session"] {
@@ -60,7 +67,10 @@ async fn every_file_of_the_page_is_served_with_the_policy() {
     let (status, headers, text) = site.ask(GET, "/api/export/worksheet-page", &[], "").await;
     assert_eq!(status, 200, "{text}");
     let policy = headers["content-security-policy"].to_str().unwrap();
-    assert!(policy.contains("style-src 'sha256-") && !policy.contains("unsafe"), "{policy}");
+    assert!(
+        policy.contains("style-src 'sha256-") && !policy.contains("unsafe"),
+        "{policy}"
+    );
     site.end().await;
 }
 
@@ -95,7 +105,9 @@ async fn a_foreign_host_or_origin_is_refused() {
     ] {
         let mut headers = vec![("dig-person", "ann%20b")];
         headers.extend(origin.map(|origin| ("origin", origin)));
-        let answer = site.json((POST, "/api/orders/8/approve", status), &headers, "{}").await;
+        let answer = site
+            .json((POST, "/api/orders/8/approve", status), &headers, "{}")
+            .await;
         if status == 403 {
             assert_eq!(answer["error"]["code"], "origin", "{origin:?}");
         }
@@ -114,11 +126,14 @@ async fn who_acts_without_a_token_says_a_name() {
     for name in [None, Some("  "), Some("a%00b"), Some(&*long)] {
         let mut headers = vec![("origin", &*own)];
         headers.extend(name.map(|name| ("dig-person", name)));
-        let answer = site.json((POST, "/api/orders/8/approve", 400), &headers, "{}").await;
+        let answer = site
+            .json((POST, "/api/orders/8/approve", 400), &headers, "{}")
+            .await;
         assert_eq!(answer["error"]["code"], "person", "{name:?}");
     }
     let headers = [("origin", &*own), ("dig-person", "Zo%C3%AB")];
-    site.json((POST, "/api/orders/8/approve", 200), &headers, "{}").await;
+    site.json((POST, "/api/orders/8/approve", 200), &headers, "{}")
+        .await;
     let events = site.json((GET, "/api/events?order=8", 200), &[], "").await;
     let events = events["events"].as_array().unwrap();
     let approved = events.iter().find(|event| event["act"] == "approve");
@@ -148,19 +163,34 @@ async fn a_session_begins_with_a_token_and_ends_with_a_logout() {
     let folder = tempfile::tempdir().unwrap();
     let site = Site::with_token(folder.path()).await;
     let own = site.origin();
-    for path in ["/api/orders", "/api/devices", "/api/letters", "/page/history"] {
+    for path in [
+        "/api/orders",
+        "/api/devices",
+        "/api/letters",
+        "/page/history",
+    ] {
         let answer = site.json((GET, path, 401), &[], "").await;
         assert_eq!(answer["error"]["code"], "token", "{path}");
     }
     // A name that a browser says is no token.
-    site.json((GET, "/api/orders", 401), &[("dig-person", "ann")], "").await;
+    site.json((GET, "/api/orders", 401), &[("dig-person", "ann")], "")
+        .await;
     let origin = [("origin", &*own)];
-    for wrong in ["{}", "", "{\"token\":\"0123456789abcdef-bob\"}", "{\"token\":\"\"}"] {
+    for wrong in [
+        "{}",
+        "",
+        "{\"token\":\"0123456789abcdef-bob\"}",
+        "{\"token\":\"\"}",
+    ] {
         site.json((POST, "/page/login", 401), &origin, wrong).await;
     }
     let body = format!("{{\"token\":\"{TOKEN}\"}}");
-    site.json((POST, "/page/login", 403), &[("origin", "http://evil.example.com")], &body)
-        .await;
+    site.json(
+        (POST, "/page/login", 403),
+        &[("origin", "http://evil.example.com")],
+        &body,
+    )
+    .await;
     let (status, headers, text) = site.ask(POST, "/page/login", &origin, &body).await;
     assert_eq!(status, 200, "{text}");
     assert!(!text.contains(TOKEN));
@@ -172,17 +202,30 @@ async fn a_session_begins_with_a_token_and_ends_with_a_logout() {
     let with = [("cookie", &*cookie), ("origin", &*own)];
     let session = site.json((GET, "/page/session", 200), &with, "").await;
     assert_eq!(session["who"], "ann");
-    site.json((POST, "/api/orders/8/approve", 200), &with, "{}").await;
-    let events = site.json((GET, "/api/events?order=8", 200), &with, "").await;
+    site.json((POST, "/api/orders/8/approve", 200), &with, "{}")
+        .await;
+    let events = site
+        .json((GET, "/api/events?order=8", 200), &with, "")
+        .await;
     assert!(events.to_string().contains("\"actor\":\"ann\""), "{events}");
     // The cookie alone does nothing from elsewhere.
-    site.json((POST, "/api/orders/8/retry", 403), &[("cookie", &cookie)], "{}").await;
+    site.json(
+        (POST, "/api/orders/8/retry", 403),
+        &[("cookie", &cookie)],
+        "{}",
+    )
+    .await;
     site.json((POST, "/page/logout", 200), &with, "").await;
     site.json((GET, "/api/orders", 401), &with, "").await;
     // A program bears the token itself, and needs no origin.
     let bearer = format!("Bearer {TOKEN}");
     let bears = [("authorization", &*bearer)];
-    site.json((POST, "/api/orders/8/park", 200), &bears, "{\"why\":\"wait\"}").await;
+    site.json(
+        (POST, "/api/orders/8/park", 200),
+        &bears,
+        "{\"why\":\"wait\"}",
+    )
+    .await;
     site.end().await;
 }
 
@@ -190,17 +233,30 @@ async fn a_session_begins_with_a_token_and_ends_with_a_logout() {
 async fn what_is_not_there_is_said_with_a_remedy() {
     let folder = tempfile::tempdir().unwrap();
     let site = Site::start(folder.path()).await;
-    let found = site.json((GET, "/api/devices?named=truck-1", 200), &[], "").await;
+    let found = site
+        .json((GET, "/api/devices?named=truck-1", 200), &[], "")
+        .await;
     assert_eq!(found["devices"][0]["why"], "records are sent");
-    let found = site.json((GET, "/api/devices?named=%3Cimg", 200), &[], "").await;
+    let found = site
+        .json((GET, "/api/devices?named=%3Cimg", 200), &[], "")
+        .await;
     assert_eq!(found["devices"][0]["device_id"], HOSTILE);
+    // No partition is assigned: all of them have answered.
+    let held = site
+        .json((GET, "/api/devices/held?named=truck-1", 200), &[], "")
+        .await;
+    assert_eq!(held["held"].as_array().map(Vec::len), Some(0));
     for (path, status) in [
+        ("/api/devices/held", 400),
         ("/api/letters?from=mail", 400),
         ("/api/letters?colour=red", 400),
         ("/api/nowhere", 404),
     ] {
         let answer = site.json((GET, path, status), &[], "").await;
-        assert!(!answer["error"]["remedy"].as_str().unwrap().is_empty(), "{path}");
+        assert!(
+            !answer["error"]["remedy"].as_str().unwrap().is_empty(),
+            "{path}"
+        );
     }
     site.end().await;
 }

@@ -85,16 +85,21 @@ impl Site {
             mode: gate::Mode::Registry,
             ..gate::Config::default()
         };
-        let mounted = [
-            mounts.orders.fill(api),
-            mounts.devices.fill(page::devices::router(feed, gate)),
-        ];
+        let board = StatusRegistry::new(Instant::now());
+        let devices = page::devices::router(feed, gate, Arc::clone(&board));
+        let mounted = [mounts.orders.fill(api), mounts.devices.fill(devices)];
         // Nobody answers there: the letters say so.
         let settings = Settings::load_from(None, [], &["kafka.brokers=127.0.0.1:1".to_owned()]);
         let letters = page::letters::router(page::letters::Reader::of(&settings.unwrap()));
         let exposition = metrics::install().unwrap();
-        let router = page::router(&config, exposition.clone(), mounts, letters).unwrap();
-        let board = StatusRegistry::new(Instant::now());
+        let router = page::router(
+            &config,
+            exposition.clone(),
+            Arc::clone(&board),
+            mounts,
+            letters,
+        )
+        .unwrap();
         let handle = pages::start(&config, Arc::clone(&board), exposition, router)
             .await
             .unwrap();

@@ -36,11 +36,21 @@ async fn a_running_job_is_shown_with_its_waits_partitions_and_alarms() {
         ..Totals::default()
     };
     slot.post(totals, Some(12), Instant::now());
-    let _wait = site.board.wait(Kind::Letter, "dig.dead-letter", "the broker refuses", "grant Write");
+    let _wait = site.board.wait(
+        Kind::Letter,
+        "dig.dead-letter",
+        "the broker refuses",
+        "grant Write",
+    );
     let by = dig_ingest::orders::journey::Actor::Reconciler;
-    let raised = site
-        .store
-        .note_alarm("orphan-serial", "CX1", "nobody has it", None, &by, jiff::Timestamp::now());
+    let raised = site.store.note_alarm(
+        "orphan-serial",
+        "CX1",
+        "nobody has it",
+        None,
+        &by,
+        jiff::Timestamp::now(),
+    );
     assert!(raised.await.unwrap());
     let url = site.origin();
     let mut args = texts(&["--url", &url, "--report", "json", "--set"]);
@@ -51,7 +61,10 @@ async fn a_running_job_is_shown_with_its_waits_partitions_and_alarms() {
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     let partition = &report["partitions"][0];
     assert_eq!(partition["topic"], "telemetry", "{report:#}");
-    assert_eq!((&partition["in_hand"], &partition["oldest_unsettled"]), (&3.into(), &12.into()));
+    assert_eq!(
+        (&partition["in_hand"], &partition["oldest_unsettled"]),
+        (&3.into(), &12.into())
+    );
     assert_eq!(report["waits"][0]["remedy"], "grant Write");
     assert_eq!(report["alarms"][0]["subject"], "CX1");
     assert!(report["rates"]["accepted"].is_number());
@@ -69,13 +82,25 @@ async fn where_nothing_listens_or_somebody_else_does_the_error_says_so() {
     let free = taken.local_addr().unwrap();
     drop(taken);
     for (args, says) in [
-        (vec!["--url".to_owned(), format!("http://{free}")], "no answer"),
-        (vec!["--set".to_owned(), format!("ops.listen=\"{free}\"")], "no answer"),
+        (
+            vec!["--url".to_owned(), format!("http://{free}")],
+            "no answer",
+        ),
+        (
+            vec!["--set".to_owned(), format!("ops.listen=\"{free}\"")],
+            "no answer",
+        ),
         (texts(&["--url", "job:9464"]), "must begin with http://"),
-        (texts(&["--set", "ops.listen=\"127.0.0.1:0\""]), "give --url"),
+        (
+            texts(&["--set", "ops.listen=\"127.0.0.1:0\""]),
+            "give --url",
+        ),
     ] {
         let output = status(args).await;
         let said = String::from_utf8_lossy(&output.stderr);
-        assert!(!output.status.success() && said.contains(says), "{says}: {said}");
+        assert!(
+            !output.status.success() && said.contains(says),
+            "{says}: {said}"
+        );
     }
 }

@@ -29,7 +29,11 @@ async fn no_file_reads_a_text_as_markup_or_loads_from_elsewhere() {
         }
         // The one address is the name of a vocabulary.
         let addresses = text.matches("http://").count();
-        assert_eq!(addresses, text.matches("http://www.w3.org/2000/svg").count(), "{path}");
+        assert_eq!(
+            addresses,
+            text.matches("http://www.w3.org/2000/svg").count(),
+            "{path}"
+        );
     }
     site.end().await;
 }
