@@ -8,6 +8,7 @@ pub mod child;
 mod cluster;
 pub mod marks;
 pub mod proxy;
+pub mod schemas;
 pub mod trade;
 pub mod world;
 
