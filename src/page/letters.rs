@@ -23,7 +23,6 @@ use crate::config::Settings;
 use crate::letters::entry::{Entry, Kind};
 use crate::letters::filter::{Filter, Reasons};
 use crate::letters::group::{By, Groups};
-use crate::letters::marks::Mark;
 use crate::letters::read::{Bounds, Letters};
 use crate::pipeline::kafka;
 use crate::pipeline::settings::{Input, Topics};
@@ -181,7 +180,7 @@ fn read(reader: &Reader, filter: &Filter, by: By) -> anyhow::Result<Value> {
     let marks = letters.marks(kafka, &topics.state)?;
     let (bounds, left) = newest(letters.bounds()?);
     let (mut groups, until) = (Groups::new(by), Instant::now() + WITHIN);
-    let mut examples: VecDeque<(Entry, Option<Mark>)> = VecDeque::new();
+    let mut examples: VecDeque<Entry> = VecDeque::new();
     let (mut counted, mut marked, mut cut) = (0_u64, 0_u64, false);
     letters.read(&bounds, &mut |mut entry, _| {
         if Instant::now() >= until {
@@ -202,7 +201,7 @@ fn read(reader: &Reader, filter: &Filter, by: By) -> anyhow::Result<Value> {
         }
         // Only what is shown is kept.
         entry.value.truncate(SHOWN);
-        examples.push_back((entry, None));
+        examples.push_back(entry);
         Ok(ControlFlow::Continue(()))
     })?;
     let groups = groups.finish();
@@ -217,11 +216,7 @@ fn read(reader: &Reader, filter: &Filter, by: By) -> anyhow::Result<Value> {
             value
         })
         .collect();
-    let examples: Vec<Value> = examples
-        .iter()
-        .rev()
-        .map(|(entry, _)| example(entry))
-        .collect();
+    let examples: Vec<Value> = examples.iter().rev().map(example).collect();
     Ok(json!({
         "letters": counted,
         "marked": marked,
