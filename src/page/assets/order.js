@@ -107,7 +107,12 @@ export function open(root, id, named) {
             const body = {};
             for (const [name, , value] of needs) if (values[name] && values[name] !== (value ?? "")) body[name] = values[name];
             if (values.force) body.force = true;
-            await act(at_unit(unit, "assign"), body, `Unit ${unit.id} is assigned`);
+            try {
+              await act(at_unit(unit, "assign"), body, `Unit ${unit.id} is assigned`);
+            } catch (error) {
+              error.remedy = error.remedy?.replace('give "force": true', 'tick "Take what a check refuses"');
+              throw error;
+            }
           },
         });
       },

@@ -99,7 +99,7 @@ fn a_day_of_the_warehouse_is_done_by_the_buttons() {
     browser.fill("imei", "356938035643800");
     browser.click("", "Assign");
     // What the check refuses is said in the dialog, with what can be done.
-    browser.shows("force");
+    browser.shows("tick \"Take what a check refuses\"");
     browser.fill("imei", "356938035643809");
     browser.click("", "Assign");
     browser.dialog_is_closed();
