@@ -33,7 +33,7 @@ const LONGEST: usize = registry::LONGEST;
 #[derive(Clone)]
 struct Finder {
     /// Follows the registry; the pipeline has another receiver.
-    registry: registry::Feed,
+    registry: registry::RegistryWatch,
     /// What the gate does.
     gate: Gate,
     /// Where the workers are asked; shared with them.
@@ -46,7 +46,7 @@ struct Finder {
 
 /// The route, answered from a registry that is followed.
 #[must_use]
-pub fn router(registry: registry::Feed, gate: Gate, board: Arc<StatusRegistry>) -> Router {
+pub fn router(registry: registry::RegistryWatch, gate: Gate, board: Arc<StatusRegistry>) -> Router {
     let finder = Finder {
         registry,
         gate,

@@ -19,7 +19,7 @@ pub struct Browser {
     /// The path of the session.
     session: String,
     /// Has the browser's data; gone with it.
-    _profile: tempfile::TempDir,
+    profile_folder: tempfile::TempDir,
 }
 
 impl Browser {
@@ -45,16 +45,17 @@ impl Browser {
             driver,
             address,
             session: "/session".to_owned(),
-            _profile: profile,
+            profile_folder: profile,
         };
-        let profile = browser._profile.path().join("profile");
+        let profile = browser.profile_folder.path().join("profile");
+        let folder = format!("--user-data-dir={}", profile.display());
         let flags = [
             "--headless=new",
             "--no-sandbox",
             "--disable-dev-shm-usage",
             "--disable-gpu",
             "--no-first-run",
-            &format!("--user-data-dir={}", profile.display()),
+            &*folder,
         ];
         let wanted = json!({ "capabilities": { "alwaysMatch": {
             "goog:chromeOptions": { "args": flags },

@@ -211,7 +211,7 @@ async fn a_session_begins_with_a_token_and_ends_with_a_logout() {
     // The cookie alone does nothing from elsewhere.
     site.json(
         (POST, "/api/orders/8/retry", 403),
-        &[("cookie", &cookie)],
+        &[("cookie", &*cookie)],
         "{}",
     )
     .await;
