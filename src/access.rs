@@ -338,7 +338,7 @@ impl Entry {
                     let error = format!("{error:#}");
                     tracing::warn!(
                         error,
-                        "no newer Kafka credentials; check [kafka] and the identity provider; it is tried again by itself"
+                        "Kafka credentials were not renewed; check [kafka] and the identity provider; the renewal is retried"
                     );
                     locked(&self.kept).trouble = Some(error);
                     let rest = pause;
@@ -479,7 +479,7 @@ fn set_token<C: ClientContext>(client: &Client<C>, text: &Secret, principal: &st
         let why = CStr::from_bytes_until_nul(&why).map(CStr::to_string_lossy);
         tracing::warn!(
             why = why.as_deref().unwrap_or_default(),
-            "a Kafka client takes no token"
+            "a Kafka client rejected its token"
         );
     }
 }

@@ -102,7 +102,7 @@ async fn open(config: &store::Config, slot: &JourneyStatus) -> anyhow::Result<St
         match Store::open(config).await {
             Ok(store) => return Ok(store),
             Err(error) if error.is_away() => {
-                tracing::warn!(%error, "orders.store: the database does not answer; asking again");
+                tracing::warn!(%error, "orders.store: the database does not answer; retrying");
                 slot.fail(error.to_string(), Instant::now());
                 tokio::time::sleep(ASK_AGAIN).await;
             }

@@ -122,7 +122,7 @@ pub(super) async fn following(
     followed.abort();
     if tokio::time::timeout(close, uploader.close()).await.is_err() {
         tracing::warn!(
-            "the gateway did not answer the revocation of our tokens; they expire by themselves"
+            "the gateway did not answer the token revocation; the tokens expire by themselves"
         );
     }
     result

@@ -175,7 +175,7 @@ async fn apply(mut signals: Signals, stop: CancellationToken, bound: Duration, h
             () = &mut overdue => {
                 tracing::error!(
                     bound_s = bound.as_secs(),
-                    "leaving took longer than its bound: the process ends now; what was in hand is read again"
+                    "shutdown took longer than its limit: the process ends now; unsettled messages are re-delivered"
                 );
                 end_now(1);
             }
@@ -192,7 +192,7 @@ async fn apply(mut signals: Signals, stop: CancellationToken, bound: Duration, h
             last = Some(Instant::now());
         }
         if terminations > 1 {
-            tracing::warn!("second signal: leaving now; what was in hand is read again");
+            tracing::warn!("second signal: the process ends now; unsettled messages are re-delivered");
             end_now(130);
         }
         if !stop.is_cancelled() {

@@ -81,10 +81,10 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     leave::watch(stop.clone(), leave::bound(&settings, chosen), hang_up)?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "starting");
     for (setting, value) in settings.differing() {
-        tracing::info!(setting, value, "differs from its default");
+        tracing::info!(setting, value, "setting differs from its default");
     }
     for caution in args.settings.cautions(&settings) {
-        tracing::warn!(caution, "others may read a secret");
+        tracing::warn!(caution, "a secret file is readable by other users");
     }
     let formula = settings.memory_formula(partitions);
     if !fit.lowered.is_empty() {
@@ -135,7 +135,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     stop.cancel();
     pages.stop().await;
     match result? {
-        End::InOrder => tracing::info!("ended in order"),
+        End::InOrder => tracing::info!("shutdown completed"),
         End::LeftWithoutBroker => tracing::warn!(
             "ended, but no broker answered in time: the group gives our partitions away after kafka.session_timeout_ms, \
              and what was in hand is read again"

@@ -327,10 +327,10 @@ impl Keeper {
             let asked_to_wait = matches!(error.status(), Some(429 | 503));
             if !asked_to_wait && (error.may_have_effects() || error.status().is_some()) {
                 // T-b: used, or perhaps used.
-                tracing::info!(error = %error, "the tokens cannot be refreshed: logging in");
+                tracing::info!(error = %error, "token refresh failed for good: logging in again");
                 return None;
             }
-            tracing::warn!(error = %error, "refreshing the tokens failed, trying again");
+            tracing::warn!(error = %error, "token refresh failed; retrying");
             self.wait(&error, &mut backoff).await;
         }
     }
@@ -345,7 +345,7 @@ impl Keeper {
             let password = match self.config.current_password() {
                 Ok(password) => password,
                 Err(error) => {
-                    tracing::error!(error = format!("{error:#}"), "no password: cannot log in");
+                    tracing::error!(error = format!("{error:#}"), "login is impossible: no password is set");
                     self.announce("refused", &format!("{error:#}"));
                     self.wait_denied().await;
                     continue;
@@ -370,12 +370,12 @@ impl Keeper {
                 CallError::Failed { .. } => false,
             };
             if refused {
-                tracing::error!(error = %error, "the gateway refuses the login: check [dig] url, username and password");
+                tracing::error!(error = %error, "the gateway rejected the login: check [dig] url, username and password");
                 self.announce("refused", &error.to_string());
                 metrics::count_denied();
                 self.wait_denied().await;
             } else {
-                tracing::warn!(error = %error, "login failed, trying again");
+                tracing::warn!(error = %error, "login failed; retrying");
                 self.announce_trouble(&error);
                 self.wait(&error, &mut backoff).await;
             }
@@ -458,7 +458,7 @@ impl Keeper {
             Ok(()) => metrics::count_auth("revoke-token", "ok"),
             Err(error) => {
                 metrics::count_auth("revoke-token", outcome(&error));
-                tracing::info!(error = %error, "the tokens could not be revoked; they expire by themselves");
+                tracing::info!(error = %error, "token revocation failed; the tokens expire by themselves");
             }
         }
     }

@@ -185,7 +185,7 @@ impl Schemas {
                 id,
                 cause = trouble.cause,
                 remedy = trouble.remedy,
-                "a schema cannot be asked for; its messages wait"
+                "the schema registry did not return a schema; the partition waits"
             );
             sender.send_replace(Progress::Away(trouble));
             let spread = rand::rng().random_range(0.8..1.2);
@@ -265,7 +265,7 @@ impl Schemas {
                     id = key.0,
                     rule = fault.rule,
                     why = fault.value,
-                    "messages of a schema become letters"
+                    "messages with an unusable schema become dead letters"
                 );
                 Some(Instant::now() + Duration::from_secs(self.config.unknown_s))
             }

@@ -451,7 +451,7 @@ pub(super) fn read_all<T>(
     let read = rows.into_iter().filter_map(|row| match read(row) {
         Ok(row) => Some(row),
         Err(why) => {
-            tracing::error!(method = %method, why, "MyAdmin sent a row that cannot be read: it is left out");
+            tracing::error!(method = %method, why, "MyAdmin returned an unreadable row; the row is skipped");
             metrics::count_unreadable(method.name());
             None
         }

@@ -53,7 +53,7 @@ pub async fn report(client: &Client, config: &Config) -> Report {
             }
             Err(error) => {
                 let wait = waits.next(&mut rand::rng());
-                tracing::warn!(%error, wait_s = wait.as_secs(), "which roles the MyAdmin account has cannot be told yet");
+                tracing::warn!(%error, wait_s = wait.as_secs(), "the roles of the MyAdmin account are not known yet");
                 tokio::time::sleep(wait).await;
             }
         }
@@ -64,9 +64,9 @@ fn tell(report: &Report) {
     let lacking = report.missing.iter().filter(|missing| !missing.advice);
     metrics::set_roles_missing(lacking.count());
     if report.is_complete() {
-        tracing::info!(account = %report, "the MyAdmin account may do what is switched on");
+        tracing::info!(account = %report, "the MyAdmin account has the roles for everything that is enabled");
     } else {
-        tracing::error!(account = %report, "the MyAdmin account may not do all that is switched on: ask for the roles");
+        tracing::error!(account = %report, "the MyAdmin account lacks roles for what is enabled: request them");
     }
 }
 

@@ -143,7 +143,7 @@ impl Answered {
                     "it may have been provisioned; cleared up by what is listed",
                 )
                 .with(evidence);
-                tracing::warn!(unit = %row.id, %error, "the answer of a provisioning call was lost");
+                tracing::warn!(unit = %row.id, %error, "a provisioning call got no answer; its outcome is in doubt");
                 change
                     .note(Some(&row.order_id), Some(&row.id), cause)
                     .await?;

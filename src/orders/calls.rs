@@ -147,7 +147,7 @@ impl Tries {
         if !error.retryable() || Instant::now() + self.wait >= self.until {
             return false;
         }
-        tracing::error!(%error, "the outcome of a call is not written yet");
+        tracing::error!(%error, "the outcome of a MyAdmin call is not stored yet; retrying");
         tokio::time::sleep(self.wait).await;
         self.wait = (self.wait * 2).min(WAIT_MAX);
         true

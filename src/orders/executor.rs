@@ -144,7 +144,7 @@ impl<M: Market + Clone + 'static> Executor<M> {
                         .await?;
                 }
                 change.commit().await?;
-                tracing::info!(order = %id, units = lines.len(), state = order.state(), "taken in");
+                tracing::info!(order = %id, units = lines.len(), state = order.state(), "order received");
             }
             Action::Head { row, head, why } => {
                 let mut change = self.change().await?;

@@ -55,7 +55,7 @@ impl Lease {
                 }
                 Ok(None) if !told => {
                     told = true;
-                    tracing::info!("another orders instance holds the lease; waiting");
+                    tracing::info!("another orders instance holds the lease; this one stands by");
                 }
                 Ok(None) => {}
                 Err(error) => tracing::warn!(%error, "the lease cannot be asked for; tried again"),
@@ -63,7 +63,7 @@ impl Lease {
             match store.lease_holder().await {
                 Ok(holder) if seen.as_ref().is_some_and(|(known, _)| *known == holder) => {}
                 Ok(holder) => seen = Some((holder, Instant::now())),
-                Err(error) => tracing::debug!(%error, "the lease's holder is not known"),
+                Err(error) => tracing::debug!(%error, "the holder of the lease is unknown"),
             }
             tokio::time::sleep(life / 3).await;
         }
@@ -101,7 +101,7 @@ impl Lease {
                 }
                 Ok(false) => return Error::LeaseLost,
                 Err(error) => {
-                    tracing::warn!(%error, "the lease could not be renewed; tried again");
+                    tracing::warn!(%error, "lease renewal failed; retrying");
                     if Instant::now() >= *self.sure_until.borrow() {
                         return Error::LeaseLost;
                     }
@@ -113,7 +113,7 @@ impl Lease {
     /// Gives it back.
     pub async fn leave(self) {
         if let Err(error) = self.store.leave_lease(self.token).await {
-            tracing::warn!(%error, "the lease could not be given back; it ends by itself");
+            tracing::warn!(%error, "lease release failed; the lease expires by itself");
         }
     }
 }

@@ -138,7 +138,7 @@ async fn lead<M: Market + Clone + 'static>(
             lease = Lease::take(&parts.store, &parts.name, life, &parts.clock) => lease,
             () = stop.cancelled() => return Ok(()),
         };
-        tracing::info!(token = lease.token().0, "the lease is ours");
+        tracing::info!(token = lease.token().0, "this instance acquired the lease");
         metrics::set_leading(true);
         let ended = tokio::select! {
             ended = hold(&config, parts, &lease, calls) => Some(ended),
@@ -151,7 +151,7 @@ async fn lead<M: Market + Clone + 'static>(
                 return Ok(());
             }
             Some(Error::LeaseLost) => {
-                tracing::warn!("the lease was lost; waiting for it");
+                tracing::warn!("this instance lost the lease and stands by");
             }
             Some(error) => {
                 lease.leave().await;
@@ -237,7 +237,7 @@ async fn rounds<M: Market + Clone + 'static>(
             }
             Err(error) => {
                 metrics::count_round("failed");
-                tracing::warn!(%error, "a round was broken off; the next one goes on from the store");
+                tracing::warn!(%error, "a reconciliation round failed; the next round continues from the store");
                 tokio::time::sleep(STORE_PAUSE).await;
                 continue;
             }

@@ -103,7 +103,7 @@ impl<M: Market + Clone + 'static> Executor<M> {
         error: &myadmin::Error,
         retry_at: Timestamp,
     ) -> Result<Done, Error> {
-        tracing::warn!(unit = %row.id, %error, "not provisioned yet; tried again later");
+        tracing::warn!(unit = %row.id, %error, "provisioning failed; retrying later");
         let mut change = self.change().await?;
         let cause = Cause::new("put-off", error.to_string());
         change

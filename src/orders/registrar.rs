@@ -514,11 +514,11 @@ impl Registrar {
                     match error.downcast::<Error>() {
                         Ok(error @ (Error::LeaseLost | Error::Corrupt { .. })) => return error,
                         Ok(error) => {
-                            tracing::warn!(%error, "the device registry was not compared or written; tried again");
+                            tracing::warn!(%error, "the comparison of store and device registry failed; retrying");
                         }
                         Err(error) => tracing::warn!(
                             error = format!("{error:#}"),
-                            "the device registry was not compared or written; tried again"
+                            "the comparison of store and device registry failed; retrying"
                         ),
                     }
                     if let Ok(waiting) = self.store.unpublished_count().await {

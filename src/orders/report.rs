@@ -176,7 +176,7 @@ impl<M: Market> Report<M> {
                 change.put_unit(&now, reported, cause).await?;
             }
             (Told::NotNow(why), _) if same => {
-                tracing::warn!(unit = %row.id, why, "not told; tried again later");
+                tracing::warn!(unit = %row.id, why, "the device assignment was not reported; retrying later");
                 let cause = Cause::new("put-off", why.as_str());
                 let at = Some(self.retry_at);
                 change.put_retry(&now, row.attempts, at, cause).await?;
@@ -188,7 +188,7 @@ impl<M: Market> Report<M> {
                     let evidence = json!({ "line": line, "said": said, "times": tried });
                     park(&mut change, &now, reason, evidence).await?;
                 } else {
-                    tracing::warn!(unit = %row.id, why, tried, "MyAdmin refused the report; tried again later");
+                    tracing::warn!(unit = %row.id, why, tried, "MyAdmin rejected the device assignment; retrying later");
                     let cause = Cause::new("put-off", format!("refused: {why}"));
                     let at = Some(self.retry_at);
                     change.put_retry(&now, tried, at, cause).await?;
@@ -261,7 +261,7 @@ impl<M: Market> Report<M> {
                     .await?;
             }
             Told::NotNow(why) if same => {
-                tracing::warn!(order = %row.id, why, "shipment not told; tried again later");
+                tracing::warn!(order = %row.id, why, "the shipment was not reported; retrying later");
                 let cause = Cause::new("put-off", why.as_str());
                 let retry = Some((row.attempts, self.retry_at));
                 change
@@ -275,7 +275,7 @@ impl<M: Market> Report<M> {
                     let evidence = json!({ "said": said, "times": tried });
                     park_order(&mut change, &now, reason, evidence).await?;
                 } else {
-                    tracing::warn!(order = %row.id, why, tried, "MyAdmin refused the shipment; tried again later");
+                    tracing::warn!(order = %row.id, why, tried, "MyAdmin rejected the shipment; retrying later");
                     let cause = Cause::new("put-off", format!("refused: {why}"));
                     let retry = Some((tried, self.retry_at));
                     change

@@ -501,7 +501,7 @@ fn is_under_way(whole: &Whole) -> bool {
 fn failed(call: &'static str, error: &myadmin::Error, report: &mut Report) {
     report.failures += 1;
     metrics::count_failure(call);
-    tracing::warn!(call, %error, "the marketplace could not be asked; tried again later");
+    tracing::warn!(call, %error, "orders could not be listed; retrying later");
 }
 
 /// An order that is listed and cannot be taken in.

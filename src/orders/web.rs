@@ -29,9 +29,11 @@ use super::Clock;
 use super::desk::Outside;
 use super::journey::Actor;
 use super::store::Store;
+use super::store::operator_actions::Subject;
 use crate::config::secret::Secret;
 use crate::http::server::{self, Limits, Server};
 use crate::http::tokens::{Caller, Tokens};
+use operator_tasks::{Explained, explained};
 use problem::Problem;
 
 /// Requests worked on at the same time.
@@ -193,21 +195,39 @@ fn routes() -> Router<ApiState> {
         .route("/api/orders", get(operator_tasks::list))
         .route("/api/orders/{id}", get(operator_tasks::show))
         .route("/api/orders/{id}/approve", post(operator_tasks::approve))
-        .route("/api/orders/{id}/park", post(operator_tasks::park_order))
+        .route(
+            "/api/orders/{id}/park",
+            post(|task| explained(task, Subject::Order, Explained::Park)),
+        )
         .route("/api/orders/{id}/retry", post(operator_tasks::retry_order))
-        .route("/api/orders/{id}/cancel", post(operator_tasks::cancel))
+        .route(
+            "/api/orders/{id}/cancel",
+            post(|task| explained(task, Subject::Order, Explained::Cancel)),
+        )
         .route("/api/orders/{id}/ship", post(operator_tasks::ship))
         .route("/api/units", get(operator_tasks::units))
         .route("/api/units/{id}/assign", post(operator_tasks::assign))
-        .route("/api/units/{id}/park", post(operator_tasks::park_unit))
+        .route(
+            "/api/units/{id}/park",
+            post(|task| explained(task, Subject::Unit, Explained::Park)),
+        )
         .route(
             "/api/orders/{id}/resume",
-            post(operator_tasks::resume_order),
+            post(|task| explained(task, Subject::Order, Explained::Resume)),
         )
         .route("/api/units/{id}/retry", post(operator_tasks::retry_unit))
-        .route("/api/units/{id}/cancel", post(operator_tasks::cancel_unit))
-        .route("/api/units/{id}/resume", post(operator_tasks::resume_unit))
-        .route("/api/units/{id}/replace", post(operator_tasks::replace))
+        .route(
+            "/api/units/{id}/cancel",
+            post(|task| explained(task, Subject::Unit, Explained::Cancel)),
+        )
+        .route(
+            "/api/units/{id}/resume",
+            post(|task| explained(task, Subject::Unit, Explained::Resume)),
+        )
+        .route(
+            "/api/units/{id}/replace",
+            post(|task| explained(task, Subject::Unit, Explained::Replace)),
+        )
         .route("/api/units/{id}/swap", post(operator_tasks::swap))
         .route("/api/alarms", get(operator_tasks::alarms))
         .route("/api/alarms/clear", post(operator_tasks::clear))

@@ -117,7 +117,7 @@ pub fn log_client(level: RDKafkaLogLevel, facility: &str, message: &str) -> Told
         tracing::warn!(
             facility,
             message,
-            "the client moved to another offset by its reset rule"
+            "librdkafka reset the offset of a partition (auto.offset.reset)"
         );
         return Told::OffsetReset;
     }
@@ -206,7 +206,7 @@ impl ConsumerContext for Events {
         };
         // The client waits for an assign or unassign before it goes on, and would never close without one.
         if let Err(error) = granted {
-            tracing::warn!(%error, "the group's last wish was not granted while leaving");
+            tracing::warn!(%error, "a pending rebalance was not completed during shutdown");
         }
     }
 

@@ -340,7 +340,7 @@ where
     while let Err(error) = sink(Arc::clone(&fresh.items), fresh.key).await {
         tracing::error!(
             error = format!("{error:#}"),
-            "invalid records cannot be handed on, trying again"
+            "invalid records cannot be written to their topic; retrying"
         );
         metrics::count_sink_failure();
         let wait = backoff.next(&mut rand::rng());
@@ -355,7 +355,7 @@ fn complain(error: &CallError, key: Option<i64>) {
     } else if error.status() == Some(400) {
         tracing::error!(error = %error, key, "the gateway does not take the cursor of invalid records; it is kept");
     } else {
-        tracing::warn!(error = %error, "invalid records cannot be read, trying again at the next poll");
+        tracing::warn!(error = %error, "invalid records cannot be read from the gateway; retrying at the next poll");
     }
 }
 

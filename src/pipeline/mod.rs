@@ -149,7 +149,7 @@ pub async fn run(config: Config, parts: Parts, stop: CancellationToken) -> anyho
         let fatal = error.downcast_ref::<fatal::Fatal>();
         if fatal.is_some_and(fatal::Fatal::is_stale) {
             metrics::client_replaced();
-            tracing::warn!(error = format!("{error:#}"), "the consumer is replaced");
+            tracing::warn!(error = format!("{error:#}"), "the consumer is re-created");
             continue;
         }
         if !fatal.is_some_and(fatal::Fatal::is_fenced) {
@@ -167,7 +167,7 @@ pub async fn run(config: Config, parts: Parts, stop: CancellationToken) -> anyho
             rejoin::Ended::Free => {
                 tracing::info!(
                     instance_id,
-                    "nobody holds kafka.instance_id any more: joining again"
+                    "kafka.instance_id is free again: re-joining the group"
                 );
             }
             rejoin::Ended::Stopped => return Ok(End::InOrder),
@@ -328,7 +328,7 @@ async fn once(
     // The client's own bound follows the time of day; ours follows the monotonic clock.
     let flush = tokio::task::spawn_blocking(move || flusher.flush(FLUSH));
     if !matches!(tokio::time::timeout(FLUSH * 2, flush).await, Ok(Ok(()))) {
-        tracing::warn!("flushing the producer of letters failed");
+        tracing::warn!("the flush of the letter producer failed");
     }
     match failure {
         // Its thread still runs: the error loses its type, so that no second consumer is started beside it.
@@ -353,7 +353,7 @@ pub async fn until_answered(kafka: &kafka::Config) -> anyhow::Result<metadata_pr
         {
             Ok(cluster) => return Ok(cluster),
             Err(metadata_probe::Trouble { what, remedy }) => {
-                tracing::warn!(error = what, remedy, "no broker answers; asking again");
+                tracing::warn!(error = what, remedy, "no broker answers; retrying");
                 tokio::time::sleep(ASK_AGAIN).await;
             }
         }

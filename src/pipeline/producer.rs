@@ -284,12 +284,12 @@ impl Producer {
             Err(error) => {
                 tracing::error!(
                     error = format!("{error:#}"),
-                    "the producer of letters cannot be opened again"
+                    "the letter producer cannot be re-created"
                 );
                 return;
             }
         };
-        tracing::info!(batch = line.batch, ?refusal, "a new producer of letters");
+        tracing::info!(batch = line.batch, ?refusal, "the letter producer was re-created");
         let before = {
             let mut current = shared.line.write().unwrap_or_else(PoisonError::into_inner);
             std::mem::replace(&mut *current, line).client
@@ -421,7 +421,7 @@ impl Producer {
         );
         for client in [self.client().0].into_iter().chain(replaced) {
             if let Err(error) = client.flush(until.saturating_duration_since(Instant::now())) {
-                tracing::warn!(%error, "letters were not confirmed before the bound; their records will be read again");
+                tracing::warn!(%error, "letters were not acknowledged before the limit; their messages are re-delivered");
             }
         }
     }

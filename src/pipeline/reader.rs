@@ -248,7 +248,7 @@ impl Reader {
                     assigned
                         .values_mut()
                         .for_each(|partition| partition.log.commit_failed());
-                    tracing::info!(%error, "a commit was refused; during a rebalance that is normal");
+                    tracing::info!(%error, "a commit was rejected, which is normal during a rebalance");
                     self.note_rights(&error);
                 }
                 Event::Lag(partitions) => {
@@ -445,7 +445,7 @@ impl Reader {
                 tracing::warn!(
                     topic = key.0,
                     partition = key.1,
-                    "a worker did not end in time; what it had in hand is read again"
+                    "a partition worker did not end in time; its unsettled messages are re-delivered"
                 );
                 partition.command.send_replace(Command::Abandon);
             }

@@ -233,7 +233,7 @@ impl HeldPartition {
                     from = skip.from,
                     to = skip.to,
                     by = skip.by,
-                    "held records that cannot be read are skipped at a person's request"
+                    "unreadable held records are skipped at an operator's request"
                 );
                 Ok(skip.to)
             }

@@ -76,7 +76,7 @@ pub async fn decide(
         };
         tracing::warn!(
             error,
-            "it is not decided where the group begins; asking again"
+            "the start offsets of the group are not known yet; retrying"
         );
         match &wait {
             Some(wait) => Wait::update(wait, error),

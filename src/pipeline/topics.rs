@@ -127,7 +127,7 @@ pub async fn create_once_answered(
                 tracing::warn!(
                     error = format!("{error:#}"),
                     remedy = "check kafka.brokers and the brokers; the topics are asked for again by themselves",
-                    "topics could not be created yet"
+                    "topic creation failed; retrying"
                 );
                 tokio::time::sleep(super::ASK_AGAIN).await;
                 super::until_answered(kafka).await?;

@@ -129,7 +129,7 @@ fn unreadable(message: &BorrowedMessage<'_>, why: &str) -> bool {
         partition = message.partition(),
         offset = message.offset(),
         why,
-        "a message of the device registry cannot be used; the device stays what it was"
+        "an unusable message of the device registry is ignored; the device keeps its state"
     );
     false
 }
@@ -278,7 +278,7 @@ pub async fn follow(
             }
         }
         if let Err(error) = thread.await {
-            tracing::error!(%error, "the reader of the device registry broke");
+            tracing::error!(%error, "the reader of the device registry failed");
         }
     });
     tracing::info!(

@@ -468,7 +468,7 @@ impl Pacing {
                 metrics::count_circuit_opened();
                 tracing::error!(
                     misconfigured = gate.circuit.misconfigured(),
-                    "the gateway does not work: nothing is sent but probes; nothing is lost, records wait"
+                    "the circuit breaker is open: only probes are sent; records wait and none is lost"
                 );
             }
             State::Closed => tracing::info!("the gateway works again"),

@@ -76,7 +76,7 @@ async fn registry(store: &Store, serials: Vec<Serial>, ask: &Ask) -> Result<Regi
             Err(error) => {
                 tracing::warn!(
                     error = format!("{error:#}"),
-                    "the device registry cannot be asked about a sheet's serials; they wait"
+                    "the device registry cannot be read for the serials of a sheet; they wait"
                 );
                 return Ok(Registry::Silent);
             }

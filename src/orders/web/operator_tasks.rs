@@ -1,9 +1,10 @@
 //! What each path does: the members are read, the store is asked once, and what it has then is the answer.
 
-use axum::Json;
-use axum::extract::{Extension, State};
+use axum::body::Bytes;
+use axum::extract::{Extension, FromRequest, Request, State};
 use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse as _, Response};
+use axum::{Json, RequestExt as _};
 use serde_json::json;
 
 use super::ApiState;
@@ -28,6 +29,38 @@ const LARGEST_PAGE: i64 = 1000;
 
 pub(super) type Answer = Result<Response, Problem>;
 pub(super) type Who = Extension<Actor>;
+
+/// A request to do something with an order or a unit that the path names.
+pub(super) struct Task {
+    desk: ApiState,
+    /// Who asks, for the audit trail.
+    by: Actor,
+    /// The order or unit of the path.
+    id: String,
+    /// The members of the body, not yet read.
+    body: Body,
+}
+
+impl FromRequest<ApiState> for Task {
+    type Rejection = Response;
+
+    async fn from_request(mut request: Request, desk: &ApiState) -> Result<Self, Response> {
+        let Extension(by) = request
+            .extract_parts::<Who>()
+            .await
+            .map_err(|error| error.into_response())?;
+        let Named(id) = request
+            .extract_parts::<Named>()
+            .await
+            .map_err(|error| error.into_response())?;
+        Ok(Self {
+            desk: desk.clone(),
+            by,
+            id,
+            body: Bytes::from_request(request, desk).await,
+        })
+    }
+}
 
 const STATES: [&str; 7] = [
     "received",
@@ -133,12 +166,8 @@ async fn after(desk: &ApiState, id: &str) -> Answer {
     whole(desk, &order(desk, id).await?).await
 }
 
-pub(super) async fn approve(
-    State(desk): State<ApiState>,
-    Extension(by): Who,
-    Named(id): Named,
-    body: Body,
-) -> Answer {
+pub(super) async fn approve(task: Task) -> Answer {
+    let Task { desk, by, id, body } = task;
     Fields::body(body, &[])?;
     order(&desk, &id).await?;
     desk.store.approve(&id, &by, (desk.clock)()).await?;
@@ -147,111 +176,43 @@ pub(super) async fn approve(
 
 /// An act for which a person gives the reason.
 #[derive(Debug, Clone, Copy)]
-enum Explained {
+pub(super) enum Explained {
     Cancel,
     Park,
     Replace,
     Resume,
 }
 
-/// Does an act with its reason, and answers what has become of the order.
-async fn explained(
-    desk: &ApiState,
-    by: &Actor,
-    subject: Subject,
-    body: Body,
+/// Does an act with its reason, and answers what has become of the order. `subject` says what the path names.
+pub(super) async fn explained(
+    task: Task,
+    subject: fn(String) -> Subject,
     act: Explained,
 ) -> Answer {
+    let Task { desk, by, id, body } = task;
     let why = Fields::body(body, &["why"])?.required("why")?;
+    let subject = subject(id.clone());
     let of = match &subject {
-        Subject::Order(id) => order(desk, id).await?.id,
-        Subject::Unit(id) => order_of(desk, id).await?,
+        Subject::Order(id) => order(&desk, id).await?.id,
+        Subject::Unit(id) => order_of(&desk, id).await?,
     };
     let (store, now) = (&desk.store, (desk.clock)());
     match act {
-        Explained::Cancel => store.cancel_any(&subject, &why, by, now).await?,
-        Explained::Park => store.park(&subject, &why, by, now).await?,
+        Explained::Cancel => store.cancel_any(&subject, &why, &by, now).await?,
+        Explained::Park => store.park(&subject, &why, &by, now).await?,
         Explained::Resume => {
             let status = &desk.config.status;
-            store.resume(&subject, &why, status, by, now).await?;
+            store.resume(&subject, &why, status, &by, now).await?;
         }
         Explained::Replace => {
-            let (Subject::Order(id) | Subject::Unit(id)) = &subject;
-            store.replace(id, &why, by, now).await?;
+            store.replace(&id, &why, &by, now).await?;
         }
     }
-    after(desk, &of).await
+    after(&desk, &of).await
 }
 
-pub(super) async fn cancel(
-    State(desk): State<ApiState>,
-    Extension(by): Who,
-    Named(id): Named,
-    body: Body,
-) -> Answer {
-    explained(&desk, &by, Subject::Order(id), body, Explained::Cancel).await
-}
-
-pub(super) async fn cancel_unit(
-    State(desk): State<ApiState>,
-    Extension(by): Who,
-    Named(id): Named,
-    body: Body,
-) -> Answer {
-    explained(&desk, &by, Subject::Unit(id), body, Explained::Cancel).await
-}
-
-pub(super) async fn park_order(
-    State(desk): State<ApiState>,
-    Extension(by): Who,
-    Named(id): Named,
-    body: Body,
-) -> Answer {
-    explained(&desk, &by, Subject::Order(id), body, Explained::Park).await
-}
-
-pub(super) async fn park_unit(
-    State(desk): State<ApiState>,
-    Extension(by): Who,
-    Named(id): Named,
-    body: Body,
-) -> Answer {
-    explained(&desk, &by, Subject::Unit(id), body, Explained::Park).await
-}
-
-pub(super) async fn resume_order(
-    State(desk): State<ApiState>,
-    Extension(by): Who,
-    Named(id): Named,
-    body: Body,
-) -> Answer {
-    explained(&desk, &by, Subject::Order(id), body, Explained::Resume).await
-}
-
-pub(super) async fn resume_unit(
-    State(desk): State<ApiState>,
-    Extension(by): Who,
-    Named(id): Named,
-    body: Body,
-) -> Answer {
-    explained(&desk, &by, Subject::Unit(id), body, Explained::Resume).await
-}
-
-pub(super) async fn replace(
-    State(desk): State<ApiState>,
-    Extension(by): Who,
-    Named(id): Named,
-    body: Body,
-) -> Answer {
-    explained(&desk, &by, Subject::Unit(id), body, Explained::Replace).await
-}
-
-pub(super) async fn retry_order(
-    State(desk): State<ApiState>,
-    Extension(by): Who,
-    Named(id): Named,
-    body: Body,
-) -> Answer {
+pub(super) async fn retry_order(task: Task) -> Answer {
+    let Task { desk, by, id, body } = task;
     Fields::body(body, &[])?;
     order(&desk, &id).await?;
     let subject = Subject::Order(id.clone());
@@ -259,12 +220,8 @@ pub(super) async fn retry_order(
     after(&desk, &id).await
 }
 
-pub(super) async fn retry_unit(
-    State(desk): State<ApiState>,
-    Extension(by): Who,
-    Named(id): Named,
-    body: Body,
-) -> Answer {
+pub(super) async fn retry_unit(task: Task) -> Answer {
+    let Task { desk, by, id, body } = task;
     let anew = Fields::body(body, &["anew"])?.choice("anew")?;
     let of = order_of(&desk, &id).await?;
     let subject = Subject::Unit(id);
@@ -273,12 +230,8 @@ pub(super) async fn retry_unit(
     after(&desk, &of).await
 }
 
-pub(super) async fn assign(
-    State(desk): State<ApiState>,
-    Extension(by): Who,
-    Named(id): Named,
-    body: Body,
-) -> Answer {
+pub(super) async fn assign(task: Task) -> Answer {
+    let Task { desk, by, id, body } = task;
     let known = ["serial", "sim", "imei", "device_id", "force"];
     let mut fields = Fields::body(body, &known)?;
     let mut given = Given::new(fields.choice("force")?);
@@ -314,12 +267,8 @@ pub(super) async fn assign(
     Ok(Json(json!({ "units": [UnitShown::from(&row)] })).into_response())
 }
 
-pub(super) async fn swap(
-    State(desk): State<ApiState>,
-    Extension(by): Who,
-    Named(id): Named,
-    body: Body,
-) -> Answer {
+pub(super) async fn swap(task: Task) -> Answer {
+    let Task { desk, by, id, body } = task;
     let mut fields = Fields::body(body, &["with"])?;
     let with = fields.required("with")?;
     order_of(&desk, &id).await?;
@@ -335,12 +284,8 @@ fn unfit(mark: Mark, text: Option<&str>, why: &Unfit) -> Problem {
     Problem::field(mark.name(), text, &*why.what, remedy)
 }
 
-pub(super) async fn ship(
-    State(desk): State<ApiState>,
-    Extension(by): Who,
-    Named(id): Named,
-    body: Body,
-) -> Answer {
+pub(super) async fn ship(task: Task) -> Answer {
+    let Task { desk, by, id, body } = task;
     let mut fields = Fields::body(body, &["carrier", "tracking", "units"])?;
     let carrier = fields.required("carrier")?;
     let missing = || Problem::field("tracking", None, "is missing", "give one number or a list");

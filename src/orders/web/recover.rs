@@ -49,7 +49,7 @@ fn problem(error: anyhow::Error) -> Problem {
             Ok(error) => Problem::from(error),
             Err(error) => {
                 let error = format!("{error:#}");
-                tracing::warn!(error, "a recovery could not be planned");
+                tracing::warn!(error, "the recovery plan failed");
                 Problem::unanswered()
             }
         },

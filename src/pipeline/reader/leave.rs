@@ -42,7 +42,7 @@ impl Reader {
         }
         tracing::warn!(
             partitions = owed.len(),
-            "the broker did not confirm the last commit; some records may be sent again"
+            "the broker did not acknowledge the last commit; some records may be sent twice"
         );
     }
 
@@ -61,7 +61,7 @@ impl Reader {
                     Ok(())
                 }
                 Event::CommitFailed(error) => {
-                    tracing::info!(%error, "the last commit was refused");
+                    tracing::info!(%error, "the last commit was rejected");
                     refused = true;
                     Ok(())
                 }
@@ -81,7 +81,7 @@ impl Reader {
                 | Event::Log(_) => Ok(()),
             };
             if let Err(error) = granted {
-                tracing::warn!(%error, "the group's last wish was not granted while leaving");
+                tracing::warn!(%error, "a pending rebalance was not completed during shutdown");
             }
         }
         refused

@@ -88,7 +88,7 @@ impl Reader {
             tracing::error!(
                 topic = key.0, partition = key.1, offset = at, error = %unreadable,
                 remedy,
-                "a batch cannot be read: the partition stands until it can, or until a person skips it"
+                "a record batch cannot be read: the partition waits until the batch is readable or an operator skips it"
             );
         }
         let wait = match again.as_ref() {
@@ -118,7 +118,7 @@ impl Reader {
             tracing::info!(
                 topic = key.0,
                 partition = key.1,
-                "the partition goes on behind a batch that could not be read"
+                "the partition continues after an unreadable batch"
             );
         }
     }
@@ -169,7 +169,7 @@ impl Reader {
                     topic,
                     partition,
                     error = format!("{error:#}"),
-                    "whether a person asked to skip a batch cannot be found out; asking again"
+                    "the skip requests in the state topic cannot be read; retrying"
                 );
                 None
             });
@@ -203,7 +203,7 @@ impl Reader {
             from = skip.from,
             to = skip.to,
             by = skip.by,
-            "offsets that cannot be read are skipped at a person's request"
+            "unreadable offsets are skipped at an operator's request"
         );
         metrics::skipped(&key.0);
         partition.began = partition.began.min(skip.from);
@@ -235,7 +235,7 @@ impl Reader {
         let key = name(&key.0, key.1, from);
         self.runtime.spawn(async move {
             if let Err(error) = producer.erase(&state, key.as_bytes()).await {
-                tracing::warn!(%error, key, "a request to skip was carried out and not erased");
+                tracing::warn!(%error, key, "a skip request was carried out but not deleted");
             }
         });
     }

@@ -159,7 +159,7 @@ impl Worker {
                 let remedy = error.downcast_ref::<NotAllowed>().map(NotAllowed::remedy);
                 tracing::error!(
                     topic = %self.progress.topic, partition = self.progress.partition, error = format!("{error:#}"), remedy,
-                    "records that the gateway fails on wait in memory and hold up the commit, because they cannot be held"
+                    "records of a failing device wait in memory and delay commits, because they cannot be written to the held topic"
                 );
                 Ok(())
             }
@@ -183,14 +183,14 @@ impl Worker {
                     tracing::error!(
                         %topic, partition, serial = %String::from_utf8_lossy(&serial), status, text,
                         seconds = failed_for.as_secs(),
-                        "the gateway goes on failing on one device: its records are held and tried again; `dig-ingest devices held` lists them"
+                        "the gateway keeps failing on one device: its records are quarantined and retried; `dig-ingest devices held` lists them"
                     );
                 }
                 Found::Cleared(serial) => {
                     metrics::cleared(topic);
                     tracing::info!(
                         %topic, partition, serial = %String::from_utf8_lossy(&serial),
-                        "the gateway takes the records of a device again"
+                        "the gateway accepts the records of a quarantined device again"
                     );
                 }
             }

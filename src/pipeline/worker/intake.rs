@@ -54,7 +54,7 @@ impl Worker {
         let wrong = chunk.messages.iter().filter_map(Result::err);
         for error in wrong.filter(|error| *error != RDKafkaErrorCode::PartitionEOF) {
             metrics::message_error(&self.progress.topic);
-            tracing::error!(topic = %self.progress.topic, partition = self.progress.partition, %error, "the client gave an error in a message's place");
+            tracing::error!(topic = %self.progress.topic, partition = self.progress.partition, %error, "librdkafka returned an error instead of a message");
         }
         self.intake = Some(Intake {
             chunk,

@@ -162,7 +162,7 @@ impl Worker {
                 room,
                 offset = letter.source.offset,
                 remedy = Refusal::TooLarge.remedy(),
-                "a letter was refused: its topic takes not even the shortest form; the partition waits"
+                "a letter was rejected: its topic does not accept even the shortest form; the partition waits"
             );
             self.letters_after = Some(Instant::now() + 4 * LETTER_RETRY);
             return false;
@@ -245,7 +245,7 @@ impl Worker {
                 tracing::error!(
                     topic = %self.progress.topic, partition = self.progress.partition,
                     waiting = self.outbox.len() + self.letters.len(), seconds = since.elapsed().as_secs(),
-                    "letters are not confirmed: the partition waits until their topic can be written"
+                    "letters are not acknowledged: the partition waits until their topic accepts writes"
                 );
                 self.letter_waits_since = Some(Instant::now());
             }
@@ -287,7 +287,7 @@ impl Worker {
         tracing::error!(
             topic = %self.progress.topic, partition = self.progress.partition, offset = letter.source.offset,
             to = ?letter.destination, error = %said, remedy = refusal.remedy(),
-            "a letter was refused; it is tried again and the partition waits"
+            "a letter was rejected; retrying while the partition waits"
         );
         if let Some(wait) = &self.letters_wait {
             wait.update(format!("letters are refused: {said}"));
@@ -347,6 +347,6 @@ fn tell_shortened(letter: &Letter, form: &Form<'_>, to: &str, room: usize) {
         kept = form.value.len(),
         room,
         remedy = Refusal::TooLarge.remedy(),
-        "a letter is larger than its topic takes and is written shortened"
+        "a letter exceeds the maximum message size of its topic and is shortened"
     );
 }

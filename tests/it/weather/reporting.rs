@@ -155,7 +155,7 @@ fn a_hang_up_does_not_cut_a_drain_short() {
     }
     leaving.succeeded();
     assert!(
-        leaving.log().contains("ended in order"),
+        leaving.log().contains("shutdown completed"),
         "{}",
         leaving.log()
     );

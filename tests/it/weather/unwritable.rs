@@ -356,6 +356,6 @@ fn a_topic_without_rights_is_waited_for_with_an_alarm() {
 fn a_producer_that_can_write_no_more_is_replaced() {
     refused_with(
         RDKafkaRespErr::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER,
-        "a new producer of letters",
+        "the letter producer was re-created",
     );
 }

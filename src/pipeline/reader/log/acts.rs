@@ -398,7 +398,7 @@ impl Reader {
             topic = key.0,
             partition = key.1,
             offset,
-            "the client made a partition anew; its queue is split off again"
+            "librdkafka re-created a partition; its queue is split off again"
         );
         let Some(feed) = PartitionQueue::open(&self.consumer, &key.0, key.1) else {
             return;
@@ -455,7 +455,7 @@ fn due<'a, T>(
                 topic = key.0,
                 partition = key.1,
                 error = format!("{error:#}"),
-                "the broker does not say whether a log is still the one that is remembered; asking again until it does"
+                "the broker does not return the identity of a log; retrying"
             );
             None
         }

@@ -180,7 +180,7 @@ impl Worker {
             }
             Err(Kept::ForNow(error)) => tracing::warn!(
                 %topic, partition, error = format!("{error:#}"),
-                "released records were not deleted; it is tried again"
+                "the deletion of released records failed; retrying"
             ),
         }
     }
