@@ -30,6 +30,9 @@ pub struct Options<'a> {
     pub pool_size: usize,
 }
 
+/// A client that [`client`] makes.
+pub type Client = reqwest::Client;
+
 /// Shared files are handed on once or twice.
 const REDIRECTS: usize = 5;
 

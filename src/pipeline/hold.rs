@@ -162,6 +162,12 @@ impl Hold {
         self.names.contains_key(name)
     }
 
+    /// The records held under a name.
+    #[must_use]
+    pub fn of(&self, name: &[u8]) -> Option<&Held> {
+        self.names.get(name)
+    }
+
     /// The held records by name.
     pub fn held(&self) -> impl Iterator<Item = (&[u8], &Held)> {
         self.names.iter().map(|(name, held)| (&**name, held))
