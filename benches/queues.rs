@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use dig_ingest::pipeline::offsets::{MessageSeq, OffsetTracker};
-use dig_ingest::pipeline::queues::{Limits, SerialQueues};
+use dig_ingest::pipeline::queues::{Limits, SerialQueues, Tag};
 use dig_ingest::record::serial_hash;
 
 const RECORDS: usize = 5_000;
@@ -59,7 +59,11 @@ fn pack(criterion: &mut Criterion) {
                         start..start + BYTES,
                         start..start + 12,
                         hashes[n % serials],
-                        (MessageSeq(seq), seq),
+                        Tag {
+                            seq: MessageSeq(seq),
+                            identity: seq,
+                            place: 0,
+                        },
                     );
                     seq += 1;
                 }

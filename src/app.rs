@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Settings;
 use crate::ops::status_registry::StatusRegistry;
+use crate::page::Mounts;
 use crate::pipeline::gate::Mode;
 use crate::pipeline::live::LiveWatch;
 use crate::pipeline::topics::{Keep, Wanted, create_once_answered};
@@ -58,7 +59,8 @@ impl Chosen {
     }
 }
 
-/// Runs the chosen parts until `stop`. `live`: what of the settings may be replaced meanwhile; without it nothing is.
+/// Runs the chosen parts until `stop`. `live`: what of the settings may be replaced meanwhile; without it nothing is. `mounts`: where the
+/// parts answer the operator page.
 ///
 /// # Errors
 /// The first reason why a part could not go on, and settings that cannot be used.
@@ -67,6 +69,7 @@ pub async fn run(
     chosen: Chosen,
     live: Option<LiveWatch>,
     board: Arc<StatusRegistry>,
+    mounts: Mounts,
     stop: CancellationToken,
 ) -> anyhow::Result<End> {
     board.set_streams(chosen.pipeline);
@@ -78,14 +81,15 @@ pub async fn run(
     // Tasks of their own: a panic in one part must not unwind the other.
     let pipeline = {
         let (settings, board, stop) = (settings.clone(), Arc::clone(&board), stop.clone());
+        let mount = mounts.devices.clone();
         let part = async move {
             if !chosen.pipeline {
                 return Ok(End::InOrder);
             }
             let _ends_the_other = stop.clone().drop_guard();
             match live {
-                Some(live) => stream::following(settings, live, board, stop).await,
-                None => Box::pin(stream(settings, board, stop)).await,
+                Some(live) => stream::following(settings, live, board, mount, stop).await,
+                None => Box::pin(stream::alone(settings, board, mount, stop)).await,
             }
         };
         tokio::spawn(part)
@@ -95,7 +99,7 @@ pub async fn run(
             return Ok(());
         }
         let _ends_the_other = stop.clone().drop_guard();
-        journey::run(&settings, &board, stop).await
+        journey::run(&settings, &board, &mounts.orders, stop).await
     });
     let (pipeline, orders) = tokio::join!(pipeline, orders);
     let pipeline = pipeline.context("the pipeline's task").flatten();

@@ -36,6 +36,8 @@ pub mod ops;
 #[doc(hidden)]
 pub mod orders;
 #[doc(hidden)]
+pub mod page;
+#[doc(hidden)]
 pub mod pipeline;
 #[doc(hidden)]
 pub mod poll;

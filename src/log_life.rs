@@ -289,9 +289,15 @@ pub fn judge_reading(reading: &Reading<'_>, facts: &Facts, found: Option<&Point>
     }
 }
 
-/// Decides whether a committed offset belongs to the present log.
+/// Decides whether a committed offset belongs to the present log. `differs`: the first offset below it at which another message than
+/// before was found.
 #[must_use]
-pub fn judge_commit(offset: i64, topic_id: Option<&TopicId>, facts: &Facts) -> Verdict {
+pub fn judge_commit(
+    offset: i64,
+    topic_id: Option<&TopicId>,
+    facts: &Facts,
+    differs: Option<i64>,
+) -> Verdict {
     if let Some(verdict) = recreated(topic_id, facts) {
         return verdict;
     }
@@ -299,6 +305,12 @@ pub fn judge_commit(offset: i64, topic_id: Option<&TopicId>, facts: &Facts) -> V
         return Verdict::New {
             from: facts.low,
             change: Change::CommitAboveEnd,
+        };
+    }
+    if let Some(from) = differs {
+        return Verdict::New {
+            from: from.max(facts.low),
+            change: Change::TailLost,
         };
     }
     Verdict::Same

@@ -11,6 +11,7 @@ use anyhow::Context as _;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Settings;
+use crate::http::mount::Mount;
 use crate::ops::attempts::Attempts;
 use crate::ops::journey::{Figures, JourneyStatus, Lead, Proof, Waiting};
 use crate::ops::status_registry::StatusRegistry;
@@ -22,7 +23,7 @@ use crate::orders::store::standing::Standing;
 use crate::orders::store::{self, Store};
 use crate::orders::views;
 use crate::orders::wait::For;
-use crate::orders::{self, Parts, access, outbox, registrar, terminations, wall_clock};
+use crate::orders::{self, Parts, access, outbox, registrar, terminations, wall_clock, web};
 use crate::registry::topic;
 use crate::registry::writer::{Message, WriteError, Writer};
 
@@ -42,6 +43,7 @@ const ASK_AGAIN: Duration = Duration::from_secs(2);
 pub async fn run(
     settings: &Settings,
     board: &Arc<StatusRegistry>,
+    mount: &Mount,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let config = Arc::new(settings.orders.clone());
@@ -58,15 +60,23 @@ pub async fn run(
         () = stop.cancelled() => return Ok(()),
     };
     let name = name(&settings.kafka.client_id);
+    let outside = Outside {
+        ask: ask(settings)?,
+        witnesses: witnesses(settings)?,
+    };
+    let clock = wall_clock();
+    let mounted = mount.fill(web::mounted(
+        Arc::clone(&config),
+        store.clone(),
+        outside.clone(),
+        Arc::clone(&clock),
+    ));
     let parts = Parts {
         market: market.clone(),
         store: store.clone(),
         open: open_registry,
-        outside: Outside {
-            ask: ask(settings)?,
-            witnesses: witnesses(settings)?,
-        },
-        clock: wall_clock(),
+        outside,
+        clock,
         name: name.clone(),
     };
     let journey = Box::pin(orders::run(Arc::clone(&config), parts, stop));
@@ -81,6 +91,7 @@ pub async fn run(
         // Goes on for ever.
         () = Box::pin(beside) => Ok(()),
     };
+    drop(mounted);
     store.close().await;
     result
 }

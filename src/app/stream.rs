@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::reload;
 use crate::config::Settings;
+use crate::http::mount::Mount;
 use crate::ops::status::Pause;
 use crate::ops::status_registry::StatusRegistry;
 use crate::ops::waits::{Kind, Wait};
@@ -19,7 +20,7 @@ use crate::pipeline::gate::Mode;
 use crate::pipeline::live::LiveWatch;
 use crate::pipeline::upload::Uploader;
 use crate::registry::Source;
-use crate::{pipeline, registry};
+use crate::{page, pipeline, registry};
 
 /// Between two looks at how the gateway is.
 const LOOK: Duration = Duration::from_millis(500);
@@ -35,8 +36,21 @@ pub async fn run(
     board: Arc<StatusRegistry>,
     stop: CancellationToken,
 ) -> anyhow::Result<pipeline::End> {
+    alone(settings, board, Mount::default(), stop).await
+}
+
+/// As [`run`], with the place where it answers the operator page.
+///
+/// # Errors
+/// As [`run`].
+pub(super) async fn alone(
+    settings: Settings,
+    board: Arc<StatusRegistry>,
+    mount: Mount,
+    stop: CancellationToken,
+) -> anyhow::Result<pipeline::End> {
     let live = Arc::new(reload::snapshot(&settings)?);
-    following(settings, watch::channel(live).1, board, stop).await
+    following(settings, watch::channel(live).1, board, mount, stop).await
 }
 
 /// As [`run`], with mappings, rules and limits that may be replaced meanwhile.
@@ -47,6 +61,7 @@ pub(super) async fn following(
     settings: Settings,
     live: LiveWatch,
     board: Arc<StatusRegistry>,
+    mount: Mount,
     stop: CancellationToken,
 ) -> anyhow::Result<pipeline::End> {
     let config = settings.pipeline();
@@ -64,6 +79,14 @@ pub(super) async fn following(
         () = stop.cancelled() => return Ok(pipeline::End::InOrder),
     };
     board.set_registry_read(true);
+    let followed_at_all = settings.registry.place(gated).is_some();
+    let _mounted = followed_at_all.then(|| {
+        mount.fill(page::devices::router(
+            devices.clone(),
+            settings.gate.clone(),
+            Arc::clone(&board),
+        ))
+    });
     let (known, expected) = (devices.borrow().len() as u64, settings.memory.devices);
     if known > expected {
         tracing::warn!(
@@ -144,10 +167,20 @@ async fn watch_gateway(uploader: Uploader, board: Arc<StatusRegistry>) {
         board.set_logged_in(status.session.generation > 0);
         let pause = uploader.pause();
         let lasts = std::mem::replace(&mut newest, pause) == pause;
+        let trouble = status.last_trouble;
+        // Of failures without an answer this one is a person's, however long one waits.
+        let untrusted = trouble
+            .as_ref()
+            .is_some_and(|(code, text)| *code == 0 && text.contains("certificate"));
         let (kind, remedy) = match pause {
             Pause::Alarm => (
                 Kind::GatewayRefuses,
                 "check dig.url, dig.username, its password and the DIG-Access role; `dig-ingest check --connect` tries them",
+            ),
+            Pause::Gateway if untrusted => (
+                Kind::Gateway,
+                "renew the gateway's certificate, or have dig.ca_file name the authority that signed it; requests go on by themselves then, \
+                 after dig.connection_max_age_s at most; nothing is lost",
             ),
             Pause::Gateway => (
                 Kind::Gateway,
@@ -163,13 +196,21 @@ async fn watch_gateway(uploader: Uploader, board: Arc<StatusRegistry>) {
                 continue;
             }
         };
-        let cause = match status.last_trouble {
-            Some((0, _)) => format!("{}; the last request got no answer", pause.meaning()),
+        let cause = match trouble {
+            Some((0, text)) => {
+                format!(
+                    "{}; the last request got no answer: {text}",
+                    pause.meaning()
+                )
+            }
             Some((code, _)) => format!("{}; the last answer was {code}", pause.meaning()),
             None => pause.meaning().to_owned(),
         };
         match &wait {
-            Some((known, wait)) if *known == kind => wait.update(cause),
+            Some((known, wait)) if *known == kind => {
+                wait.update(cause);
+                wait.advise(remedy);
+            }
             // One that lasts less than a look is told by the partitions alone.
             _ if !lasts => wait = None,
             _ => wait = Some((kind, board.wait(kind, "gateway", cause, remedy))),

@@ -65,6 +65,12 @@ pub fn raw(text: &str) {
     let _ = Stdout.write_all(text.as_bytes());
 }
 
+/// Writes what is buffered: for a command that goes on.
+pub fn flush() {
+    // As above.
+    let _ = Stdout.flush();
+}
+
 /// Writes to standard error; what cannot be written is lost.
 pub fn write_note(text: fmt::Arguments<'_>) {
     // Progress that was written before comes first.

@@ -10,9 +10,11 @@ mod keep;
 mod report;
 mod screen;
 mod script;
+mod shown;
 mod stages;
 mod watch;
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -39,6 +41,7 @@ use crate::load::mix::Mix;
 use crate::load::plan::{By, Plan, Shape};
 use crate::load::produce::{Outlet, Target};
 use crate::ops::status_registry::StatusRegistry;
+use crate::page::Mounts;
 use crate::registry::{self, Device, State};
 use crate::sim::market;
 use crate::verify::judge::Judge;
@@ -69,6 +72,7 @@ Ends with 0 only if nothing is lost, reordered or phantom, and every figure of t
 
 Examples:
   dig-ingest demo
+  dig-ingest demo --stay --listen 127.0.0.1:9464
   dig-ingest demo --records 200000 --devices 2000 --seed 42 --report json"
 )]
 pub struct Args {
@@ -81,6 +85,12 @@ pub struct Args {
     /// Seed of everything random.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Listen address of the operator page; port 0 takes any free port.
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:0")]
+    listen: SocketAddr,
+    /// Keep the job and its operator page after the story, until interrupted; the report comes then, and counts what was changed there.
+    #[arg(long)]
+    stay: bool,
     /// Form of the report.
     #[arg(long, value_enum, default_value = "text")]
     report: super::Report,
@@ -138,12 +148,15 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     register(&settings, &plan).await?;
     let client = settings.kafka.plain()?;
     let mut letters = super::verify::letters_of(&settings)?;
-    let keep = Keep::start(settings.clone(), place.path()).await?;
+    let mounts = Mounts::default();
+    let keep = Keep::start(settings.clone(), mounts.clone(), place.path()).await?;
     let script = Script::play(&gateway);
     let (board, stop) = (
         StatusRegistry::new(Instant::now()),
         CancellationToken::new(),
     );
+    let screen = Screen::new(begun, args.records);
+    let pages = shown::start(args.listen, &settings, &board, &mounts, &screen).await?;
     // The order half runs beside it: the story stops and starts that one alone.
     let alone = app::Chosen::of(&settings, Some(app::Part::Pipeline))?;
     let mut job = tokio::spawn(app::run(
@@ -151,6 +164,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         alone,
         None,
         Arc::clone(&board),
+        mounts,
         stop.clone(),
     ));
 
@@ -177,7 +191,6 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         };
         move || drive(&plan, goal, pace, sink, &counters)
     });
-    let screen = Screen::new(begun, args.records);
     let journey = Journey {
         gateway: &gateway,
         board: &board,
@@ -221,6 +234,9 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         tokio::time::sleep(LOOK).await;
     };
     screen.finish();
+    if args.stay {
+        shown::until_interrupted(&pages, &screen).await?;
+    }
     stop.cancel();
     job.await
         .context("the job panicked")?
@@ -257,6 +273,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         seed: args.seed,
     };
     gateway.stop().await;
+    pages.stop().await;
     report.print(args.report)?;
     Ok(if report.is_good() {
         ExitCode::SUCCESS
@@ -392,6 +409,8 @@ mod tests {
                 records,
                 devices: 500,
                 seed: 1,
+                listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+                stay: false,
                 report: super::super::Report::Text,
             };
             let each = records * RECORD_BYTES / args.partitions() as u64;

@@ -26,6 +26,7 @@ pub mod replay;
 pub mod run;
 pub mod sim;
 pub mod skip;
+pub mod status;
 pub mod validate;
 pub mod verify;
 
@@ -49,6 +50,8 @@ pub enum Report {
 enum Command {
     /// Run the streaming job: Kafka to DIG.
     Run(run::Args),
+    /// Show an overview of a running job: lag, waits, gateway, rates, alarms.
+    Status(status::Args),
     /// Show the whole path on embedded parts, with faults, and judge the result.
     Demo(demo::Args),
     /// Serve a simulated Data Intake Gateway.
@@ -108,6 +111,7 @@ pub fn main() -> ExitCode {
     let result = runtime.block_on(async {
         match cli.command {
             Command::Run(args) => Box::pin(run::run(args)).await,
+            Command::Status(args) => status::run(args).await,
             Command::Demo(args) => Box::pin(demo::run(args)).await,
             Command::Sim(args) => sim::run(args).await,
             Command::Load(args) => load::run(*args).await,

@@ -18,6 +18,7 @@ use crate::ops::notify::Notifier;
 use crate::ops::panics::{self, Panics};
 use crate::ops::status_registry::StatusRegistry;
 use crate::ops::{log, metrics, web};
+use crate::page::{self, Mounts};
 use crate::pipeline::End;
 
 /// Arguments of `dig-ingest run`.
@@ -97,7 +98,16 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     formula.check()?;
     let exposition = metrics::install()?;
     let board = StatusRegistry::new(Instant::now());
-    let pages = web::start(&settings.ops, std::sync::Arc::clone(&board), exposition).await?;
+    let mounts = Mounts::default();
+    let letters = page::letters::router(page::letters::Reader::of(&settings));
+    let page = page::router(
+        &settings.ops,
+        exposition.clone(),
+        Arc::clone(&board),
+        mounts.clone(),
+        letters,
+    )?;
+    let pages = web::start(&settings.ops, Arc::clone(&board), exposition, page).await?;
     tracing::info!(address = %pages.address(), "operations pages");
     let notifier = Notifier::of(config::service_manager());
     let stall_after = Duration::from_secs(settings.ops.stall_after_s);
@@ -109,7 +119,14 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         notifier: notifier.clone(),
     };
     let reloads = tokio::spawn(reloads.follow(reloader));
-    let job = Box::pin(crate::app::run(settings, chosen, live, board, stop.clone()));
+    let job = Box::pin(crate::app::run(
+        settings,
+        chosen,
+        live,
+        board,
+        mounts,
+        stop.clone(),
+    ));
     let result = until_panic(job, &mut panics, &stop).await;
     reloads.abort();
     told.abort();

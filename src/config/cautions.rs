@@ -92,6 +92,7 @@ fn secret_files(settings: &Settings) -> Vec<(&'static str, &Path)> {
             settings.kafka.aws.credentials_file.as_ref(),
         ),
         ("orders.web.token_file", &settings.orders.web.token_file),
+        ("ops.page.token_file", &settings.ops.page.token_file),
     ];
     let optional = [
         ("dig.password_file", &settings.dig.password_file),
@@ -113,12 +114,13 @@ fn secret_files(settings: &Settings) -> Vec<(&'static str, &Path)> {
 }
 
 /// The secrets that were given as they are.
-fn secrets(settings: &Settings) -> [(&'static str, &Secret); 4] {
+fn secrets(settings: &Settings) -> [(&'static str, &Secret); 5] {
     [
         ("kafka.sasl_password", &settings.kafka.sasl_password),
         ("dig.password", &settings.dig.password),
         ("myadmin.password", &settings.myadmin.password),
         ("orders.web.token", &settings.orders.web.token),
+        ("ops.page.token", &settings.ops.page.token),
     ]
 }
 

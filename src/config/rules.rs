@@ -35,6 +35,7 @@ pub fn broken(
     }
     found.adopt("orders", settings.orders.check());
     orders(settings, &mut found);
+    found.adopt("ops", settings.ops.page.check());
     let verdict = settings.myadmin.check();
     found.adopt("myadmin", verdict.map_err(|error| format!("{error:#}")));
     sizes(settings, &mut found);

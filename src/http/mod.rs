@@ -4,7 +4,9 @@
 
 pub mod client_credentials;
 pub mod descriptors;
+pub mod mount;
 pub mod pacing;
 pub mod retry;
 pub mod server;
+pub mod tokens;
 pub mod transport;

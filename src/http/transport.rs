@@ -30,6 +30,9 @@ pub struct Options<'a> {
     pub pool_size: usize,
 }
 
+/// A client that [`client`] makes.
+pub type Client = reqwest::Client;
+
 /// Shared files are handed on once or twice.
 const REDIRECTS: usize = 5;
 
@@ -332,12 +335,16 @@ mod tests {
 
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-    /// The name `gateway.test` is 127.0.0.N, N as it is now.
+    /// The name `gateway.test` is 127.0.0.N, N as it is now; at 0 the name server is away.
     struct Moving(Arc<AtomicU8>);
 
     impl reqwest::dns::Resolve for Moving {
         fn resolve(&self, _: reqwest::dns::Name) -> reqwest::dns::Resolving {
             let host = self.0.load(Ordering::Relaxed);
+            if host == 0 {
+                let error = std::io::Error::other("the name server does not answer");
+                return Box::pin(std::future::ready(Err(error.into())));
+            }
             let found: reqwest::dns::Addrs =
                 Box::new(std::iter::once(SocketAddr::from(([127, 0, 0, host], 0))));
             Box::pin(std::future::ready(Ok(found)))
@@ -395,6 +402,14 @@ mod tests {
         );
         host.store(1, Ordering::Relaxed);
         assert_eq!(ask(later).await, "2");
+        // The name server is away when new connections are needed: nothing was sent, and it is asked again.
+        host.store(0, Ordering::Relaxed);
+        let last = later + Duration::from_secs(301);
+        let refused = connections.client_at(last).get(&url).send().await;
+        let failed = failure(refused.unwrap_err());
+        assert!(matches!(failed, Failure::Connect(_)), "{failed:?}");
+        host.store(2, Ordering::Relaxed);
+        assert_eq!(ask(last).await, "2");
         for server in servers {
             server.abort();
         }

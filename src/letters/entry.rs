@@ -73,6 +73,9 @@ pub struct Entry {
     /// The message that the record came from.
     pub source: Option<LetterPlace>,
     pub source_time_ms: Option<i64>,
+    /// Place of the record among those of that message, from 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source_record: Option<u32>,
     /// How often the record was replayed before it came to this letter.
     pub replays: u32,
     /// Of a shortened letter.
@@ -143,6 +146,7 @@ impl Entry {
             attempts: 0,
             source: None,
             source_time_ms: None,
+            source_record: None,
             replays: 0,
             full: None,
             key: raw.key.map(<[u8]>::to_vec),
@@ -178,6 +182,7 @@ impl Entry {
                 header::SOURCE_PARTITION => partition = text.parse::<i32>().ok(),
                 header::SOURCE_OFFSET => offset = text.parse::<i64>().ok(),
                 header::SOURCE_TIMESTAMP => self.source_time_ms = text.parse().ok(),
+                header::SOURCE_RECORD => self.source_record = text.parse().ok(),
                 header::REPLAYS => self.replays = text.parse().unwrap_or_default(),
                 header::FULL_LENGTH => length = text.parse().ok(),
                 header::FULL_SHA256 => sha256 = Some(text),

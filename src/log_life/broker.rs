@@ -21,6 +21,7 @@ use rdkafka::{ClientConfig, ClientContext, Message as _, Offset, TopicPartitionL
 
 use super::{Facts, Point, Points, TopicId};
 use crate::access;
+use crate::pipeline::unreadable::is_of_data;
 use crate::poll;
 
 /// How long one call may take.
@@ -398,7 +399,39 @@ impl Asker {
         Ok(found.filter(|point| point.offset < offset))
     }
 
-    /// The fingerprint of the first message at or behind an offset.
+    /// Where the log differs from the one in which `committed` was committed: the first offset below the committed one whose message
+    /// was written under a newer leader epoch than the message that lay there before. `None` if nothing shows a difference.
+    ///
+    /// # Errors
+    /// The broker does not answer.
+    pub fn differs_from(
+        &self,
+        key: &Key,
+        committed: &Committed,
+        facts: &Facts,
+    ) -> anyhow::Result<Option<i64>> {
+        let known = committed.epoch >= 0 && (facts.low + 1..=facts.end).contains(&committed.offset);
+        if !known {
+            return Ok(None);
+        }
+        let newer = |point: &Point| point.epoch > committed.epoch;
+        let last = self.newest_below(key, committed.offset)?;
+        let Some(last) = last.filter(newer) else {
+            return Ok(None);
+        };
+        // Leader epochs never fall within a log. The message at or behind `high` is always a newer one.
+        let (mut low, mut high) = (facts.low, last.offset);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            match self.message_at(key, middle)? {
+                Some(there) if !newer(&there) => low = (there.offset + 1).min(high),
+                Some(_) | None => high = middle,
+            }
+        }
+        Ok(Some(low))
+    }
+
+    /// The fingerprint of the first message at or behind an offset; `None` also if it cannot be read.
     fn message_at(&self, key: &Key, offset: i64) -> anyhow::Result<Option<Point>> {
         let act = || format!("cannot read {} {} at {offset}", key.0, key.1);
         let mut wanted = TopicPartitionList::new();
@@ -414,6 +447,9 @@ impl Asker {
                     if (message.topic(), message.partition()) != (key.0.as_str(), key.1) => {}
                 Some(Ok(message)) => break Ok(Some(point_of(&message))),
                 Some(Err(KafkaError::PartitionEOF(_))) => break Ok(None),
+                Some(Err(error)) if error.rdkafka_error_code().is_some_and(is_of_data) => {
+                    break Ok(None);
+                }
                 Some(Err(error)) => tracing::debug!(%error, "reading one message"),
                 None => {}
             }

@@ -65,10 +65,27 @@ fn a_committed_offset_counts_only_in_the_life_it_was_committed_in() {
         ),
     ] {
         assert_eq!(
-            judge_commit(offset, known, &now),
+            judge_commit(offset, known, &now, None),
             expected,
             "{offset} {known:?} {now:?}"
         );
+    }
+}
+
+#[test]
+fn a_committed_offset_behind_a_lost_tail_is_no_offset_of_the_log() {
+    let (a, b) = (id("a"), id("b"));
+    let now = facts(Some("a"), 5, 20);
+    for (known, offset, differs, expected) in [
+        (&a, 10, None, Verdict::Same),
+        (&a, 10, Some(7), new(7, Change::TailLost)),
+        // Retention went on meanwhile.
+        (&a, 10, Some(3), new(5, Change::TailLost)),
+        (&b, 10, Some(7), new(5, Change::Recreated)),
+        (&a, 21, None, new(5, Change::CommitAboveEnd)),
+    ] {
+        let verdict = judge_commit(offset, Some(known), &now, differs);
+        assert_eq!(verdict, expected, "{known} {offset} {differs:?}");
     }
 }
 

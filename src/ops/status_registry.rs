@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
+use super::enquiry::{Answer, HeldOf, Question};
 use super::journey;
 use super::status::{LogChange, Membership, Partition, Pause, Position, Snapshot, Totals, Waiting};
 use super::waits::{Kind, Wait, Waits};
@@ -40,6 +41,8 @@ pub struct StatusRegistry {
     log_changes: watch::Sender<Vec<LogChange>>,
     journey: OnceLock<journey::Shared>,
     waits: Waits,
+    /// What a person asks about one device; the workers look at it.
+    question: Question,
 }
 
 #[derive(Debug)]
@@ -66,6 +69,8 @@ struct Numbers {
     read_at: AtomicU64,
     confirmed: AtomicU64,
     released: AtomicU64,
+    /// To the board's question.
+    answer: Answer,
 }
 
 /// A partition worker's place on the board; the only writer of its numbers.
@@ -101,6 +106,7 @@ impl StatusRegistry {
             log_changes: watch::Sender::new(Vec::new()),
             journey: OnceLock::new(),
             waits: Waits::default(),
+            question: Question::default(),
         })
     }
 
@@ -222,6 +228,7 @@ impl StatusRegistry {
             read_at: AtomicU64::new(millis(self.origin, now)),
             confirmed: AtomicU64::new(millis(self.origin, now)),
             released: AtomicU64::new(millis(self.origin, now)),
+            answer: Answer::default(),
         });
         self.slots
             .send_modify(|slots| slots.push(Arc::clone(&numbers)));
@@ -230,6 +237,23 @@ impl StatusRegistry {
             origin: self.origin,
             numbers,
         }
+    }
+
+    /// Asks all workers what they hold under these names; the number of the question, for [`Self::held_of`].
+    pub fn ask_held(&self, names: Vec<Box<str>>) -> u64 {
+        self.question.ask(names)
+    }
+
+    /// What partitions answered to a question: topic, partition, and what is held; `None` in place of all that while one of them has
+    /// not answered yet.
+    pub fn held_of(&self, question: u64) -> Option<Vec<(String, i32, HeldOf)>> {
+        let mut held = Vec::new();
+        for numbers in self.slots.borrow().iter() {
+            if let Some(of) = numbers.answer.to(question)? {
+                held.push((numbers.topic.clone(), numbers.partition, of));
+            }
+        }
+        Some(held)
     }
 
     /// Everything as it stands, partitions by topic and number.
@@ -360,6 +384,17 @@ impl PartitionStatus {
         self.numbers.waiting_records.store(waiting.records, Relaxed);
         self.numbers.waiting_bytes.store(waiting.bytes, Relaxed);
         self.numbers.releasing.store(waiting.releasing, Relaxed);
+    }
+
+    /// Answers the question that stands, if it was not answered yet; `held` tells what is held under a name.
+    pub fn answer(&self, held: impl Fn(&str) -> Option<HeldOf>) {
+        let Some(board) = self.board.upgrade() else {
+            return;
+        };
+        if let Some((number, names)) = board.question.beyond(self.numbers.answer.number()) {
+            let found = names.iter().find_map(|name| held(name));
+            self.numbers.answer.give(number, found);
+        }
     }
 
     /// The consumer thread's place for the same partition.

@@ -183,3 +183,34 @@ fn a_published_wait_is_judged_until_it_is_dropped() {
     drop(wait);
     assert!(at(&board, now).ready);
 }
+
+#[test]
+fn a_question_is_answered_once_by_every_partition() {
+    let now = Instant::now();
+    let board = StatusRegistry::new(now);
+    let (first, second) = (
+        board.open("telemetry", 0, now),
+        board.open("telemetry", 1, now),
+    );
+    let held = |records| HeldOf {
+        records,
+        bytes: 10 * records,
+        since_ms: Some(1),
+        reason: "device.pending".into(),
+    };
+    // Before a question nothing is looked up.
+    first.answer(|_| panic!("nobody asked"));
+    let question = board.ask_held(vec!["truck".into(), "CX1".into()]);
+    assert_eq!(board.held_of(question), None);
+    first.answer(|name| (name == "CX1").then(|| held(3)));
+    first.answer(|_| panic!("it was answered"));
+    assert_eq!(board.held_of(question), None);
+    second.answer(|_| None);
+    let answer = vec![("telemetry".to_owned(), 0, held(3))];
+    assert_eq!(board.held_of(question), Some(answer));
+    let younger = board.ask_held(vec!["van".into()]);
+    assert_eq!(board.held_of(younger), None);
+    drop(first);
+    second.answer(|_| Some(held(1)));
+    assert_eq!(board.held_of(younger).map(|held| held.len()), Some(1));
+}

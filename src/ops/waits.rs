@@ -266,6 +266,13 @@ impl Wait {
         }
     }
 
+    /// Replaces the remedy, once more is known of the cause.
+    pub fn advise(&self, remedy: impl Into<String>) {
+        if let Some(wait) = self.waits.list().waits.get_mut(&self.id) {
+            wait.remedy = remedy.into();
+        }
+    }
+
     /// Ends the wait without a word in the log: what waited ends itself, and has not got what it waited for.
     pub fn abandon(self) {
         self.waits.list().waits.remove(&self.id);

@@ -2,7 +2,7 @@
 //!
 //! Thin: what they say is decided in [`super::health`]. Requests are answered from a snapshot; nothing here waits
 //! for the pipeline, and connections are bounded by [`server`] (N1). Listens on loopback unless told otherwise; has no
-//! authentication and shows no setting.
+//! authentication and shows no setting. The operator page (`crate::page`) is served beside them and guards its own paths.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -55,7 +55,7 @@ struct Pages {
     started: Instant,
 }
 
-/// Starts serving.
+/// Starts serving, with the operator page's paths or whatever else `beside` has.
 ///
 /// # Errors
 /// The address cannot be listened on.
@@ -63,6 +63,7 @@ pub async fn start(
     config: &Config,
     board: Arc<StatusRegistry>,
     exposition: Exposition,
+    beside: Router,
 ) -> anyhow::Result<Handle> {
     let (listener, address) = server::listen("ops.listen", config.listen).await?;
     let pages = Pages {
@@ -77,7 +78,8 @@ pub async fn start(
         .route("/readyz", get(readyz))
         .route("/status", get(job))
         .layer(axum::middleware::map_response(server::cleaned))
-        .with_state(pages);
+        .with_state(pages)
+        .merge(beside);
     let server = server::serve(listener, router, Limits::reporting("ops"), |_| ());
     let upkeep = tokio::spawn(async move {
         let mut tick = tokio::time::interval(UPKEEP);
@@ -202,9 +204,10 @@ mod tests {
         let config = Config {
             listen,
             stall_after_s: 0,
+            ..Config::default()
         };
         let exposition = crate::ops::metrics::install().unwrap();
-        let pages = start(&config, Arc::clone(&board), exposition)
+        let pages = start(&config, Arc::clone(&board), exposition, Router::new())
             .await
             .unwrap();
         let address = pages.address();
@@ -271,9 +274,14 @@ mod tests {
             ..Config::default()
         };
         let exposition = crate::ops::metrics::install().unwrap();
-        let error = start(&config, StatusRegistry::new(Instant::now()), exposition)
-            .await
-            .unwrap_err();
+        let error = start(
+            &config,
+            StatusRegistry::new(Instant::now()),
+            exposition,
+            Router::new(),
+        )
+        .await
+        .unwrap_err();
         assert!(
             format!("{error:#}").contains("ops.listen: cannot listen on"),
             "{error:#}"

@@ -8,6 +8,22 @@ use super::views::WholeShown;
 
 const PAGE: &str = include_str!("page.html");
 
+/// The policy of a page to print, as a header's value: its own style and nothing else.
+#[must_use]
+pub fn policy() -> String {
+    use base64::Engine as _;
+    use sha2::Digest as _;
+
+    let style = PAGE.split_once("<style>");
+    let style = style.and_then(|(_, rest)| rest.split_once("</style>"));
+    let style = style.map_or("", |(style, _)| style);
+    let hash = sha2::Sha256::digest(style);
+    let hash = base64::engine::general_purpose::STANDARD.encode(hash);
+    format!(
+        "default-src 'none'; style-src 'sha256-{hash}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+}
+
 /// A page of sections; `nothing` is said if there are none.
 #[must_use]
 pub fn whole(title: &str, sections: &str, nothing: &str) -> String {

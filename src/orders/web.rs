@@ -10,7 +10,6 @@ mod operator_tasks;
 mod problem;
 mod recover;
 mod sheets;
-mod token;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -33,9 +32,9 @@ use super::store::Store;
 use super::store::operator_actions::Subject;
 use crate::config::secret::Secret;
 use crate::http::server::{self, Limits, Server};
+use crate::http::tokens::{Caller, Tokens};
 use operator_tasks::{Explained, explained};
 use problem::Problem;
-use token::Tokens;
 
 /// Requests worked on at the same time.
 const SEATS: usize = 16;
@@ -105,8 +104,8 @@ struct ApiState {
     own: Arc<[String]>,
     /// The wall clock.
     clock: Clock,
-    /// Bearer tokens by name; compared in constant time.
-    tokens: Arc<Tokens>,
+    /// Bearer tokens by name; `None` behind a server that finds out by itself who asks.
+    tokens: Option<Arc<Tokens>>,
     /// Bounds the requests that are worked on at the same time.
     seats: Arc<Semaphore>,
     /// One recovery is planned at a time: it reads the registry whole.
@@ -145,14 +144,33 @@ pub async fn start(
     outside: Outside,
     clock: Clock,
 ) -> anyhow::Result<Handle> {
-    let tokens = Tokens::load(&config.web)?;
-    let (listener, address) = server::listen("orders.web.listen", config.web.listen).await?;
+    let web = &config.web;
+    let tokens = Tokens::load("orders.web", &web.token, &web.token_file)?;
+    let (listener, address) = server::listen("orders.web.listen", web.listen).await?;
     if !address.ip().is_loopback() {
         tracing::warn!(
             %address,
             "the orders API listens beyond this machine and its tokens travel in the clear: put a TLS proxy in front"
         );
     }
+    let router = router(Some(Arc::new(tokens)), config, store, outside, clock);
+    let server = server::serve(listener, router, Limits::reporting("orders"), |_| ());
+    Ok(Handle { address, server })
+}
+
+/// The same API for a server that finds out by itself who asks: a request without a [`Caller`] is refused.
+#[must_use]
+pub fn mounted(config: Arc<super::Config>, store: Store, outside: Outside, clock: Clock) -> Router {
+    router(None, config, store, outside, clock)
+}
+
+fn router(
+    tokens: Option<Arc<Tokens>>,
+    config: Arc<super::Config>,
+    store: Store,
+    outside: Outside,
+    clock: Clock,
+) -> Router {
     let body = config.web.max_body_bytes;
     let desk = ApiState {
         store,
@@ -160,18 +178,16 @@ pub async fn start(
         config,
         outside,
         clock,
-        tokens: Arc::new(tokens),
+        tokens,
         seats: Arc::new(Semaphore::new(SEATS)),
         recoveries: Arc::new(Semaphore::new(1)),
     };
-    let router = routes()
+    routes()
         .fallback(operator_tasks::nowhere)
         .method_not_allowed_fallback(operator_tasks::not_so)
         .layer(DefaultBodyLimit::max(body))
         .layer(middleware::from_fn_with_state(desk.clone(), guarded))
-        .with_state(desk);
-    let server = server::serve(listener, router, Limits::reporting("orders"), |_| ());
-    Ok(Handle { address, server })
+        .with_state(desk)
 }
 
 fn routes() -> Router<ApiState> {
@@ -189,6 +205,7 @@ fn routes() -> Router<ApiState> {
             post(|task| explained(task, Subject::Order, Explained::Cancel)),
         )
         .route("/api/orders/{id}/ship", post(operator_tasks::ship))
+        .route("/api/units", get(operator_tasks::units))
         .route("/api/units/{id}/assign", post(operator_tasks::assign))
         .route(
             "/api/units/{id}/park",
@@ -227,7 +244,14 @@ fn routes() -> Router<ApiState> {
 
 /// Who asks is known before anything of the request is read; then it gets a seat.
 async fn guarded(State(desk): State<ApiState>, mut request: Request, next: Next) -> Response {
-    let Some(name) = desk.tokens.bearer(request.headers()) else {
+    let name = match &desk.tokens {
+        Some(tokens) => tokens.bearer(request.headers()),
+        None => request
+            .extensions()
+            .get::<Caller>()
+            .map(|caller| caller.0.clone()),
+    };
+    let Some(name) = name else {
         let challenge = [(header::WWW_AUTHENTICATE, "Bearer")];
         return (challenge, Problem::stranger()).into_response();
     };

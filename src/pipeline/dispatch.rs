@@ -71,13 +71,19 @@ pub fn sated(queues: &SerialQueues, limits: Limits) -> bool {
 mod tests {
     use super::*;
     use crate::pipeline::offsets::MessageSeq;
+    use crate::pipeline::queues::Tag;
 
     fn queues(records: u64, arrived: Instant) -> SerialQueues {
         let mut queues = SerialQueues::new();
         let id = queues.open_chunk(b"A".repeat(records as usize), None, arrived);
         for seq in 0..records {
             let at = seq as usize;
-            queues.push(id, at..at + 1, at..at + 1, 1, (MessageSeq(seq), 0));
+            let tag = Tag {
+                seq: MessageSeq(seq),
+                identity: 0,
+                place: 0,
+            };
+            queues.push(id, at..at + 1, at..at + 1, 1, tag);
         }
         queues.seal(id);
         queues

@@ -172,6 +172,7 @@ mod tests {
                 offset: 41,
                 timestamp_ms: Some(7),
                 replays: 2,
+                record: Some(3),
             },
             seq: MessageSeq(0),
             records: 1,

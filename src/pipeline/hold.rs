@@ -92,8 +92,8 @@ struct Group {
     /// Open messages of the group over the held topic's offsets; the tracker of the partition itself is another. Dropped with
     /// the group once nothing is open.
     tracker: OffsetTracker,
-    /// Places of open messages whose headers name their source, and the offset there, in their order.
-    sources: VecDeque<(MessageSeq, i64)>,
+    /// Places of open messages whose headers name their source, in their order: the offset there, and the record's place in it.
+    sources: VecDeque<(MessageSeq, (i64, Option<u32>))>,
     /// Records fed and not settled.
     open: u64,
     /// Every record of its names up to this offset was fed; set when live records may pass.
@@ -160,6 +160,12 @@ impl Hold {
     #[must_use]
     pub fn has(&self, name: &[u8]) -> bool {
         self.names.contains_key(name)
+    }
+
+    /// The records held under a name.
+    #[must_use]
+    pub fn of(&self, name: &[u8]) -> Option<&Held> {
+        self.names.get(name)
     }
 
     /// The held records by name.
@@ -425,13 +431,13 @@ impl Hold {
         takes.then_some((id, group.purpose))
     }
 
-    /// Notes a message that a group took up, and the offset of its source if that is known; the sequence identifies it until its
+    /// Notes a message that a group took up, and offset and place of its source if they are known; the sequence identifies it until its
     /// records are settled.
     pub fn fed(
         &mut self,
         group: u32,
         message: &HeldMessage,
-        source: Option<i64>,
+        source: Option<(i64, Option<u32>)>,
         records: u32,
     ) -> MessageSeq {
         let found = self
@@ -454,15 +460,15 @@ impl Hold {
         {
             sources.pop_front();
         }
-        sources.extend(source.map(|offset| (place, offset)));
+        sources.extend(source.map(|source| (place, source)));
         found.open += u64::from(records);
         self.released.taken_up += u64::from(records);
         MessageSeq::released(group, place)
     }
 
-    /// Offset of the source of a message that is still open, by its headers.
+    /// Offset of the source of a message that is still open, and the record's place in it, by its headers.
     #[must_use]
-    pub fn source_offset(&self, group: u32, place: MessageSeq) -> Option<i64> {
+    pub fn source_of(&self, group: u32, place: MessageSeq) -> Option<(i64, Option<u32>)> {
         let sources = &self.groups.get(&group)?.sources;
         let at = sources.binary_search_by_key(&place, |(place, _)| *place);
         Some(sources[at.ok()?].1)

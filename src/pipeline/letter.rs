@@ -45,6 +45,9 @@ pub struct Source {
     pub timestamp_ms: Option<i64>,
     /// How often the message was replayed from a letter before it came to this one ([`super::replay`]).
     pub replays: u32,
+    /// Place of the record among those of the message, from 0; `None` where the letter stands for several. Behind more rejects than
+    /// get letters of their own it is counted without the others.
+    pub record: Option<u32>,
 }
 
 impl Source {
@@ -91,6 +94,7 @@ pub mod header {
     pub const SOURCE_TOPIC: &str = "source-topic";
     pub const SOURCE_PARTITION: &str = "source-partition";
     pub const SOURCE_OFFSET: &str = "source-offset";
+    pub const SOURCE_RECORD: &str = "source-record";
     pub const SOURCE_TIMESTAMP: &str = "source-timestamp-ms";
     pub const VERSION: &str = "version";
     pub const VALUE_FORM: &str = "value-form";
@@ -98,7 +102,7 @@ pub mod header {
     pub const REPLAYS: &str = crate::pipeline::replay::header::REPLAYS;
 
     /// All header names.
-    pub const ALL: [&str; 17] = [
+    pub const ALL: [&str; 18] = [
         REASON,
         DETAIL,
         STAGE,
@@ -109,6 +113,7 @@ pub mod header {
         SOURCE_TOPIC,
         SOURCE_PARTITION,
         SOURCE_OFFSET,
+        SOURCE_RECORD,
         SOURCE_TIMESTAMP,
         VERSION,
         VALUE_FORM,
@@ -199,6 +204,10 @@ pub fn headers(reason: &Reason, source: &Source) -> Vec<(&'static str, String)> 
             source.timestamp_ms.map(|t| t.to_string()),
         ),
         (
+            header::SOURCE_RECORD,
+            source.record.map(|place| place.to_string()),
+        ),
+        (
             header::REPLAYS,
             (source.replays > 0).then(|| source.replays.to_string()),
         ),
@@ -254,6 +263,8 @@ pub fn parse<'a>(
             replays: optional(header::REPLAYS)
                 .and_then(|text| text.parse().ok())
                 .unwrap_or_default(),
+            // Only shown: what is no number is no place.
+            record: optional(header::SOURCE_RECORD).and_then(|text| text.parse().ok()),
         },
     ))
 }
@@ -270,11 +281,11 @@ mod tests {
             status in prop::option::of(any::<u16>()),
             server in prop::option::of("\\PC{0,40}"),
             serial in prop::option::of("[A-Z0-9]{12}"),
-            numbers in (any::<u32>(), any::<i32>(), any::<i64>(), prop::option::of(any::<i64>())), replays in 0u32..9,
+            numbers in (any::<u32>(), any::<i32>(), any::<i64>(), prop::option::of(any::<i64>())), replays in 0u32..9, record in prop::option::of(any::<u32>()),
         ) {
             let [code, detail, stage, topic] = texts;
             let reason = Reason { code, detail, stage, http_status: status, server_text: server, serial, attempts: numbers.0 };
-            let source = Source { topic, partition: numbers.1, offset: numbers.2, timestamp_ms: numbers.3, replays };
+            let source = Source { topic, partition: numbers.1, offset: numbers.2, timestamp_ms: numbers.3, replays, record };
             let written = headers(&reason, &source);
             // Separators of lines and the like are escaped in texts of others.
             let shown = |text: &str| printable::text(text).into_owned();
@@ -384,6 +395,7 @@ mod tests {
                 offset: 1,
                 timestamp_ms: None,
                 replays: 0,
+                record: None,
             };
             let written = headers(&reason, &source);
             assert!(

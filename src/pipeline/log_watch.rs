@@ -44,7 +44,8 @@ pub enum Answer {
     Start {
         key: Key,
         token: u64,
-        found: anyhow::Result<(Facts, Option<Committed>)>,
+        /// The last value is where the log differs from the one in which the offset was committed.
+        found: anyhow::Result<(Facts, Option<Committed>, Option<i64>)>,
     },
     Proof {
         key: Key,
@@ -204,8 +205,15 @@ fn answer(asker: &Asker, questions: Vec<Question>) -> Vec<Answer> {
         .into_iter()
         .map(|question| match question {
             Question::Start { key, token } => {
-                let facts = id(&key.0).and_then(|id| asker.facts(&key, id));
-                let found = facts.map(|facts| (facts, committed.remove(&key)));
+                let committed = committed.remove(&key);
+                let found = id(&key.0).and_then(|id| {
+                    let facts = asker.facts(&key, id)?;
+                    let differs = match &committed {
+                        Some(committed) => asker.differs_from(&key, committed, &facts)?,
+                        None => None,
+                    };
+                    Ok((facts, committed, differs))
+                });
                 Answer::Start { key, token, found }
             }
             Question::Proof { key, token, points } => {

@@ -180,6 +180,7 @@ mod tests {
                 offset: 0,
                 timestamp_ms: None,
                 replays: 0,
+                record: None,
             },
             seq: MessageSeq(0),
             records: 1,

@@ -126,13 +126,14 @@ impl Partition {
         self
     }
 
-    fn source(&self, offset: i64, timestamp_ms: Option<i64>) -> Source {
+    fn source(&self, offset: i64, timestamp_ms: Option<i64>, record: Option<u32>) -> Source {
         Source {
             topic: self.topic.clone(),
             partition: self.number,
             offset,
             timestamp_ms,
             replays: self.replays.of(offset),
+            record,
         }
     }
 
@@ -144,6 +145,7 @@ impl Partition {
             offset,
             timestamp_ms,
             replays: 0,
+            record: None,
         }
     }
 
@@ -241,7 +243,7 @@ impl Partition {
                     let span = request.records[index];
                     let value = request.body[span.start as usize..span.end as usize].to_vec();
                     let serial = serial_of(&value);
-                    let source = self.source_of(seq);
+                    let source = self.source_of(seq, ticket.places[index]);
                     letters.push(Letter {
                         destination: Destination::DeadLetter,
                         key: serial.clone().map(String::into_bytes),
@@ -271,17 +273,21 @@ impl Partition {
 
     /// The place of the original of a record in flight: the message of the input, or of the held topic if that does not name
     /// one.
-    fn source_of(&self, seq: MessageSeq) -> Source {
+    fn source_of(&self, seq: MessageSeq, place: u32) -> Source {
         let written_ms = self.timestamp_ms(seq);
         let named = seq
             .as_released()
-            .map(|(group, place)| self.hold.source_offset(group, place));
+            .map(|(group, place)| self.hold.source_of(group, place));
         match named {
-            None => self.source(self.tracker.offset(seq).unwrap_or(-1), written_ms),
-            Some(Some(offset)) => self.source(offset, written_ms),
+            None => self.source(
+                self.tracker.offset(seq).unwrap_or(-1),
+                written_ms,
+                Some(place),
+            ),
+            Some(Some((offset, record))) => self.source(offset, written_ms, record),
             Some(None) => Source {
                 topic: self.held_topic.clone(),
-                ..self.source(self.offset(seq).unwrap_or(-1), written_ms)
+                ..self.source(self.offset(seq).unwrap_or(-1), written_ms, Some(place))
             },
         }
     }

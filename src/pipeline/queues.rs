@@ -55,6 +55,19 @@ struct SerialSlot {
     seq: MessageSeq,
     /// Hash of serial, type and time, by which the gateway's later reports are matched.
     identity: u64,
+    /// Place of the record in its message.
+    place: u32,
+}
+
+/// What a queued record is known by beside its bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct Tag {
+    /// The message the record came from.
+    pub seq: MessageSeq,
+    /// Hash of serial, type and time.
+    pub identity: u64,
+    /// Place of the record among those of its message, from 0.
+    pub place: u32,
 }
 
 /// Whether a serial is ready, in flight, or set aside.
@@ -243,7 +256,7 @@ impl SerialQueues {
         range: std::ops::Range<usize>,
         serial: std::ops::Range<usize>,
         hash: u64,
-        (seq, identity): (MessageSeq, u64),
+        tag: Tag,
     ) {
         let Some(chunk) = self.chunks[id.0 as usize].as_mut() else {
             return;
@@ -279,8 +292,9 @@ impl SerialQueues {
             start: range.start as u32,
             len: range.len() as u32,
             next: NIL,
-            seq,
-            identity,
+            seq: tag.seq,
+            identity: tag.identity,
+            place: tag.place,
         };
         let at = self.place_slot(slot);
         let serial = &mut self.serials[entry as usize];

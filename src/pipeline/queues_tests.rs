@@ -43,7 +43,17 @@ impl World {
         }
         let id = self.queues.open_chunk(bytes, None, self.now);
         for (range, serial, hash, seq) in places {
-            self.queues.push(id, range, serial, hash, (seq, seq.0));
+            self.queues.push(
+                id,
+                range,
+                serial,
+                hash,
+                Tag {
+                    seq,
+                    identity: seq.0,
+                    place: 0,
+                },
+            );
         }
         self.queues.seal(id);
     }

@@ -168,11 +168,20 @@ fn partitions(consumer: &BaseConsumer, input: &Input, topics: &Topics) -> anyhow
 fn bounds(asker: &Asker, key: &Key) -> anyhow::Result<(i64, i64)> {
     let facts = asker.facts(key, asker.topic_id(&key.0)?)?;
     let committed = asker.committed(std::iter::once(key))?.remove(key);
-    let from = committed.and_then(|committed| {
-        let verdict = judge_commit(committed.offset, committed.topic_id.as_ref(), &facts);
-        (verdict == Verdict::Same).then_some(committed.offset)
-    });
-    let from = from.map_or(facts.low, |from| from.max(facts.low));
+    let Some(committed) = committed else {
+        return Ok((facts.low, facts.end));
+    };
+    let differs = asker.differs_from(key, &committed, &facts)?;
+    let verdict = judge_commit(
+        committed.offset,
+        committed.topic_id.as_ref(),
+        &facts,
+        differs,
+    );
+    let from = match verdict {
+        Verdict::Same => committed.offset.max(facts.low),
+        Verdict::New { from, .. } => from,
+    };
     Ok((from, facts.end))
 }
 

@@ -210,13 +210,16 @@ impl HeldPartition {
         let key = (topic.to_owned(), self.partition);
         let mut all = asker.committed(std::iter::once(&key))?;
         let facts = asker.facts(&key, asker.topic_id(topic)?)?;
-        let committed = all.remove(&key).map_or(-1, |committed| {
-            match judge_commit(committed.offset, committed.topic_id.as_ref(), &facts) {
-                Verdict::Same => committed.offset,
-                Verdict::New { .. } => -1,
-            }
-        });
-        Ok((committed, facts.end))
+        let Some(committed) = all.remove(&key) else {
+            return Ok((-1, facts.end));
+        };
+        let differs = asker.differs_from(&key, &committed, &facts)?;
+        let topic_id = committed.topic_id.as_ref();
+        let offset = match judge_commit(committed.offset, topic_id, &facts, differs) {
+            Verdict::Same => committed.offset,
+            Verdict::New { .. } => -1,
+        };
+        Ok((offset, facts.end))
     }
 
     /// The offset behind held records that cannot be read, by a person's request to skip them. Blocks the calling thread.

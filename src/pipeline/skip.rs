@@ -291,6 +291,7 @@ fn letter(topic: &str, partition: i32, skip: &Skip, unreadable: &Unreadable) -> 
             offset: skip.from,
             timestamp_ms: None,
             replays: 0,
+            record: None,
         },
         seq: MessageSeq(0),
         records: 1,

@@ -477,6 +477,7 @@ impl Worker {
             discarded: account.discarded,
         };
         self.slot.post(totals, self.partition.watermark(), now);
+        self.slot.answer(|name| self.held_of(name));
         if let Some(watermark) = self.partition.watermark() {
             self.progress
                 .set_watermark(self.partition.life(), watermark);

@@ -18,6 +18,7 @@ mod mappings;
 mod mock;
 mod myadmin_client;
 mod orders;
+mod page;
 mod records;
 mod settings;
 mod simulation;

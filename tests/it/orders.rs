@@ -15,7 +15,7 @@ mod pdf;
 mod picking;
 mod postgres;
 mod proof;
-mod recover;
+pub mod recover;
 mod registry;
 mod remedies;
 mod run;

@@ -6,6 +6,7 @@
 pub mod broker;
 pub mod child;
 mod cluster;
+pub mod front;
 pub mod marks;
 pub mod proxy;
 pub mod schemas;

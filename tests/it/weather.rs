@@ -3,10 +3,12 @@
 
 mod carried_over;
 pub mod failing_device;
+mod gateway_answers;
 mod hostile_files;
 mod hostile_text;
 mod log_life;
 mod memory_bounds;
+mod odd_messages;
 mod positions;
 mod reload;
 mod reporting;

@@ -17,6 +17,7 @@ use crate::ops::status_registry::StatusRegistry;
 use crate::orders::journey::Actor;
 use crate::orders::recall::{self, Recovery};
 use crate::orders::store::Store;
+use crate::page::Mounts;
 use crate::pipeline::End;
 
 /// How long reading the registry may take.
@@ -32,6 +33,8 @@ struct Job {
 /// See the module's documentation.
 pub struct Keep {
     settings: Settings,
+    /// Where the order half answers the operator page.
+    mounts: Mounts,
     /// A copy of the store.
     copy: PathBuf,
     /// As the warehouse's own program would open it. Exchanged with the file; never locked across an await.
@@ -45,11 +48,12 @@ impl Keep {
     ///
     /// # Errors
     /// The store cannot be made.
-    pub async fn start(settings: Settings, place: &Path) -> anyhow::Result<Self> {
+    pub async fn start(settings: Settings, mounts: Mounts, place: &Path) -> anyhow::Result<Self> {
         let store = Store::init(&settings.orders.store).await?;
         let keep = Self {
             copy: place.join("copy.db"),
             settings,
+            mounts,
             store: Mutex::new(store),
             job: Mutex::new(None),
         };
@@ -75,6 +79,7 @@ impl Keep {
             chosen,
             None,
             Arc::clone(&board),
+            self.mounts.clone(),
             stop.clone(),
         ));
         let mut job = self.job.lock().unwrap_or_else(PoisonError::into_inner);

@@ -129,6 +129,10 @@ pub(super) fn sheet(entry: &Entry, mark: Option<Mark>) -> String {
         ("key", entry.name.clone()),
         ("source", entry.source.as_ref().map(ToString::to_string)),
         (
+            "source record",
+            entry.source_record.map(|place| place.to_string()),
+        ),
+        (
             "source written",
             entry.source_time_ms.map(|ms| time(Some(ms))),
         ),

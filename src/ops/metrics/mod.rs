@@ -17,6 +17,7 @@ pub mod orders;
 pub mod pipeline;
 pub mod process;
 pub mod registry;
+pub mod samples;
 pub mod server;
 pub mod upload;
 

@@ -2,7 +2,7 @@
 
 use axum::body::Bytes;
 use axum::extract::{Extension, FromRequest, Request, State};
-use axum::http::{Method, StatusCode, Uri, header};
+use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::{Json, RequestExt as _};
 use serde_json::json;
@@ -14,7 +14,8 @@ use crate::orders::alarms::AlarmShown;
 use crate::orders::exports::Paper;
 use crate::orders::identifiers::Unfit;
 use crate::orders::import as imports;
-use crate::orders::journey::{Actor, Parcel};
+use crate::orders::journey::{Actor, Parcel, Serial};
+use crate::orders::page;
 use crate::orders::store::operator_actions::Subject;
 use crate::orders::store::read::Filter;
 use crate::orders::store::rows::OrderRow;
@@ -122,6 +123,20 @@ pub(super) async fn show(State(desk): State<ApiState>, Named(name): Named) -> An
     let order = views::find(&desk.store, &name).await;
     let order = order.map_err(|error| Problem::from(error).or_missing())?;
     whole(&desk, &order).await
+}
+
+/// Units that go by an id, a serial, an IMEI, a SIM or a device id; none is an answer too.
+pub(super) async fn units(State(desk): State<ApiState>, asked: Asked) -> Answer {
+    let named = Fields::query(asked, &["named"])?.required("named")?;
+    let mut rows = desk.store.units_marked(&named).await?;
+    if rows.is_empty()
+        && let Ok(serial) = Serial::parse(&named)
+    {
+        rows = desk.store.units_marked(serial.as_str()).await?;
+    }
+    rows.extend(desk.store.unit(&named).await?);
+    let units: Vec<UnitShown> = rows.iter().map(UnitShown::from).collect();
+    Ok(Json(json!({ "units": units })).into_response())
 }
 
 async fn whole(desk: &ApiState, order: &OrderRow) -> Answer {
@@ -363,7 +378,14 @@ pub(super) async fn export(State(desk): State<ApiState>, Named(name): Named) -> 
     let text = paper
         .written(&desk.store, &desk.config, (desk.clock)())
         .await?;
-    Ok(([(header::CONTENT_TYPE, paper.content_type())], text).into_response())
+    let mut answer = ([(header::CONTENT_TYPE, paper.content_type())], text).into_response();
+    if paper.content_type().starts_with("text/html")
+        && let Ok(policy) = HeaderValue::from_str(&page::policy())
+    {
+        let name = header::CONTENT_SECURITY_POLICY;
+        answer.headers_mut().insert(name, policy);
+    }
+    Ok(answer)
 }
 
 pub(super) async fn nowhere(uri: Uri) -> Problem {

@@ -12,7 +12,7 @@ use super::ApiState;
 use super::fields::{Body, Fields};
 use super::operator_tasks::{Answer, Who};
 use super::problem::Problem;
-use super::token::NAMELESS;
+use crate::http::tokens::NAMELESS;
 use crate::orders::journey::Actor;
 use crate::orders::recall::{self, StillOpen};
 use crate::orders::store::Error;

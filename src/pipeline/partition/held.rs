@@ -20,7 +20,7 @@ use crate::pipeline::letter::{Destination, Letter, Reason, Source};
 use crate::pipeline::offsets::MessageSeq;
 use crate::pipeline::partition::Read;
 use crate::pipeline::permits::Permit;
-use crate::pipeline::queues::Left;
+use crate::pipeline::queues::{Left, Tag};
 use crate::record::decode::Decoder;
 use crate::record::{Decoded, Outcome};
 use crate::registry::Snapshot;
@@ -212,7 +212,8 @@ impl Partition {
         } in taken
         {
             let count = records.unwrap_or(1);
-            let source = self.claimed(message).map(|source| source.offset);
+            let source = self.claimed(message);
+            let source = source.map(|source| (source.offset, source.record));
             let seq = self.hold.fed(*group, message, source, count);
             if records.is_none() {
                 let draft = expired(message);
@@ -222,6 +223,7 @@ impl Partition {
             let mut left = count;
             while let Some(outcome) = (left > 0).then(|| outcomes.next()).flatten() {
                 let records = outcome.records();
+                let place = count - left;
                 left -= records;
                 let read = Read {
                     offset: message.offset,
@@ -241,7 +243,11 @@ impl Partition {
                                 record.range(),
                                 record.serial_range(),
                                 record.hash(),
-                                (seq, record.identity()),
+                                Tag {
+                                    seq,
+                                    identity: record.identity(),
+                                    place,
+                                },
                             );
                             self.queue_alone(chunk, &record);
                             continue;
@@ -424,7 +430,7 @@ impl Partition {
             let offset = self.tracker.offset(record.seq).unwrap_or(-1);
             let read_at = self.tracker.timestamp_ms(record.seq);
             let letter = gated(decision, device, &record.serial, &record.bytes).addressed(
-                self.source(offset, read_at),
+                self.source(offset, read_at, Some(record.place)),
                 record.seq,
                 1,
             );

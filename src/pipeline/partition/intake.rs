@@ -15,7 +15,7 @@ use crate::pipeline::gate::Decision;
 use crate::pipeline::letter::{Destination, Letter, Reason};
 use crate::pipeline::offsets::MessageSeq;
 use crate::pipeline::permits::Permit;
-use crate::pipeline::queues::ChunkId;
+use crate::pipeline::queues::{ChunkId, Tag};
 use crate::record::tally::Excess;
 use crate::record::{Decoded, Outcome, Unknown};
 use crate::registry::Snapshot;
@@ -154,8 +154,11 @@ impl Partition {
                     break;
                 };
                 let records = outcome.records();
+                let place = read.records - left;
                 left -= records;
-                let Some((decision, draft)) = self.judge(chunk, outcome, &read, seq, devices)
+                let whole = matches!(outcome, Outcome::Excess(_));
+                let Some((decision, draft)) =
+                    self.judge(chunk, outcome, &read, (seq, place), devices)
                 else {
                     continue;
                 };
@@ -164,7 +167,8 @@ impl Partition {
                     self.tracker.settle(seq);
                     continue;
                 }
-                let source = self.source(read.offset, read.timestamp_ms);
+                let record = (!whole).then_some(place);
+                let source = self.source(read.offset, read.timestamp_ms, record);
                 let letter = draft.addressed(source, seq, records);
                 if letter.destination == Destination::Held {
                     self.note_coming(&letter);
@@ -185,7 +189,7 @@ impl Partition {
         chunk: ChunkId,
         outcome: Outcome,
         read: &Read<'_>,
-        seq: MessageSeq,
+        (seq, place): (MessageSeq, u32),
         devices: &Snapshot,
     ) -> Option<(Decision, Draft)> {
         Some(match outcome {
@@ -206,7 +210,11 @@ impl Partition {
                             record.range(),
                             record.serial_range(),
                             record.hash(),
-                            (seq, record.identity()),
+                            Tag {
+                                seq,
+                                identity: record.identity(),
+                                place,
+                            },
                         );
                         self.queue_alone(chunk, &record);
                         return None;

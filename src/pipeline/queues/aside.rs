@@ -74,6 +74,7 @@ impl SerialQueues {
                     next,
                     seq: ticket.seqs[index],
                     identity: ticket.identities[index],
+                    place: ticket.places[index],
                 });
                 let serial = &mut self.serials[at as usize];
                 if next == NIL {

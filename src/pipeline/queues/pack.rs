@@ -11,6 +11,8 @@ pub struct PackedRequest {
     pub seqs: Vec<MessageSeq>,
     /// The identity of each record of the request.
     pub identities: Vec<u64>,
+    /// The place in its message of each record of the request.
+    pub places: Vec<u32>,
     /// The entry of each batch's serial.
     pub(super) serials: Vec<u32>,
     /// Why the request is in flight; returned to `Isolation` with the outcome.
@@ -33,6 +35,7 @@ struct Packing {
     records: Vec<Span>,
     seqs: Vec<MessageSeq>,
     identities: Vec<u64>,
+    places: Vec<u32>,
     batches: Vec<u32>,
     serials: Vec<u32>,
     out_of_order: u64,
@@ -100,6 +103,7 @@ impl SerialQueues {
             records: Vec::with_capacity(records),
             seqs: Vec::with_capacity(records),
             identities: Vec::with_capacity(records),
+            places: Vec::with_capacity(records),
             batches: Vec::new(),
             serials: Vec::new(),
             out_of_order: 0,
@@ -114,6 +118,7 @@ impl SerialQueues {
             records,
             seqs,
             identities,
+            places,
             batches,
             serials,
             out_of_order,
@@ -152,6 +157,7 @@ impl SerialQueues {
             });
             seqs.push(slot.seq);
             identities.push(slot.identity);
+            places.push(slot.place);
             *out_of_order += u64::from(newest.is_some_and(|newest| slot.seq.overtaken_by(newest)));
             newest = Some(slot.seq);
             bytes += u64::from(slot.len);
@@ -188,6 +194,7 @@ impl SerialQueues {
             records,
             seqs,
             identities,
+            places,
             batches,
             serials,
             out_of_order,
@@ -204,6 +211,7 @@ impl SerialQueues {
         let ticket = PackedRequest {
             seqs,
             identities,
+            places,
             serials,
             errand,
         };

@@ -7,6 +7,8 @@ use super::{Hand, MessageSeq, NIL, SerialQueues, free_chunk};
 pub struct Withdrawn {
     /// The message the record came from.
     pub seq: MessageSeq,
+    /// Place of the record in that message.
+    pub place: u32,
     /// Hash of the serial.
     pub hash: u64,
     /// Text of the serial.
@@ -83,6 +85,7 @@ impl SerialQueues {
                     let range = slot.start as usize..(slot.start + slot.len) as usize;
                     out.push(Withdrawn {
                         seq: slot.seq,
+                        place: slot.place,
                         hash,
                         serial: text.clone(),
                         bytes: chunk.bytes[range].to_vec(),

@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Worker;
 use crate::log_life::TopicId;
+use crate::ops::enquiry::HeldOf;
 use crate::ops::metrics::held as metrics;
 use crate::ops::status::Waiting;
 use crate::ops::status_registry::StatusRegistry;
@@ -421,6 +422,17 @@ impl Worker {
         };
         metrics::waiting(&self.progress.topic, self.progress.partition, &waiting);
         self.slot.hold(waiting, Instant::now());
+    }
+
+    /// What is held under a name, for a person who asks.
+    pub(super) fn held_of(&self, name: &str) -> Option<HeldOf> {
+        let held = self.partition.hold().of(name.as_bytes())?;
+        Some(HeldOf {
+            records: held.records,
+            bytes: held.bytes,
+            since_ms: held.since_ms,
+            reason: held.reason.clone(),
+        })
     }
 
     /// Feeds the batch that waits, starts or stops the reading, and writes the marks that are due.

@@ -378,5 +378,6 @@ fn a_letter_about_a_released_record_names_its_original() {
         let letters = scene.partition.complete(&request, &ticket, &verdicts);
         let source = &letters[0].source;
         assert_eq!((source.topic.as_str(), source.offset), (topic, offset));
+        assert_eq!(source.record, Some(0));
     }
 }

@@ -178,6 +178,11 @@ async fn an_order_goes_its_way_by_the_api() {
     let imei = json!({ "imei": "350000000000014" });
     let unit = api.post("/api/units/7.1/assign", imei.clone()).await;
     assert_eq!(unit["units"][0]["state"], "assigned");
+    for name in ["350000000000014", "7.1"] {
+        let found = api.get(&format!("/api/units?named={name}")).await;
+        assert_eq!(found["units"][0]["id"], "7.1", "{name}");
+    }
+    assert_eq!(api.get("/api/units?named=nobody").await["units"], json!([]));
     let parcel = json!({ "carrier": "Post", "tracking": ["T1", "T2"] });
     let shipped = api.post("/api/orders/7/ship", parcel).await;
     assert_eq!(shipped["units"][0]["tracking"], json!(["T1", "T2"]));

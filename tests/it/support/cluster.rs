@@ -1,4 +1,6 @@
-//! Clusters of several brokers.
+//! Clusters of several brokers, and disks that lose what was on them.
+
+use std::fs;
 
 use rdkafka::admin::{AdminOptions, NewTopic, TopicReplication};
 
@@ -39,5 +41,27 @@ impl Broker {
             let partition = metadata.topics().first()?.partitions().first()?;
             (partition.leader() == nodes[0] && partition.isr().len() == nodes.len()).then_some(())
         });
+    }
+
+    /// The power fails, and the end of a partition's log was not on the disk yet: about a third of it is gone, in the middle of a
+    /// batch. Everything else of the broker, the offsets of groups too, is as it was.
+    pub fn lose_tail(&self, topic: &str, partition: i32) {
+        self.kill();
+        let log = self.segment(topic, partition);
+        let folder = log.parent().expect("a folder");
+        for entry in fs::read_dir(folder).expect("the partition's folder") {
+            let path = entry.expect("a file").path();
+            // The broker makes these anew from the log.
+            let derived = ["index", "timeindex", "snapshot"];
+            let ending = path.extension().and_then(|ending| ending.to_str());
+            if ending.is_some_and(|ending| derived.contains(&ending)) {
+                fs::remove_file(path).expect("the disk is ours");
+            }
+        }
+        let file = fs::OpenOptions::new().write(true).open(&log);
+        let file = file.expect("the log");
+        let bytes = file.metadata().expect("its size").len();
+        file.set_len(bytes * 2 / 3).expect("the disk is ours");
+        self.revive();
     }
 }

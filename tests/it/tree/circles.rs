@@ -8,12 +8,12 @@ use syn::{Attribute, UseTree};
 use super::{files, only_tests};
 
 /// Circles there are: the folder, the files or folders in it, and why. One that is gone must leave this list.
-const NAMED: [(&str, &[&str], &str); 13] = [
+const NAMED: [(&str, &[&str], &str); 14] = [
     (
         "",
         &[
-            "access", "config", "dig", "http", "log_life", "myadmin", "ops", "orders", "pipeline",
-            "poll", "registry",
+            "access", "config", "dig", "formats", "http", "log_life", "myadmin", "ops", "orders",
+            "pipeline", "poll", "registry",
         ],
         "the settings are the parts' own types, and every part reads its own; clients and pages report to ops",
     ),
@@ -21,6 +21,11 @@ const NAMED: [(&str, &[&str], &str); 13] = [
         "config",
         &["redact", "secret"],
         "a secret is hidden wherever it is shown, and tells what is to be hidden",
+    ),
+    (
+        "formats/avro",
+        &["decode", "plan"],
+        "decoding follows the plan, and the plan has defaults as decoding writes them",
     ),
     (
         "load",

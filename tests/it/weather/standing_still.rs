@@ -21,7 +21,7 @@ fn listed(instance: &mut Running, kind: &str) -> Option<Value> {
 }
 
 /// Waits until an instance is alive, not ready, and says that this kind of thing waits; the wait as it lists it.
-fn not_ready(instance: &mut Running, kind: &str) -> Value {
+pub(super) fn not_ready(instance: &mut Running, kind: &str) -> Value {
     let wait = wait_for(&format!("readyz names {kind}"), || {
         let (status, told) = instance.told("/readyz");
         let waits = told["waits"].as_array().expect("a list").clone();
@@ -42,12 +42,12 @@ fn not_ready(instance: &mut Running, kind: &str) -> Value {
     wait
 }
 
-fn ready(instance: &mut Running) {
+pub(super) fn ready(instance: &mut Running) {
     wait_until("it is ready", || instance.told("/readyz").0 == 200);
     assert_eq!(instance.told("/livez").0, 200);
 }
 
-fn text(wait: &Value, member: &str) -> String {
+pub(super) fn text(wait: &Value, member: &str) -> String {
     wait[member].as_str().expect("a text").to_owned()
 }
 

@@ -37,6 +37,30 @@ fn record(number: u32) -> Vec<u8> {
     .into_bytes()
 }
 
+/// CRC-32C, as the header of a batch has it.
+fn checksum(bytes: &[u8]) -> u32 {
+    let shifted = |crc: u32| (crc >> 1) ^ (0x82F6_3B78 & (crc & 1).wrapping_neg());
+    let byte = |crc: u32, byte: &u8| (0..8).fold(crc ^ u32::from(*byte), |crc, _| shifted(crc));
+    !bytes.iter().fold(u32::MAX, byte)
+}
+
+/// Damages what a batch of a segment holds, and makes its checksum fit, as a producer does whose compression is broken.
+fn damage(segment: &std::path::Path, number: usize) {
+    let mut bytes = fs::read(segment).expect("the segment");
+    let mut at = 0;
+    for _ in 0..number {
+        let length = bytes[at + 8..at + 12].try_into().expect("four bytes");
+        at += 12 + u32::from_be_bytes(length) as usize;
+    }
+    let length = bytes[at + 8..at + 12].try_into().expect("four bytes");
+    let batch = &mut bytes[at..][..12 + u32::from_be_bytes(length) as usize];
+    assert_ne!(batch[22] & 7, 0, "it is compressed");
+    batch[61..69].fill(0xFF);
+    let sum = checksum(&batch[21..]).to_be_bytes();
+    batch[17..21].copy_from_slice(&sum);
+    fs::write(segment, bytes).expect("changed");
+}
+
 fn header<'l>(letter: &'l Letter, name: &str) -> Option<&'l str> {
     let found = letter.headers.iter().find(|(header, _)| header == name);
     found.map(|(_, value)| value.as_str())
@@ -192,4 +216,38 @@ fn a_corrupt_batch_is_named_and_skipped_by_a_person_while_the_group_is_stopped()
     lettered(&world, 2);
     world.leave(NOISE);
     world.end();
+}
+
+/// KAFKA-3160, librdkafka#2633 and others: producers whose compression made frames that nobody can unpack, with a checksum that fits.
+#[test]
+fn frames_that_cannot_be_unpacked_are_named_and_skipped_by_a_person() {
+    let broker = Broker::start(&[]);
+    let mut worlds = Vec::new();
+    for codec in ["gzip", "snappy", "lz4"] {
+        let world = World::new(&broker, 1, &[]);
+        for number in 10..15 {
+            // What does not become shorter is not compressed.
+            let text = String::from_utf8(record(number)).expect("a text");
+            let long = text.replace("\"Code\"", &format!("{:1000}\"Code\"", ""));
+            send(&broker, &world.topic, long.as_bytes(), codec);
+        }
+        worlds.push(world);
+    }
+    let segments = worlds.iter().map(|world| broker.segment(&world.topic, 0));
+    let segments: Vec<_> = segments.collect();
+    broker.stop();
+    segments.iter().for_each(|segment| damage(segment, 2));
+    broker.revive();
+    for mut world in worlds {
+        world.join();
+        named(&mut world, 2);
+        world.until("what lies before it arrives", |world| world.accepted() == 2);
+        skipped(&mut world, 2, 3);
+        world.until("the partition goes on", |world| world.accepted() == 4);
+        world.drained();
+        assert_eq!(arrived(&world), [10, 11, 13, 14].map(Value::from));
+        lettered(&world, 2);
+        world.leave(NOISE);
+        world.end();
+    }
 }

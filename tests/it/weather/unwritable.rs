@@ -298,22 +298,28 @@ fn held_messages_of_others_with_strange_headers_are_released_where_they_lie() {
     world.end();
 }
 
-/// A letter of a record that the gateway refused says how often it was sent and when its message was written.
+/// A letter of a record that the gateway refused said `attempts=1` always, and had the record as it was sent, without a word of which
+/// record of its message that was.
 #[test]
 fn a_refused_record_says_how_often_it_was_sent_and_when_it_was_written() {
     let mut world = World::new(Broker::shared(), 1, &[]);
     world.gateway.poison(Poison::member("Value", "7"));
     let producer = producer(world.broker, "none");
-    for number in 0..20 {
-        let value = record(&serial(1), number, 0);
-        send(&producer, &world.topic, &Sent::new(&value));
+    for message in 0..5 {
+        let records: Vec<String> = (0..4)
+            .map(|place| record(&serial(place + 1), message * 4 + place, 0))
+            .map(|record| String::from_utf8(record).expect("a text"))
+            .collect();
+        let value = format!("[{}]", records.join(", "));
+        send(&producer, &world.topic, &Sent::new(value.as_bytes()));
     }
     world.join();
     world.until("the others arrive", |world| world.accepted() == 19);
     world.drained();
     let letter = world.letters().remove(0);
     assert_eq!(header(&letter, "stage"), Some("upload"));
-    assert_eq!(header(&letter, "source-offset"), Some("7"));
+    assert_eq!(header(&letter, "source-offset"), Some("1"));
+    assert_eq!(header(&letter, "source-record"), Some("3"));
     let attempts = header(&letter, "attempts").and_then(|text| text.parse::<u32>().ok());
     assert!(
         attempts >= Some(2),

@@ -144,9 +144,10 @@ impl Reader {
                 }
                 Answer::Start { key, token, found } => {
                     if let Some((partition, found)) = due(assigned, &key, token, found) {
-                        let (facts, committed) = found;
+                        let (facts, committed, differs) = found;
                         let (id, from, end) = (facts.topic_id.clone(), facts.low, facts.end);
-                        let begun = self.start(&key, partition, facts, committed.as_ref());
+                        let begun =
+                            self.start(&key, partition, facts, (committed.as_ref(), differs));
                         let before = id.and_then(|id| {
                             let before = topics.seen.insert(key.clone(), id.clone());
                             before.filter(|before| *before != id)
@@ -195,12 +196,13 @@ impl Reader {
         key: &Key,
         partition: &mut Assigned,
         facts: Facts,
-        committed: Option<&Committed>,
+        (committed, differs): (Option<&Committed>, Option<i64>),
     ) -> bool {
         let log = &mut partition.log;
         log.topic_id.clone_from(&facts.topic_id);
         let verdict = committed.map_or(Verdict::Same, |committed| {
-            judge_commit(committed.offset, committed.topic_id.as_ref(), &facts)
+            let topic_id = committed.topic_id.as_ref();
+            judge_commit(committed.offset, topic_id, &facts, differs)
         });
         match verdict {
             Verdict::Same => {

@@ -1,4 +1,6 @@
-//! The bearer tokens of the API, and whose they are.
+//! The bearer tokens of a server, and whose they are.
+//!
+//! Tokens come from a setting, or from a file of `NAME TOKEN` lines. They are read once, at the start, and compared in constant time.
 
 use std::path::Path;
 
@@ -6,35 +8,43 @@ use anyhow::Context as _;
 use axum::http::{HeaderMap, header};
 use subtle::{Choice, ConditionallySelectable as _, ConstantTimeEq as _};
 
-use super::Config;
 use crate::config::secret::Secret;
 
 /// Characters of a token at least: shorter ones can be guessed.
 const SHORTEST: usize = 16;
 /// The name of a token that has none.
-pub(super) const NAMELESS: &str = "api";
+pub const NAMELESS: &str = "api";
 
 /// Tokens with their names; never shown.
-pub(super) struct Tokens(Vec<(Box<str>, Secret)>);
+#[derive(Debug)]
+pub struct Tokens(Vec<(Box<str>, Secret)>);
+
+/// Who asks, as the server in front of a router has found out; an extension of its requests.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller(pub Box<str>);
 
 impl Tokens {
-    /// The tokens the settings name.
+    /// The token of the setting `SECTION.token`, or those of the file that `SECTION.token_file` names.
     ///
     /// # Errors
     /// A file that cannot be read, a line that is none, a token that is too short or given twice.
-    pub(super) fn load(config: &Config) -> anyhow::Result<Self> {
-        if config.token_file.as_os_str().is_empty() {
-            let token = config.token.clone();
+    pub fn load(section: &str, token: &Secret, file: &Path) -> anyhow::Result<Self> {
+        if file.as_os_str().is_empty() {
             anyhow::ensure!(
                 token.reveal().len() >= SHORTEST,
-                "orders.web.token: must have at least {SHORTEST} characters; `openssl rand -hex 32` makes one"
+                "{section}.token: must have at least {SHORTEST} characters; `openssl rand -hex 32` makes one"
             );
-            return Ok(Self(vec![(NAMELESS.into(), token)]));
+            return Ok(Self(vec![(NAMELESS.into(), token.clone())]));
         }
-        let path: &Path = &config.token_file;
-        let text = std::fs::read_to_string(path)
-            .with_context(|| format!("orders.web.token_file: cannot read {}", path.display()))?;
-        Self::parse(&text).with_context(|| format!("orders.web.token_file: {}", path.display()))
+        let text = std::fs::read_to_string(file)
+            .with_context(|| format!("{section}.token_file: cannot read {}", file.display()))?;
+        Self::parse(&text).with_context(|| format!("{section}.token_file: {}", file.display()))
+    }
+
+    /// The first of the tokens: for a client of this program's own.
+    #[must_use]
+    pub fn first(&self) -> Option<&Secret> {
+        self.0.first().map(|(_, token)| token)
     }
 
     fn parse(text: &str) -> anyhow::Result<Self> {
@@ -65,8 +75,9 @@ impl Tokens {
         Ok(Self(tokens))
     }
 
-    /// Whose token a request bears. All tokens are compared, whichever fits.
-    pub(super) fn bearer(&self, headers: &HeaderMap) -> Option<Box<str>> {
+    /// Whose token a request bears.
+    #[must_use]
+    pub fn bearer(&self, headers: &HeaderMap) -> Option<Box<str>> {
         let mut given = headers.get_all(header::AUTHORIZATION).iter();
         let (value, None) = (given.next()?, given.next()) else {
             return None;
@@ -75,7 +86,13 @@ impl Tokens {
         if !scheme.eq_ignore_ascii_case("bearer") {
             return None;
         }
-        let token = token.trim().as_bytes();
+        self.owner(token.trim())
+    }
+
+    /// Whose token this is. All tokens are compared, whichever fits.
+    #[must_use]
+    pub fn owner(&self, token: &str) -> Option<Box<str>> {
+        let token = token.as_bytes();
         let (mut found, mut place) = (Choice::from(0), 0_u64);
         for (at, (_, secret)) in (0_u64..).zip(&self.0) {
             let same = secret.reveal().as_bytes().ct_eq(token);
