@@ -16,12 +16,12 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Settings;
 use crate::ops::status_registry::StatusRegistry;
 use crate::pipeline::gate::Mode;
-use crate::pipeline::live::Feed;
+use crate::pipeline::live::LiveWatch;
 use crate::pipeline::topics::{Keep, Wanted, create_once_answered};
 use crate::pipeline::{self, End};
 
 pub use journey::{ask, witnesses};
-pub use reload::{rules, shapes};
+pub use reload::{formats, rules, shapes};
 pub use stream::run as stream;
 
 /// One part of the job.
@@ -65,7 +65,7 @@ impl Chosen {
 pub async fn run(
     settings: Settings,
     chosen: Chosen,
-    live: Option<Feed>,
+    live: Option<LiveWatch>,
     board: Arc<StatusRegistry>,
     stop: CancellationToken,
 ) -> anyhow::Result<End> {

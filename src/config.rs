@@ -1,4 +1,4 @@
-//! The settings: one struct per section, owned by the module that obeys it, composed here.
+//! The settings: one struct per section, owned by the module that applies it, composed here.
 //!
 //! Layers, each over the one before: defaults in the code, the file, the environment
 //! (`DIG_INGEST__SECTION__KEY=value`), flags (`--set section.key=value`). Unknown keys are refused in every layer,
@@ -24,10 +24,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{dig, http, myadmin, ops, orders, pipeline, record, registry};
+use crate::{dig, formats, http, myadmin, ops, orders, pipeline, record, registry};
 
 pub use layers::{PREFIX, Places};
-pub use problem::{Error, Place, Problem, nearest};
+pub use problem::{Error, Problem, SettingSource, nearest};
 pub use schema::{Kind, Schema};
 
 /// All settings. Each section's meaning is with its own type and in `config/dig-ingest.toml`.
@@ -38,6 +38,7 @@ pub struct Settings {
     pub input: pipeline::settings::Input,
     pub topics: pipeline::settings::Topics,
     pub mapping: record::mapping::Config,
+    pub schema_registry: formats::Config,
     pub validate: record::validate::Config,
     pub gate: pipeline::gate::Config,
     pub registry: registry::Config,
@@ -143,7 +144,7 @@ impl Settings {
         }
     }
 
-    /// The sections the pipeline obeys.
+    /// The sections the pipeline applies.
     pub fn pipeline(&self) -> pipeline::Config {
         pipeline::Config {
             kafka: self.kafka.clone(),

@@ -20,6 +20,8 @@ pub mod commands;
 #[doc(hidden)]
 pub mod dig;
 #[doc(hidden)]
+pub mod formats;
+#[doc(hidden)]
 pub mod headers;
 #[doc(hidden)]
 pub mod http;

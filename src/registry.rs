@@ -166,7 +166,7 @@ fn is_hidden(c: char) -> bool {
 }
 
 /// Receiver of the newest snapshot, as every reader has it.
-pub type Feed = tokio::sync::watch::Receiver<Arc<Snapshot>>;
+pub type RegistryWatch = tokio::sync::watch::Receiver<Arc<Snapshot>>;
 
 /// Instants as RFC 3339 text.
 mod instant {

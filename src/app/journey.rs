@@ -12,15 +12,15 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Settings;
 use crate::ops::attempts::Attempts;
-use crate::ops::journey::{Figures, Lead, Proof, Slot, Waiting};
+use crate::ops::journey::{Figures, JourneyStatus, Lead, Proof, Waiting};
 use crate::ops::status_registry::StatusRegistry;
 use crate::ops::waits::Kind;
 use crate::orders::desk::Outside;
 use crate::orders::journey::Serial;
 use crate::orders::recall::Witnesses;
-use crate::orders::shown;
 use crate::orders::store::standing::Standing;
 use crate::orders::store::{self, Store};
+use crate::orders::views;
 use crate::orders::wait::For;
 use crate::orders::{self, Parts, access, outbox, registrar, terminations, wall_clock};
 use crate::registry::topic;
@@ -86,7 +86,7 @@ pub async fn run(
 }
 
 /// Opens the store. While its database is away it says so and asks again.
-async fn open(config: &store::Config, slot: &Slot) -> anyhow::Result<Store> {
+async fn open(config: &store::Config, slot: &JourneyStatus) -> anyhow::Result<Store> {
     loop {
         match Store::open(config).await {
             Ok(store) => return Ok(store),
@@ -265,7 +265,12 @@ pub fn witnesses(settings: &Settings) -> anyhow::Result<Witnesses> {
 }
 
 /// Posts the journey's figures, for ever.
-async fn show(store: &Store, config: &orders::Config, name: &str, (slot, tried): (&Slot, &Tried)) {
+async fn show(
+    store: &Store,
+    config: &orders::Config,
+    name: &str,
+    (slot, tried): (&JourneyStatus, &Tried),
+) {
     let mut waits = BTreeMap::new();
     let mut looked: Option<Instant> = None;
     let mut tick = tokio::time::interval(LOOK);
@@ -275,7 +280,7 @@ async fn show(store: &Store, config: &orders::Config, name: &str, (slot, tried):
         let now = jiff::Timestamp::now();
         if looked.is_none_or(|at| at.elapsed() >= WAITS) {
             // What fails is told by the figures below.
-            if let Ok(found) = shown::waits(store, config, now).await {
+            if let Ok(found) = views::waits(store, config, now).await {
                 waits = found.into_iter().map(waiting).collect();
                 looked = Some(Instant::now());
             }
@@ -293,7 +298,7 @@ async fn show(store: &Store, config: &orders::Config, name: &str, (slot, tried):
     }
 }
 
-fn waiting((what, waits): (For, shown::Waits)) -> (String, Waiting) {
+fn waiting((what, waits): (For, views::Waits)) -> (String, Waiting) {
     let waiting = Waiting {
         units: waits.units,
         oldest: waits.oldest,

@@ -6,7 +6,8 @@
 //!   a failure the old settings stay in force as a whole.
 //! * Taken over: `log.level`, `[mapping]`, `input.mappings`, `[validate]` (but for `max_message_bytes`), `[guard]`, and `[pacing]`
 //!   (but for `concurrency_*`). Files that these name are read again even if no setting changed. Everything that sizes memory,
-//!   queues or connections needs a restart, and is named in the log.
+//!   queues or connections needs a restart, and is named in the log; `[input.formats]` with its schema files, and
+//!   `[schema_registry]`, are among it (what they need is a term of the memory formula).
 //!
 //! One request at a time; requests that come meanwhile are one. Cancelled, it leaves the old settings or the new ones.
 
@@ -18,9 +19,10 @@ use tokio::sync::watch;
 
 use super::Chosen;
 use crate::config::Settings;
+use crate::formats::Formats;
 use crate::ops::log;
 use crate::ops::metrics::process as metrics;
-use crate::pipeline::live::{Feed, Live};
+use crate::pipeline::live::{Live, LiveWatch};
 use crate::record::decode::Shape;
 use crate::record::diagnostics::Diagnostics;
 use crate::record::mapping::{Mapping, Mappings};
@@ -46,7 +48,7 @@ pub struct Reloader {
 impl Reloader {
     /// # Errors
     /// Mappings or rules that cannot be used.
-    pub fn new(settings: &Settings, chosen: Chosen) -> anyhow::Result<(Self, Option<Feed>)> {
+    pub fn new(settings: &Settings, chosen: Chosen) -> anyhow::Result<(Self, Option<LiveWatch>)> {
         let first = chosen.pipeline.then(|| snapshot(settings)).transpose()?;
         let (live, feed) = match first {
             Some(first) => {
@@ -155,6 +157,14 @@ pub fn shapes(settings: &Settings) -> anyhow::Result<impl Fn(&str) -> Shape + Se
     )
 }
 
+/// The formats of topics, as `[input.formats]` says. Schema files are read; nobody is asked.
+///
+/// # Errors
+/// A schema file that cannot be used.
+pub fn formats(settings: &Settings) -> anyhow::Result<Formats> {
+    Formats::open(&settings.input.formats, &settings.schema_registry)
+}
+
 /// The rules, with the user's own diagnostics known.
 ///
 /// # Errors
@@ -200,7 +210,8 @@ mod tests {
         let old = settings("");
         let new = settings(
             "[pacing]\nrecords_per_s = 100.0\nconcurrency_cap = 64\n[validate]\nmax_message_bytes = 2048\npast_days = 9\n\
-             [kafka]\ngroup = \"other\"\nsasl_password = \"hunter22\"\n[input.mappings]\ntelemetry = \"flespi\"",
+             [kafka]\ngroup = \"other\"\nsasl_password = \"hunter22\"\n[input.mappings]\ntelemetry = \"flespi\"\n\
+             [input.formats]\ntelemetry = \"avro\"\n[schema_registry]\nurls = [\"https://schemas.example\"]",
         );
         let merged = merged(&old, &new);
         assert_eq!(
@@ -214,9 +225,11 @@ mod tests {
         assert_eq!(
             keys(&merged.differences(&new)),
             [
+                "input.formats.telemetry",
                 "kafka.group",
                 "kafka.sasl_password",
                 "pacing.concurrency_cap",
+                "schema_registry.urls",
                 "validate.max_message_bytes"
             ]
         );

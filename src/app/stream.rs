@@ -16,7 +16,7 @@ use crate::ops::status::Pause;
 use crate::ops::status_registry::StatusRegistry;
 use crate::ops::waits::{Kind, Wait};
 use crate::pipeline::gate::Mode;
-use crate::pipeline::live::Feed;
+use crate::pipeline::live::LiveWatch;
 use crate::pipeline::upload::Uploader;
 use crate::registry::Source;
 use crate::{pipeline, registry};
@@ -45,7 +45,7 @@ pub async fn run(
 /// As [`run`].
 pub(super) async fn following(
     settings: Settings,
-    live: Feed,
+    live: LiveWatch,
     board: Arc<StatusRegistry>,
     stop: CancellationToken,
 ) -> anyhow::Result<pipeline::End> {
@@ -57,6 +57,7 @@ pub(super) async fn following(
             formula.check().map_err(|error| error.to_string())
         }
     });
+    let formats = Arc::new(reload::formats(&settings)?);
     let gated = settings.gate.mode == Mode::Registry;
     let (devices, followed) = tokio::select! {
         followed = follow_registry(&settings, gated, &board, &stop) => followed?,
@@ -88,6 +89,7 @@ pub(super) async fn following(
         uploader: uploader.clone(),
         registry: devices,
         live,
+        formats,
         formula,
         board,
     };
@@ -109,7 +111,7 @@ async fn follow_registry(
     gated: bool,
     board: &Arc<StatusRegistry>,
     stop: &CancellationToken,
-) -> anyhow::Result<(registry::Feed, JoinHandle<()>)> {
+) -> anyhow::Result<(registry::RegistryWatch, JoinHandle<()>)> {
     match settings.registry.place(gated) {
         Some(Source::Topic) => {
             super::create_registry(settings).await?;
@@ -161,7 +163,12 @@ async fn watch_gateway(uploader: Uploader, board: Arc<StatusRegistry>) {
                 Kind::Gateway,
                 "wait, if it is the gateway's outage; check dig.url and the network, if not; nothing is lost",
             ),
-            Pause::None | Pause::DeadLetter | Pause::Held | Pause::Draining | Pause::Store => {
+            Pause::None
+            | Pause::DeadLetter
+            | Pause::Held
+            | Pause::Draining
+            | Pause::Store
+            | Pause::Schema => {
                 wait = None;
                 continue;
             }

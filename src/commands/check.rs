@@ -6,6 +6,7 @@
 mod broker;
 mod gateway;
 mod myadmin;
+mod schemas;
 mod store;
 
 use std::fmt::Write as _;
@@ -31,7 +32,8 @@ use crate::record::mapping::Mappings;
 pub struct Args {
     #[command(flatten)]
     config: ConfigArgs,
-    /// Ask the broker for the topics, log in at the gateway, and at MyAdmin if a user is set for it.
+    /// Ask the broker for the topics, log in at the gateway, and at MyAdmin if a user is set for it; ask the schema registry if a topic
+    /// needs it.
     #[arg(long)]
     connect: bool,
     /// Seconds that each of these may take.
@@ -114,6 +116,8 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         "every key is known and every value in its bounds",
     )];
     tried.extend(mappings(&settings));
+    let asking = Duration::from_secs(args.timeout_s.max(1));
+    tried.extend(schemas::ask(&settings, args.connect.then_some(asking)).await);
     let mut partitions = args.partitions;
     let reading = Duration::from_secs(args.timeout_s.max(1));
     tried.extend(store::ask(&settings, args.connect.then_some(reading)).await);

@@ -30,7 +30,7 @@ pub(super) fn aligned<const N: usize>(
     out
 }
 
-/// A remote text may hold control characters: a terminal would obey them.
+/// A remote text may hold control characters: a terminal would apply them.
 pub(super) fn plain(text: &str) -> String {
     printable::text(text).into_owned()
 }

@@ -32,6 +32,7 @@ use self::script::Script;
 use self::stages::{Records, Stages};
 use self::watch::{Watcher, totals};
 use crate::config::Settings;
+use crate::load::binary::Encoding;
 use crate::load::drive::{Counters, Goal, Outcome, Pace, Sink, drive};
 use crate::load::manifest::run_of;
 use crate::load::mix::Mix;
@@ -104,6 +105,7 @@ impl Args {
             poison_share: (6.0 / self.records as f64).min(0.001),
             late_share: 0.01,
             poison_marker: MARKER.to_owned(),
+            encoding: Encoding::Json,
         }
     }
 

@@ -17,7 +17,7 @@ use crate::commands::console::{self, noteln, outln};
 use crate::config::{ConfigArgs, Settings};
 use crate::record::serial::Serial;
 use crate::registry::{Device, Snapshot, State, file};
-use place::{Loaded, Missing, Place};
+use place::{Loaded, Missing, RegistryLocation};
 
 /// Arguments of `dig-ingest devices`.
 #[derive(Debug, clap::Args)]
@@ -105,7 +105,10 @@ fn state(text: &str) -> Result<State, String> {
 
 /// All devices of the registry that the settings name.
 pub(super) async fn load(settings: Settings) -> anyhow::Result<Vec<Device>> {
-    Ok(Place::of(settings)?.load(Missing::Empty).await?.devices)
+    Ok(RegistryLocation::of(settings)?
+        .load(Missing::Empty)
+        .await?
+        .devices)
 }
 
 /// Runs the command.
@@ -117,7 +120,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     if let Act::Held { name } = &args.act {
         return held::run(&settings, name.as_deref(), args.report).await;
     }
-    let place = Place::of(settings)?;
+    let place = RegistryLocation::of(settings)?;
     let missing = match &args.act {
         Act::List { .. } | Act::Show { .. } => Missing::Refuse,
         Act::Import { .. } | Act::Activate { .. } | Act::Terminate { .. } | Act::Held { .. } => {
@@ -177,7 +180,7 @@ fn find(known: &[Device], name: &str) -> Option<usize> {
 }
 
 async fn set(
-    place: &Place,
+    place: &RegistryLocation,
     known: Loaded,
     names: &[String],
     state: State,
@@ -244,7 +247,7 @@ fn refuse_disputes(devices: &[Device]) -> anyhow::Result<()> {
 }
 
 async fn import(
-    place: &Place,
+    place: &RegistryLocation,
     known: Loaded,
     from: &Path,
     replace: bool,

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use crate::commands::console::out;
 use crate::config::ConfigArgs;
+use crate::formats;
 use crate::record::mapping;
 use crate::record::rules::{self, NoSuchRule, RULES, Rule, RuleNo, Severity, Tune};
 use crate::record::validate::Rules;
@@ -34,12 +35,23 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let rules = Rules::new(&args.config.load()?.validate);
     match args.rule.as_deref() {
         None => out!("{}", list(&rules)),
-        Some(id) => match mapping::RULES.iter().find(|(known, _)| *known == id) {
-            Some((_, what)) => {
-                out!("{id}\n  {what}\n\n  stage     map\n  setting   the topic's mapping file\n")
+        Some(id) => {
+            let of = |known: &'static [(&str, &'static str)]| {
+                let found = known.iter().find(|(known, _)| *known == id);
+                found.map(|(_, what)| *what)
+            };
+            match (of(&mapping::RULES), of(&formats::RULES)) {
+                (Some(what), _) => {
+                    out!(
+                        "{id}\n  {what}\n\n  stage     map\n  setting   the topic's mapping file\n"
+                    )
+                }
+                (_, Some(what)) => {
+                    out!("{id}\n  {what}\n\n  stage     decode\n  setting   input.formats\n")
+                }
+                _ => out!("{}", one(&rules, find(id)?)),
             }
-            None => out!("{}", one(&rules, find(id)?)),
-        },
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -47,7 +59,8 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
 /// As [`RuleNo::find`], with the mappings' rules among the suggestions.
 fn find(id: &str) -> Result<RuleNo, NoSuchRule> {
     RuleNo::find(id).map_err(|wrong| {
-        let mapped = mapping::RULES.iter().map(|(id, _)| *id);
+        let mapped = mapping::RULES.iter().chain(&formats::RULES);
+        let mapped = mapped.map(|(id, _)| *id);
         let alike = rules::alike(id, RULES.iter().map(|rule| rule.id).chain(mapped));
         NoSuchRule { alike, ..wrong }
     })
@@ -69,7 +82,7 @@ fn list(rules: &Rules) -> String {
             rules.expected(no)
         );
     }
-    for (id, what) in mapping::RULES {
+    for (id, what) in mapping::RULES.into_iter().chain(formats::RULES) {
         let _ = writeln!(text, "{id:width$}  {:9}  {what}", Severity::Reject.name());
     }
     text

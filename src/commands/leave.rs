@@ -87,7 +87,7 @@ pub fn watch(stop: CancellationToken, bound: Duration, hang_up: HangUp) -> anyho
             // Whoever asked waits for it.
             let _ = told.send(outcome);
             if let Some((runtime, signals)) = begun {
-                runtime.block_on(obey(signals, stop, bound, hang_up));
+                runtime.block_on(apply(signals, stop, bound, hang_up));
             }
         })
         .context("cannot start the thread of signals")?;
@@ -160,7 +160,7 @@ fn is_ignored(status: &str) -> bool {
         .is_some_and(|mask| mask & SIGHUP_BIT != 0)
 }
 
-async fn obey(mut signals: Signals, stop: CancellationToken, bound: Duration, hang_up: HangUp) {
+async fn apply(mut signals: Signals, stop: CancellationToken, bound: Duration, hang_up: HangUp) {
     let was_terminal = std::io::stderr().is_terminal();
     let mut terminations = 0;
     let mut last: Option<Instant> = None;

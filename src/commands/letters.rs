@@ -20,7 +20,7 @@ use crate::letters::entry::Entry;
 use crate::letters::filter::Filter;
 use crate::letters::group::{By, Groups};
 use crate::letters::marks::Mark;
-use crate::letters::place::Place;
+use crate::letters::place::LetterPlace;
 use crate::letters::read::Letters;
 use choice::{Bar, Choice, needed};
 
@@ -71,7 +71,7 @@ enum Act {
     Show {
         /// The letter's place, as the list shows it.
         #[arg(value_name = "TOPIC/PARTITION/OFFSET")]
-        place: Place,
+        place: LetterPlace,
         /// Only the bytes, as they are.
         #[arg(long)]
         raw: bool,
@@ -290,7 +290,12 @@ fn list(reading: Reading, limit: usize, newest: bool, report: Report) -> anyhow:
     Ok(ExitCode::SUCCESS)
 }
 
-fn show(settings: &Settings, place: &Place, raw: bool, report: Report) -> anyhow::Result<ExitCode> {
+fn show(
+    settings: &Settings,
+    place: &LetterPlace,
+    raw: bool,
+    report: Report,
+) -> anyhow::Result<ExitCode> {
     let Settings {
         kafka,
         topics,

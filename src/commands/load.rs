@@ -54,7 +54,8 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         "--output - and --report json would mix on standard output; write the records to a file"
     );
     start_log(&args)?;
-    let plan = args.plan()?;
+    let mut plan = args.plan()?;
+    plan.encoding = args.encoding().await?;
     let counters = Arc::new(Counters::default());
     // Opened before the load, so that a wrong path is an error before anything is produced.
     let manifest = args.manifest.as_deref().map(create).transpose()?;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, anyhow};
 
 use crate::commands::console::{Stdout, noteln};
+use crate::commands::format::{self, FormatArgs};
 use crate::config::ConfigArgs;
 use crate::record::decode::{Decoder, Shape};
 use crate::record::mapping::{Mappings, guess};
@@ -23,6 +24,7 @@ use crate::record::{Decoded, Outcome, SerialOf};
   kcat -C -t vendor -c 10 | dig-ingest map --mapping traccar -
   dig-ingest map --guess message.json > mine.toml
   dig-ingest map --explain --mapping ./mine.toml --key 356307042441013 --header site=north message.json
+  dig-ingest map --mapping ./mine.toml --format avro --schema position.avsc message.bin
 
 Exit status: 0 when every message became records or was skipped on purpose, 1 when anything was rejected.")]
 pub struct Args {
@@ -34,6 +36,8 @@ pub struct Args {
     guess: bool,
     #[command(flatten)]
     settings: ConfigArgs,
+    #[command(flatten)]
+    format: FormatArgs,
     /// Serial shown for messages that carry a device id: the device registry is not asked.
     #[arg(long, value_name = "SERIAL", default_value = "UNREGISTERED")]
     serial: String,
@@ -55,7 +59,7 @@ pub struct Args {
     /// Print a report as the last line of stdout.
     #[arg(long, value_name = "FORM", value_parser = ["json"])]
     report: Option<String>,
-    /// Messages: NDJSON, or one JSON document; - is stdin.
+    /// Messages: NDJSON, or one JSON document; one message of another --format; - is stdin.
     #[arg(value_name = "FILE|-")]
     file: PathBuf,
 }
@@ -118,6 +122,10 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             .with_context(|| format!("{}: cannot read the messages", args.file.display()))?
     };
     let Some(mapping) = mapping else {
+        anyhow::ensure!(
+            args.format.is_json(),
+            "--guess reads JSON: leave --format out"
+        );
         let first = messages(&text)
             .first()
             .map_or(&b""[..], |(_, first)| *first);
@@ -128,10 +136,11 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     };
     let rules = Arc::new(crate::app::rules(&settings)?);
-    let mut decoder = Decoder::new(Shape::Mapped(mapping), rules);
+    let mut decoder = Decoder::new(Shape::Mapped(mapping), Arc::clone(&rules));
     if args.explain {
         decoder.explain();
     }
+    let mut intake = args.format.intake(&settings, &rules, decoder)?;
     let origin = Origin {
         topic: &args.topic,
         timestamp_ms: args.timestamp,
@@ -144,11 +153,16 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let mut out = std::io::BufWriter::new(Stdout);
     let mut report = Report::default();
     let mut decoded = Decoded::default();
-    for (number, message) in messages(&text) {
+    let messages = match args.format.is_json() {
+        true => messages(&text),
+        false => vec![(1, &text[..])],
+    };
+    for (number, message) in messages {
         decoded.clear();
-        decoder.decode_from(Some(message), &origin, &devices, now, &mut decoded);
+        let call = (&origin, &devices, now);
+        format::decode(&mut intake, message, call, &mut decoded).await?;
         report.messages += 1;
-        for told in decoder.explained() {
+        for told in intake.decoder().explained() {
             noteln!("line {number}: {told}");
         }
         report.skipped += u64::from(decoded.outcomes.is_empty());

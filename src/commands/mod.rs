@@ -13,6 +13,7 @@ mod console;
 pub mod demo;
 pub mod devices;
 pub mod explain;
+mod format;
 mod leave;
 pub mod letters;
 pub mod load;

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::Report;
 use crate::commands::console::{noteln, outln};
 use crate::config::{ConfigArgs, Settings};
-use crate::pipeline::group::{Group, Place};
+use crate::pipeline::group::{Group, GroupOffset};
 use crate::pipeline::settings::Start;
 
 /// Arguments of `dig-ingest offsets`.
@@ -173,7 +173,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 /// The chosen partitions of the input topics.
-fn places(settings: &Settings, group: &Group, only: &Only) -> anyhow::Result<Vec<Place>> {
+fn places(settings: &Settings, group: &Group, only: &Only) -> anyhow::Result<Vec<GroupOffset>> {
     let mut keys = group.inputs(&settings.input, &settings.topics)?;
     ensure!(
         !keys.is_empty(),
@@ -265,7 +265,7 @@ fn set(settings: &Settings, only: &Only, wanted: &Wanted, report: Report) -> any
             vec![*offset; places.len()]
         }
     };
-    let moves: Vec<(&Place, i64)> = places.iter().zip(offsets).collect();
+    let moves: Vec<(&GroupOffset, i64)> = places.iter().zip(offsets).collect();
     let mut partitions = Vec::with_capacity(moves.len());
     for (place, to) in &moves {
         ensure!(
@@ -303,7 +303,7 @@ fn set(settings: &Settings, only: &Only, wanted: &Wanted, report: Report) -> any
 }
 
 /// What it means that a partition is read from `to` on.
-fn moved(place: &Place, to: i64) -> Move {
+fn moved(place: &GroupOffset, to: i64) -> Move {
     // Without an offset that counts everything is still to be read.
     let from = place.goes_on().unwrap_or(place.facts.low);
     Move {
@@ -371,8 +371,8 @@ mod tests {
     use crate::log_life::broker::Committed;
     use crate::log_life::{Facts, TopicId};
 
-    fn place(committed: Option<(i64, &str)>) -> Place {
-        Place {
+    fn place(committed: Option<(i64, &str)>) -> GroupOffset {
+        GroupOffset {
             key: ("telemetry".to_owned(), 3),
             facts: Facts {
                 topic_id: TopicId::new("now"),
@@ -389,7 +389,7 @@ mod tests {
 
     #[test]
     fn a_move_says_how_much_is_repeated_and_skipped() {
-        let counts = |place: &Place, to| {
+        let counts = |place: &GroupOffset, to| {
             let moved = moved(place, to);
             (moved.from, moved.repeated, moved.skipped)
         };

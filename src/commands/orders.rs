@@ -4,6 +4,7 @@
 
 mod files;
 mod keep;
+mod mail;
 mod sheets;
 mod table;
 
@@ -26,11 +27,11 @@ use crate::orders::alarms::AlarmShown;
 use crate::orders::desk::Outside;
 use crate::orders::identifiers::Unfit;
 use crate::orders::journey::{Actor, Parcel};
-use crate::orders::marks::{Given, Mark};
-use crate::orders::shown::{self, UnitShown};
 use crate::orders::store::Store;
-use crate::orders::store::acts::Subject;
+use crate::orders::store::operator_actions::Subject;
 use crate::orders::store::read::Filter;
+use crate::orders::unit_identifiers::{Given, Mark};
+use crate::orders::views::{self, UnitShown};
 use crate::orders::wait::For;
 use crate::orders::{desk, wall_clock};
 
@@ -131,6 +132,17 @@ digit. A serial begins with the prefix of its unit's product in [orders.products
         /// Take an IMEI, an ICCID or a serial that a check refuses as it is; the audit trail tells it.
         #[arg(long)]
         force: bool,
+    },
+    /// Exchange SIM, IMEI and own device id of two units whose devices were mixed up. Each unit keeps its serial.
+    #[command(after_help = "Examples:
+  dig-ingest orders swap 1042.1 1042.2 --by ann --config job.toml
+
+An active unit keeps its marks: replace it if its device is another one.")]
+    Swap {
+        /// The unit's id.
+        unit: String,
+        /// The id of the unit that has its device.
+        other: String,
     },
     /// Ship all units of an order that are ready, or those named; a named one that was shipped before is corrected.
     #[command(after_help = "Examples:
@@ -233,6 +245,17 @@ accepts it, or until a corrected sheet of the same name accounts for all its dev
     Sheet {
         #[command(subcommand)]
         act: sheets::Act,
+    },
+    /// List the purchase orders and packing slips of the mail, or show one item by item beside what MyAdmin shows.
+    #[command(after_help = "Examples:
+  dig-ingest orders mail list --config job.toml
+  dig-ingest orders mail show 1042 --config job.toml
+  dig-ingest orders mail show PO-7781 --report json --config job.toml
+
+Mail is read by [orders.mail] and changes no order. The alarm mail-differs ends with a corrected letter, or by `orders clear`.")]
+    Mail {
+        #[command(subcommand)]
+        act: mail::Act,
     },
     /// Write orders, units, events, the picking list or the worksheet, for a spreadsheet or the printer.
     #[command(after_help = "Examples:
@@ -411,7 +434,7 @@ async fn act(store: &Store, settings: &Settings, args: Args) -> anyhow::Result<E
             let only_open = state.is_none() && named.is_none() && !all;
             let state = state.or_else(|| only_open.then(|| "open".to_owned()));
             let rows = store.orders(&Filter { state: None, named }).await?;
-            let mut orders = shown::listed(store, &settings.orders, &rows, now).await?;
+            let mut orders = views::listed(store, &settings.orders, &rows, now).await?;
             if let Some(state) = &state {
                 orders.retain(|order| order.is(state));
             }
@@ -425,8 +448,8 @@ async fn act(store: &Store, settings: &Settings, args: Args) -> anyhow::Result<E
             );
         }
         Act::Show { name } => {
-            let order = shown::find(store, &name).await?;
-            let whole = shown::explained(store, &settings.orders, &order, now).await?;
+            let order = views::find(store, &name).await?;
+            let whole = views::explained(store, &settings.orders, &order, now).await?;
             say(report, || table::whole(&whole), || json!(whole));
         }
         Act::Assign {
@@ -460,6 +483,10 @@ async fn act(store: &Store, settings: &Settings, args: Args) -> anyhow::Result<E
             }
             let row = store.give(&unit, &given, &by, now).await?;
             units(report, &[UnitShown::from(&row)]);
+        }
+        Act::Swap { unit, other } => {
+            let rows = store.swap(&unit, &other, &by, now).await?;
+            units(report, &rows.each_ref().map(UnitShown::from));
         }
         Act::Ship {
             order,
@@ -521,6 +548,7 @@ async fn act(store: &Store, settings: &Settings, args: Args) -> anyhow::Result<E
                 || json!({ "cleared": true }),
             );
         }
+        Act::Mail { act } => mail::run(store, settings, act, (now, report)).await?,
         Act::Sheet { act } => sheets::run(store, settings, act, (&by, now, report)).await?,
         Act::Export { what, to } => {
             let text = files::written(store, settings, what, now).await?;
@@ -539,7 +567,7 @@ async fn act(store: &Store, settings: &Settings, args: Args) -> anyhow::Result<E
         Act::Events { order, after } => {
             let events = match order {
                 Some(name) => {
-                    let order = shown::find(store, &name).await?;
+                    let order = views::find(store, &name).await?;
                     let mut events = store.events(&order.id).await?;
                     events.retain(|event| event.seq > after);
                     events
@@ -574,8 +602,8 @@ async fn after(
     report: Report,
     order: &str,
 ) -> anyhow::Result<()> {
-    let order = shown::find(store, order).await?;
-    let whole = shown::explained(store, &settings.orders, &order, Timestamp::now()).await?;
+    let order = views::find(store, order).await?;
+    let whole = views::explained(store, &settings.orders, &order, Timestamp::now()).await?;
     say(report, || table::whole(&whole), || json!(whole));
     Ok(())
 }

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -15,8 +15,10 @@ use anyhow::Context as _;
 use serde::Serialize;
 
 use super::console::out;
+use super::format::{self, FormatArgs};
 use crate::config::ConfigArgs;
 use crate::record::decode::{Decoder, Shape};
+use crate::record::origin::Origin;
 use crate::record::validate::Rules;
 use crate::record::{Decoded, Outcome, Reject, SerialOf};
 
@@ -26,11 +28,14 @@ use crate::record::{Decoded, Outcome, Reject, SerialOf};
   dig-ingest validate records.ndjson
   dig-ingest validate --first 100 --set validate.hold_back=reject records.ndjson
   kcat -C -t telemetry -e | dig-ingest validate --report json -
+  dig-ingest validate --format protobuf --schema record.proto message.bin
 
 Exit status: 0 when no record was rejected, 1 otherwise.")]
 pub struct Args {
     #[command(flatten)]
     config: ConfigArgs,
+    #[command(flatten)]
+    format: FormatArgs,
     /// How many rejects are shown.
     #[arg(long, value_name = "N", default_value_t = 10)]
     first: usize,
@@ -40,7 +45,7 @@ pub struct Args {
     /// How the result is written to stdout.
     #[arg(long, value_enum, default_value_t = Report::Text)]
     report: Report,
-    /// Messages as NDJSON, one per line; - is stdin.
+    /// Messages as NDJSON, one per line; one message of another --format; - is stdin.
     #[arg(value_name = "FILE|-")]
     file: PathBuf,
 }
@@ -95,25 +100,43 @@ struct Summary {
 /// # Errors
 /// The settings or the file cannot be read, or stdout is closed.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let rules = crate::app::rules(&args.config.load()?)?;
+    let settings = args.config.load()?;
+    let rules = crate::app::rules(&settings)?;
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .context("the clock is before 1970")?
         .as_micros() as i64;
     let devices = Everyone(args.serial);
-    let summary = match open(&args.file)? {
-        None => {
-            check(io::stdin().lock(), rules, &devices, now, args.first).context("cannot read stdin")
-        }
-        Some(file) => check(
-            BufReader::with_capacity(1 << 18, file),
-            rules,
-            &devices,
-            now,
-            args.first,
-        )
-        .with_context(|| format!("{}: cannot read", args.file.display())),
-    }?;
+    let input: Box<dyn BufRead> = match open(&args.file)? {
+        None => Box::new(io::stdin().lock()),
+        Some(file) => Box::new(BufReader::with_capacity(1 << 18, file)),
+    };
+    let cannot = || match args.file.as_os_str() == "-" {
+        true => "cannot read stdin".to_owned(),
+        false => format!("{}: cannot read", args.file.display()),
+    };
+    let summary = if args.format.is_json() {
+        check(input, rules, &devices, now, args.first).with_context(cannot)?
+    } else {
+        let mut message = Vec::new();
+        let most = rules.max_message_bytes() as u64 + 1;
+        input
+            .take(most)
+            .read_to_end(&mut message)
+            .with_context(cannot)?;
+        let rules = Arc::new(rules);
+        let decoder = Decoder::new(Shape::Native, Arc::clone(&rules));
+        let mut intake = args.format.intake(&settings, &rules, decoder)?;
+        let mut decoded = Decoded::default();
+        let call = (&Origin::NONE, &devices, now);
+        format::decode(&mut intake, &message, call, &mut decoded).await?;
+        let mut summary = Summary {
+            messages: 1,
+            ..Summary::default()
+        };
+        summary.add(1, &decoded, args.first);
+        summary
+    };
     let text = match args.report {
         Report::Text => summary.text(),
         Report::Json => serde_json::to_string(&summary)? + "\n",

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use toml::de::DeTable;
 use toml::{Spanned, Table, Value};
 
-use super::problem::{Error, Place, Problem, nearest};
+use super::problem::{Error, Problem, SettingSource, nearest};
 use super::schema::{Kind, Schema};
 use super::secret::names_secret;
 
@@ -19,12 +19,12 @@ pub const PREFIX: &str = "DIG_INGEST__";
 
 /// Where each given value was given, by dotted key.
 #[derive(Debug, Default)]
-pub struct Places(BTreeMap<String, Place>);
+pub struct Places(BTreeMap<String, SettingSource>);
 
 impl Places {
     /// The place of a setting's value.
-    pub fn of(&self, key: &str) -> Place {
-        self.0.get(key).cloned().unwrap_or(Place::Default)
+    pub fn of(&self, key: &str) -> SettingSource {
+        self.0.get(key).cloned().unwrap_or(SettingSource::Default)
     }
 }
 
@@ -57,7 +57,7 @@ impl<'a> Layers<'a> {
                 // The parser's full text quotes the line, which may hold a secret; its message does not.
                 let line = error.span().map_or(1, |span| line_of(text, span.start));
                 self.report(
-                    Place::File(path.to_owned(), line),
+                    SettingSource::File(path.to_owned(), line),
                     "",
                     format!("not valid TOML: {}", error.message()),
                     "correct the line; texts need quotes, and each section and key may appear once",
@@ -70,7 +70,7 @@ impl<'a> Layers<'a> {
     pub fn add_unreadable(&mut self, path: &Path, error: &std::io::Error) {
         let what = format!("cannot read the settings file: {error}");
         self.report(
-            Place::File(path.to_owned(), 1),
+            SettingSource::File(path.to_owned(), 1),
             "",
             what,
             "give --config a file that exists and is readable",
@@ -81,7 +81,7 @@ impl<'a> Layers<'a> {
         // Both come from the same text and keep the same order.
         for ((name, line), (_, value)) in lines.iter().zip(values) {
             let key = joined(prefix, name.get_ref());
-            let place = Place::File(path.to_owned(), line_of(text, name.span().start));
+            let place = SettingSource::File(path.to_owned(), line_of(text, name.span().start));
             match (self.schema.get(&key), value) {
                 (None, _) => self.report_unknown(place, &key),
                 (Some(Kind::Section(_)), Value::Table(values)) => {
@@ -105,7 +105,7 @@ impl<'a> Layers<'a> {
                 continue;
             };
             let key = rest.replace("__", ".").to_ascii_lowercase();
-            let place = Place::Variable(variable);
+            let place = SettingSource::Variable(variable);
             match self.map_of(&key) {
                 Some((map, _)) if map != key => self.report(
                     place,
@@ -125,9 +125,9 @@ impl<'a> Layers<'a> {
     pub fn add_flags(&mut self, sets: &[String]) {
         for set in sets {
             match set.split_once('=') {
-                Some((key, raw)) => self.add_text(key.trim(), raw, Place::Flag),
+                Some((key, raw)) => self.add_text(key.trim(), raw, SettingSource::Flag),
                 None => self.report(
-                    Place::Flag,
+                    SettingSource::Flag,
                     // Without "=" the whole may be a value by mistake, so it is not repeated.
                     "",
                     "an assignment has no \"=\"",
@@ -137,7 +137,7 @@ impl<'a> Layers<'a> {
         }
     }
 
-    fn add_text(&mut self, key: &str, raw: &str, place: Place) {
+    fn add_text(&mut self, key: &str, raw: &str, place: SettingSource) {
         if let Some((map, name)) = self.map_of(key).filter(|(map, _)| *map != key) {
             let (map, name) = (map.to_owned(), name.trim_matches('"').to_owned());
             let mut entries = self.entries(&map);
@@ -199,14 +199,14 @@ impl<'a> Layers<'a> {
         }
     }
 
-    fn put(&mut self, key: &str, value: Value, place: Place) {
+    fn put(&mut self, key: &str, value: Value, place: SettingSource) {
         insert(&mut self.table, key, value);
         self.places.0.insert(key.to_owned(), place);
     }
 
     fn report(
         &mut self,
-        place: Place,
+        place: SettingSource,
         key: &str,
         what: impl Into<String>,
         remedy: impl Into<String>,
@@ -219,7 +219,7 @@ impl<'a> Layers<'a> {
         });
     }
 
-    fn report_section(&mut self, place: Place, key: &str) {
+    fn report_section(&mut self, place: SettingSource, key: &str) {
         let inside = self
             .schema
             .range(format!("{key}.")..)
@@ -229,7 +229,7 @@ impl<'a> Layers<'a> {
         self.report(place, key, "a section cannot be given one value", remedy);
     }
 
-    fn report_unknown(&mut self, place: Place, key: &str) {
+    fn report_unknown(&mut self, place: SettingSource, key: &str) {
         let (section, name) = key.rsplit_once('.').unwrap_or(("", key));
         let siblings = self
             .schema
@@ -271,7 +271,7 @@ impl<'a> Layers<'a> {
                 self.blame::<T>();
                 if self.problems.is_empty() {
                     self.report(
-                        Place::Default,
+                        SettingSource::Default,
                         "",
                         error.message().to_owned(),
                         "correct the settings named",

@@ -8,8 +8,9 @@
 
 use serde::Serialize;
 
-use super::problem::{Error, Place};
+use super::problem::{Error, SettingSource};
 use super::{Settings, rules};
+use crate::formats::{Format, Topic};
 use crate::orders::import;
 use crate::orders::mail::email;
 use crate::pipeline::gate::Mode;
@@ -44,6 +45,13 @@ const SOURCE_BYTES: u64 = 16;
 const DEVICE_BYTES: u64 = 200;
 /// A name of which records are held, in the index of its partition: 200 to 350, measured.
 const HELD_NAME_BYTES: u64 = 350;
+/// What a message in another format than JSON costs per byte: its JSON and the places of its fields, in buffers that may have grown to
+/// twice their contents, and parts of messages that are merged.
+const DECODED_FACTOR: u64 = 5;
+/// What a byte of a schema's text costs once it is compiled.
+const SCHEMA_FACTOR: u64 = 4;
+/// What a byte of a schema's text costs while it is compiled.
+const COMPILE_FACTOR: u64 = 32;
 /// What an allocator keeps of what it was given back: one byte in so many.
 const ALLOCATOR_SHARE: u64 = 10;
 
@@ -76,7 +84,7 @@ impl Formula {
             return Ok(());
         }
         Err(Error(vec![rules::too_much(
-            Place::Default,
+            SettingSource::Default,
             self.total_bytes,
             self.limit_bytes,
         )]))
@@ -134,6 +142,7 @@ impl Settings {
                 .saturating_mul(DEVICE_BYTES + HELD_NAME_BYTES),
         };
         let sources = partitions.saturating_mul(feedback.sources as u64 * SOURCE_BYTES);
+        let (formats, formats_how) = self.format_term(partitions);
         let invalid = if feedback.enabled {
             (feedback.page_bytes as u64).saturating_mul(PAGE_FACTOR)
                 + (feedback.remembered as u64).saturating_mul(REMEMBERED_BYTES)
@@ -199,6 +208,7 @@ impl Settings {
                     ),
                 },
             ),
+            term("formats", formats, formats_how),
             term(
                 "devices",
                 devices,
@@ -254,6 +264,35 @@ impl Settings {
             total_bytes,
             limit_bytes: memory.limit_bytes,
         }
+    }
+
+    /// What the formats of topics need: the JSON of a message per partition, and the schemas.
+    fn format_term(&self, partitions: u64) -> (u64, String) {
+        let decoded = |topic: &Topic| topic.format != Format::Json;
+        let formats = &self.input.formats;
+        if !formats.values().any(decoded) {
+            return (
+                0,
+                "every topic carries JSON: input.formats is empty".to_owned(),
+            );
+        }
+        let message = u64::from(self.validate.max_message_bytes);
+        let asks = formats.values().any(Topic::asks_registry);
+        let (kept, largest) = match asks {
+            true => (
+                self.schema_registry.cache_bytes as u64,
+                self.schema_registry.max_schema_bytes as u64,
+            ),
+            false => (0, 0),
+        };
+        let bytes = partitions.saturating_mul(message * DECODED_FACTOR)
+            + kept.saturating_mul(SCHEMA_FACTOR)
+            + largest.saturating_mul(COMPILE_FACTOR);
+        let how = format!(
+            "{partitions} partitions x a message of validate.max_message_bytes {message} x {DECODED_FACTOR} for its JSON + \
+             schema_registry.cache_bytes {kept} x {SCHEMA_FACTOR} + schema_registry.max_schema_bytes {largest} x {COMPILE_FACTOR}"
+        );
+        (bytes, how)
     }
 
     /// What the order journey needs: an answer of MyAdmin, and the files it watches.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 /// Where a value was given.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Place {
+pub enum SettingSource {
     /// A line of the settings file; lines count from 1.
     File(PathBuf, usize),
     /// An environment variable, by its name.
@@ -16,7 +16,7 @@ pub enum Place {
     Default,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for SettingSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(path, line) => write!(f, "{}:{line}", path.display()),
@@ -30,7 +30,7 @@ impl fmt::Display for Place {
 /// One thing that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    pub place: Place,
+    pub place: SettingSource,
     /// The dotted key, or what stood where a key was expected; empty when the file as a whole is at fault.
     pub key: String,
     pub what: String,

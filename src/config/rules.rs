@@ -5,7 +5,7 @@
 use super::layers::Places;
 use super::problem::Problem;
 use super::schema::Schema;
-use super::{Place, Settings};
+use super::{SettingSource, Settings};
 use crate::registry::Source;
 
 /// Every rule that is broken, with the place of the value at fault; with `complete`, what is missing too.
@@ -24,6 +24,11 @@ pub fn broken(
     input(settings, &mut found);
     pacing(settings, &mut found);
     found.adopt("feedback", settings.feedback.check());
+    let verdict = settings.schema_registry.check();
+    found.adopt(
+        "schema_registry",
+        verdict.map_err(|error| format!("{error:#}")),
+    );
     if complete {
         let verdict = settings.dig.check().map_err(|error| format!("{error:#}"));
         found.adopt("dig", verdict);
@@ -148,7 +153,15 @@ fn orders(settings: &Settings, found: &mut Found<'_>) {
     );
 }
 
-fn input(Settings { input, topics, .. }: &Settings, found: &mut Found<'_>) {
+fn input(
+    Settings {
+        input,
+        topics,
+        schema_registry,
+        ..
+    }: &Settings,
+    found: &mut Found<'_>,
+) {
     found.rule(
         !input.topics.is_empty(),
         "input.topics",
@@ -237,6 +250,24 @@ fn input(Settings { input, topics, .. }: &Settings, found: &mut Found<'_>) {
             "add the topic to input.topics, or remove its mapping",
         );
     }
+    for (topic, format) in &input.formats {
+        let what = format!("there is a format for {topic}, which is not read");
+        found.rule(
+            reads(topic),
+            "input.formats",
+            &what,
+            "add the topic to input.topics, or remove its format",
+        );
+        let name = format.format.name();
+        let what =
+            format!("{topic} is {name} without a `schema` file, and schema_registry.urls is empty");
+        found.rule(
+            !format.asks_registry() || !schema_registry.urls.is_empty(),
+            "input.formats",
+            &what,
+            "set schema_registry.urls, or give the topic a schema file: { format = \"...\", schema = \"FILE\" }",
+        );
+    }
 }
 
 fn sizes(Settings { batch, memory, .. }: &Settings, found: &mut Found<'_>) {
@@ -295,7 +326,7 @@ fn pacing(Settings { pacing, .. }: &Settings, found: &mut Found<'_>) {
     ];
     let given = keys
         .into_iter()
-        .find(|key| found.places.of(key) != Place::Default);
+        .find(|key| found.places.of(key) != SettingSource::Default);
     let what = format!("floor {floor} <= start {start} <= cap {cap} does not hold");
     let remedy = "give pacing.concurrency_floor, _start and _cap in that order";
     found.rule(false, given.unwrap_or(keys[0]), &what, remedy);
@@ -309,7 +340,7 @@ fn last_line(text: &str) -> &str {
 }
 
 /// The problem of a job that would need more memory than it is given.
-pub(super) fn too_much(places: Place, total: u64, limit: u64) -> Problem {
+pub(super) fn too_much(places: SettingSource, total: u64, limit: u64) -> Problem {
     Problem {
         place: places,
         key: "memory.limit_bytes".to_owned(),

@@ -224,12 +224,12 @@ fn is_of_the_client(error: &io::Error) -> bool {
 #[derive(Debug, Clone, Default)]
 struct Seats {
     // Locks, as connections end on any thread: held for a look-up.
-    open: Arc<Mutex<HashMap<u64, Arc<Place>>>>,
+    open: Arc<Mutex<HashMap<u64, Arc<OpenConnection>>>>,
     next: Arc<AtomicU64>,
 }
 
 #[derive(Debug)]
-struct Place {
+struct OpenConnection {
     /// Requests of it that are being answered: none or one.
     answering: AtomicUsize,
     /// When it was last told to be idle; orders evictions.
@@ -241,14 +241,14 @@ struct Place {
 /// A connection's place; given back when it is dropped.
 struct Seat {
     number: u64,
-    place: Arc<Place>,
+    place: Arc<OpenConnection>,
     seats: Seats,
 }
 
 impl Seats {
     fn take(&self) -> Seat {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let place = Arc::new(Place {
+        let place = Arc::new(OpenConnection {
             answering: AtomicUsize::new(0),
             idle_since: Mutex::new(Instant::now()),
             cut: CancellationToken::new(),
@@ -285,7 +285,7 @@ impl Drop for Seat {
     }
 }
 
-impl Place {
+impl OpenConnection {
     fn is_idle(&self) -> bool {
         self.answering.load(Ordering::Relaxed) == 0
     }
@@ -299,10 +299,10 @@ impl Place {
 }
 
 /// One request being answered.
-struct Answering(Arc<Place>);
+struct Answering(Arc<OpenConnection>);
 
 impl Answering {
-    fn begin(place: &Arc<Place>) -> Self {
+    fn begin(place: &Arc<OpenConnection>) -> Self {
         place.answering.fetch_add(1, Ordering::Relaxed);
         Self(Arc::clone(place))
     }

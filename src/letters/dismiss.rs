@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use super::filter::Filter;
 use super::marks::Mark;
 use super::order;
-use super::place::Place;
+use super::place::LetterPlace;
 use super::read::{Letters, Progress};
 use super::replay::Settings;
 use super::writer::Writer;
@@ -33,7 +33,7 @@ pub fn run(
     };
     let letters = Letters::open(&settings.kafka, &settings.topics, &settings.input, &kinds)?;
     let mut marks = letters.marks(&settings.kafka, &settings.topics.state)?;
-    let mut chosen: Vec<Place> = Vec::new();
+    let mut chosen: Vec<LetterPlace> = Vec::new();
     letters.read(&letters.bounds()?, &mut |entry, progress| {
         told(progress);
         if filter.takes(&entry) && marks.of(&entry.place).is_none() {

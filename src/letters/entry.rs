@@ -10,7 +10,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::place::Place;
+use super::place::LetterPlace;
 use crate::pipeline::letter::header;
 
 /// Longest text of a header that is kept, in bytes.
@@ -55,7 +55,7 @@ pub struct Full {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Entry {
     pub kind: Kind,
-    pub place: Place,
+    pub place: LetterPlace,
     /// When the letter was written, in milliseconds since the epoch.
     pub time_ms: Option<i64>,
     pub reason: String,
@@ -71,7 +71,7 @@ pub struct Entry {
     pub name: Option<String>,
     pub attempts: u32,
     /// The message that the record came from.
-    pub source: Option<Place>,
+    pub source: Option<LetterPlace>,
     pub source_time_ms: Option<i64>,
     /// Place of the record among those of that message, from 0.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -110,7 +110,7 @@ struct Origin {
 /// A message with its time, as the client gave it.
 pub struct Raw<'a> {
     pub kind: Kind,
-    pub place: Place,
+    pub place: LetterPlace,
     pub time_ms: Option<i64>,
     pub key: Option<&'a [u8]>,
     pub value: &'a [u8],
@@ -229,9 +229,13 @@ impl Entry {
     }
 }
 
-fn place(topic: Option<String>, partition: Option<i32>, offset: Option<i64>) -> Option<Place> {
+fn place(
+    topic: Option<String>,
+    partition: Option<i32>,
+    offset: Option<i64>,
+) -> Option<LetterPlace> {
     let (partition, offset) = (partition?, offset?);
-    (partition >= 0 && offset >= 0).then_some(Place {
+    (partition >= 0 && offset >= 0).then_some(LetterPlace {
         topic: topic.filter(|topic| !topic.is_empty())?,
         partition,
         offset,
@@ -246,7 +250,7 @@ mod tests {
     fn raw(kind: Kind, value: &[u8]) -> Raw<'_> {
         Raw {
             kind,
-            place: Place::new("dead", 0, 7),
+            place: LetterPlace::new("dead", 0, 7),
             time_ms: Some(1),
             key: Some(b"CX1"),
             value,
@@ -286,7 +290,7 @@ mod tests {
         let value = br#"{"record":{"SerialNo":"CX1"},"cause":"too old","marked":null,"source":{"topic":"t","partition":1,"offset":5}}"#;
         let entry = Entry::read(raw(Kind::Invalid, value), std::iter::empty());
         assert_eq!(entry.value, br#"{"SerialNo":"CX1"}"#);
-        assert_eq!(entry.source, Some(Place::new("t", 1, 5)));
+        assert_eq!(entry.source, Some(LetterPlace::new("t", 1, 5)));
         assert_eq!((&*entry.reason, &*entry.detail), (INVALID, "too old"));
         let value = br#"{"record":null,"record_begins":"{\"Ser","record_bytes":90,"record_sha256":"ab","source":null}"#;
         let entry = Entry::read(raw(Kind::Invalid, value), std::iter::empty());

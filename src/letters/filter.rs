@@ -73,12 +73,12 @@ fn any<T>(wanted: &[T], has: impl Fn(&T) -> bool) -> bool {
 mod tests {
     use super::*;
     use crate::letters::entry::Raw;
-    use crate::letters::place::Place;
+    use crate::letters::place::LetterPlace;
 
     fn entry() -> Entry {
         let raw = Raw {
             kind: Kind::DeadLetter,
-            place: Place::new("dead", 0, 7),
+            place: LetterPlace::new("dead", 0, 7),
             time_ms: Some(1_000),
             key: Some(b"356938035643809"),
             value: b"{}",

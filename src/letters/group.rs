@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::entry::Entry;
-use super::place::Place;
+use super::place::LetterPlace;
 
 /// Most groups that are told apart.
 pub const MOST: usize = 100_000;
@@ -82,7 +82,7 @@ pub struct Group {
     pub first_ms: Option<i64>,
     pub last_ms: Option<i64>,
     /// The first that was read.
-    pub example: Place,
+    pub example: LetterPlace,
     /// What that one says.
     pub detail: String,
 }
@@ -141,7 +141,7 @@ mod tests {
     fn entry(offset: i64, reason: &str) -> Entry {
         let raw = Raw {
             kind: Kind::DeadLetter,
-            place: Place::new("dead", 0, offset),
+            place: LetterPlace::new("dead", 0, offset),
             time_ms: Some(1_790_000_000_000 + offset),
             key: None,
             value: b"12345",

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
-use super::place::Place;
+use super::place::LetterPlace;
 
 /// First part of every key.
 pub const PREFIX: &str = "letters/";
@@ -121,7 +121,7 @@ impl Block {
 
 type Key = (String, i32, i64);
 
-fn key_of(place: &Place) -> Key {
+fn key_of(place: &LetterPlace) -> Key {
     (
         place.topic.clone(),
         place.partition,
@@ -195,13 +195,13 @@ impl Marks {
 
     /// The mark of a letter, if it has one.
     #[must_use]
-    pub fn of(&self, letter: &Place) -> Option<Mark> {
+    pub fn of(&self, letter: &LetterPlace) -> Option<Mark> {
         self.blocks.get(&key_of(letter))?.of(letter.offset)
     }
 
     /// The blocks as they are with these marks too; nothing is changed yet.
     #[must_use]
-    pub fn with<'p>(&self, marks: impl Iterator<Item = (&'p Place, Mark)>) -> Changed {
+    pub fn with<'p>(&self, marks: impl Iterator<Item = (&'p LetterPlace, Mark)>) -> Changed {
         let mut changed = BTreeMap::new();
         for (place, mark) in marks {
             let key = key_of(place);
@@ -252,8 +252,8 @@ mod tests {
         HashMap::from([("dead".to_owned(), id.to_owned())])
     }
 
-    fn place(offset: i64) -> Place {
-        Place::new("dead", 2, offset)
+    fn place(offset: i64) -> LetterPlace {
+        LetterPlace::new("dead", 2, offset)
     }
 
     #[test]

@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, Hasher as _};
 
-use super::place::Place;
+use super::place::LetterPlace;
 
 /// Most letters of which an order is made.
 pub const MOST: usize = 4_000_000;
@@ -30,7 +30,7 @@ pub struct Topics {
 }
 
 impl Topics {
-    pub fn at(&mut self, place: &Place) -> At {
+    pub fn at(&mut self, place: &LetterPlace) -> At {
         let topic = match self.numbers.get(&place.topic) {
             Some(topic) => *topic,
             None => {
@@ -49,7 +49,7 @@ impl Topics {
 
     /// As [`at`](Self::at), for a topic that is known.
     #[must_use]
-    pub fn known(&self, place: &Place) -> Option<At> {
+    pub fn known(&self, place: &LetterPlace) -> Option<At> {
         Some(At {
             topic: *self.numbers.get(&place.topic)?,
             partition: place.partition,
@@ -59,9 +59,9 @@ impl Topics {
 
     /// The place, if its topic is known.
     #[must_use]
-    pub fn place(&self, at: At) -> Option<Place> {
+    pub fn place(&self, at: At) -> Option<LetterPlace> {
         let topic = self.names.get(at.topic as usize)?;
-        Some(Place::new(topic, at.partition, at.offset))
+        Some(LetterPlace::new(topic, at.partition, at.offset))
     }
 }
 

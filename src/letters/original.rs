@@ -13,7 +13,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::{Message as _, Offset, TopicPartitionList};
 
 use super::entry::Entry;
-use super::place::Place;
+use super::place::LetterPlace;
 use crate::access;
 use crate::pipeline::fit::sha256;
 use crate::pipeline::kafka;
@@ -63,7 +63,7 @@ impl Originals {
     ///
     /// # Errors
     /// The broker does not answer.
-    pub fn message(&self, place: &Place) -> anyhow::Result<Option<Original>> {
+    pub fn message(&self, place: &LetterPlace) -> anyhow::Result<Option<Original>> {
         let act = || format!("cannot read {place}");
         let (low, end) = self
             .reader
@@ -139,7 +139,7 @@ mod tests {
     fn shortened(whole: &[u8], kept: usize) -> Entry {
         let raw = Raw {
             kind: Kind::DeadLetter,
-            place: Place::new("dead", 0, 7),
+            place: LetterPlace::new("dead", 0, 7),
             time_ms: None,
             key: None,
             value: &whole[..kept],

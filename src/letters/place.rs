@@ -7,13 +7,13 @@ use serde::Serialize;
 
 /// See the module's documentation.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Place {
+pub struct LetterPlace {
     pub topic: String,
     pub partition: i32,
     pub offset: i64,
 }
 
-impl Place {
+impl LetterPlace {
     #[must_use]
     pub fn new(topic: &str, partition: i32, offset: i64) -> Self {
         Self {
@@ -24,19 +24,19 @@ impl Place {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for LetterPlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}/{}", self.topic, self.partition, self.offset)
     }
 }
 
-impl Serialize for Place {
+impl Serialize for LetterPlace {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
 }
 
-impl FromStr for Place {
+impl FromStr for LetterPlace {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -69,7 +69,7 @@ pub struct Part {
 
 impl Part {
     #[must_use]
-    pub fn has(&self, place: &Place) -> bool {
+    pub fn has(&self, place: &LetterPlace) -> bool {
         self.topic == place.topic
             && self.partition.is_none_or(|own| own == place.partition)
             && self
@@ -135,7 +135,7 @@ mod tests {
 
     #[test]
     fn places_are_read_as_they_are_written() {
-        let place = Place::new("dig.dead-letter", 3, 41);
+        let place = LetterPlace::new("dig.dead-letter", 3, 41);
         assert_eq!(place.to_string().parse(), Ok(place));
         for wrong in [
             "",
@@ -148,7 +148,7 @@ mod tests {
             "a/1/x",
             "a/1/99999999999999999999",
         ] {
-            assert!(wrong.parse::<Place>().is_err(), "{wrong}");
+            assert!(wrong.parse::<LetterPlace>().is_err(), "{wrong}");
         }
     }
 
@@ -156,7 +156,7 @@ mod tests {
     fn a_part_of_a_topic_has_its_places() {
         let has = |part: &str, offset| {
             let part: Part = part.parse().expect("a part");
-            part.has(&Place::new("t", 3, offset))
+            part.has(&LetterPlace::new("t", 3, offset))
         };
         assert!(has("t", 7) && has("t/3", 7) && has("t/3/7", 7) && has("t/3/7..9", 8));
         assert!(!has("t/3/7..9", 9) && !has("t/4", 7) && !has("u", 7) && !has("t/3/6", 7));

@@ -17,7 +17,7 @@ use rdkafka::{Message as _, Offset, TopicPartitionList};
 
 use super::entry::{Entry, Kind, Raw};
 use super::marks::{self, Marks};
-use super::place::Place;
+use super::place::LetterPlace;
 use crate::access;
 use crate::headers;
 use crate::log_life::broker::{Asker, Topic};
@@ -246,7 +246,7 @@ impl Letters {
 fn entry(message: &BorrowedMessage<'_>, kind: Kind) -> Entry {
     let raw = Raw {
         kind,
-        place: Place::new(message.topic(), message.partition(), message.offset()),
+        place: LetterPlace::new(message.topic(), message.partition(), message.offset()),
         time_ms: message.timestamp().to_millis(),
         key: message.key(),
         value: message.payload().unwrap_or_default(),

@@ -249,7 +249,7 @@ impl Replay<'_> {
         };
         let value = value.as_deref().unwrap_or(&entry.value);
         let now = jiff::Timestamp::now().as_microsecond();
-        let mut judged = self.today.judge(&topic, value, now);
+        let mut judged = self.today.judge(&topic, value, now)?;
         if !judged.verdict.passes(options.in_part) {
             let (code, why) = judged.verdict.reason();
             return Ok(Err(Stays::new(&code, why)));

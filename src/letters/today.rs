@@ -3,16 +3,18 @@
 //! Owns the decoders for it. What it finds is what the job would make of the same bytes now; the gateway's own verdict is not known
 //! before they are sent.
 //!
-//! Pure, but for the clock that the caller gives.
+//! Pure, but for the clock that the caller gives, and the schema registry, which is asked for a schema that is not known.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::formats::{Formats, Intake, Limits};
 use crate::pipeline::gate::{Decision, Gate};
 use crate::record::decode::{Decoder, Shape};
 use crate::record::mapping::Mapping;
+use crate::record::origin::Origin;
 use crate::record::validate::Rules;
 use crate::record::{Decoded, Outcome, RecordType};
 use crate::registry::Snapshot;
@@ -71,14 +73,16 @@ pub struct Judged {
 pub struct Today {
     /// The shape of a topic's messages, by the settings.
     shapes: Box<dyn Fn(&str) -> Shape + Send>,
+    /// The formats of topics, by the settings.
+    formats: Formats,
     /// The rules of today's settings, shared by the decoders.
     rules: Arc<Rules>,
     /// The gate of today's settings.
     gate: Gate,
     /// The device registry as it was when the command began.
     devices: Snapshot,
-    /// A decoder for each topic, and whether it has a mapping.
-    decoders: HashMap<String, (Decoder, bool)>,
+    /// A decoder for each topic, and whether its messages are anything but records in the gateway's shape.
+    decoders: HashMap<String, (Intake, bool)>,
     /// Decoder of records in the gateway's shape.
     native: Decoder,
     /// Decoder of a patch, which is applied to every letter.
@@ -108,7 +112,7 @@ pub fn is_native(value: &[u8]) -> bool {
 impl Today {
     #[must_use]
     pub fn new(
-        shapes: Box<dyn Fn(&str) -> Shape + Send>,
+        (shapes, formats): (Box<dyn Fn(&str) -> Shape + Send>, Formats),
         rules: Arc<Rules>,
         gate: Gate,
         devices: Snapshot,
@@ -118,6 +122,7 @@ impl Today {
             native: Decoder::new(Shape::Native, Arc::clone(&rules)),
             patch: patch.map(|patch| Decoder::new(Shape::Mapped(patch), Arc::clone(&rules))),
             shapes,
+            formats,
             rules,
             gate,
             devices,
@@ -132,10 +137,14 @@ impl Today {
         self.devices.device(name)?.serial()
     }
 
-    /// Judges bytes as a message of the topic. `now_us`: microseconds since the epoch.
-    pub fn judge(&mut self, topic: &str, value: &[u8], now_us: i64) -> Judged {
+    /// Judges bytes as a message of the topic. `now_us`: microseconds since the epoch. Blocks while a schema is asked for.
+    ///
+    /// # Errors
+    /// The schema registry does not answer.
+    pub fn judge(&mut self, topic: &str, value: &[u8], now_us: i64) -> anyhow::Result<Judged> {
         let Self {
             shapes,
+            formats,
             rules,
             gate,
             devices,
@@ -145,20 +154,23 @@ impl Today {
             decoded,
         } = self;
         let devices = &*devices;
-        let (ordinary, mapped) = decoders.entry(topic.to_owned()).or_insert_with(|| {
+        let (ordinary, other) = decoders.entry(topic.to_owned()).or_insert_with(|| {
             let shape = shapes(topic);
-            let mapped = matches!(shape, Shape::Mapped(_));
-            (Decoder::new(shape, Arc::clone(rules)), mapped)
+            let reader = formats.reader(topic, Limits::of(rules));
+            let other = reader.is_some() || matches!(shape, Shape::Mapped(_));
+            let decoder = Decoder::new(shape, Arc::clone(rules));
+            (Intake::new(reader, decoder), other)
         });
         let patched = patch.is_some();
-        let as_native = patched || *mapped && is_native(value);
-        let decoder = match patch {
-            Some(patch) => patch,
-            None if as_native => native,
-            None => ordinary,
-        };
+        let read_as_native = *other && is_native(value);
         decoded.clear();
-        decoder.decode(Some(value), devices, now_us, decoded);
+        if read_as_native {
+            let decoder = patch.as_mut().unwrap_or(native);
+            decoder.decode(Some(value), devices, now_us, decoded);
+        } else {
+            let call = (&Origin::NONE, devices, now_us);
+            ordinary.decode_asking(patch.as_mut(), Some(value), call, decoded)?;
+        }
         let mut verdict = Verdict::default();
         let mut subject = None;
         let mut records: Vec<&[u8]> = Vec::new();
@@ -208,12 +220,12 @@ impl Today {
                 format!("no record is made of it ({})", notes.join(", "))
             });
         }
-        Judged {
+        Ok(Judged {
             value: patched.then(|| joined(&records)),
-            native: as_native && *mapped,
+            native: *other && (patched || read_as_native),
             verdict,
             subject,
-        }
+        })
     }
 }
 
@@ -264,7 +276,7 @@ IsIgnitionOn = { path = "ignition", default = true }
             _ => Shape::Native,
         };
         Today::new(
-            Box::new(shapes),
+            (Box::new(shapes), Formats::default()),
             Arc::new(Rules::new(&Default::default())),
             Gate::new(gate),
             Snapshot::new(devices).expect("fits"),
@@ -286,16 +298,17 @@ IsIgnitionOn = { path = "ignition", default = true }
     #[test]
     fn a_mapped_record_of_a_mapped_topic_is_read_in_the_gateways_shape() {
         let mut today = today(Config::default(), &[], false);
-        let judged = today.judge("vendor", VENDOR, now());
+        let judged = today.judge("vendor", VENDOR, now()).expect("judged");
         assert!(judged.verdict.passes(false) && !judged.native, "{judged:?}");
-        let judged = today.judge("vendor", NATIVE, now());
+        let judged = today.judge("vendor", NATIVE, now()).expect("judged");
         assert!(judged.verdict.passes(false) && judged.native, "{judged:?}");
         assert_eq!(judged.subject.as_deref(), Some("CXBBE850E8BE"));
-        let judged = today.judge("telemetry", NATIVE, now());
+        let judged = today.judge("telemetry", NATIVE, now()).expect("judged");
         assert!(judged.verdict.passes(false) && !judged.native);
         assert!(
             !today
                 .judge("telemetry", VENDOR, now())
+                .expect("judged")
                 .verdict
                 .passes(false)
         );
@@ -304,15 +317,51 @@ IsIgnitionOn = { path = "ignition", default = true }
     #[test]
     fn a_patch_makes_records_of_the_letters_bytes() {
         let mut today = today(Config::default(), &[], true);
-        let judged = today.judge("telemetry", VENDOR, now());
+        let judged = today.judge("telemetry", VENDOR, now()).expect("judged");
         assert!(judged.verdict.passes(false), "{judged:?}");
         let value = judged.value.expect("made by the patch");
         assert!(is_native(&value));
         let two = [VENDOR, VENDOR].join(&b',');
         let array = [b"[", &two[..], b"]"].concat();
-        let value = today.judge("telemetry", &array, now()).value.expect("made");
+        let value = today
+            .judge("telemetry", &array, now())
+            .expect("judged")
+            .value
+            .expect("made");
         let read: Vec<serde_json::Value> = serde_json::from_slice(&value).expect("an array");
         assert_eq!(read.len(), 2);
+    }
+
+    #[test]
+    fn a_letter_in_another_format_is_read_in_it_and_its_records_are_not() {
+        let topic = crate::formats::Topic {
+            format: crate::formats::Format::JsonWithHeader,
+            ..Default::default()
+        };
+        let topics = ["vendor", "telemetry"].map(|name| (name.to_owned(), topic.clone()));
+        let formats = || Formats::open(&topics.clone().into(), &Default::default());
+        let framed = |json: &[u8]| [&[0, 0, 0, 0, 7], json].concat();
+        let mut today = today(Config::default(), &[], false);
+        today.formats = formats().expect("no schema is needed");
+        for (topic, json) in [("vendor", VENDOR), ("telemetry", NATIVE)] {
+            let judged = today.judge(topic, &framed(json), now()).expect("judged");
+            assert!(judged.verdict.passes(false) && !judged.native, "{judged:?}");
+            // What the gateway refused is a record in its shape, and is written as one.
+            let judged = today.judge(topic, NATIVE, now()).expect("judged");
+            assert!(judged.verdict.passes(false) && judged.native, "{judged:?}");
+        }
+        let judged = today.judge("telemetry", VENDOR, now()).expect("judged");
+        assert!(
+            judged.verdict.refused.contains_key("format.header"),
+            "{judged:?}"
+        );
+        let mut patched = self::today(Config::default(), &[], true);
+        patched.formats = formats().expect("no schema is needed");
+        let judged = patched
+            .judge("telemetry", &framed(VENDOR), now())
+            .expect("judged");
+        assert!(judged.verdict.passes(false) && judged.native, "{judged:?}");
+        assert!(is_native(&judged.value.expect("made by the patch")));
     }
 
     #[test]
@@ -330,7 +379,10 @@ IsIgnitionOn = { path = "ignition", default = true }
         };
         let of = |devices: &[Device]| {
             let mut today = today(gate.clone(), devices, false);
-            today.judge("telemetry", NATIVE, now()).verdict
+            today
+                .judge("telemetry", NATIVE, now())
+                .expect("judged")
+                .verdict
         };
         assert_eq!((of(&[device(State::Active)]).sent, of(&[]).held), (1, 1));
         assert_eq!(of(&[device(State::Pending)]).held, 1);
@@ -351,7 +403,7 @@ IsIgnitionOn = { path = "ignition", default = true }
             b"[]",
         ] {
             for topic in ["vendor", "telemetry"] {
-                let verdict = today.judge(topic, value, now()).verdict;
+                let verdict = today.judge(topic, value, now()).expect("judged").verdict;
                 assert!(
                     !verdict.passes(true) && !verdict.refused.is_empty(),
                     "{value:?}"

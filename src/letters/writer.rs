@@ -18,7 +18,7 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::future_producer::DeliveryFuture;
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
 
-use super::place::Place;
+use super::place::LetterPlace;
 use crate::access;
 use crate::pipeline::kafka;
 use crate::pipeline::replay::{NATIVE, header};
@@ -35,7 +35,7 @@ const REQUEST: Duration = Duration::from_secs(5);
 /// A letter as it is written to its input topic.
 #[derive(Debug, Clone)]
 pub(super) struct Outgoing {
-    pub letter: Place,
+    pub letter: LetterPlace,
     pub topic: String,
     /// `None`: by the key.
     pub partition: Option<i32>,

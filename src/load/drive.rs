@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 
+use super::binary::Encoding;
 use super::plan::{By, Plan};
 use super::produce::{Confirmation, Outlet};
 use super::{Tally, put_message};
@@ -197,7 +198,9 @@ pub fn drive(
                 }
             }
             Sink::Lines(out) => {
-                message.push(b'\n');
+                if plan.encoding == Encoding::Json {
+                    message.push(b'\n');
+                }
                 out.write_all(&message).context("cannot write the output")?;
             }
             Sink::Nothing => {}

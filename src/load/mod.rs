@@ -9,6 +9,7 @@
 //! Cancelling ([`drive::Counters::stop`]) ends generation after the current message; what was handed over is still flushed and
 //! written to the manifest.
 
+pub mod binary;
 pub mod drive;
 pub mod manifest;
 pub mod mix;

@@ -8,6 +8,7 @@
 //! * L3: the lowest three digits of every time (in microseconds) are those of `start_us`, so plans of different runs never
 //!   share an identity.
 
+use super::binary::Encoding;
 use super::mix::Mix;
 use super::text::spread;
 use crate::record::RecordType;
@@ -121,6 +122,8 @@ pub struct Plan {
     pub late_share: f64,
     /// The vehicle identification number of every refused record; at most 17 characters.
     pub poison_marker: String,
+    /// Other than JSON only with [`Shape::Generic`].
+    pub encoding: Encoding,
 }
 
 /// A device of a plan.
@@ -347,6 +350,7 @@ pub(crate) fn sample() -> Plan {
         poison_share: 0.0,
         late_share: 0.0,
         poison_marker: "REFUSE00000000000".to_owned(),
+        encoding: Encoding::Json,
     }
 }
 

@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use rdkafka::ClientConfig;
@@ -20,6 +20,10 @@ use rdkafka::producer::{
 
 use super::drive::Counters;
 use crate::access;
+
+/// How long a topic that was created may be unknown, and the pause between two questions for it.
+const BORN: Duration = Duration::from_secs(20);
+const PAUSE: Duration = Duration::from_millis(100);
 
 const QUEUE_MESSAGES: &str = "500000";
 const QUEUE_KBYTES: &str = "131072";
@@ -90,19 +94,27 @@ impl Target {
                 format!("cannot create topic `{}` at {}", self.topic, self.brokers())
             })?;
         for result in results {
+            let there = || {
+                let metadata = admin
+                    .inner()
+                    .fetch_metadata(Some(&self.topic), Duration::from_secs(20))
+                    .with_context(|| {
+                        format!("cannot ask {} about topic `{}`", self.brokers(), self.topic)
+                    })?;
+                let topic = metadata.topics().first();
+                let there = topic.filter(|topic| topic.error().is_none());
+                anyhow::Ok(there.map_or(0, |topic| topic.partitions().len()))
+            };
             match result {
-                Ok(_) => {}
+                Ok(_) => {
+                    // A topic just created is not known to every broker yet.
+                    let until = Instant::now() + BORN;
+                    while there()? == 0 && Instant::now() < until {
+                        tokio::time::sleep(PAUSE).await;
+                    }
+                }
                 Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {
-                    let metadata = admin
-                        .inner()
-                        .fetch_metadata(Some(&self.topic), Duration::from_secs(20))
-                        .with_context(|| {
-                            format!("cannot ask {} about topic `{}`", self.brokers(), self.topic)
-                        })?;
-                    let there = metadata
-                        .topics()
-                        .first()
-                        .map_or(0, |topic| topic.partitions().len());
+                    let there = there()?;
                     if there != partitions as usize {
                         bail!(
                             "topic `{}` exists with {there} partitions, not {partitions}; choose another topic or leave \

@@ -4,6 +4,7 @@
 //! (serial, type, time) stays unique. A spoiled one is a position alone: mapping goes on with the records that are sound.
 //! One with the marker has a vehicle identification number too, and only the record made of that is to be refused.
 
+use super::binary::{Encoding, Position, Time};
 use super::native::{Fix, fix, status};
 use super::plan::{Device, Draw, Fate, Flaw, Plan, Shape};
 use super::text::{put, put_fixed, put_int, put_padded, put_time, put_uint};
@@ -39,6 +40,10 @@ pub fn put_message(out: &mut Vec<u8>, plan: &Plan, device: &Device, draw: &Draw)
     let status = has_status(plan.shape, draw).then(|| status(plan, device, draw));
     let vin = (draw.fate == Fate::Refused).then_some(plan.poison_marker.as_str());
     let more = More { flaw, status, vin };
+    if plan.encoding != Encoding::Json {
+        let truncated = flaw == Some(Flaw::Truncated);
+        return position(device, draw, &fix, more).put(out, &plan.encoding, truncated);
+    }
     match plan.shape {
         Shape::Flespi => put_flespi(out, device, draw, &fix, more),
         Shape::Traccar => put_traccar(out, device, draw, &fix, more),
@@ -184,6 +189,28 @@ fn put_traccar(out: &mut Vec<u8>, device: &Device, draw: &Draw, fix: &Fix, more:
     put(out, r#"","uniqueId":""#);
     put(out, device.id());
     put(out, r#"","status":"online"}}"#);
+}
+
+/// What a message of the shape `generic` says, for forms other than JSON.
+fn position<'a>(device: &'a Device, draw: &Draw, fix: &Fix, more: More<'a>) -> Position<'a> {
+    let latitude = match more.flaw {
+        // More than the gateway's numbers hold, as there is no text where a number belongs.
+        Some(Flaw::WrongValue) => 1e39,
+        _ => fix.latitude,
+    };
+    Position {
+        device: device.id(),
+        time: match more.flaw {
+            Some(Flaw::NoTime) => Time::Absent,
+            Some(Flaw::TimeIsText) => Time::Nonsense,
+            _ => Time::Micros(draw.time_us),
+        },
+        latitude,
+        longitude: fix.longitude,
+        speed: f64::from(fix.speed_dkmh) / 10.0,
+        ignition: more.flaw.is_none().then_some(fix.ignition),
+        vin: more.vin,
+    }
 }
 
 fn put_generic(out: &mut Vec<u8>, device: &Device, draw: &Draw, fix: &Fix, more: More<'_>) {

@@ -18,7 +18,7 @@ use super::paging::{Pager, Style, Turn};
 use super::retries::Retries;
 use super::roles::{Needs, Report};
 use super::rpc::Answer;
-use super::session::{Session, Status, Ticket};
+use super::session::{Session, SessionTicket, Status};
 use super::wire::{
     self, ContractFilter, DeviceContract, DeviceDatabase, DeviceLookup, PartnerDevice,
     ProvisionCall, Provisioning, User,
@@ -42,7 +42,7 @@ pub(super) struct Inner {
 
 /// The right to make one provisioning call at once: a session, and a place in the rate limits that is spent.
 pub struct Permit {
-    ticket: Arc<Ticket>,
+    ticket: Arc<SessionTicket>,
     version: Version,
 }
 
@@ -125,7 +125,7 @@ impl Client {
         }
     }
 
-    async fn once(&self, call: &Call<'_>, ticket: &Ticket) -> Result<Answered, Error> {
+    async fn once(&self, call: &Call<'_>, ticket: &SessionTicket) -> Result<Answered, Error> {
         let exchange = &self.inner.exchange;
         match call {
             Call::Rpc(call) => exchange

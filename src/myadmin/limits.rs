@@ -3,7 +3,7 @@
 //!
 //! Every published figure counts, so a call passes all limits that name it. The defaults are the lowest ones published;
 //! `[myadmin.limits]` overrides them by name. Owns the limiters and one pause per surface, which every call of this
-//! process obeys. Cancelled, a wait has spent what it passed.
+//! process applies. Cancelled, a wait has spent what it passed.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -27,15 +27,15 @@ use crate::http::retry::Backoff;
 use crate::ops::metrics::myadmin as metrics;
 
 /// A session and the generation that tells it from its successors.
-pub(super) struct Ticket {
+pub(super) struct SessionTicket {
     generation: u64,
     pub keys: Keys,
     pub user: User,
 }
 
-impl fmt::Debug for Ticket {
+impl fmt::Debug for SessionTicket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Ticket(generation {})", self.generation)
+        write!(f, "SessionTicket(generation {})", self.generation)
     }
 }
 
@@ -54,7 +54,7 @@ pub struct Status {
 struct State {
     /// Sessions so far.
     generation: u64,
-    ticket: Option<Arc<Ticket>>,
+    ticket: Option<Arc<SessionTicket>>,
     /// Logins begun so far, and whether the last is still running.
     begun: u64,
     busy: bool,
@@ -74,7 +74,7 @@ pub(super) struct Session {
 
 /// What a caller does next.
 enum Step {
-    Use(Arc<Ticket>),
+    Use(Arc<SessionTicket>),
     Fail(Error),
     Wait,
     Begin,
@@ -92,7 +92,7 @@ impl Session {
     ///
     /// # Errors
     /// Why the login failed, as [`Why::NoSession`] of `method`.
-    pub async fn ticket(&self, method: Method) -> Result<Arc<Ticket>, Error> {
+    pub async fn ticket(&self, method: Method) -> Result<Arc<SessionTicket>, Error> {
         let mut seen = self.state.subscribe();
         // The login this call waits for: the first it saw running, or began.
         let mut awaited = None;
@@ -115,7 +115,7 @@ impl Session {
     }
 
     /// MyAdmin rejected this session. Whoever reports one that is no longer the present one changes nothing (L-a).
-    pub fn rejected(&self, ticket: &Ticket) {
+    pub fn rejected(&self, ticket: &SessionTicket) {
         let news = self.state.send_if_modified(|state| {
             let present = state
                 .ticket
@@ -208,7 +208,7 @@ impl End {
                     user = user.name,
                     "logged in at MyAdmin"
                 );
-                state.ticket = Some(Arc::new(Ticket {
+                state.ticket = Some(Arc::new(SessionTicket {
                     generation: state.generation,
                     keys,
                     user,

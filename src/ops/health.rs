@@ -283,6 +283,16 @@ impl Judge<'_> {
                 let remedy = "wait until the held topic is read; check the broker and the held topic if it lasts";
                 (Kind::HeldTopic, effect, remedy)
             }
+            Pause::Schema => {
+                let lasts = self.lasted(partition.paused) > self.stall_after;
+                let effect = if lasts {
+                    Effect::NotReady
+                } else {
+                    Effect::Reported
+                };
+                let remedy = "wait until the schema registry answers; check schema_registry.urls if it lasts";
+                (Kind::Schema, effect, remedy)
+            }
             Pause::Store => (
                 Kind::Store,
                 Effect::NotReady,

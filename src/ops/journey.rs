@@ -91,9 +91,9 @@ pub(super) type Shared = Arc<Mutex<Journey>>;
 
 /// The journey's place; the only writer of its figures.
 #[derive(Debug)]
-pub struct Slot(pub(super) Shared);
+pub struct JourneyStatus(pub(super) Shared);
 
-impl Slot {
+impl JourneyStatus {
     pub(super) fn new(now: Instant) -> Self {
         Self(Arc::new(Mutex::new(Journey {
             figures: None,

@@ -29,11 +29,13 @@ pub enum Pause {
     Draining,
     /// The orders store refuses.
     Store,
+    /// The schema of a message is asked for, and the schema registry does not answer.
+    Schema,
 }
 
 impl Pause {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::None,
         Self::Gateway,
         Self::Alarm,
@@ -41,6 +43,7 @@ impl Pause {
         Self::Held,
         Self::Draining,
         Self::Store,
+        Self::Schema,
     ];
 
     /// The pause of that number; an unknown number is no pause.
@@ -65,6 +68,7 @@ impl Pause {
             }
             Self::Draining => "the partition is being given back",
             Self::Store => "the orders store refuses; its answer is in /status",
+            Self::Schema => "the schema of a message is asked for; check the schema registry",
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Owns one slot per assigned partition, and the published waits. A worker posts into its own slot with plain atomic
 //! stores, at any rate, without waiting for anybody; the consumer thread posts what it knows of the same partition through
-//! a [`Feed`]. A reader may see one post's numbers mixed with the next one's, which the judgement tolerates. A slot leaves
+//! a [`StatusWatch`]. A reader may see one post's numbers mixed with the next one's, which the judgement tolerates. A slot leaves
 //! the board when its worker drops it.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering::Relaxed};
@@ -78,7 +78,7 @@ pub struct PartitionStatus {
 
 /// The consumer thread's place on the board, for one partition; the only writer of its position.
 #[derive(Debug, Clone)]
-pub struct Feed {
+pub struct StatusWatch {
     origin: Instant,
     numbers: Arc<Numbers>,
 }
@@ -128,9 +128,9 @@ impl StatusRegistry {
     }
 
     /// The place of the order journey, if this process does it; there is one.
-    pub fn open_journey(&self, now: Instant) -> journey::Slot {
-        let slot = journey::Slot::new(now);
-        journey::Slot(Arc::clone(self.journey.get_or_init(|| slot.0)))
+    pub fn open_journey(&self, now: Instant) -> journey::JourneyStatus {
+        let slot = journey::JourneyStatus::new(now);
+        journey::JourneyStatus(Arc::clone(self.journey.get_or_init(|| slot.0)))
     }
 
     /// Whether there is at least one topic to be read; without a word there is.
@@ -289,7 +289,7 @@ fn known(offset: &AtomicI64) -> Option<i64> {
     Some(offset.load(Relaxed)).filter(|offset| *offset != i64::MIN)
 }
 
-impl Feed {
+impl StatusWatch {
     /// Posts how far the partition is read and committed, and where its log ends. Reading is progress, and so is the first
     /// message that comes after everything was read; the same holds for commits and the watermark.
     pub fn post(&self, position: Position, now: Instant) {
@@ -363,8 +363,8 @@ impl PartitionStatus {
     }
 
     /// The consumer thread's place for the same partition.
-    pub fn feed(&self) -> Feed {
-        Feed {
+    pub fn feed(&self) -> StatusWatch {
+        StatusWatch {
             origin: self.origin,
             numbers: Arc::clone(&self.numbers),
         }

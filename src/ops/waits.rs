@@ -55,6 +55,8 @@ pub enum Kind {
     Letter,
     /// The device registry cannot be read.
     Registry,
+    /// The schema of a message cannot be asked for: the schema registry is away.
+    Schema,
     /// The gateway does not answer, or asked to wait.
     Gateway,
     /// The gateway refuses credentials or every request: a person has to act.
@@ -81,7 +83,7 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::Broker,
         Self::Group,
         Self::InputTopic,
@@ -94,6 +96,7 @@ impl Kind {
         Self::State,
         Self::Letter,
         Self::Registry,
+        Self::Schema,
         Self::Gateway,
         Self::GatewayRefuses,
         Self::Quarantine,
@@ -123,6 +126,7 @@ impl Kind {
             Self::State => "state",
             Self::Letter => "letter",
             Self::Registry => "registry",
+            Self::Schema => "schema",
             Self::Gateway => "gateway",
             Self::GatewayRefuses => "gateway_refuses",
             Self::Quarantine => "quarantine",
@@ -154,6 +158,7 @@ impl Kind {
             | Self::State
             | Self::Letter
             | Self::Registry
+            | Self::Schema
             | Self::Gateway
             | Self::GatewayRefuses
             | Self::Store

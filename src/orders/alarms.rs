@@ -248,7 +248,7 @@ pub fn remedy(alarm: &AlarmRow) -> String {
             };
             return format!(
                 "`orders sheet show {word}` shows whom it would end and which rows are not understood; \
-                 `orders sheet accept --yes --by NAME {word}` obeys {understood}, {then}"
+                 `orders sheet accept --yes --by NAME {word}` applies {understood}, {then}"
             );
         }
         "sheet-unreadable" => (
@@ -279,13 +279,13 @@ pub fn remedy(alarm: &AlarmRow) -> String {
             clear,
         ),
         "mail-without-order" | "order-without-mail" | "mail-without-number" | "mail-unreadable" => (
-            "compare the mail with MyAdmin by hand".to_owned(),
+            "compare the mail (`orders mail list` shows what was understood) with MyAdmin by hand".to_owned(),
             clear,
         ),
         "mail-differs" => (
             format!(
-                "compare the letter with `orders show {subject}` and ask Geotab which of them is right: the alarm ends when a corrected \
-                 letter or MyAdmin agrees"
+                "compare the letter item by item with `orders mail show {subject}` and ask Geotab which of them is right: the alarm ends \
+                 when a corrected letter or MyAdmin agrees"
             ),
             format!("{clear} if MyAdmin is right"),
         ),

@@ -2,8 +2,8 @@
 //!
 //! Pure. A text that a spreadsheet would take for a formula gets an apostrophe before it: customers write comments.
 
-use super::shown::{UnitShown, WholeShown};
 use super::store::rows::EventRow;
+use super::views::{UnitShown, WholeShown};
 
 /// A text as a spreadsheet may have it.
 #[must_use]

@@ -4,9 +4,9 @@ use jiff::Timestamp;
 
 use super::reconcile::fulfil::wished;
 use super::settings::Config;
-use super::shown::{self, WholeShown};
 use super::store::read::{Filter, Whole};
 use super::store::{Error, Store};
+use super::views::{self, WholeShown};
 use super::worksheet::{self, Sheet};
 use super::{export, picking};
 
@@ -93,7 +93,7 @@ impl Paper {
 /// All orders with their units, as they are stored and as they are shown.
 async fn wholes(store: &Store) -> Result<Vec<(Whole, WholeShown)>, Error> {
     let mut units = store.units_by_order().await?;
-    let differ = shown::mail_differs(store).await?;
+    let differ = views::mail_differs(store).await?;
     let rows = store.orders(&Filter::default()).await?;
     let wholes = rows.into_iter().map(|row| {
         let units = units.remove(&row.id).unwrap_or_default();

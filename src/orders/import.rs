@@ -13,9 +13,9 @@ use serde::{Deserialize, Serialize};
 use super::identifiers::{Prefixes, Unfit};
 use super::journey::{Actor, Parcel};
 use super::lines::{self, BadLine, bad, unfit};
-use super::marks::{Given, Mark, insists};
 use super::store::change::Change;
 use super::store::{Error, Store};
+use super::unit_identifiers::{Given, Mark, insists};
 use crate::config::printable::word;
 
 /// Bytes of a file that are read at most.

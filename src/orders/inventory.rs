@@ -18,7 +18,7 @@ use super::identifiers::Unfit;
 use super::import;
 use super::journey::{Needs, Tags};
 use super::lines::{self, BadLine, bad, unfit};
-use super::marks::{Given, Mark, insists};
+use super::unit_identifiers::{Given, Mark, insists};
 use super::watched::{self, Unread};
 use crate::ops::panics;
 

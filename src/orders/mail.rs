@@ -3,14 +3,15 @@
 //!
 //! A purchase order and a packing slip arrive by mail for every order. [`opened`] takes a mail apart, [`letter`] and [`items`] understand
 //! it, [`check`] and `differ` compare it with the store: all pure. [`apart`] opens PDF files and forwarded mails in a process of its
-//! own; [`folder`] looks at a Maildir or a folder of `.eml` files and raises alarms. Mail never makes, changes or provisions
-//! anything: anybody can send one.
+//! own; [`files`] lists and reads a Maildir or a folder of `.eml` files, [`folder`] looks at it and raises alarms, [`views`] shows a
+//! mail to a person. Mail never makes, changes or provisions anything: anybody can send one.
 
 mod amount;
 pub mod apart;
 pub mod check;
 mod differ;
 pub mod email;
+pub mod files;
 pub mod folder;
 mod forwarded;
 pub mod items;
@@ -19,6 +20,7 @@ pub mod papers;
 pub mod patterns;
 pub mod pdf;
 pub mod text;
+pub mod views;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

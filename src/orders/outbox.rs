@@ -5,7 +5,7 @@
 use std::collections::HashSet;
 
 use super::journey::registration::Registration;
-use super::store::outbox::Letter;
+use super::store::outbox::OutboxMessage;
 use crate::registry::Device;
 use crate::registry::mark::Mark;
 
@@ -58,7 +58,7 @@ impl Entry {
 /// Of each device its last change only, in the order of these. What was written before may be written again behind a part of it that
 /// was written already: with the last changes alone no device can then be called active after it was called terminated.
 #[must_use]
-pub fn newest(letters: &[Letter]) -> Vec<Entry> {
+pub fn newest(letters: &[OutboxMessage]) -> Vec<Entry> {
     let mut seen = HashSet::new();
     let mut entries: Vec<Entry> = letters
         .iter()
@@ -76,7 +76,7 @@ mod tests {
     use crate::orders::journey::Serial;
     use crate::registry::State;
 
-    fn letter(seq: i64, device_id: &str, serial: Option<&str>, state: State) -> Letter {
+    fn letter(seq: i64, device_id: &str, serial: Option<&str>, state: State) -> OutboxMessage {
         let serial = serial.map(|text| Serial::parse(text).unwrap());
         let device = Registration {
             device_id: device_id.into(),
@@ -85,7 +85,7 @@ mod tests {
             order: None,
             since: None,
         };
-        Letter {
+        OutboxMessage {
             seq,
             device,
             unit: None,

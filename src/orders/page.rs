@@ -4,7 +4,7 @@
 
 use std::fmt::Write as _;
 
-use super::shown::WholeShown;
+use super::views::WholeShown;
 
 const PAGE: &str = include_str!("page.html");
 

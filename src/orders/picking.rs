@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use super::shown::{UnitShown, WholeShown};
+use super::views::{UnitShown, WholeShown};
 use super::{export, page};
 
 /// Whether a unit is to be picked.

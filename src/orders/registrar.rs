@@ -34,7 +34,7 @@ use super::outbox::{Entry, TooLarge, newest};
 use super::proof::{self, Doubt, Own};
 use super::store::identity::Proof;
 use super::store::lease::Token;
-use super::store::outbox::Letter;
+use super::store::outbox::OutboxMessage;
 use super::store::{Error, Store};
 use crate::http::retry::Backoff;
 use crate::ops::metrics::orders as metrics;
@@ -378,7 +378,7 @@ impl Registrar {
     }
 
     /// The oldest changes that are not published and may be tried.
-    async fn next(&self, refused: &HashSet<Box<str>>) -> Result<Vec<Letter>, Error> {
+    async fn next(&self, refused: &HashSet<Box<str>>) -> Result<Vec<OutboxMessage>, Error> {
         let mut after = i64::MIN;
         loop {
             let mut letters = self.store.unpublished(after, BATCH).await?;

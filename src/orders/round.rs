@@ -271,6 +271,8 @@ impl<M: Market + Clone + 'static> Reconciler<M> {
             }
         };
         let listing = Listing::new(orders, from, full);
+        let twice = listing.contradicting.iter().map(listed::contradicting);
+        self.odd.extend(twice);
         let mut complete = true;
         self.looked_at_lines = listing.full;
         for id in self.lines_wanted(&listing, held) {
@@ -278,7 +280,8 @@ impl<M: Market + Clone + 'static> Reconciler<M> {
                 continue;
             };
             match self.hand.market.order_units(number).await {
-                Ok(lines) => {
+                Ok(mut lines) => {
+                    lines.sort_by_key(|line| line.id);
                     if lines.is_empty() && !held.known.contains(&id) {
                         self.odd.push(unreadable_order(&id, "it has no lines"));
                     }

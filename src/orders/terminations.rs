@@ -1,19 +1,20 @@
-//! The daily sheet of terminations: read, judged, and only then obeyed (myadmin/API.md section 5, U27).
+//! The daily sheet of terminations: read, judged, and only then applied (myadmin/API.md section 5, U27).
 //!
 //! * T1: a sheet that is empty, shortened or not understood terminates nobody; it raises an alarm of its own and waits for a person or
 //!   for a corrected one.
-//! * T2: obeying a sheet twice changes nothing.
+//! * T2: applying a sheet twice changes nothing.
 //! * T3: nothing on a sheet ever brings a device back.
 //! * T4: a device that a doubted sheet names is never forgotten: the sheet's alarm stands until a person accepts or refuses the sheet,
 //!   or a later sheet of the same name accounts for every one of its devices.
-//! * T5: a device that an obeyed sheet was to end later, and that the next one does not name any more, is shown and never ended by
+//! * T5: a device that an applied sheet was to end later, and that the next one does not name any more, is shown and never ended by
 //!   itself.
 //! * A device that no unit is, but that the device registry knows (`devices import`), is terminated there, once: what a person
 //!   registers again after that stays as the person wants it, with an alarm.
 //!
-//! [`sheet`] reads bytes and [`judge`] decides, both pure; [`obey`] does what was decided; [`decide`] is what a person decides;
+//! [`sheet`] reads bytes and [`judge`] decides, both pure; [`apply`] does what was decided; [`decide`] is what a person decides;
 //! [`watch`] looks at a folder or a URL.
 
+pub mod apply;
 mod carry;
 mod cells;
 mod dates;
@@ -23,7 +24,6 @@ mod footer;
 pub mod judge;
 mod kept;
 mod later;
-pub mod obey;
 pub mod sheet;
 mod text;
 mod told;
@@ -66,7 +66,7 @@ const FOOTER: [&str; 14] = [
     "Source",
 ];
 
-/// What sheets are judged and obeyed with.
+/// What sheets are judged and applied with.
 #[derive(Clone, Copy)]
 pub struct Means<'a> {
     pub store: &'a Store,

@@ -27,7 +27,7 @@ use super::store::intents::{IntentRow, Outcome};
 use super::store::listed_devices::SeenRow;
 use super::store::read::Whole;
 use super::store::rows::{Shipment, UnitRow};
-use super::store::shown::LineShown;
+use super::store::views::LineShown;
 
 /// What is waited for: a stable word for filters, metrics and alarms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]

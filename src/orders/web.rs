@@ -5,8 +5,8 @@
 //! time; the token's name is who acted in the audit trail. Bodies, seats, time and connections ([`server`]) are bounded: with all seats taken a request
 //! waits, and the time it may take runs meanwhile. A request that is broken off leaves no half of a change.
 
-mod acts;
 mod fields;
+mod operator_tasks;
 mod problem;
 mod recover;
 mod sheets;
@@ -163,8 +163,8 @@ pub async fn start(
         recoveries: Arc::new(Semaphore::new(1)),
     };
     let router = routes()
-        .fallback(acts::nowhere)
-        .method_not_allowed_fallback(acts::not_so)
+        .fallback(operator_tasks::nowhere)
+        .method_not_allowed_fallback(operator_tasks::not_so)
         .layer(DefaultBodyLimit::max(body))
         .layer(middleware::from_fn_with_state(desk.clone(), guarded))
         .with_state(desk);
@@ -174,31 +174,35 @@ pub async fn start(
 
 fn routes() -> Router<ApiState> {
     Router::new()
-        .route("/api/orders", get(acts::list))
-        .route("/api/orders/{id}", get(acts::show))
-        .route("/api/orders/{id}/approve", post(acts::approve))
-        .route("/api/orders/{id}/park", post(acts::park_order))
-        .route("/api/orders/{id}/retry", post(acts::retry_order))
-        .route("/api/orders/{id}/cancel", post(acts::cancel))
-        .route("/api/orders/{id}/ship", post(acts::ship))
-        .route("/api/units/{id}/assign", post(acts::assign))
-        .route("/api/units/{id}/park", post(acts::park_unit))
-        .route("/api/orders/{id}/resume", post(acts::resume_order))
-        .route("/api/units/{id}/retry", post(acts::retry_unit))
-        .route("/api/units/{id}/cancel", post(acts::cancel_unit))
-        .route("/api/units/{id}/resume", post(acts::resume_unit))
-        .route("/api/units/{id}/replace", post(acts::replace))
-        .route("/api/alarms", get(acts::alarms))
-        .route("/api/alarms/clear", post(acts::clear))
-        .route("/api/serials/unclaimed", get(acts::unclaimed))
+        .route("/api/orders", get(operator_tasks::list))
+        .route("/api/orders/{id}", get(operator_tasks::show))
+        .route("/api/orders/{id}/approve", post(operator_tasks::approve))
+        .route("/api/orders/{id}/park", post(operator_tasks::park_order))
+        .route("/api/orders/{id}/retry", post(operator_tasks::retry_order))
+        .route("/api/orders/{id}/cancel", post(operator_tasks::cancel))
+        .route("/api/orders/{id}/ship", post(operator_tasks::ship))
+        .route("/api/units/{id}/assign", post(operator_tasks::assign))
+        .route("/api/units/{id}/park", post(operator_tasks::park_unit))
+        .route(
+            "/api/orders/{id}/resume",
+            post(operator_tasks::resume_order),
+        )
+        .route("/api/units/{id}/retry", post(operator_tasks::retry_unit))
+        .route("/api/units/{id}/cancel", post(operator_tasks::cancel_unit))
+        .route("/api/units/{id}/resume", post(operator_tasks::resume_unit))
+        .route("/api/units/{id}/replace", post(operator_tasks::replace))
+        .route("/api/units/{id}/swap", post(operator_tasks::swap))
+        .route("/api/alarms", get(operator_tasks::alarms))
+        .route("/api/alarms/clear", post(operator_tasks::clear))
+        .route("/api/serials/unclaimed", get(operator_tasks::unclaimed))
         .route("/api/sheets", get(sheets::list))
         .route("/api/sheets/{sheet}", get(sheets::show))
         .route("/api/sheets/{sheet}/accept", post(sheets::accept))
         .route("/api/sheets/{sheet}/refuse", post(sheets::refuse))
         .route("/api/recover", get(recover::show).post(recover::accept))
-        .route("/api/events", get(acts::events))
-        .route("/api/import", post(acts::import))
-        .route("/api/export/{paper}", get(acts::export))
+        .route("/api/events", get(operator_tasks::events))
+        .route("/api/import", post(operator_tasks::import))
+        .route("/api/export/{paper}", get(operator_tasks::export))
 }
 
 /// Who asks is known before anything of the request is read; then it gets a seat.

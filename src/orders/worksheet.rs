@@ -3,8 +3,8 @@
 //! On it are units that left the warehouse and that MyAdmin does not show yet, each with its parcel, and the carrier, numbers and status of
 //! the order as MyAdmin is to show them; reading back confirms what was keyed in. Pure: rows in, text out.
 
-use super::shown::{UnitShown, WholeShown};
 use super::store::rows::Shipment;
+use super::views::{UnitShown, WholeShown};
 use super::{export, page};
 
 /// An order that has something to key in.
@@ -22,11 +22,7 @@ impl Sheet {
     /// Nothing if it has nothing to key in. `shipment` is what MyAdmin should show of the order.
     #[must_use]
     pub fn of(mut whole: WholeShown, shipment: Option<Shipment>) -> Option<Self> {
-        let of = whole
-            .units
-            .iter()
-            .filter(|unit| unit.state != "cancelled")
-            .count();
+        let of = whole.counted().count();
         whole.units.retain(due);
         let going = whole.order.state == "approved" && !whole.units.is_empty();
         going.then_some(Self {
@@ -164,8 +160,8 @@ mod tests {
     use crate::orders::journey::unit::Unit;
     use crate::orders::journey::way::{Assigned, Live, Ordered};
     use crate::orders::journey::{Needs, Parcel, Serial, Tags};
-    use crate::orders::shown::OrderShown;
-    use crate::orders::store::rows::{Head, Line, OrderRow, UnitRow};
+    use crate::orders::store::rows::{Head, OrderLine, OrderRow, UnitRow};
+    use crate::orders::views::OrderShown;
     use jiff::Timestamp;
 
     fn unit(line: &str, shipped: bool) -> UnitShown {
@@ -193,7 +189,7 @@ mod tests {
             id: format!("7.{line}"),
             order_id: "7".into(),
             version: 1,
-            line: Line {
+            line: OrderLine {
                 id: line.into(),
                 product_code: "CTD-100".into(),
                 needs,
@@ -266,6 +262,21 @@ mod tests {
         ] {
             assert!(page.contains(wanted), "{wanted}: {page}");
         }
+    }
+
+    /// A replaced device and the one in its place are one device of the order.
+    #[test]
+    fn a_replaced_device_is_not_counted_beside_the_one_in_its_place() {
+        let mut broken = unit("1", true);
+        broken.state = "terminated";
+        let mut instead = unit("1r1", true);
+        instead.replaces = Some(broken.id.clone());
+        let mut gone = unit("2", true);
+        gone.state = "cancelled";
+        let whole = whole(vec![broken, instead, gone, unit("3", false)]);
+        assert_eq!(whole.items(), ["2 x CTD-100"]);
+        let sheet = Sheet::of(whole, None).expect("something is to be keyed in");
+        assert_eq!(sheet.count(), "1 of 2 units");
     }
 
     #[test]

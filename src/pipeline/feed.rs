@@ -13,7 +13,7 @@
 //!   the error's offset (librdkafka#4844), and after the pause of a rebalance the client goes on from there, one message too
 //!   far. So the end of a partition is never requested as an event, and after any other error ([`Messages::error_at`]) the
 //!   reader seeks back to its own position.
-//! * Every [`Message`] and [`Feed`] keeps the consumer alive, so none can outlive the client whose memory it points into.
+//! * Every [`Message`] and [`PartitionQueue`] keeps the consumer alive, so none can outlive the client whose memory it points into.
 //!
 //! It does not block: an empty queue gives an empty read.
 
@@ -23,11 +23,12 @@ use std::sync::Arc;
 
 use rdkafka::TopicPartitionList;
 use rdkafka::bindings::{
-    rd_kafka_commit_queue, rd_kafka_consume_batch_queue, rd_kafka_header_get_last,
-    rd_kafka_headers_t, rd_kafka_message_destroy, rd_kafka_message_headers,
-    rd_kafka_message_leader_epoch, rd_kafka_message_t, rd_kafka_message_timestamp,
-    rd_kafka_queue_destroy, rd_kafka_queue_forward, rd_kafka_queue_get_consumer,
-    rd_kafka_queue_get_partition, rd_kafka_queue_t, rd_kafka_topic_partition_list_t,
+    rd_kafka_commit_queue, rd_kafka_consume_batch_queue, rd_kafka_header_get_all,
+    rd_kafka_header_get_last, rd_kafka_headers_t, rd_kafka_message_destroy,
+    rd_kafka_message_headers, rd_kafka_message_leader_epoch, rd_kafka_message_t,
+    rd_kafka_message_timestamp, rd_kafka_queue_destroy, rd_kafka_queue_forward,
+    rd_kafka_queue_get_consumer, rd_kafka_queue_get_partition, rd_kafka_queue_t,
+    rd_kafka_topic_partition_list_t,
 };
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{IsError, KafkaError, KafkaResult};
@@ -83,7 +84,7 @@ fn commit<C: ConsumerContext>(
 }
 
 /// One partition's queue.
-pub struct Feed<C: ConsumerContext + 'static> {
+pub struct PartitionQueue<C: ConsumerContext + 'static> {
     /// Handle of librdkafka's queue of the partition, owned by this value and destroyed with it.
     queue: NonNull<rd_kafka_queue_t>,
     /// The client to which the queue belongs. Declared last and dropped last, so that the queue never outlives the client.
@@ -91,9 +92,9 @@ pub struct Feed<C: ConsumerContext + 'static> {
 }
 
 // SAFETY: librdkafka's queues may be used and destroyed from any thread; the pointer is owned by this value alone.
-unsafe impl<C: ConsumerContext + 'static> Send for Feed<C> {}
+unsafe impl<C: ConsumerContext + 'static> Send for PartitionQueue<C> {}
 
-impl<C: ConsumerContext + 'static> Feed<C> {
+impl<C: ConsumerContext + 'static> PartitionQueue<C> {
     /// Splits the partition's messages off into their own queue, for as long as the client knows the partition.
     ///
     /// Returns `None` for a topic name that librdkafka cannot take.
@@ -144,7 +145,7 @@ impl<C: ConsumerContext + 'static> Feed<C> {
     }
 }
 
-impl<C: ConsumerContext + 'static> Drop for Feed<C> {
+impl<C: ConsumerContext + 'static> Drop for PartitionQueue<C> {
     fn drop(&mut self) {
         // SAFETY: owned by this value, destroyed once, before the client.
         unsafe { rd_kafka_queue_destroy(self.queue.as_ptr()) };
@@ -398,6 +399,35 @@ impl Headers for Message<'_> {
                     == RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR
         };
         found.then(|| bytes(value.cast_mut(), len)).flatten()
+    }
+
+    fn each(&self, with: &mut dyn FnMut(&str, &[u8])) {
+        let mut headers = std::ptr::null_mut();
+        // SAFETY: the message is alive; the headers that the client gives belong to it.
+        let error = unsafe { rd_kafka_message_headers(self.raw, &raw mut headers) };
+        if error.is_error() || headers.is_null() {
+            return;
+        }
+        for number in 0.. {
+            let (mut name, mut value, mut len) = (std::ptr::null(), std::ptr::null(), 0);
+            // SAFETY: the headers are alive; name, value and length are written only on success.
+            let error = unsafe {
+                rd_kafka_header_get_all(
+                    headers,
+                    number,
+                    &raw mut name,
+                    &raw mut value,
+                    &raw mut len,
+                )
+            };
+            if error.is_error() || name.is_null() {
+                return;
+            }
+            // SAFETY: the client ends names with a zero byte; the name lives as long as the message.
+            if let Ok(name) = unsafe { CStr::from_ptr(name) }.to_str() {
+                with(name, bytes(value.cast_mut(), len).unwrap_or_default());
+            }
+        }
     }
 }
 

@@ -34,14 +34,14 @@ pub struct Member {
 
 /// A partition of an input topic, and what the group remembers of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct GroupOffset {
     pub key: Key,
     /// Bounds of the log, and the topic's id.
     pub facts: Facts,
     pub committed: Option<Committed>,
 }
 
-impl Place {
+impl GroupOffset {
     /// Where the group goes on: at the committed offset, if that is in the present life of the log.
     #[must_use]
     pub fn goes_on(&self) -> Option<i64> {
@@ -156,7 +156,7 @@ impl Group {
     ///
     /// # Errors
     /// The broker does not answer, or a topic does not exist.
-    pub fn places(&self, keys: &[Key]) -> anyhow::Result<Vec<Place>> {
+    pub fn places(&self, keys: &[Key]) -> anyhow::Result<Vec<GroupOffset>> {
         let mut names: Vec<&str> = keys.iter().map(|key| key.0.as_str()).collect();
         names.sort_unstable();
         names.dedup();
@@ -170,7 +170,7 @@ impl Group {
                 let Some(Topic::There(id)) = topics.get(&key.0) else {
                     anyhow::bail!("topic {} does not exist", key.0);
                 };
-                Ok(Place {
+                Ok(GroupOffset {
                     facts: self.asker.facts(key, id.clone())?,
                     committed: committed.remove(key),
                     key: key.clone(),
@@ -183,7 +183,7 @@ impl Group {
     ///
     /// # Errors
     /// The broker does not answer.
-    pub fn offsets(&self, places: &[Place], start: &Start) -> anyhow::Result<Vec<i64>> {
+    pub fn offsets(&self, places: &[GroupOffset], start: &Start) -> anyhow::Result<Vec<i64>> {
         let time = match start {
             Start::Earliest => return Ok(places.iter().map(|place| place.facts.low).collect()),
             Start::Latest => return Ok(places.iter().map(|place| place.facts.end).collect()),
@@ -221,7 +221,7 @@ impl Group {
     /// # Errors
     /// [`HasMembers`]: nothing is committed; or the broker does not answer or refuses. After any other error it is not known
     /// whether the offsets are committed.
-    pub fn commit(&self, moves: &[(&Place, i64)]) -> anyhow::Result<()> {
+    pub fn commit(&self, moves: &[(&GroupOffset, i64)]) -> anyhow::Result<()> {
         let has = |count: String| HasMembers {
             group: self.name.clone(),
             count,
@@ -263,8 +263,8 @@ mod tests {
     use super::*;
     use crate::log_life::TopicId;
 
-    fn place(committed: Option<(i64, &str)>) -> Place {
-        Place {
+    fn place(committed: Option<(i64, &str)>) -> GroupOffset {
+        GroupOffset {
             key: ("telemetry".to_owned(), 0),
             facts: Facts {
                 topic_id: TopicId::new("b"),

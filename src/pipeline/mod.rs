@@ -68,6 +68,7 @@ use tokio_util::sync::CancellationToken;
 use self::topics::{Keep, Wanted};
 
 use crate::access;
+use crate::formats::Formats;
 use crate::ops::metrics::pipeline as metrics;
 use crate::ops::status_registry::StatusRegistry;
 use crate::ops::waits::Kind;
@@ -100,9 +101,11 @@ pub struct Parts {
     /// Uploads records; the composition root has a clone and closes its session after the job.
     pub uploader: upload::Uploader,
     /// Newest snapshot of the device registry; its follower task has the sender.
-    pub registry: registry::Feed,
+    pub registry: registry::RegistryWatch,
     /// Mappings, rules and guard, which may be replaced while the job runs; the composition root has the sender.
-    pub live: live::Feed,
+    pub live: live::LiveWatch,
+    /// Formats of the topics whose messages are not plain JSON.
+    pub formats: Arc<Formats>,
     /// Whether the memory formula holds for an instance that owns so many partitions; else why not.
     pub formula: Arc<dyn Fn(u64) -> Result<(), String> + Send + Sync>,
     /// Where the job publishes figures and waits; read by the health pages.
@@ -188,6 +191,7 @@ async fn once(
         uploader,
         registry,
         live,
+        formats,
         formula,
         board,
     } = parts;
@@ -287,6 +291,7 @@ async fn once(
                 consumer,
                 events,
                 shared,
+                formats,
                 logs,
                 gate: gate::Gate::new(config.gate),
                 permits,

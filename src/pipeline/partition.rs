@@ -22,7 +22,7 @@ use super::hold::Hold;
 use super::isolation::Isolation;
 use super::letter::{Destination, Letter, Reason, Source};
 use super::offsets::{MessageSeq, OffsetTracker};
-use super::queues::{Limits, SerialQueues, Ticket};
+use super::queues::{Limits, PackedRequest, SerialQueues};
 use super::replay::Replays;
 use super::request::{Request, Verdicts};
 use crate::record::{Reject, Stage};
@@ -161,7 +161,7 @@ impl Partition {
     }
 
     /// Packs the next request, unless the partition was revoked (O3) or nothing is ready.
-    pub fn pack(&mut self, limits: Limits) -> Option<(Request, Ticket)> {
+    pub fn pack(&mut self, limits: Limits) -> Option<(Request, PackedRequest)> {
         if self.revoked || self.recheck {
             return None;
         }
@@ -171,7 +171,7 @@ impl Partition {
         Some(packed)
     }
 
-    fn count_resent(&mut self, ticket: &Ticket) {
+    fn count_resent(&mut self, ticket: &PackedRequest) {
         let settled = |&&seq: &&MessageSeq| self.offset(seq).is_none();
         self.resent += ticket.seqs.iter().filter(settled).count() as u64;
     }
@@ -179,7 +179,7 @@ impl Partition {
     /// Identity and offset of each accepted record of a request that is about to be completed.
     pub fn origins(
         &self,
-        ticket: &Ticket,
+        ticket: &PackedRequest,
         verdicts: &Verdicts,
     ) -> impl Iterator<Item = (u64, i64)> {
         verdicts.accepted(ticket.seqs.len()).filter_map(|index| {
@@ -203,7 +203,7 @@ impl Partition {
     pub fn complete(
         &mut self,
         request: &Request,
-        ticket: &Ticket,
+        ticket: &PackedRequest,
         verdicts: &Verdicts,
     ) -> Vec<Letter> {
         debug_assert!(verdicts.failed.is_none(), "what failed is given back");
@@ -213,14 +213,19 @@ impl Partition {
         letters
     }
 
-    fn end_request(&mut self, ticket: &Ticket) {
+    fn end_request(&mut self, ticket: &PackedRequest) {
         self.requests -= 1;
         self.queues.complete(ticket);
         self.recheck = self.closing;
     }
 
     /// Settles the records that have a verdict; refused ones are given as letters.
-    fn settle(&mut self, request: &Request, ticket: &Ticket, verdicts: &Verdicts) -> Vec<Letter> {
+    fn settle(
+        &mut self,
+        request: &Request,
+        ticket: &PackedRequest,
+        verdicts: &Verdicts,
+    ) -> Vec<Letter> {
         let judged = verdicts.failed.as_ref().map(|failed| failed.from as usize);
         let mut letters = Vec::new();
         let mut refused = verdicts.refused.iter().peekable();

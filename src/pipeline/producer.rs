@@ -61,7 +61,7 @@ impl ClientContext for Quiet {
 type Client = FutureProducer<Quiet>;
 
 /// The client in use, and its properties.
-struct Line {
+struct TopicLine {
     /// The Kafka client; clones share it. Dropped, the messages that are not confirmed come back to their callers as refused.
     client: Client,
     /// Number of the client, by which callers tell it from its successor.
@@ -81,7 +81,7 @@ pub struct Producer {
 struct Shared {
     /// The client in use. A lock: the client is cloned out of it for every letter and replaced hardly ever; never held across
     /// an await.
-    line: RwLock<Line>,
+    line: RwLock<TopicLine>,
     /// Clients that were replaced while they carried letters; they deliver what they have. Locked only to replace and to flush.
     replaced: Mutex<Vec<Client>>,
     /// Largest record and batch that each topic takes.
@@ -427,7 +427,7 @@ impl Producer {
     }
 }
 
-fn open(client: &ClientConfig, generation: u64, limits: &Limits) -> anyhow::Result<Line> {
+fn open(client: &ClientConfig, generation: u64, limits: &Limits) -> anyhow::Result<TopicLine> {
     let mut client = client.clone();
     let batch = client
         .get("batch.size")
@@ -438,7 +438,7 @@ fn open(client: &ClientConfig, generation: u64, limits: &Limits) -> anyhow::Resu
         .create_with_context(Quiet)
         .context("cannot open the producer of letters")?;
     access::prime(producer.client());
-    Ok(Line {
+    Ok(TopicLine {
         client: producer,
         generation,
         batch,

@@ -31,7 +31,7 @@ use super::permits::Permit;
 use super::request::{Request, Span};
 
 pub use aside::PutBack;
-pub use pack::{Limits, Ticket};
+pub use pack::{Limits, PackedRequest};
 use spares::Spares;
 pub use spares::kept_bytes;
 pub use watch::Watch;
@@ -42,7 +42,7 @@ const NIL: u32 = u32::MAX;
 const INLINE: usize = 50;
 /// A queued record, or a free place.
 #[derive(Debug, Clone, Copy)]
-struct Slot {
+struct SerialSlot {
     /// Index of the chunk that has the record's bytes.
     chunk: u32,
     /// Start of the record within the chunk.
@@ -161,7 +161,7 @@ pub struct SerialQueues {
     /// Emptied buffers for the next chunks and bodies; no permit stands for them.
     spares: Spares,
     /// One slot per queued record, linked by serial, and free slots linked likewise.
-    slots: Vec<Slot>,
+    slots: Vec<SerialSlot>,
     /// First free slot; `NIL` for none.
     free_slots: u32,
     /// One entry per serial with records queued or in flight.
@@ -287,7 +287,7 @@ impl SerialQueues {
                 at
             }
         };
-        let slot = Slot {
+        let slot = SerialSlot {
             chunk: id.0,
             start: range.start as u32,
             len: range.len() as u32,
@@ -313,7 +313,7 @@ impl SerialQueues {
         }
     }
 
-    fn place_slot(&mut self, slot: Slot) -> u32 {
+    fn place_slot(&mut self, slot: SerialSlot) -> u32 {
         if self.free_slots == NIL {
             self.slots.push(slot);
             return (self.slots.len() - 1) as u32;
@@ -385,7 +385,7 @@ impl SerialQueues {
     }
 
     /// Makes the serials of a finished request ready again (S2).
-    pub fn complete(&mut self, ticket: &Ticket) {
+    pub fn complete(&mut self, ticket: &PackedRequest) {
         for &at in &ticket.serials {
             let serial = &mut self.serials[at as usize];
             if serial.hand == Hand::Aside {

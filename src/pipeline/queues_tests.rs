@@ -216,9 +216,9 @@ proptest! {
         let mut world = World::new();
         let mut pushed = 0usize;
         let mut left: HashMap<String, u64> = HashMap::new();
-        let mut flight: Vec<(Vec<String>, Ticket)> = Vec::new();
+        let mut flight: Vec<(Vec<String>, PackedRequest)> = Vec::new();
         let mut out = 0usize;
-        let check = |request: &Request, flight: &[(Vec<String>, Ticket)], left: &mut HashMap<String, u64>| -> Result<Vec<String>, TestCaseError> {
+        let check = |request: &Request, flight: &[(Vec<String>, PackedRequest)], left: &mut HashMap<String, u64>| -> Result<Vec<String>, TestCaseError> {
             let records = texts(request);
             let mut names = Vec::new();
             for (i, &first) in request.batches.iter().enumerate() {

@@ -26,7 +26,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use tokio::sync::{mpsc, watch};
 
 use super::consumer::{Event, Events};
-use super::feed::Feed;
+use super::feed::PartitionQueue;
 use super::gate::Gate;
 use super::log_watch::LogWatch;
 use super::partition::Partition;
@@ -35,6 +35,7 @@ use super::progress::Progress;
 use super::queues::kept_bytes;
 use super::settings::{Input, Memory};
 use super::worker::{self, Chunk, Command, Shared, Worker};
+use crate::formats::Formats;
 use crate::log_life::broker::Key;
 use crate::ops::metrics::pipeline as metrics;
 use crate::ops::status_registry;
@@ -72,6 +73,8 @@ pub struct Reader {
     pub events: std_mpsc::Receiver<Event>,
     /// Handles of the whole job; every worker gets a clone.
     pub shared: Shared,
+    /// Formats of the input topics; a worker's decoder has a clone of its topic's.
+    pub formats: Arc<Formats>,
     /// Questions to the log-watch thread. Dropped, that thread ends.
     pub logs: LogWatch,
     /// The gate's settings; every partition gets a clone.
@@ -121,7 +124,7 @@ struct Assigned {
     /// Client position last sent to the worker as `Chunk::passed`; -1 before the first.
     passed_to: i64,
     /// The partition's position on the board, written by this thread alone; the worker's slot is the entry beside it.
-    shown: status_registry::Feed,
+    shown: status_registry::StatusWatch,
     /// Estimated size of a message, from recent reads: the reserve of the next read.
     message_bytes: u64,
     /// Which life of the log is read, and whether it may be read now.
@@ -158,7 +161,7 @@ struct Drained {
 impl Reader {
     /// Runs until `stop`; then drains the workers, stores and commits the watermarks, and leaves the group.
     pub fn run(self) {
-        let mut feeds: HashMap<Key, Feed<Events>> = HashMap::new();
+        let mut feeds: HashMap<Key, PartitionQueue<Events>> = HashMap::new();
         let mut assigned: HashMap<Key, Assigned> = HashMap::new();
         let mut stored_at = Instant::now();
         // Whether a commit that this thread asked for is unanswered; the client's timer commits independently of it.
@@ -200,7 +203,7 @@ impl Reader {
     /// Serves the client's callbacks and handles the events that they sent.
     fn serve(
         &self,
-        feeds: &mut HashMap<Key, Feed<Events>>,
+        feeds: &mut HashMap<Key, PartitionQueue<Events>>,
         assigned: &mut HashMap<Key, Assigned>,
         asked: &mut bool,
         topics: &mut log::Topics,
@@ -287,14 +290,14 @@ impl Reader {
     fn assign(
         &self,
         keys: &[Key],
-        feeds: &mut HashMap<Key, Feed<Events>>,
+        feeds: &mut HashMap<Key, PartitionQueue<Events>>,
         assigned: &mut HashMap<Key, Assigned>,
     ) {
         metrics::rebalanced("assign");
         self.no_rights.replace(None);
         for key in keys {
             let (topic, number) = key;
-            let Some(feed) = Feed::open(&self.consumer, topic, *number) else {
+            let Some(feed) = PartitionQueue::open(&self.consumer, topic, *number) else {
                 self.fail(anyhow::anyhow!(
                     "cannot open the queue of partition {number} of {topic}"
                 ));
@@ -335,7 +338,7 @@ impl Reader {
         let (done, ended) = std_mpsc::sync_channel(1);
         let progress = Progress::new(topic, *number);
         let permits = self.permits.partition(self.memory.partition_bytes);
-        // A held topic has no mapping: its records are in the gateway's shape.
+        // A held topic has no format and no mapping: its records are in the gateway's shape.
         let held = format!("{topic}{}", self.shared.topics.held_suffix);
         let mut partition = Partition::new(topic, *number, self.gate.clone())
             .keeping(kept_bytes(self.memory.partition_bytes));
@@ -344,7 +347,7 @@ impl Reader {
         let worker = Worker::new(
             self.shared.clone(),
             partition,
-            (live.decoder(topic), live.decoder(&held)),
+            (live.intake(topic, &self.formats), live.decoder(&held)),
             from,
             commands,
             Arc::clone(&progress),

@@ -28,12 +28,14 @@ use super::replay::{Replay, header};
 use super::request::{Request, Verdicts};
 use super::settings::{Input, Topics};
 use crate::access;
+use crate::formats::{Formats, Intake, Limits as Bounds};
 use crate::headers;
 use crate::log_life::broker::{Asker, Key};
 use crate::log_life::{Verdict, judge_commit};
 use crate::poll;
 use crate::record::Decoded;
 use crate::record::decode::{Decoder, Shape};
+use crate::record::origin::Origin;
 use crate::record::validate::Rules;
 use crate::registry::Snapshot;
 
@@ -50,6 +52,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// What the records are judged by, and how requests are packed.
 pub struct Parts {
     pub shape: Box<dyn Fn(&str) -> Shape + Send>,
+    /// The formats of topics whose messages are not plain JSON.
+    pub formats: Formats,
     pub rules: Arc<Rules>,
     pub gate: Gate,
     pub devices: Snapshot,
@@ -91,6 +95,7 @@ struct Taken {
     timestamp_ms: Option<i64>,
     key: Option<Vec<u8>>,
     value: Option<Vec<u8>>,
+    headers: Vec<(String, Vec<u8>)>,
     /// Whether it was replayed in the gateway's shape.
     native: bool,
 }
@@ -123,7 +128,7 @@ pub fn run(
             let room = most.saturating_sub(report.messages);
             let chunk = read(&consumer, &key, &mut next, end, room)?;
             report.messages += chunk.len() as u64;
-            rehearsed.take(&chunk, parts, &mut report);
+            rehearsed.take(&chunk, parts, &mut report)?;
             rehearsed.pack(false, parts.limits, &mut report, each);
             report.stopped = stop.is_cancelled() || report.messages >= most && next < end;
         }
@@ -221,7 +226,9 @@ fn read(
                 *next = message.offset() + 1;
                 bytes += message.payload_len();
                 let (mut replays, mut shape) = (None, None);
+                let mut all = Vec::new();
                 for (name, value) in headers::of(&message) {
+                    all.push((name.to_owned(), value.to_vec()));
                     match name {
                         header::REPLAYS => replays = Some(value),
                         header::REPLAY_SHAPE => shape = Some(value),
@@ -233,6 +240,7 @@ fn read(
                     timestamp_ms: message.timestamp().to_millis(),
                     key: message.key().map(<[u8]>::to_vec),
                     value: message.payload().map(<[u8]>::to_vec),
+                    headers: all,
                     native: Replay::of(replays, shape).is_some_and(|replay| replay.native),
                 });
             }
@@ -247,7 +255,7 @@ struct Rehearsed {
     number: i32,
     /// The worker's own state; it is told that everything is accepted and every letter written.
     partition: Partition,
-    decoder: Decoder,
+    decoder: Intake,
     /// Decoder of replayed messages in the gateway's shape.
     native: Decoder,
     decoded: Decoded,
@@ -261,25 +269,38 @@ impl Rehearsed {
             topic: topic.clone(),
             number: *number,
             partition: Partition::new(topic, *number, parts.gate.clone()),
-            decoder: Decoder::new((parts.shape)(topic), Arc::clone(&parts.rules)),
+            decoder: Intake::new(
+                parts.formats.reader(topic, Bounds::of(&parts.rules)),
+                Decoder::new((parts.shape)(topic), Arc::clone(&parts.rules)),
+            ),
             native: Decoder::new(Shape::Native, Arc::clone(&parts.rules)),
             decoded: Decoded::default(),
             letters: 0,
         }
     }
 
-    fn take(&mut self, chunk: &[Taken], parts: &Parts, report: &mut Report) {
+    fn take(&mut self, chunk: &[Taken], parts: &Parts, report: &mut Report) -> anyhow::Result<()> {
         let now = jiff::Timestamp::now().as_microsecond();
         self.decoded.clear();
         let mut counts = Vec::with_capacity(chunk.len());
         for message in chunk {
             let before = self.decoded.records();
-            let decoder = match message.native {
-                true => &mut self.native,
-                false => &mut self.decoder,
-            };
             let value = message.value.as_deref();
-            decoder.decode(value, &parts.devices, now, &mut self.decoded);
+            let (devices, out) = (&parts.devices, &mut self.decoded);
+            if message.native {
+                self.native.decode(value, devices, now, out);
+            } else {
+                let origin = Origin {
+                    topic: &self.topic,
+                    partition: self.number,
+                    offset: message.offset,
+                    timestamp_ms: message.timestamp_ms,
+                    key: message.key.as_deref(),
+                    headers: &message.headers,
+                };
+                let call = (&origin, devices, now);
+                self.decoder.decode_asking(None, value, call, out)?;
+            }
             counts.push((self.decoded.records() - before) as u32);
         }
         let reads = chunk.iter().zip(&counts).map(|(message, &records)| Read {
@@ -305,6 +326,7 @@ impl Rehearsed {
             self.partition.letter_written(&letter, self.letters);
             self.letters += 1;
         }
+        Ok(())
     }
 
     /// Packs the requests that are full; with `flush` all.
@@ -379,6 +401,7 @@ mod tests {
             timestamp_ms: None,
             key: None,
             value: Some(text.into_bytes()),
+            headers: Vec::new(),
             native: false,
         }
     }
@@ -387,6 +410,7 @@ mod tests {
     fn requests_are_packed_as_the_job_packs_them() {
         let parts = Parts {
             shape: Box::new(|_| Shape::Native),
+            formats: Formats::default(),
             rules: Arc::new(Rules::new(&crate::record::validate::Config {
                 past_days: 10_000,
                 ..Default::default()
@@ -407,7 +431,9 @@ mod tests {
         });
         let mut rehearsed = Rehearsed::new(&("telemetry".to_owned(), 0), &parts);
         let (mut report, mut requests) = (Report::default(), Vec::new());
-        rehearsed.take(&chunk, &parts, &mut report);
+        rehearsed
+            .take(&chunk, &parts, &mut report)
+            .expect("no schema is asked for");
         rehearsed.pack(false, parts.limits, &mut report, &mut |planned| {
             requests.push(planned)
         });

@@ -46,7 +46,7 @@ const LONGEST_REASON: usize = 64;
 
 /// Where the held records and marks of one partition are.
 #[derive(Debug, Clone)]
-pub struct Place {
+pub struct HeldPartition {
     /// Settings of the clients that read.
     pub kafka: kafka::Config,
     /// Name of the held topic.
@@ -177,7 +177,7 @@ impl UnreadableBatch {
     }
 }
 
-impl Place {
+impl HeldPartition {
     /// A client that asks for this partition's logs and commits.
     ///
     /// # Errors
@@ -269,7 +269,7 @@ impl Place {
 /// # Errors
 /// The broker does not answer, or a mark cannot be read.
 pub fn rebuild(
-    place: &Place,
+    place: &HeldPartition,
     asker: &Asker,
     progress: &mut dyn FnMut(Progress),
     stop: &CancellationToken,
@@ -358,7 +358,7 @@ pub fn rest(pause: Duration, stop: &CancellationToken) {
     });
 }
 
-fn held_message(message: &BorrowedMessage<'_>, place: &Place) -> HeldMessage {
+fn held_message(message: &BorrowedMessage<'_>, place: &HeldPartition) -> HeldMessage {
     let mut letter = letter::parse(headers::of(message)).ok();
     if let Some((_, source)) = &mut letter
         && !(place.held_topic.starts_with(&source.topic) && source.partition == place.partition)

@@ -7,6 +7,8 @@ use anyhow::Context as _;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::formats;
+
 /// Settings (`[input]`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -20,6 +22,10 @@ pub struct Input {
     /// then or later). Counts once per group, for the partitions that exist when its first instance starts; a partition that is added
     /// later is read from its first message.
     pub start: String,
+    /// Format of the messages per input topic: `json`, `json_with_header` (behind a schema registry's header), `avro` or `protobuf`; or a
+    /// table, such as `{ format = "avro", schema = "FILE" }` (messages without header), `reader_schema` (Avro) and `message` (Protobuf).
+    /// A topic that is not listed carries JSON.
+    pub formats: BTreeMap<String, formats::Topic>,
     /// Drain timeout of a rebalance in milliseconds (below `kafka.session_timeout_ms`): time for the in-flight requests of a revoked
     /// partition to finish.
     pub drain_ms: u64,
@@ -85,6 +91,7 @@ impl Default for Input {
             topics: vec!["telemetry".to_owned()],
             mappings: BTreeMap::new(),
             start: "earliest".to_owned(),
+            formats: BTreeMap::new(),
             drain_ms: 10_000,
             shutdown_ms: 25_000,
         }

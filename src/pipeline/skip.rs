@@ -18,7 +18,7 @@ use rdkafka::TopicPartitionList;
 use rdkafka::client::ClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 
-use super::feed::Feed;
+use super::feed::PartitionQueue;
 use super::letter::{Destination, Letter, Reason, Source};
 use super::offsets::MessageSeq;
 use super::producer::Producer;
@@ -60,7 +60,7 @@ pub struct Probe {
     /// The client, assigned to this partition alone; it commits nothing.
     consumer: Arc<BaseConsumer<Quiet>>,
     /// The partition's queue.
-    feed: Feed<Quiet>,
+    feed: PartitionQueue<Quiet>,
     /// Name of the topic.
     topic: String,
     /// Number of the partition.
@@ -83,7 +83,7 @@ impl Probe {
                 format!("cannot ask for the end of partition {partition} of {topic}")
             })?;
         let consumer = Arc::new(consumer);
-        let feed = Feed::open(&consumer, topic, partition)
+        let feed = PartitionQueue::open(&consumer, topic, partition)
             .with_context(|| format!("{topic} is no name of a topic"))?;
         Ok(Self {
             consumer,

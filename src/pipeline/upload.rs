@@ -7,7 +7,7 @@
 //! * U-a: only 2xx is acceptance; only 400 and 413 of a single record are refusal.
 //! * U-b: every attempt, retries included, passes circuit, rates and concurrency.
 //!
-//! No queue: the caller holds a [`Slot`] before it packs, and keeps it through the retries. After `stop` no new attempt starts;
+//! No queue: the caller holds a [`RequestSlot`] before it packs, and keeps it through the retries. After `stop` no new attempt starts;
 //! the one in flight is awaited. Dropping the future leaves that attempt's outcome unknown: its records may have been accepted.
 
 use std::future::Future;
@@ -30,7 +30,7 @@ use crate::http::retry::Failure;
 use crate::ops::metrics::upload as metrics;
 use crate::ops::status::Pause;
 
-pub use crate::http::pacing::Slot;
+pub use crate::http::pacing::RequestSlot;
 
 mod attempt;
 
@@ -110,7 +110,7 @@ pub struct Status {
 }
 
 /// The connection to the gateway. A trait so that tests run the loop with a paused clock and without sockets.
-pub trait Line: Send + Sync {
+pub trait GatewayTransport: Send + Sync {
     fn token(&self) -> impl Future<Output = Result<Token, Closed>> + Send;
     fn post(
         &self,
@@ -133,7 +133,7 @@ pub struct Gateway {
     pub session: Session,
 }
 
-impl Line for Gateway {
+impl GatewayTransport for Gateway {
     async fn token(&self) -> Result<Token, Closed> {
         self.session.token().await
     }
@@ -239,7 +239,7 @@ impl Uploader<Gateway> {
     }
 }
 
-impl<L: Line> Uploader<L> {
+impl<L: GatewayTransport> Uploader<L> {
     /// `timeouts` gives the timeout ladder.
     #[must_use]
     pub fn new(
@@ -267,12 +267,12 @@ impl<L: Line> Uploader<L> {
 
     /// Waits for an upload slot: the right to pack and upload one request. Slots are granted in the order of the calls;
     /// dropping a slot returns it.
-    pub async fn slot(&self) -> Slot {
+    pub async fn slot(&self) -> RequestSlot {
         self.inner.pacing.slot().await
     }
 
     /// As [`slot`](Self::slot), for records that failed before.
-    pub async fn retry_slot(&self) -> Slot {
+    pub async fn retry_slot(&self) -> RequestSlot {
         self.inner.pacing.retry_slot().await
     }
 
@@ -354,7 +354,7 @@ impl<L: Line> Uploader<L> {
     /// `stop` fired, or the session was closed, before that.
     pub async fn upload(
         &self,
-        slot: Slot,
+        slot: RequestSlot,
         request: Request,
         past: Past,
         stop: &CancellationToken,

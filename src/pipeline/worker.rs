@@ -15,6 +15,7 @@ mod held;
 mod intake;
 mod letters;
 mod requests;
+mod schema;
 mod waits;
 
 use std::future::Future;
@@ -37,12 +38,13 @@ use super::partition::{Account, Partition};
 use super::permits::{PartitionPermits, Permit};
 use super::producer::Producer;
 use super::progress::Progress;
-use super::queues::{Limits, Ticket, Watch};
-use super::release::{Asked, Place};
+use super::queues::{Limits, PackedRequest, Watch};
+use super::release::{Asked, HeldPartition};
 use super::request::{Request, Verdicts};
 use super::settings::Topics;
 use super::sources::{OriginCache, Sources};
-use super::upload::{Slot, Uploader};
+use super::upload::{RequestSlot, Uploader};
+use crate::formats;
 use crate::ops::metrics::held as held_metrics;
 use crate::ops::metrics::pipeline as metrics;
 use crate::ops::status::{Pause, Totals};
@@ -102,14 +104,14 @@ pub enum Command {
 /// Handles that every worker of a job has.
 #[derive(Clone)]
 pub struct Shared {
-    /// Uploads requests; shared with `Owner`, and all users obey one pacing.
+    /// Uploads requests; shared with `Owner`, and all users apply one pacing.
     pub uploader: Arc<Uploader>,
     /// Writes letters, marks and deletions; a clone of the job's one Kafka producer, which `Owner` and `Watcher` use too.
     pub producer: Producer,
     /// Newest snapshot of the device registry; the registry's follower task has the sender.
-    pub registry: registry::Feed,
+    pub registry: registry::RegistryWatch,
     /// Mappings and rules, which may be replaced while the job runs; the composition root has the sender.
-    pub live: live::Feed,
+    pub live: live::LiveWatch,
     /// Counts dead-lettered messages of all workers; returns an error once their share is too large.
     pub guard: Arc<Guard>,
     /// Where the worker publishes figures and waits; read by the health pages.
@@ -134,7 +136,7 @@ pub struct Shared {
     pub formula: Arc<dyn Fn(u64) -> Result<(), String> + Send + Sync>,
 }
 
-type Finished = (Request, Ticket, Option<Verdicts>);
+type Finished = (Request, PackedRequest, Option<Verdicts>);
 
 /// See the module's documentation.
 pub struct Worker {
@@ -144,7 +146,10 @@ pub struct Worker {
     /// in hand, their offsets stay uncommitted and the next owner reads them again.
     partition: Partition,
     /// Decodes messages of the input topic; made by the consumer thread for this worker alone.
-    decoder: Decoder,
+    decoder: formats::Intake,
+    /// The schema that the next message of `intake` needs, while it is asked for. Dropped, the question is given up if no other
+    /// partition waits for the schema.
+    schema: schema::Schema,
     /// Output of both decoders, reused from part to part; its bytes go over to the serial queues with every part.
     decoded: Decoded,
     /// Records of each message of the part in hand, in the order of `Intake`'s messages.
@@ -212,13 +217,13 @@ impl Worker {
     pub fn new(
         shared: Shared,
         mut partition: Partition,
-        (decoder, held_decoder): (Decoder, Decoder),
+        (decoder, held_decoder): (formats::Intake, Decoder),
         chunks: mpsc::Receiver<Chunk>,
         command: watch::Receiver<Command>,
         progress: Arc<Progress>,
         permits: Arc<PartitionPermits>,
     ) -> Self {
-        let place = Place {
+        let place = HeldPartition {
             kafka: shared.kafka.clone(),
             held_topic: format!("{}{}", progress.topic, shared.topics.held_suffix),
             state_topic: shared.topics.state.clone(),
@@ -246,6 +251,7 @@ impl Worker {
             shared,
             partition,
             decoder,
+            schema: schema::Schema::default(),
             decoded: Decoded::default(),
             counts: Vec::new(),
             life: 0,
@@ -277,13 +283,13 @@ impl Worker {
 
     /// The consumer thread's entry on the board, beside the worker's own.
     #[must_use]
-    pub fn shown(&self) -> status_registry::Feed {
+    pub fn shown(&self) -> status_registry::StatusWatch {
         self.slot.feed()
     }
 
     /// Runs until the consumer thread drains or abandons the partition.
     pub async fn run(mut self) {
-        let mut slot: Option<Pin<Box<dyn Future<Output = Slot> + Send>>> = None;
+        let mut slot: Option<Pin<Box<dyn Future<Output = RequestSlot> + Send>>> = None;
         let mut open = true;
         let (topics, board) = (self.shared.topics.clone(), Arc::clone(&self.shared.board));
         self.side.begin(&self.progress.topic, topics, board);
@@ -377,6 +383,7 @@ impl Worker {
                     self.send(granted);
                 }
                 granted = self.failing.slot() => self.retry(granted),
+                news = self.schema.changed(), if running => self.schema_news(news),
                 act = self.side.next(running, waits) => if let Err(error) = self.held(act) {
                     self.fail(error);
                     break;
@@ -438,7 +445,11 @@ impl Worker {
         });
         // Letters may stay unconfirmed while no other event comes: the alarm has a wake-up of its own.
         let alarm = self.letters_looked_at();
-        [linger, drain, outbox, alarm].into_iter().flatten().min()
+        let schema = self.schema.looked_at();
+        [linger, drain, outbox, alarm, schema]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     fn fail(&mut self, error: anyhow::Error) {
@@ -457,6 +468,7 @@ impl Worker {
         let now = Instant::now();
         self.slot.pause(self.pause(), now);
         self.show_letters(now);
+        self.show_schema(now);
         let totals = Totals {
             read: account.read,
             accepted: account.accepted,
@@ -489,6 +501,8 @@ impl Worker {
             Pause::Held
         } else if self.letters_blocked {
             Pause::DeadLetter
+        } else if self.schema.waits() {
+            Pause::Schema
         } else if self.only_failing() {
             Pause::Gateway
         } else if self.shared.uploader.flowing() {

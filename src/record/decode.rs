@@ -18,7 +18,7 @@ use super::flat::{self, Expected};
 use super::mapping::Mapping;
 use super::origin::Origin;
 use super::validate::Rules;
-use super::view::{Marks, Slot, Slots, Text, View};
+use super::view::{Marks, MemberSlot, Slots, Text, View};
 use super::work::{Message, Sink, Work, has_backslash};
 use super::{Decoded, SerialOf, members, refuse, repair};
 
@@ -131,7 +131,7 @@ impl Checker {
         Self {
             rules,
             tape: Tape(Vec::new()),
-            slots: [Slot::default(); members::COUNT],
+            slots: [MemberSlot::default(); members::COUNT],
             work: Work::default(),
             scratch: None,
             trace: None,
@@ -140,7 +140,13 @@ impl Checker {
         }
     }
 
-    fn native(&mut self, payload: &[u8], devices: &impl SerialOf, now: i64, out: &mut Decoded) {
+    pub(super) fn native(
+        &mut self,
+        payload: &[u8],
+        devices: &impl SerialOf,
+        now: i64,
+        out: &mut Decoded,
+    ) {
         if payload.len() > self.rules.max_message_bytes() {
             return self.refuse_oversized(payload, out);
         }

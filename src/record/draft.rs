@@ -17,10 +17,10 @@ use simd_json::{Node, StaticNode, Tape};
 use super::decode::Checker;
 use super::judge::RecordValidator;
 use super::members::Member;
-use super::refuse::{self, Place};
+use super::refuse::{self, RejectPlace};
 use super::rules::RuleNo;
 use super::validate::Rules;
-use super::view::{Slot, Subject, View, Violation};
+use super::view::{MemberSlot, Subject, View, Violation};
 use super::work::Sink;
 use super::{Decoded, RecordType, SerialOf, datetime};
 
@@ -100,7 +100,7 @@ impl Checker {
                 .iter()
                 .filter_map(|&(member, value)| Some((member, value.node()?))),
         ) {
-            let slot = Slot {
+            let slot = MemberSlot {
                 node: nodes.len() as u32,
                 at: 0,
             };
@@ -127,7 +127,7 @@ impl Checker {
             Some(violation) => Err(violation),
             None => self.work.desk.check(&self.rules, view, devices, now),
         };
-        let place = Place {
+        let place = RejectPlace {
             index: draft.index,
             original: draft.original.clone(),
         };

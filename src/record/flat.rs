@@ -8,7 +8,7 @@
 use simd_json::{Node, StaticNode};
 
 use super::members::{self, COUNT, Member};
-use super::view::{Slot, Slots};
+use super::view::{MemberSlot, Slots};
 
 /// Which member followed which the last time: producers write theirs in one order, so a name is compared before it is searched.
 #[derive(Debug)]
@@ -81,7 +81,7 @@ pub(super) fn read<'p>(
             }
             _ => number(bytes, start)?,
         };
-        slots[member as usize] = Slot {
+        slots[member as usize] = MemberSlot {
             node: nodes.len() as u32,
             at: start as u32,
         };
@@ -271,7 +271,7 @@ mod tests {
     #[test]
     fn what_is_not_plain_is_declined() {
         let read = |text: &str| {
-            let mut slots = [Slot::default(); COUNT];
+            let mut slots = [MemberSlot::default(); COUNT];
             read(text, &mut Vec::new(), &mut slots, &mut Expected::default()).is_some()
         };
         assert!(read(

@@ -17,6 +17,7 @@ mod guess;
 mod path;
 mod path_context;
 mod plan;
+mod program;
 mod record_builder;
 mod run;
 mod spans;
@@ -34,6 +35,7 @@ use anyhow::{Context as _, anyhow};
 use self::file::Unmatched;
 use self::path::{About, Tree};
 use self::plan::{Device, List, Peer, Record, Switch};
+use self::program::Program;
 use self::value::Scalar;
 use super::diagnostics::{Diagnostics, nearest};
 
@@ -82,7 +84,7 @@ pub const SHIPPED: [(&str, &str); 8] = [
 ];
 
 /// The rules mapping can break, with what each means; for `dig-ingest explain`.
-pub const RULES: [(&str, &str); 13] = [
+pub const RULES: [(&str, &str); 14] = [
     (
         "map.json",
         "The message is not JSON, or nested too deeply. A vendor message is a JSON object or an array of them.",
@@ -128,6 +130,10 @@ pub const RULES: [(&str, &str); 13] = [
         "The message's type is absent or named by no record and not by `ignore`, and the switch says `otherwise = \"reject\"`.",
     ),
     (
+        "map.jq",
+        "The mapping's jq program failed at this message, or an output of it is no record, no draft of one, or nested too deeply.",
+    ),
+    (
         "map.each",
         "The path `each` names something that is not an array (with `{}` an object, with `split` a text).",
     ),
@@ -151,6 +157,8 @@ pub struct Mapping {
     switch: Option<Switch>,
     unmatched: Unmatched,
     records: Vec<Record>,
+    /// What messages go through before the tables; without tables its outputs are records.
+    program: Option<Program>,
 }
 
 impl Mapping {

@@ -296,6 +296,34 @@ impl Decoded {
         self.tally.reject(&mut self.outcomes, rule, make);
     }
 
+    /// Adds the reject of a message that could not be decoded.
+    pub fn refuse(&mut self, reject: Reject) {
+        self.tally.begin();
+        self.reject(reject.rule, || reject);
+    }
+
+    /// Makes outcomes from `from` on, which were made from `json`, refer to the whole message of `bytes` bytes that `json` was
+    /// decoded from.
+    pub fn refer_to_whole(&mut self, from: usize, json: &[u8], bytes: usize) {
+        for outcome in self.outcomes.iter_mut().skip(from) {
+            match outcome {
+                Outcome::Valid(_) => {}
+                Outcome::Unknown(unknown) => {
+                    if unknown.record.is_none() {
+                        unknown.record = Some(unknown.native(json).into());
+                    }
+                    unknown.original = 0..bytes;
+                }
+                Outcome::Reject(reject) => reject.original = 0..bytes,
+                Outcome::Excess(excess) => {
+                    for reject in &mut excess.examples {
+                        reject.original = 0..bytes;
+                    }
+                }
+            }
+        }
+    }
+
     pub fn note(&mut self, rule: &'static str) {
         note(&mut self.notes, rule);
     }

@@ -5,18 +5,29 @@
 /// A trait so that `record` stays free of the Kafka client and a message's headers are looked at only where a mapping names one.
 pub trait Headers {
     fn header(&self, name: &str) -> Option<&[u8]>;
+
+    /// Calls `with` for every header whose name is UTF-8, in their order.
+    fn each(&self, with: &mut dyn FnMut(&str, &[u8]));
 }
 
 impl Headers for () {
     fn header(&self, _name: &str) -> Option<&[u8]> {
         None
     }
+
+    fn each(&self, _with: &mut dyn FnMut(&str, &[u8])) {}
 }
 
 impl Headers for Vec<(String, Vec<u8>)> {
     fn header(&self, name: &str) -> Option<&[u8]> {
         let found = self.iter().rev().find(|(known, _)| known == name);
         found.map(|(_, value)| value.as_slice())
+    }
+
+    fn each(&self, with: &mut dyn FnMut(&str, &[u8])) {
+        for (name, value) in self {
+            with(name, value);
+        }
     }
 }
 

@@ -9,12 +9,12 @@ use super::members::Member;
 use super::rules::{Form, RuleNo, fields};
 use super::text;
 use super::validate::Rules;
-use super::view::{Slot, Subject, View, Violation, shorten};
+use super::view::{MemberSlot, Subject, View, Violation, shorten};
 use super::{RecordType, Reject};
 
 /// Where a record stands in its message.
 #[derive(Debug, Clone)]
-pub(super) struct Place {
+pub(super) struct RejectPlace {
     /// Its index, when the message is an array.
     pub index: Option<usize>,
     /// Its bytes within the payload.
@@ -27,7 +27,7 @@ pub(super) fn record(
     rules: &Rules,
     violation: Violation,
     view: View<'_, '_>,
-    place: Place,
+    place: RejectPlace,
 ) -> Reject {
     let (name, slot) = match violation.about {
         Subject::Record => (String::new(), None),
@@ -36,7 +36,7 @@ pub(super) fn record(
             view.has(member).then(|| view.slots[member as usize]),
         ),
         Subject::Repeated(member, slot) => (member.name().to_owned(), Some(slot)),
-        Subject::Named(key, slot) => (view.shown(Slot { node: key, at: 0 }), Some(slot)),
+        Subject::Named(key, slot) => (view.shown(MemberSlot { node: key, at: 0 }), Some(slot)),
     };
     Reject {
         rule: violation.rule.id(),
@@ -51,7 +51,7 @@ pub(super) fn record(
 
 /// An element of an array that is no record at all.
 #[cold]
-pub(super) fn element(rules: &Rules, value: String, place: Place) -> Reject {
+pub(super) fn element(rules: &Rules, value: String, place: RejectPlace) -> Reject {
     Reject {
         rule: RuleNo::RecordObject.id(),
         field: path(place.index, ""),
@@ -106,7 +106,7 @@ pub(super) fn excerpt(payload: &[u8]) -> String {
 }
 
 /// How deep brackets and braces outside strings are nested.
-fn depth(payload: &[u8]) -> usize {
+pub(super) fn depth(payload: &[u8]) -> usize {
     let (mut depth, mut deepest, mut quoted, mut escaped) = (0usize, 0, false, false);
     for byte in payload {
         match byte {

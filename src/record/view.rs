@@ -11,7 +11,7 @@ use super::validate::UnknownMembers;
 
 /// Where a member's value is.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Slot {
+pub(super) struct MemberSlot {
     /// Index into the nodes.
     pub node: u32,
     /// The value's mark in the text, see [`Marks`].
@@ -19,7 +19,7 @@ pub(super) struct Slot {
 }
 
 /// The slots of a record, by member. What is not in the record's set of members is left over from an earlier record.
-pub(super) type Slots = [Slot; COUNT];
+pub(super) type Slots = [MemberSlot; COUNT];
 
 /// How a value is found in a message's text.
 #[derive(Clone, Copy)]
@@ -120,7 +120,7 @@ impl<'v, 'a> View<'v, 'a> {
     }
 
     /// A value as a person reads it in a reject, shortened.
-    pub fn shown(&self, slot: Slot) -> String {
+    pub fn shown(&self, slot: MemberSlot) -> String {
         let Some(node) = self.nodes.get(slot.node as usize) else {
             return String::new();
         };
@@ -161,9 +161,9 @@ pub(super) enum Subject {
     Record,
     Member(Member),
     /// A member of this name, which is no member of any type; the index of its key among the nodes, and its value.
-    Named(u32, Slot),
+    Named(u32, MemberSlot),
     /// The second of a duplicate.
-    Repeated(Member, Slot),
+    Repeated(Member, MemberSlot),
 }
 
 /// A broken rule that rejects the record.
@@ -216,7 +216,7 @@ pub(super) fn scan(
         let [Node::String(name), value, ..] = nodes[key_node..] else {
             break;
         };
-        let slot = Slot {
+        let slot = MemberSlot {
             node: key_node as u32 + 1,
             at: key_at as u32 + 2,
         };
@@ -261,7 +261,7 @@ fn inexact(
     name: &str,
     value: Node<'_>,
     key: u32,
-    slot: Slot,
+    slot: MemberSlot,
     unknown: UnknownMembers,
     scan: &mut Scan,
 ) -> Option<Member> {

@@ -8,13 +8,13 @@ use simd_json::Node;
 
 use super::judge::{Passed, RecordValidator, device_id};
 use super::members::{self, Member};
-use super::refuse::{self, Place};
+use super::refuse::{self, RejectPlace};
 use super::render::render;
 use super::rules::RuleNo;
 use super::tally::Tally;
 use super::twins::Twins;
 use super::validate::Rules;
-use super::view::{Slot, Slots, Text, View, Violation, scan};
+use super::view::{MemberSlot, Slots, Text, View, Violation, scan};
 use super::{Decoded, Outcome, Reject, SerialOf, Unknown, ValidRecord, serial_hash};
 
 /// Where the outcomes of the message in hand go.
@@ -204,7 +204,7 @@ impl Work {
                     message.rules,
                     checked,
                     view,
-                    Place { index, original },
+                    RejectPlace { index, original },
                     sink,
                 );
                 false
@@ -218,7 +218,7 @@ impl Work {
         rules: &Rules,
         checked: Result<Passed, Violation>,
         view: View<'_, '_>,
-        at: Place,
+        at: RejectPlace,
         sink: &mut Sink<'_>,
     ) {
         let outcome = match checked {
@@ -295,8 +295,8 @@ impl<D> Message<'_, '_, D> {
     #[cold]
     fn no_object(&self, element: &mut Element) -> Reject {
         let begin = self.text.position(element.at);
-        let mut slots = [Slot::default(); members::COUNT];
-        slots[0] = Slot {
+        let mut slots = [MemberSlot::default(); members::COUNT];
+        slots[0] = MemberSlot {
             node: element.node as u32,
             at: element.at as u32,
         };
@@ -319,7 +319,7 @@ impl<D> Message<'_, '_, D> {
         }
         let separator = self.text.position(element.at);
         let original = &self.text.payload[begin..separator];
-        let place = Place {
+        let place = RejectPlace {
             index: element.index,
             original: begin..begin + original.trim_ascii_end().len(),
         };

@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::trouble::Trouble;
-use super::{Config, Device, Feed, Snapshot};
+use super::{Config, Device, RegistryWatch, Snapshot};
 use crate::ops::metrics::registry as metrics;
 use crate::ops::status_registry::StatusRegistry;
 
@@ -66,7 +66,7 @@ pub fn replace(path: &Path, devices: &[Device]) -> anyhow::Result<()> {
 }
 
 /// An empty registry until `stop`, for a job that does not use one.
-pub fn none(stop: CancellationToken) -> (Feed, JoinHandle<()>) {
+pub fn none(stop: CancellationToken) -> (RegistryWatch, JoinHandle<()>) {
     let (to, from) = watch::channel(Arc::default());
     let task = tokio::spawn(async move {
         stop.cancelled().await;
@@ -83,7 +83,7 @@ pub fn follow(
     config: &Config,
     board: Arc<StatusRegistry>,
     stop: CancellationToken,
-) -> anyhow::Result<(Feed, JoinHandle<()>)> {
+) -> anyhow::Result<(RegistryWatch, JoinHandle<()>)> {
     let path = config.file.clone();
     let mut trouble = Trouble::new(board, path.display().to_string());
     let mut seen = changed_at(&path);

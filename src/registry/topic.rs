@@ -28,10 +28,11 @@ use tokio_util::sync::CancellationToken;
 use super::entries::{Entries, Entry};
 use super::mark::{self, Mark};
 use super::trouble::Trouble;
-use super::{Device, Feed, Snapshot, State};
+use super::{Device, RegistryWatch, Snapshot, State};
 use crate::log_life::Change;
 use crate::ops::metrics::{log_life as life, registry as metrics};
 use crate::ops::status_registry::StatusRegistry;
+pub use reading::Missing;
 use reading::{Next, Reading};
 
 /// Longest wait of the reader for a message.
@@ -248,7 +249,7 @@ pub async fn follow(
     topic: String,
     board: Arc<StatusRegistry>,
     stop: CancellationToken,
-) -> anyhow::Result<(Feed, JoinHandle<()>)> {
+) -> anyhow::Result<(RegistryWatch, JoinHandle<()>)> {
     let (to, mut from) = watch::channel(None);
     let opened = {
         let (client, topic) = (client.clone(), topic.clone());

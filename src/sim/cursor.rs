@@ -6,12 +6,12 @@ use super::scan::Refusal;
 
 /// A place in the body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Place {
+pub struct TextRange {
     pub start: u32,
     pub end: u32,
 }
 
-impl Place {
+impl TextRange {
     #[inline]
     #[must_use]
     pub fn of(self, body: &[u8]) -> &[u8] {
@@ -22,7 +22,7 @@ impl Place {
 /// A member's value, as far as rules look at it.
 #[derive(Debug, Clone, Copy)]
 pub enum Value {
-    Text(Place),
+    Text(TextRange),
     Integer(i64),
     /// An integer beyond 64 bits.
     Huge,
@@ -87,7 +87,7 @@ impl Cursor<'_> {
 
     /// A string's contents; the cursor stands on its opening quote and ends behind its closing one.
     #[inline]
-    pub fn text(&mut self) -> Result<Place, Refusal> {
+    pub fn text(&mut self) -> Result<TextRange, Refusal> {
         self.at += 1;
         let start = self.at;
         loop {
@@ -108,7 +108,7 @@ impl Cursor<'_> {
             }
             match self.peek() {
                 b'"' => {
-                    let place = Place {
+                    let place = TextRange {
                         start: start as u32,
                         end: self.at as u32,
                     };

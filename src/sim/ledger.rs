@@ -25,7 +25,7 @@ pub enum Standing {
 
 /// One accepted record, as tests read it.
 #[derive(Debug, Clone)]
-pub struct Line {
+pub struct LedgerLine {
     /// From 1, without gaps, in arrival order.
     pub seq: u64,
     /// The request it came in, numbered by arrival.
@@ -39,7 +39,7 @@ pub struct Line {
     pub record: String,
 }
 
-impl Line {
+impl LedgerLine {
     /// A member's text; of a number or flag, its JSON.
     #[must_use]
     pub fn member(&self, name: &str) -> Option<String> {
@@ -313,8 +313,8 @@ impl Ledger {
     }
 
     #[must_use]
-    pub fn lines(&self) -> Vec<Line> {
-        let line = |(at, entry): (usize, &Entry)| Line {
+    pub fn lines(&self) -> Vec<LedgerLine> {
+        let line = |(at, entry): (usize, &Entry)| LedgerLine {
             seq: at as u64 + 1,
             request: entry.request,
             at_us: entry.at_us,

@@ -47,7 +47,7 @@ pub mod world;
 
 pub use counters::Snapshot;
 pub use faults::{Action, BodyKind, CutAt, Delay, Loss, Operation, RetryAfter, Rule};
-pub use ledger::{Digest, Line, Standing};
+pub use ledger::{Digest, LedgerLine, Standing};
 pub use poison::Poison;
 pub use serials::{Mark, State};
 pub use settings::{Account, Config, EmptyForm, Keep, Settings};
@@ -139,7 +139,7 @@ impl Handle {
 
     /// Every accepted record in arrival order; empty unless [`Keep::Full`].
     #[must_use]
-    pub fn ledger(&self) -> Vec<Line> {
+    pub fn ledger(&self) -> Vec<LedgerLine> {
         self.world().ledger().lines()
     }
 

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::cursor::Place;
+use super::cursor::TextRange;
 use super::ledger::serial_key;
 use super::listener::Connection;
 use super::scan::Scanned;
@@ -30,7 +30,7 @@ pub struct Held {
     serials: Vec<u64>,
     /// How many serials another request held at that moment, and one of them.
     pub overlapping: u64,
-    pub example: Option<Place>,
+    pub example: Option<TextRange>,
 }
 
 impl Overlaps {

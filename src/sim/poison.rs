@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::cursor::Place;
+use super::cursor::TextRange;
 use super::scan::{self, Scanned};
 
 /// A record is poison when every member named here has this value: a text's contents, or a number or flag as written.
@@ -92,7 +92,7 @@ impl Poisons {
 
     /// The place of the first poisonous record.
     #[must_use]
-    pub fn find(&self, body: &[u8], records: &[Scanned]) -> Option<Place> {
+    pub fn find(&self, body: &[u8], records: &[Scanned]) -> Option<TextRange> {
         let poisonous = |record: &&Scanned| {
             let named = self
                 .by_instant

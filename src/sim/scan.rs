@@ -3,7 +3,7 @@
 //! All or nothing: the first record that does not fit the specification refuses the whole body (dig/API.md 5.6, 5.7).
 //! What fits but means nonsense comes out as a [`Fate`] other than `Valid`, to be shown later as an invalid record.
 
-use super::cursor::{Bad, Class, Cursor, Place, Value};
+use super::cursor::{Bad, Class, Cursor, TextRange, Value};
 use super::kinds::{self, KINDS, MEMBERS, Member};
 use super::{escapes, instants};
 
@@ -35,9 +35,9 @@ pub enum Fate {
 /// A record that fits the specification.
 #[derive(Debug, Clone, Copy)]
 pub struct Scanned {
-    pub whole: Place,
-    pub serial: Place,
-    pub date_time: Place,
+    pub whole: TextRange,
+    pub serial: TextRange,
+    pub date_time: TextRange,
     pub ticks: i64,
     /// Index into [`KINDS`].
     pub kind: u8,
@@ -90,10 +90,10 @@ impl Slots {
         }
     }
 
-    fn place(&self, member: Member) -> Place {
+    fn place(&self, member: Member) -> TextRange {
         match self.values[member as usize] {
             Value::Text(place) => place,
-            _ => Place::default(),
+            _ => TextRange::default(),
         }
     }
 
@@ -183,7 +183,7 @@ fn pass(
         }
         let start = cursor.at as u32;
         object(&mut cursor, &mut slots, out.len())?;
-        let whole = Place {
+        let whole = TextRange {
             start,
             end: cursor.at as u32,
         };
@@ -342,7 +342,7 @@ fn first_name(mask: u64) -> &'static str {
         .unwrap_or("")
 }
 
-fn judge(body: &[u8], limits: &Limits, slots: &Slots, whole: Place) -> Result<Scanned, Wrong> {
+fn judge(body: &[u8], limits: &Limits, slots: &Slots, whole: TextRange) -> Result<Scanned, Wrong> {
     let Some(at) = kinds::kind_of(slots.text(Member::Type, body)) else {
         return Err(("Type", "missing or not one of the twelve record types"));
     };

@@ -14,7 +14,7 @@ pub(super) const HELD: u8 = 2;
 
 /// One letter.
 #[derive(Debug, Clone, Copy)]
-pub struct Letter<'a> {
+pub struct DeadLetter<'a> {
     /// The serial or the device id.
     pub subject: &'a str,
     /// Type and time (microseconds since the epoch), if the record says them.
@@ -46,7 +46,7 @@ pub(super) struct Aside {
 
 impl Aside {
     /// Counts a letter; false if its record had one already.
-    pub fn is_new(&mut self, letter: &Letter<'_>) -> bool {
+    pub fn is_new(&mut self, letter: &DeadLetter<'_>) -> bool {
         self.read += 1;
         if !self.seen.insert((letter.held, letter.source)) {
             self.repeated += 1;
@@ -58,7 +58,7 @@ impl Aside {
         true
     }
 
-    fn take_back(&mut self, letter: &Letter<'_>) {
+    fn take_back(&mut self, letter: &DeadLetter<'_>) {
         if !letter.held
             && let Some(count) = self.reasons.get_mut(letter.reason)
         {
@@ -70,19 +70,19 @@ impl Aside {
     }
 
     /// The letter is about no record of any manifest.
-    pub fn strange(&mut self, letter: &Letter<'_>) {
+    pub fn strange(&mut self, letter: &DeadLetter<'_>) {
         self.take_back(letter);
         self.strange += 1;
     }
 
     /// The letter's record had one from another source.
-    pub fn again(&mut self, letter: &Letter<'_>) {
+    pub fn again(&mut self, letter: &DeadLetter<'_>) {
         self.take_back(letter);
         self.repeated += 1;
     }
 
     /// The letter is about one of a serial's records, but does not say which.
-    pub fn nameless(&mut self, letter: &Letter<'_>, serial: &str) {
+    pub fn nameless(&mut self, letter: &DeadLetter<'_>, serial: &str) {
         let of_serial = self.nameless.entry(serial.into()).or_default();
         *(if letter.held {
             &mut of_serial.held

@@ -12,7 +12,7 @@
 
 use std::collections::HashMap;
 
-use super::dead_letter_match::{Aside, DEAD, HELD, Letter};
+use super::dead_letter_match::{Aside, DEAD, DeadLetter, HELD};
 use super::track::{BAD, FATE, KIND, Track, UNKNOWN};
 pub use super::verdict::{CameTo, EXAMPLES, Example, Examples, Verdict};
 use super::verdict::{Letters, note, time_text};
@@ -143,7 +143,7 @@ impl Judge {
     }
 
     /// Takes a letter that was found.
-    pub fn letter(&mut self, letter: &Letter<'_>) {
+    pub fn letter(&mut self, letter: &DeadLetter<'_>) {
         let aside = self.aside.get_or_insert_default();
         if !aside.is_new(letter) {
             return;

@@ -16,7 +16,7 @@ use rdkafka::message::BorrowedMessage;
 use rdkafka::{ClientConfig, Message as _, Offset, TopicPartitionList};
 use serde::Deserialize;
 
-use super::dead_letter_match::Letter;
+use super::dead_letter_match::DeadLetter;
 use super::judge::Judge;
 use crate::access;
 use crate::headers;
@@ -183,7 +183,7 @@ fn take(message: &BorrowedMessage<'_>, held: bool, judge: &mut Judge) {
         .map(header)
         .hash(&mut source);
     payload.hash(&mut source);
-    judge.letter(&Letter {
+    judge.letter(&DeadLetter {
         subject: &subject,
         identity: kind.zip(time),
         source: source.finish(),

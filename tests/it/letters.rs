@@ -146,7 +146,7 @@ fn write(world: &World<'_>, topic: &str, value: &[u8], headers: &[(&str, &[u8])]
     block_on(producer.send(record, std::time::Duration::from_secs(10))).expect("written");
 }
 
-/// Letters of any program: nothing crashes, nothing is obeyed by a terminal, and no header decides where a message is written.
+/// Letters of any program: nothing crashes, nothing is applied by a terminal, and no header decides where a message is written.
 #[test]
 fn hostile_letters_are_listed_and_harm_nobody() {
     let broker = Broker::shared();

@@ -10,6 +10,7 @@ mod allocations;
 mod commands;
 mod contract;
 mod dig_client;
+mod formats;
 mod holding;
 mod kafka;
 mod letters;

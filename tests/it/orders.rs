@@ -3,11 +3,13 @@
 mod calls;
 pub mod desk;
 mod doubted;
+mod earlier;
 mod file;
 mod identifiers;
 mod inventory;
 mod later;
 mod mail;
+mod mixed_up;
 mod model;
 mod pdf;
 mod picking;

@@ -15,7 +15,7 @@ use dig_ingest::pipeline::isolation::Pauses;
 use dig_ingest::pipeline::letter::Letter;
 use dig_ingest::pipeline::partition::{Partition, Read};
 use dig_ingest::pipeline::permits::{PartitionPermits, Permits};
-use dig_ingest::pipeline::queues::{Limits, Ticket};
+use dig_ingest::pipeline::queues::{Limits, PackedRequest};
 use dig_ingest::pipeline::request::Request;
 use dig_ingest::pipeline::split::Split;
 use dig_ingest::record::Decoded;
@@ -48,7 +48,7 @@ struct Log {
 
 struct Flight {
     request: Request,
-    ticket: Ticket,
+    ticket: PackedRequest,
     split: Split,
     serials: HashSet<String>,
 }

@@ -9,6 +9,7 @@ mod cluster;
 pub mod front;
 pub mod marks;
 pub mod proxy;
+pub mod schemas;
 pub mod trade;
 pub mod world;
 

@@ -79,8 +79,14 @@ async fn compared(store: &Store, settings: &Settings, timeout: Duration) -> anyh
         let name = name.clone();
         tokio::task::spawn_blocking(move || topic::entries(&client, &name, timeout))
     };
+    let fresh = store.identity().await?.generation == 0;
     let entries = match read.await? {
         Ok(entries) => entries,
+        Err(error) if fresh && settings.topics.create && error.is::<topic::Missing>() => {
+            let text =
+                "does not exist, and nothing was published yet; `run` creates it (topics.create)";
+            return Ok(Tried::good(subject, text));
+        }
         Err(error) => {
             let remedy = "if it was deleted, `run` makes it again (topics.create) and writes it from the store";
             return Ok(Tried::bad(subject, format!("{error:#}"), remedy));

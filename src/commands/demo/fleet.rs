@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::task::JoinHandle;
 
+use crate::load::binary::Encoding;
 use crate::load::drive::{Counters, Goal, Outcome, Pace, Sink, drive};
 use crate::load::manifest::run_of;
 use crate::load::mix::Mix;
@@ -41,6 +42,7 @@ impl Fleet {
                 poison_share: 0.0,
                 late_share: 0.0,
                 poison_marker: String::new(),
+                encoding: Encoding::Json,
             },
             counters: Arc::default(),
         }

@@ -17,10 +17,10 @@ use super::screen::Screen;
 use crate::ops::status_registry::StatusRegistry;
 use crate::orders::identifiers::{Unfit, check_digit};
 use crate::orders::journey::{Actor, Parcel};
-use crate::orders::marks::{Given, Mark};
 use crate::orders::store::identity::Proof;
 use crate::orders::store::intents::Outcome;
 use crate::orders::store::rows::UnitRow;
+use crate::orders::unit_identifiers::{Given, Mark};
 use crate::sim;
 use crate::sim::market::{Cart, Script, Turn, sheet};
 

@@ -14,7 +14,7 @@ use crate::commands::Report;
 use crate::commands::console::{noteln, outln};
 use crate::config::Settings;
 use crate::pipeline::metadata_probe::Asker;
-use crate::pipeline::release::{Place, Progress, rebuild};
+use crate::pipeline::release::{HeldPartition, Progress, rebuild};
 
 /// How long the brokers may take to say which topics there are.
 const ASK: Duration = Duration::from_secs(20);
@@ -92,7 +92,7 @@ fn find(settings: &Settings, name: Option<&str>) -> anyhow::Result<Found> {
             continue;
         }
         for partition in 0..i32::try_from(partitions).unwrap_or(i32::MAX) {
-            let place = Place {
+            let place = HeldPartition {
                 kafka: settings.kafka.clone(),
                 held_topic: held_topic.clone(),
                 state_topic: settings.topics.state.clone(),

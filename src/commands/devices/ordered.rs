@@ -6,10 +6,10 @@ use anyhow::Context as _;
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::place::{Loaded, Place};
+use super::place::{Loaded, RegistryLocation};
 use crate::orders::journey::{Actor, Serial};
 use crate::orders::store::Store;
-use crate::orders::store::ends::Termination;
+use crate::orders::store::cancel_terminate::Termination;
 use crate::registry::Device;
 
 /// What the store writes to the audit trail.
@@ -19,7 +19,7 @@ const WHY: &str = "asked for with dig-ingest devices terminate";
 ///
 /// # Errors
 /// The store is not there: the journey would call the devices active again.
-pub(super) async fn terminate(place: &Place, devices: &[Device]) -> anyhow::Result<()> {
+pub(super) async fn terminate(place: &RegistryLocation, devices: &[Device]) -> anyhow::Result<()> {
     let (Some(settings), [first, ..]) = (place.settings(), devices) else {
         return Ok(());
     };

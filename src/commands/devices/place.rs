@@ -18,7 +18,7 @@ const ASK: Duration = Duration::from_secs(10);
 const READ: Duration = Duration::from_secs(120);
 
 /// See the module's documentation.
-pub(super) enum Place {
+pub(super) enum RegistryLocation {
     File(PathBuf),
     Topic(Box<Settings>, Option<Writer>),
 }
@@ -46,7 +46,7 @@ impl Loaded {
     }
 }
 
-impl Place {
+impl RegistryLocation {
     pub fn of(settings: Settings) -> anyhow::Result<Self> {
         match settings.registry.place(true) {
             Some(Source::File | Source::Auto) => {

@@ -162,15 +162,15 @@ pub(super) fn sheet(entry: &Entry, mark: Option<Mark>) -> String {
 mod tests {
     use super::*;
     use crate::letters::entry::{Kind, Raw};
-    use crate::letters::place::Place;
+    use crate::letters::place::LetterPlace;
 
-    /// Whatever a letter holds, nothing of it is obeyed by a terminal, and JSON stays JSON.
+    /// Whatever a letter holds, nothing of it is applied by a terminal, and JSON stays JSON.
     #[test]
     fn hostile_letters_are_shown_and_not_obeyed() {
         let hostile = "\u{1b}]0;owned\u{7}\u{202e}\r\nx".as_bytes();
         let raw = Raw {
             kind: Kind::DeadLetter,
-            place: Place::new("dead", 0, 7),
+            place: LetterPlace::new("dead", 0, 7),
             time_ms: Some(i64::MAX),
             key: Some(b"\xff\x1b[2J"),
             value: hostile,

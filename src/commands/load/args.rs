@@ -10,6 +10,9 @@ use anyhow::{Context as _, bail, ensure};
 use super::create;
 use crate::commands::Report;
 use crate::config::ConfigArgs;
+use crate::formats::client::{Client, Refusal};
+use crate::formats::{Format, wire};
+use crate::load::binary::{self, Encoding};
 use crate::load::drive::{Burst, Counters, Goal, Sink};
 use crate::load::mix::Mix;
 use crate::load::plan::{By, Plan, Shape};
@@ -32,6 +35,7 @@ const FASTEST: f64 = 5e6;
   dig-ingest load --records 20000000 --mix gps=100 --devices 10000 --brokers 127.0.0.1:9092 --run-id 7
   dig-ingest load --config job.toml --records 1000 --set kafka.security_protocol=ssl --set kafka.ca_file=ca.pem
   dig-ingest load --output - --records 5 --shape flespi
+  dig-ingest load --config job.toml --topic positions --shape generic --format avro --records 1000
   dig-ingest load --brokers 127.0.0.1:9092 --rate 500 --duration 10m --burst 8:5s:60s")]
 pub struct Args {
     /// Kafka brokers, HOST:PORT[,HOST:PORT...]; over kafka.brokers of the settings.
@@ -91,6 +95,13 @@ pub struct Args {
     /// Shape of the messages: the gateway's own, or a vendor's.
     #[arg(long, value_enum, default_value = "native")]
     pub shape: Shape,
+    /// Format of the messages; avro and protobuf go with the shape generic. With schema_registry.urls in the settings the schema is
+    /// registered there and every message names it; without, messages have no header.
+    #[arg(long, value_enum, default_value = "json")]
+    pub format: Format,
+    /// Write the schema of the messages (avro or protobuf) to this file.
+    #[arg(long, value_name = "FILE")]
+    pub schema_output: Option<PathBuf>,
     /// Records per message of the shape native-array.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=5000))]
     pub array_len: u32,
@@ -274,6 +285,65 @@ impl Args {
             poison_share: self.poison_share,
             late_share: self.late_share,
             poison_marker: self.poison_marker.clone(),
+            encoding: Encoding::Json,
+        })
+    }
+
+    /// How messages are written: registers the schema if the settings name a schema registry, and writes it if a file is named.
+    pub(super) async fn encoding(&self) -> anyhow::Result<Encoding> {
+        let (kind, schema) = match self.format {
+            Format::Json => {
+                ensure!(
+                    self.schema_output.is_none(),
+                    "--schema-output: JSON has no schema; add --format avro or protobuf"
+                );
+                return Ok(Encoding::Json);
+            }
+            Format::JsonWithHeader => {
+                bail!("--format json_with_header is not written; use json, avro or protobuf")
+            }
+            Format::Avro => ("AVRO", binary::AVRO),
+            Format::Protobuf => ("PROTOBUF", binary::PROTOBUF),
+        };
+        ensure!(
+            self.shape == Shape::Generic,
+            "--format {} goes with --shape generic",
+            self.format.name()
+        );
+        ensure!(
+            self.output.is_none() || self.records == Some(1),
+            "--output with --format {}: a file holds one message; add --records 1",
+            self.format.name()
+        );
+        if let Some(path) = &self.schema_output {
+            std::fs::write(path, schema)
+                .with_context(|| format!("{}: cannot write the schema", path.display()))?;
+        }
+        let registry = crate::commands::load(&self.settings)?.schema_registry;
+        let mut header = Vec::new();
+        if !registry.urls.is_empty() {
+            let subject = format!("{}-value", self.topic);
+            let client = Client::new(&registry)?;
+            let registered = client.register(&subject, kind, schema).await;
+            let id = registered.map_err(|refusal| match refusal {
+                Refusal::Unknown(why) | Refusal::Unfit(why) => {
+                    anyhow::anyhow!("the schema registry refuses the schema of {subject}: {why}")
+                }
+                Refusal::Away(trouble) => anyhow::anyhow!(
+                    "the schema of {subject} cannot be registered: {}; {}",
+                    trouble.cause,
+                    trouble.remedy
+                ),
+            })?;
+            header.extend_from_slice(&wire::header(id));
+            if self.format == Format::Protobuf {
+                // The first message type of the schema.
+                header.push(0);
+            }
+        }
+        Ok(match self.format {
+            Format::Protobuf => Encoding::Protobuf(header),
+            _ => Encoding::Avro(header),
         })
     }
 

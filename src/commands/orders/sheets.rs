@@ -24,7 +24,7 @@ pub(super) enum Act {
   dig-ingest orders sheet list --config job.toml
   dig-ingest orders sheet list --all --report json --config job.toml")]
     List {
-        /// Those that were obeyed or decided too.
+        /// Those that were applied or decided too.
         #[arg(long)]
         all: bool,
     },

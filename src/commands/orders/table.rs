@@ -6,13 +6,13 @@ use std::fmt::Write as _;
 use crate::commands::columns::aligned;
 pub(super) use crate::commands::columns::plain;
 use crate::orders::alarms::AlarmShown;
-use crate::orders::shown::{Explained, OrderShown, UnitShown};
 use crate::orders::store::judged::{JudgedRow, VanishedRow};
 use crate::orders::store::listed_devices::SeenRow;
 use crate::orders::store::rows::EventRow;
+use crate::orders::views::{Explained, OrderShown, UnitShown};
 use crate::orders::wait::Wait;
 
-fn or_dash(text: Option<&str>) -> String {
+pub(super) fn or_dash(text: Option<&str>) -> String {
     match text {
         Some(text) if !text.is_empty() => text.to_owned(),
         _ => "-".to_owned(),

@@ -31,6 +31,7 @@ const REQUESTS: usize = 1_000;
 pub(super) async fn run(settings: Settings, most: u64, report: Report) -> anyhow::Result<ExitCode> {
     let parts = Parts {
         shape: Box::new(crate::app::shapes(&settings)?),
+        formats: crate::app::formats(&settings)?,
         rules: Arc::new(crate::app::rules(&settings)?),
         gate: Gate::new(settings.gate.clone()),
         devices: Snapshot::new(&registry(&settings).await?)?,

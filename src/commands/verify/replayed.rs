@@ -9,11 +9,13 @@ use std::sync::Arc;
 use anyhow::Context as _;
 
 use crate::config::Settings;
+use crate::formats::{Formats, Intake, Limits};
 use crate::letters::entry::{Entry, Kind};
 use crate::letters::marks::Mark;
 use crate::letters::read::Letters;
 use crate::letters::today::is_native;
 use crate::record::decode::{Decoder, Shape};
+use crate::record::origin::Origin;
 use crate::record::validate::Rules;
 use crate::record::{Decoded, Outcome, SerialOf};
 use crate::verify::judge::Judge;
@@ -23,6 +25,8 @@ pub(super) struct Replays {
     settings: Settings,
     /// The shape of a topic's messages.
     shapes: Box<dyn Fn(&str) -> Shape + Send>,
+    /// The formats of topics.
+    formats: Formats,
     rules: Arc<Rules>,
     decoded: Decoded,
 }
@@ -40,6 +44,7 @@ impl Replays {
     pub fn new(settings: Settings) -> anyhow::Result<Self> {
         Ok(Self {
             shapes: Box::new(crate::app::shapes(&settings)?),
+            formats: crate::app::formats(&settings)?,
             rules: Arc::new(crate::app::rules(&settings)?),
             settings,
             decoded: Decoded::default(),
@@ -71,31 +76,31 @@ impl Replays {
                 Some(Mark::OutOfOrder) => false,
                 Some(Mark::Dismissed) | None => return Ok(ControlFlow::Continue(())),
             };
-            self.tell(judge, &entry, in_order);
+            self.tell(judge, &entry, in_order)?;
             Ok(ControlFlow::Continue(()))
         })
     }
 
-    fn tell(&mut self, judge: &mut Judge, entry: &Entry, in_order: bool) {
+    fn tell(&mut self, judge: &mut Judge, entry: &Entry, in_order: bool) -> anyhow::Result<()> {
         let topic = entry.source.as_ref().map(|source| &*source.topic);
-        let shape = match topic {
-            Some(topic) if !is_native(&entry.value) => (self.shapes)(topic),
-            _ => Shape::Native,
+        let (shape, reader) = match topic {
+            Some(topic) if !is_native(&entry.value) => {
+                let reader = self.formats.reader(topic, Limits::of(&self.rules));
+                ((self.shapes)(topic), reader)
+            }
+            _ => (Shape::Native, None),
         };
-        let mut decoder = Decoder::new(shape, Arc::clone(&self.rules));
+        let mut intake = Intake::new(reader, Decoder::new(shape, Arc::clone(&self.rules)));
         let now = jiff::Timestamp::now().as_microsecond();
         self.decoded.clear();
-        decoder.decode(
-            Some(&entry.value),
-            &Manifests(judge),
-            now,
-            &mut self.decoded,
-        );
+        let call = (&Origin::NONE, &Manifests(judge), now);
+        intake.decode_asking(None, Some(&entry.value), call, &mut self.decoded)?;
         for outcome in &self.decoded.outcomes {
             if let Outcome::Valid(record) = outcome {
                 let serial = String::from_utf8_lossy(record.serial(&self.decoded.bytes));
                 judge.replayed(&serial, record.kind(), record.micros(), in_order);
             }
         }
+        Ok(())
     }
 }

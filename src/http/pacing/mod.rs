@@ -24,7 +24,7 @@ use self::aimd::Aimd;
 use self::blame::{Evidence, History};
 use self::circuit::{Circuit, Pass, State};
 use self::rate::Rates;
-pub use self::ticket::Ticket;
+pub use self::ticket::SendPermit;
 use crate::ops::metrics::upload as metrics;
 
 /// Settings of pacing (`[pacing]`). Rates are for the whole cluster: each instance takes its share of partitions.
@@ -57,7 +57,7 @@ pub struct Config {
     pub probe_records: u32,
     /// Initial pause in milliseconds of every worker after a 429 or 503 without `Retry-After`; doubles from answer to answer.
     pub throttle_pause_ms: u64,
-    /// Maximum `Retry-After` in seconds that is obeyed; a longer `Retry-After` is shortened to this value.
+    /// Maximum `Retry-After` in seconds that is applied; a longer `Retry-After` is shortened to this value.
     pub retry_after_max_s: u64,
     /// Interval in milliseconds between probes while the URL or the API contract seems wrong (404, 405, 415, redirects).
     pub misconfigured_pause_ms: u64,
@@ -188,7 +188,7 @@ pub struct Pacing {
 }
 
 /// The right to hold one packed request. Dropped, it comes back.
-pub struct Slot {
+pub struct RequestSlot {
     pacing: Arc<Pacing>,
     permit: Option<OwnedSemaphorePermit>,
     /// One of those whose number follows the concurrency limit.
@@ -271,10 +271,10 @@ impl Pacing {
     }
 
     /// Waits for the right to hold a packed request, in order of asking. Cancelled, it leaves nothing.
-    pub async fn slot(self: &Arc<Self>) -> Slot {
+    pub async fn slot(self: &Arc<Self>) -> RequestSlot {
         // The semaphore is never closed; were it, `None` is a slot that nobody counts.
         let permit = Arc::clone(&self.slots).acquire_owned().await.ok();
-        Slot {
+        RequestSlot {
             pacing: Arc::clone(self),
             permit,
             counted: true,
@@ -283,9 +283,9 @@ impl Pacing {
 
     /// As [`Pacing::slot`], for records that failed before. These slots are beside the others, so that requests that hang for the
     /// sake of one device hold up no other device; together they still keep to `concurrency_cap`.
-    pub async fn retry_slot(self: &Arc<Self>) -> Slot {
+    pub async fn retry_slot(self: &Arc<Self>) -> RequestSlot {
         let permit = Arc::clone(&self.retries).acquire_owned().await.ok();
-        Slot {
+        RequestSlot {
             pacing: Arc::clone(self),
             permit,
             counted: false,
@@ -293,7 +293,7 @@ impl Pacing {
     }
 
     /// Waits for the right to send one request. Cancelled, it leaves nothing.
-    pub async fn pass(&self, history: History) -> Ticket<'_> {
+    pub async fn pass(&self, history: History) -> SendPermit<'_> {
         loop {
             let mut changed = std::pin::pin!(self.changed.notified());
             // Listening begins before asking: no wake-up is missed.
@@ -311,7 +311,7 @@ impl Pacing {
         }
     }
 
-    fn ask(&self, history: History) -> Result<Ticket<'_>, Option<Instant>> {
+    fn ask(&self, history: History) -> Result<SendPermit<'_>, Option<Instant>> {
         let config = self.config();
         let mut gate = locked(&self.gate);
         let before = gate.circuit.state();
@@ -344,7 +344,7 @@ impl Pacing {
                 let saturated = fresh && gate.out >= gate.aimd.limit();
                 let era = gate.circuit.era();
                 let probe = (pass == Pass::Probe).then(|| gate.circuit.probe_records(&config));
-                Ok(Ticket {
+                Ok(SendPermit {
                     pacing: self,
                     era,
                     history,
@@ -365,7 +365,7 @@ impl Pacing {
         rates.take(records, bytes).await;
     }
 
-    /// The longest `Retry-After` that is obeyed.
+    /// The longest `Retry-After` that is applied.
     #[must_use]
     pub fn retry_after_max(&self) -> Duration {
         Duration::from_secs(self.config().retry_after_max_s)
@@ -427,7 +427,7 @@ fn rates(config: &Config, share: f64) -> Rates {
     )
 }
 
-impl Drop for Slot {
+impl Drop for RequestSlot {
     fn drop(&mut self) {
         let mut gate = locked(&self.pacing.gate);
         if self.counted

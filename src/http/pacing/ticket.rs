@@ -1,6 +1,6 @@
 //! The right to send one request once, and what its end teaches: circuit, concurrency limit and evidence move together.
 //!
-//! Owns nothing but its place among the requests that are out. It is move-only: dropped before [`Ticket::start`] it is as if never
+//! Owns nothing but its place among the requests that are out. It is move-only: dropped before [`SendPermit::start`] it is as if never
 //! given; dropped after, the request counts as lost.
 
 use std::time::Instant;
@@ -9,9 +9,9 @@ use super::blame::{Blame, History, Judged};
 use super::circuit::{RequestResult, State};
 use super::{Pacing, locked, now};
 
-/// The right to send once. Dropped before [`Ticket::start`] it is as if never given; dropped after, the request counts
+/// The right to send once. Dropped before [`SendPermit::start`] it is as if never given; dropped after, the request counts
 /// as lost.
-pub struct Ticket<'a> {
+pub struct SendPermit<'a> {
     pub(super) pacing: &'a Pacing,
     pub(super) era: u64,
     pub(super) history: History,
@@ -23,7 +23,7 @@ pub struct Ticket<'a> {
     pub(super) ended: bool,
 }
 
-impl Ticket<'_> {
+impl SendPermit<'_> {
     /// Records the request may hold at most, if it is a probe.
     #[must_use]
     pub fn probe(&self) -> Option<u32> {
@@ -113,7 +113,7 @@ impl Ticket<'_> {
     }
 }
 
-impl Drop for Ticket<'_> {
+impl Drop for SendPermit<'_> {
     fn drop(&mut self) {
         if self.ended {
             return;

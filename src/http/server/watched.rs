@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
-use super::Place;
+use super::OpenConnection;
 
 /// A connection's bytes. Fails when none moved for a while, unless a request is being answered.
 pub(super) struct Watched {
@@ -19,11 +19,11 @@ pub(super) struct Watched {
     /// Since when nothing moves.
     since: Option<Instant>,
     sleep: Pin<Box<Sleep>>,
-    place: Arc<Place>,
+    place: Arc<OpenConnection>,
 }
 
 impl Watched {
-    pub(super) fn new(stream: TcpStream, idle: Duration, place: Arc<Place>) -> Self {
+    pub(super) fn new(stream: TcpStream, idle: Duration, place: Arc<OpenConnection>) -> Self {
         Self {
             stream,
             idle,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::letters::place::Place;
+use crate::letters::place::LetterPlace;
 use crate::letters::today::Verdict;
 
 /// Why a letter stays.
@@ -31,7 +31,7 @@ pub struct Count {
     pub letters: u64,
     /// The first of them.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub example: Option<Place>,
+    pub example: Option<LetterPlace>,
     /// Why that one stays.
     pub why: String,
 }
@@ -78,7 +78,7 @@ impl Report {
         self.records_held += verdict.held;
     }
 
-    pub(super) fn stays(&mut self, code: &str, example: Option<&Place>, why: &str) {
+    pub(super) fn stays(&mut self, code: &str, example: Option<&LetterPlace>, why: &str) {
         let count = self.stay.entry(code.to_owned()).or_insert_with(|| Count {
             letters: 0,
             example: example.cloned(),

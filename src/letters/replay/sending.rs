@@ -13,7 +13,7 @@ use super::{Replay, Told};
 use crate::letters::entry::Entry;
 use crate::letters::marks::Mark;
 use crate::letters::order::{Plan, Step, Topics};
-use crate::letters::place::Place;
+use crate::letters::place::LetterPlace;
 use crate::letters::read::Bounds;
 use crate::letters::writer::{Outgoing, WriteError, Writer};
 use crate::pipeline::release::rest;
@@ -30,7 +30,7 @@ struct Parcel {
     group: u32,
     outgoing: Outgoing,
     /// Letters about the same bytes.
-    twins: Vec<Place>,
+    twins: Vec<LetterPlace>,
 }
 
 struct Sending<'p> {

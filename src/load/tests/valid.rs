@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
+use crate::formats::{Compiled, Intake, Limits, Reader, Source, avro, protobuf};
+use crate::load::binary::{self, Encoding};
 use crate::load::plan::{By, Fate, Plan, Shape, sample};
 use crate::load::{Tally, put_message};
 use crate::record::decode::{self, Decoder};
 use crate::record::mapping::Mappings;
+use crate::record::origin::Origin;
 use crate::record::validate::{Config, Rules};
 use crate::record::{Decoded, Outcome, SerialOf};
 
@@ -29,9 +32,29 @@ impl SerialOf for Everyone {
     }
 }
 
+/// Reads messages without header.
+fn reader_of(encoding: &Encoding) -> Option<Reader> {
+    let (schema, ty) = match encoding {
+        Encoding::Json => return None,
+        Encoding::Avro(_) => {
+            let schema = avro::Schema::parse(binary::AVRO, &[]).unwrap();
+            (Compiled::Avro(avro::Plan::new(&schema, None).unwrap()), 0)
+        }
+        Encoding::Protobuf(_) => {
+            let plan = protobuf::Plan::of_text(binary::PROTOBUF, Vec::new()).unwrap();
+            let schema = Compiled::Protobuf(plan);
+            let ty = schema.message_type(None).unwrap();
+            (schema, ty)
+        }
+    };
+    let source = Source::Fixed(Arc::new(schema), ty);
+    Some(Reader::new(source, Limits::new(1 << 20, 32)))
+}
+
 /// Every record's type, serial and fate against its outcome; returns the notes.
 fn agree(plan: &Plan, shape: &decode::Shape, messages: u64) -> Vec<(&'static str, u64)> {
-    let mut decoder = Decoder::new(shape.clone(), Arc::new(Rules::new(&Config::default())));
+    let decoder = Decoder::new(shape.clone(), Arc::new(Rules::new(&Config::default())));
+    let mut intake = Intake::new(reader_of(&plan.encoding), decoder);
     let known = Everyone::of(plan);
     let now = plan.start_us + 86_400_000_000;
     let mut decoded = Decoded::default();
@@ -50,7 +73,9 @@ fn agree(plan: &Plan, shape: &decode::Shape, messages: u64) -> Vec<(&'static str
         );
         let text = String::from_utf8_lossy(&message);
         decoded.outcomes.clear();
-        decoder.decode(Some(&message), &known, now, &mut decoded);
+        let call = (&Origin::NONE, &known, now);
+        let read = intake.decode(Some(&message), call, &mut decoded);
+        read.expect("its schema is here");
         let expected: Vec<_> = (nth * ticks..(nth + 1) * ticks)
             .map(|tick| plan.draw(&device, tick))
             .flat_map(|draw| plan.kinds(&draw).iter().map(move |kind| (*kind, draw)))
@@ -110,6 +135,24 @@ fn vendor_messages_become_what_the_shipped_mappings_make_of_them() {
             late_share: 0.1,
             ..sample()
         };
+        agree(&plan, &decode::Shape::Mapped(mapping), 5_000);
+    }
+}
+
+#[test]
+fn messages_in_avro_and_protobuf_become_the_same_as_in_json() {
+    let shipped = Mappings::open(&crate::record::mapping::Config::default()).unwrap();
+    for encoding in [Encoding::Avro(Vec::new()), Encoding::Protobuf(Vec::new())] {
+        let plan = Plan {
+            shape: Shape::Generic,
+            by: By::DeviceId,
+            bad_share: 0.2,
+            poison_share: 0.05,
+            late_share: 0.1,
+            encoding,
+            ..sample()
+        };
+        let mapping = shipped.load("generic").unwrap();
         agree(&plan, &decode::Shape::Mapped(mapping), 5_000);
     }
 }

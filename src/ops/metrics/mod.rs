@@ -6,6 +6,7 @@ pub mod dig;
 mod exposition;
 pub mod failing;
 pub mod feedback;
+pub mod formats;
 pub mod health;
 pub mod held;
 mod help;

@@ -42,10 +42,7 @@ impl Email {
     /// What people call it.
     #[must_use]
     pub fn title(&self) -> String {
-        let kind = match self.kind {
-            Kind::PurchaseOrder => "purchase order",
-            Kind::PackingSlip => "packing slip",
-        };
+        let kind = self.kind.name();
         let by = self
             .forwarded_by
             .as_ref()

@@ -1,28 +1,24 @@
 //! Looking at the mail: a Maildir's `new` and `cur`, or a folder of `.eml` files, or both.
 //!
-//! Files are only read: nothing is moved, marked or removed. What is wrong with one mail, or with a file in it, is that mail's alarm and
+//! [`super::files`] reads the mails. What is wrong with one mail, or with a file in it, is that mail's alarm and
 //! hides no other one ([`watched`]). Alarms are raised once; one that a person cleared stays so until its cause is another one, and
 //! one whose cause is gone ends. What letters say otherwise than MyAdmin is an event of the order too.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
 
-use anyhow::Context as _;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde_json::json;
 
 use super::Config;
-use super::apart::{self, Program};
+use super::apart::Program;
 use super::check::{self, Finding};
-use super::email::{self, Email, Understood};
+use super::email::{Email, Understood};
+use super::files::MailFiles;
 use super::items::Products;
-use super::opened::{self, How, Opened};
 use super::papers::Order;
-use super::patterns::{Patterns, normal};
+use super::patterns::normal;
 use crate::ops::metrics::orders as metrics;
-use crate::ops::panics;
 use crate::orders::Clock;
 use crate::orders::journey::Actor;
 use crate::orders::journey::order::Order as State;
@@ -31,7 +27,7 @@ use crate::orders::store::change::Cause;
 use crate::orders::store::read::Filter;
 use crate::orders::store::rows::{LineStanding, OrderRow, UnitRow};
 use crate::orders::store::{Error, Store};
-use crate::orders::watched::{self, Listed};
+use crate::orders::watched;
 
 /// The name of the mark of the first look: what came before it may have had its mail elsewhere.
 const BEGUN: &str = "mail-begun";
@@ -47,10 +43,8 @@ pub struct Watcher {
     config: Config,
     /// The wall clock.
     clock: Clock,
-    /// Compiled patterns; the thread that reads a mail has a clone.
-    patterns: Arc<Patterns>,
-    /// The program that opens PDF files and mails within mails.
-    program: Program,
+    /// Lists and reads the files of the folder.
+    files: MailFiles,
     /// Files that were read, with their letters or the reason why they cannot be read; a file that is gone or too old is
     /// forgotten. A file of a Maildir never changes.
     read: HashMap<PathBuf, Result<Understood, String>>,
@@ -66,13 +60,12 @@ impl Watcher {
     /// # Errors
     /// A pattern that is none.
     pub fn new(store: Store, config: Config, clock: Clock) -> anyhow::Result<Self> {
-        let patterns = Patterns::new(&config).map_err(|error| anyhow::anyhow!("orders.{error}"))?;
+        let files = MailFiles::new(&config)?;
         Ok(Self {
             store,
             config,
             clock,
-            patterns: Arc::new(patterns),
-            program: Program::default(),
+            files,
             read: HashMap::new(),
             products: Products::new(),
             refused: Refused::new(UNREADABLE, &["folder"]),
@@ -83,7 +76,7 @@ impl Watcher {
     /// With another program that opens mails.
     #[must_use]
     pub fn with_program(mut self, program: Program) -> Self {
-        self.program = program;
+        self.files = self.files.with_program(program);
         self
     }
 
@@ -146,13 +139,8 @@ impl Watcher {
 
     /// Reads what is new and forgets what is gone or too old.
     async fn take_in(&mut self, now: Timestamp) -> anyhow::Result<()> {
-        let back = SignedDuration::from_hours(24 * i64::from(self.config.days));
-        let since = now.saturating_sub(back).unwrap_or(Timestamp::MIN);
-        let folder = self.config.folder.clone();
-        let listed = blocking(move || list(&folder)).await?.with_context(|| {
-            let folder = self.config.folder.display();
-            format!("orders.mail.folder: {folder}")
-        })?;
+        let since = self.files.since(now);
+        let listed = self.files.list().await?;
         let mut refused = Reasons::new();
         self.read
             .retain(|path, _| listed.iter().any(|(kept, _)| kept == path));
@@ -169,7 +157,7 @@ impl Watcher {
                 continue;
             }
             if !self.read.contains_key(&path) {
-                let Some(read) = self.one(&path, modified).await else {
+                let Some(read) = self.files.read(&path, modified, &self.products).await else {
                     continue;
                 };
                 let read = read.map(|mut read| {
@@ -196,47 +184,6 @@ impl Watcher {
 }
 
 impl Watcher {
-    /// Reads a file; nothing if it is gone.
-    async fn one(&self, path: &Path, modified: Timestamp) -> Option<Result<Understood, String>> {
-        let (folder, file, most) = (
-            self.config.folder.clone(),
-            path.to_owned(),
-            self.config.max_bytes,
-        );
-        let patterns = Arc::clone(&self.patterns);
-        let opened = blocking(move || {
-            let remedy = "raise orders.mail.max_bytes or remove the mail";
-            let bytes = match watched::read(&folder, &file, most, remedy) {
-                // A mail program may have moved it meanwhile: the next look finds it again.
-                Err(unread) if unread.is_gone() => return None,
-                read => read.map_err(|unread| unread.to_string()),
-            };
-            Some(bytes.and_then(|bytes| First::look(bytes, &patterns)))
-        });
-        // A panic is this mail's alone.
-        let first = opened
-            .await
-            .unwrap_or_else(|error| Some(Err(format!("{error:#}; remove the mail"))))?;
-        let opened = match first {
-            Ok(First::Opened(opened)) => Ok(opened),
-            Ok(First::Apart(bytes)) => {
-                apart::open(&self.program, &bytes, self.config.reader_memory_mb).await
-            }
-            Err(why) => Err(why),
-        };
-        let opened = match opened {
-            Ok(Some(opened)) => opened,
-            Ok(None) => return Some(Ok(Understood::default())),
-            Err(why) => return Some(Err(why)),
-        };
-        let (patterns, products) = (Arc::clone(&self.patterns), self.products.clone());
-        let name = watched::shown(path);
-        let understood =
-            blocking(move || email::understand(&opened, &patterns, &products, &name, modified))
-                .await;
-        Some(understood.map_err(|error| format!("{error:#}; remove the mail")))
-    }
-
     /// Forgets the items of letters beyond those that are kept.
     fn bound(&mut self, refused: &mut Reasons) {
         let mut left = ITEMS;
@@ -262,43 +209,8 @@ impl Watcher {
     }
 }
 
-/// A mail after the first look at it.
-enum First {
-    Opened(Option<Opened>),
-    /// It is to be opened apart.
-    Apart(Vec<u8>),
-}
-
-impl First {
-    fn look(bytes: Vec<u8>, patterns: &Patterns) -> Result<Self, String> {
-        if opened::may_hold_mails(&bytes) {
-            return Ok(Self::Apart(bytes));
-        }
-        email::check_size(&bytes)?;
-        let opened = opened::open(&bytes, How::Plain);
-        // Files of mails that are no letters are nobody's business.
-        let apart = opened
-            .as_ref()
-            .is_some_and(|opened| opened.more && patterns.concern(opened));
-        Ok(if apart {
-            Self::Apart(bytes)
-        } else {
-            Self::Opened(opened)
-        })
-    }
-}
-
-/// On a thread that may block.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> T + Send + 'static,
-) -> anyhow::Result<T> {
-    panics::blocking(work)
-        .await
-        .map_err(anyhow::Error::msg)
-        .context("reading the mail failed")
-}
-
-async fn orders(store: &Store) -> Result<Vec<Order>, Error> {
+/// Orders of the store, as letters are compared with them.
+pub(super) async fn orders(store: &Store) -> Result<Vec<Order>, Error> {
     let rows = store.orders(&Filter::default()).await?;
     let mut units = store.units_by_order().await?;
     let orders = rows.into_iter().map(|row| {
@@ -339,7 +251,7 @@ fn order(row: OrderRow, units: &[UnitRow]) -> Order {
 }
 
 /// Products that letters may name: those of orders, of prices, and codes of letters for them.
-fn products(orders: &[Order], config: &Config) -> Products {
+pub(super) fn products(orders: &[Order], config: &Config) -> Products {
     let mut products = Products::new();
     let codes = orders
         .iter()
@@ -400,20 +312,4 @@ async fn tell(store: &Store, findings: Vec<Finding>, now: Timestamp) -> Result<(
         tracing::warn!(kind, subject, said, "alarm");
     }
     change.commit().await
-}
-
-/// Mails of a folder: all files of a Maildir's `new` and `cur`, and `.eml` files beside them.
-fn list(folder: &Path) -> std::io::Result<Listed> {
-    let mut found = Vec::new();
-    for (below, all) in [("", false), ("new", true), ("cur", true)] {
-        let wanted = |name: &OsStr| {
-            let name = name.to_string_lossy();
-            !name.starts_with('.') && (all || name.to_ascii_lowercase().ends_with(".eml"))
-        };
-        match watched::list(&folder.join(below), wanted) {
-            Err(error) if all && error.kind() == std::io::ErrorKind::NotFound => {}
-            listed => found.extend(listed?),
-        }
-    }
-    Ok(found)
 }

@@ -16,6 +16,17 @@ pub enum Kind {
     PackingSlip,
 }
 
+impl Kind {
+    /// What people call it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::PurchaseOrder => "purchase order",
+            Self::PackingSlip => "packing slip",
+        }
+    }
+}
+
 /// The settings' patterns, ready to be used. None looks at upper or lower case.
 #[derive(Debug)]
 pub struct Patterns {

@@ -1,5 +1,7 @@
 //! Taking in orders: which wait for a person, which are not ours to do, and lines that change later.
 
+use std::collections::{HashMap, HashSet};
+
 use serde_json::json;
 
 use super::{Action, Held, View};
@@ -12,7 +14,7 @@ use crate::orders::journey::{Code, Needs, Reason};
 use crate::orders::settings::{Config, Standing};
 use crate::orders::store::intents::Outcome;
 use crate::orders::store::read::Whole;
-use crate::orders::store::rows::{Contact, Head, Line, LineStanding, UnitRow};
+use crate::orders::store::rows::{Contact, Head, LineStanding, OrderLine, UnitRow};
 
 /// Names under which an order may show its shipment once it was written (U1).
 const CARRIER: &str = "carrier";
@@ -135,11 +137,11 @@ fn asks(head: &Head, units: usize, config: &Config) -> Vec<Box<str>> {
 }
 
 /// A line as taken in, parked if it cannot be worked on as it is.
-fn line(unit: &wire::LineUnit, config: &Config) -> (Line, Option<Reason>) {
+fn line(unit: &wire::LineUnit, config: &Config) -> (OrderLine, Option<Reason>) {
     let known = config.products.contains_key(&unit.product_code);
     // What the line does not say about a serial is not a no: the product table decides, else a person.
     let serial = unit.requires_serial_number.unwrap_or(known);
-    let line = Line {
+    let line = OrderLine {
         id: unit.id.to_string(),
         product_code: unit.product_code.clone(),
         needs: Needs {
@@ -175,22 +177,31 @@ fn lines(view: &View, held: &Held, whole: &Whole, config: &Config, acts: &mut Ve
     else {
         return;
     };
+    let mut ours: HashMap<&str, Vec<&UnitRow>> = HashMap::new();
+    for row in &whole.units {
+        ours.entry(&row.line.id).or_default().push(row);
+    }
+    let mut shown: HashSet<String> = HashSet::new();
     for unit in seen {
         let id = unit.id.to_string();
-        let mut ours = whole.units.iter().filter(|row| row.line.id == id);
-        let current = ours
-            .clone()
+        let rows = ours.get(&*id).map(Vec::as_slice).unwrap_or_default();
+        // A line that is listed twice is one line.
+        if !shown.insert(id) {
+            continue;
+        }
+        let current = rows
+            .iter()
             .find(|row| !matches!(row.unit, Unit::Cancelled(_) | Unit::Terminated(_)));
         match current {
             Some(row) => acts.extend(changed(row, unit)),
-            None => match ours.next_back() {
+            None => match rows.last() {
                 None => acts.push(added(whole, unit, config)),
                 Some(row)
                     if row.standing == LineStanding::Gone
                         && matches!(row.unit, Unit::Cancelled(_)) =>
                 {
                     acts.push(Action::LineBack {
-                        row: Box::new(row.clone()),
+                        row: Box::new((*row).clone()),
                     });
                 }
                 // It was cancelled or terminated for another reason: that it is still shown changes nothing.
@@ -198,10 +209,8 @@ fn lines(view: &View, held: &Held, whole: &Whole, config: &Config, acts: &mut Ve
             },
         }
     }
-    let gone = |row: &&UnitRow| {
-        row.standing != LineStanding::Kept
-            && !seen.iter().any(|unit| unit.id.to_string() == row.line.id)
-    };
+    let gone =
+        |row: &&UnitRow| row.standing != LineStanding::Kept && !shown.contains(&*row.line.id);
     for row in whole.units.iter().filter(gone) {
         let Unit::Live(live) = &row.unit else {
             continue;

@@ -35,7 +35,7 @@ use super::store::identity::Origin;
 use super::store::intents::{IntentRow, Outcome};
 use super::store::listed_devices::SeenRow;
 use super::store::read::Whole;
-use super::store::rows::{Head, Line, LineStanding, OrderRow, Shipment, UnitRow};
+use super::store::rows::{Head, LineStanding, OrderLine, OrderRow, Shipment, UnitRow};
 use super::store::stranded::Stranded;
 use crate::myadmin::wire;
 pub use view::View;
@@ -79,7 +79,7 @@ pub enum Action {
         id: String,
         order: Order,
         head: Box<Head>,
-        lines: Vec<(Line, Option<Reason>)>,
+        lines: Vec<(OrderLine, Option<Reason>)>,
         why: String,
     },
     Head {
@@ -161,7 +161,7 @@ pub enum Action {
     /// MyAdmin added a line to an order.
     AddUnit {
         row: Box<OrderRow>,
-        line: Box<Line>,
+        line: Box<OrderLine>,
         reason: Option<Reason>,
     },
     /// MyAdmin took the line of a unit away for which nothing was done yet.
@@ -368,7 +368,8 @@ fn order(view: &View, whole: &Whole, config: &Config, acts: &mut Vec<Action>) {
     let row = &whole.row;
     let Some(listing) = &view.listing else { return };
     let Some(seen) = listing.orders.get(&row.id) else {
-        if listing.full && listing.covers(&row.head.order_date) {
+        let listed = listing.contradicting.contains(&row.id);
+        if !listed && listing.full && listing.covers(&row.head.order_date) {
             missing(whole, config, acts);
         }
         return;

@@ -68,7 +68,7 @@ fn unit_row(n: u32, unit: Unit) -> UnitRow {
         id: format!("77.{n}"),
         order_id: "77".into(),
         version: 1,
-        line: Line {
+        line: OrderLine {
             id: n.to_string(),
             product_code: "CTD-100".into(),
             needs: Needs {
@@ -152,6 +152,56 @@ fn view(orders: Vec<wire::Order>, lines: Vec<wire::LineUnit>, full: bool) -> Vie
 
 fn names(acts: &[Action]) -> Vec<&'static str> {
     acts.iter().map(Action::name).collect()
+}
+
+#[test]
+fn an_order_that_is_listed_twice_and_not_alike_is_as_if_it_was_not_looked_at() {
+    let from = "2026-10-01".parse().expect("a day");
+    let pending = || wire_order("PendingFulfillment");
+    let alike = Listing::new(vec![pending(), pending()], from, true);
+    assert_eq!(alike.orders.len(), 1);
+    assert!(alike.contradicting.is_empty());
+    // In either order of the entries.
+    for orders in [
+        vec![pending(), wire_order("Cancelled")],
+        vec![wire_order("Cancelled"), pending()],
+    ] {
+        let view = view(orders, vec![wire_line(1, None)], true);
+        let listing = view.listing.as_ref().expect("a listing");
+        assert!(listing.orders.is_empty());
+        assert!(listing.contradicting.contains("77"));
+        let fresh = decide(&view, &Held::default(), &config(), at(0));
+        assert_eq!(names(&fresh), Vec::<&str>::new(), "it is not taken in");
+        let known = held(order_row("PendingFulfillment"), Vec::new());
+        let acts = decide(&view, &known, &config(), at(0));
+        assert_eq!(
+            names(&acts),
+            Vec::<&str>::new(),
+            "it is neither missing nor cancelled"
+        );
+    }
+}
+
+#[test]
+fn a_line_that_is_listed_twice_is_one_line() {
+    let row = order_row("PendingFulfillment");
+    let held = held(row, vec![unit_row(1, Unit::ordered())]);
+    let lines = [2, 1, 2, 1].map(|line| wire_line(line, None)).to_vec();
+    let view = view(vec![wire_order("PendingFulfillment")], lines, false);
+    let acts = decide(&view, &held, &config(), at(0));
+    let added = acts
+        .iter()
+        .filter(|act| matches!(act, Action::AddUnit { .. }));
+    assert_eq!(added.count(), 1, "{acts:?}");
+    for line in ["1", "2"] {
+        assert_eq!(
+            view.line("77", line)
+                .map(|unit| unit.id.to_string())
+                .as_deref(),
+            Some(line)
+        );
+    }
+    assert!(view.line("77", "3").is_none());
 }
 
 #[test]

@@ -13,6 +13,8 @@ use crate::orders::journey::kit::OwnerDatabase;
 pub struct Listing {
     /// By id.
     pub orders: BTreeMap<String, wire::Order>,
+    /// Ids of orders that are listed more than once and not alike: nothing is concluded from any of these entries.
+    pub contradicting: BTreeSet<String>,
     pub from: Date,
     /// A full sweep: what it covers and does not list is gone.
     pub full: bool,
@@ -22,7 +24,7 @@ pub struct Listing {
 #[derive(Debug, Clone, Default)]
 pub struct View {
     pub listing: Option<Listing>,
-    /// Lines by order id.
+    /// Lines by order id, best in the order of their own ids.
     pub lines: BTreeMap<String, Vec<wire::LineUnit>>,
     /// Serials that were asked for.
     pub asked: BTreeSet<Serial>,
@@ -39,11 +41,24 @@ pub struct View {
 impl Listing {
     #[must_use]
     pub fn new(orders: Vec<wire::Order>, from: Date, full: bool) -> Self {
+        let mut by_id: BTreeMap<String, wire::Order> = BTreeMap::new();
+        let mut contradicting = BTreeSet::new();
+        for order in orders {
+            let id = order.id.to_string();
+            match by_id.get(&id) {
+                Some(known) if *known != order => {
+                    contradicting.insert(id);
+                }
+                Some(_) => {}
+                None => {
+                    by_id.insert(id, order);
+                }
+            }
+        }
+        by_id.retain(|id, _| !contradicting.contains(id));
         Self {
-            orders: orders
-                .into_iter()
-                .map(|order| (order.id.to_string(), order))
-                .collect(),
+            orders: by_id,
+            contradicting,
             from,
             full,
         }
@@ -74,10 +89,12 @@ impl View {
     /// A line of an order.
     #[must_use]
     pub fn line(&self, order: &str, line: &str) -> Option<&wire::LineUnit> {
-        self.lines
-            .get(order)?
-            .iter()
-            .find(|unit| unit.id.to_string() == line)
+        let (lines, id) = (self.lines.get(order)?, line.parse::<i64>().ok()?);
+        // Lines that were read are in the order of their ids; ten thousand of them are looked for one by one.
+        match lines.binary_search_by_key(&id, |unit| unit.id) {
+            Ok(at) => lines.get(at),
+            Err(_) => lines.iter().find(|unit| unit.id == id),
+        }
     }
 
     /// Forgets what was read of an order: it was written since, and must be read again before anything is concluded.

@@ -1,12 +1,26 @@
-//! That MyAdmin does not list its devices, as people are told.
+//! That MyAdmin does not list its devices, or lists an order twice and differently, as people are told.
+
+use serde_json::Value;
 
 use super::Reconciler;
 use crate::myadmin;
+use crate::orders::alarms::Due;
 use crate::orders::market::Market;
 use crate::orders::store::Error;
 
 pub(super) const KIND: &str = "devices-not-listed";
 pub(super) const SUBJECT: &str = "myadmin";
+
+/// An order of which nothing is concluded while the listing contradicts itself.
+pub(super) fn contradicting(id: &String) -> Due {
+    Due {
+        kind: "order-unreadable",
+        subject: id.clone(),
+        said: "MyAdmin lists it more than once, and not alike: nothing is concluded from the listing until it lists it once; ask Geotab"
+            .to_owned(),
+        evidence: Value::Null,
+    }
+}
 
 impl<M: Market + Clone + 'static> Reconciler<M> {
     /// Before the first listing under this lease nothing is provisioned (P3).

@@ -11,7 +11,7 @@ use crate::orders::market::Market;
 use crate::orders::reconcile::{Held, View};
 use crate::orders::store::Error;
 use crate::orders::store::rows::UnitRow;
-use crate::orders::store::shown::LineShown;
+use crate::orders::store::views::LineShown;
 use crate::orders::wait::{For, Scene};
 
 impl<M: Market + Clone + 'static> Reconciler<M> {

@@ -60,11 +60,16 @@ impl Store {
         }
         // An empty file is filled, and keeps its mode.
         private::prepare(&part).map_err(failed)?;
-        sqlx::query("VACUUM INTO $1")
+        let copied = sqlx::query("VACUUM INTO $1")
             .bind(part.display().to_string())
             .execute(&self.pool)
             .await
-            .during("copying the store")?;
+            .during("copying the store");
+        if let Err(error) = copied {
+            // What broke off only takes room, which may be what lacked.
+            let _ = std::fs::remove_file(&part);
+            return Err(error);
+        }
         let copied = Self::connect(
             &Config {
                 file: part.clone(),

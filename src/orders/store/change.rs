@@ -5,7 +5,7 @@ use serde_json::Value;
 use sqlx::Row as _;
 
 use super::lease::Token;
-use super::rows::{OrderRow, UnitRow};
+use super::rows::{OrderRow, Reader, UnitRow};
 use super::transaction::Transaction;
 use super::{During as _, Error, Refusal, Store, micros};
 use crate::orders::journey::{Actor, Reason};
@@ -196,12 +196,19 @@ impl Change {
             .during("reading an order")?;
         match row {
             Some(row) => OrderRow::read(&row),
-            None => Err(Refusal::new(
-                format!("order {id}"),
-                "there is none",
-                "`dig-ingest orders list` shows all",
-            )
-            .into()),
+            None => {
+                // A person may have named a unit.
+                let remedy = match self
+                    .text("SELECT order_id AS text FROM units WHERE id = $1", id)
+                    .await?
+                {
+                    Some(order) => format!(
+                        "that is a unit of order {order}: name the order (`dig-ingest orders ship {order} --unit {id}` ships one unit)"
+                    ),
+                    None => "`dig-ingest orders list` shows all".to_owned(),
+                };
+                Err(Refusal::new(format!("order {id}"), "there is none", remedy).into())
+            }
         }
     }
 
@@ -230,13 +237,30 @@ impl Change {
             .during("reading a unit")?;
         match row {
             Some(row) => UnitRow::read(&row),
-            None => Err(Refusal::new(
-                format!("unit {id}"),
-                "there is none",
-                "`dig-ingest orders show ORDER` lists an order's units",
-            )
-            .into()),
+            None => {
+                let remedy = match self
+                    .text("SELECT id AS text FROM orders WHERE id = $1", id)
+                    .await?
+                {
+                    Some(order) => format!(
+                        "that is an order: `dig-ingest orders show {order}` lists its units"
+                    ),
+                    None => "`dig-ingest orders show ORDER` lists an order's units".to_owned(),
+                };
+                Err(Refusal::new(format!("unit {id}"), "there is none", remedy).into())
+            }
         }
+    }
+
+    /// A text by an id, if there is such a row.
+    async fn text(&mut self, sql: &'static str, id: &str) -> Result<Option<String>, Error> {
+        let row = sqlx::query(sql)
+            .bind(id.to_owned())
+            .fetch_optional(&mut *self.tx)
+            .await
+            .during("finding an id")?;
+        row.map(|row| Reader::new(&row, "an id").text("text"))
+            .transpose()
     }
 
     /// Units by one of their marks.

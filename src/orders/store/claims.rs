@@ -6,15 +6,14 @@
 
 use jiff::Timestamp;
 
-use super::acts::refused_unit;
 use super::change::Change;
+use super::operator_actions::refused_unit;
 use super::rows::UnitRow;
 use super::{During as _, Error};
 use crate::orders::journey::unit::Unit;
 use crate::orders::journey::{Serial, Tags};
 use crate::registry::State;
 
-const ANOTHER: &str = "give this unit another one, or correct that unit first";
 const OF_A_DEVICE: &str =
     "copy it again from the device's label; a serial is the identifier of its own device only";
 
@@ -133,10 +132,14 @@ impl Change {
 }
 
 fn taken(row: &UnitRow, name: &str, value: &str, other: &str) -> Error {
+    let remedy = format!(
+        "give this unit another one, or correct that unit first; if their devices were mixed up: `orders swap {} {other}`",
+        row.id
+    );
     refused_unit(
         row,
         &format!("{name} {value} belongs to unit {other}"),
-        ANOTHER,
+        &remedy,
     )
 }
 

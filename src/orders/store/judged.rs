@@ -16,6 +16,7 @@ use crate::orders::journey::Serial;
 pub enum Standing {
     /// It ends nobody, and waits for a person or for a corrected one.
     Doubted,
+    #[serde(rename = "applied")]
     Obeyed,
     /// A person accepted it.
     Accepted,
@@ -38,10 +39,18 @@ impl Standing {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Doubted => "doubted",
-            Self::Obeyed => "obeyed",
+            Self::Obeyed => "applied",
             Self::Accepted => "accepted",
             Self::Refused => "refused",
             Self::Replaced => "replaced",
+        }
+    }
+
+    /// As the table calls it: what earlier versions wrote stays readable.
+    const fn stored(self) -> &'static str {
+        match self {
+            Self::Obeyed => "obeyed",
+            other => other.name(),
         }
     }
 }
@@ -103,7 +112,7 @@ impl JudgedRow {
         let state = reader.text("state")?;
         let known = Standing::ALL
             .into_iter()
-            .find(|known| known.name() == state);
+            .find(|known| known.stored() == state);
         Ok(Self {
             place: reader.text("place")?,
             name: reader.text("name")?,
@@ -142,7 +151,7 @@ impl Change {
         .bind(row.name.clone())
         .bind(row.digest.clone())
         .bind(row.subject.clone())
-        .bind(row.state.name())
+        .bind(row.state.stored())
         .bind(row.kind.clone())
         .bind(row.said.clone())
         .bind(row.rows)
@@ -175,7 +184,7 @@ impl Change {
             "UPDATE judged_sheets SET state = $1, decided_by = $2, decided_at = $3, content = $4, again_at = $5 \
              WHERE place = $6 AND name = $7 AND digest = $8 AND state = $9 AND judged_at = $10",
         )
-        .bind(state.name())
+        .bind(state.stored())
         .bind(by.trim().to_owned())
         .bind(micros(self.now()))
         .bind(content.map(str::to_owned))
@@ -183,7 +192,7 @@ impl Change {
         .bind(row.place.clone())
         .bind(row.name.clone())
         .bind(row.digest.clone())
-        .bind(row.state.name())
+        .bind(row.state.stored())
         .bind(micros(row.judged_at))
         .execute(&mut *self.tx)
         .await
@@ -210,7 +219,7 @@ impl Change {
         Ok(refused > 0)
     }
 
-    /// The sheet that is now the last one obeyed in its place: what the next one is compared with.
+    /// The sheet that is now the last one applied in its place: what the next one is compared with.
     ///
     /// # Errors
     /// The store cannot be written.
@@ -335,7 +344,7 @@ impl Store {
         rows.iter().map(JudgedRow::read).collect()
     }
 
-    /// The last sheet of a place that was obeyed, or accepted by a person.
+    /// The last sheet of a place that was applied, or accepted by a person.
     ///
     /// # Errors
     /// The store cannot be read.
@@ -345,7 +354,7 @@ impl Store {
             .bind(place)
             .fetch_optional(&self.pool)
             .await
-            .during("reading the last obeyed sheet")?;
+            .during("reading the last applied sheet")?;
         row.as_ref().map(JudgedRow::read).transpose()
     }
 

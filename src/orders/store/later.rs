@@ -7,9 +7,9 @@
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::acts::{Subject, refused_order, refused_unit};
 use super::change::{Cause, Change};
 use super::intents::Outcome;
+use super::operator_actions::{Subject, refused_order, refused_unit};
 use super::rows::{LineStanding, OrderRow, UnitRow, unit_id};
 use super::{During as _, Error, Store};
 use crate::orders::journey::kit::OwnerDatabase;
@@ -335,7 +335,7 @@ impl Change {
     pub async fn add_late_unit(
         &mut self,
         order: &OrderRow,
-        line: &super::rows::Line,
+        line: &super::rows::OrderLine,
         reason: Option<Reason>,
     ) -> Result<bool, Error> {
         let why = reason.as_ref().map_or_else(

@@ -63,6 +63,23 @@ impl Change {
         Ok(true)
     }
 
+    /// The product that the list names for a serial, if it has the serial and names one.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub(super) async fn listed_product(
+        &mut self,
+        serial: &Serial,
+    ) -> Result<Option<String>, Error> {
+        let row = sqlx::query("SELECT product_code FROM seen_serials WHERE serial = $1")
+            .bind(serial.to_string())
+            .fetch_optional(&mut *self.tx)
+            .await
+            .during("finding a listed serial")?;
+        let product = row.map(|row| Reader::new(&row, "a listed serial").text("product_code"));
+        Ok(product.transpose()?.filter(|product| !product.is_empty()))
+    }
+
     /// Notes that something was done in full.
     ///
     /// # Errors

@@ -8,31 +8,31 @@
 //!
 //! Only this folder knows the database. A dropped future leaves no half of a change behind: the transaction is rolled back.
 
-pub mod acts;
 pub mod alarms;
 pub mod backup;
+pub mod cancel_terminate;
 pub mod change;
 mod claims;
 mod clock;
 pub mod devices;
-pub mod ends;
 pub mod identity;
 pub mod intents;
 pub mod judged;
 mod later;
 pub mod lease;
 pub mod listed_devices;
+pub mod operator_actions;
 mod orders;
 pub mod outbox;
 pub mod read;
 pub mod recovery;
 pub mod rows;
 pub mod sheets;
-pub mod shown;
 pub mod standing;
 pub mod stranded;
 mod transaction;
 mod units;
+pub mod views;
 mod warehouse;
 
 use std::borrow::Cow;
@@ -44,7 +44,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
-use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::{AnyPool, Row as _};
 use tokio::sync::Notify;
 
@@ -70,6 +70,9 @@ const MIGRATIONS: [(i64, &str, &str); 7] = [
     ),
 ];
 
+/// A PostgreSQL transaction in which nothing happens ends after so many times the lock timeout.
+const ASLEEP: u64 = 3;
+
 /// Settings (`[orders.store]`).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -80,7 +83,8 @@ pub struct Config {
     pub url: Secret,
     /// Maximum number of database connections (1 or more).
     pub connections: u32,
-    /// Lock and pool timeout in milliseconds: how long a statement waits for another writer, and a caller for a connection.
+    /// Lock and pool timeout in milliseconds: how long a statement waits for another writer, and a caller for a connection. With
+    /// PostgreSQL a transaction in which nothing happens for three times as long is ended.
     pub busy_ms: u64,
 }
 
@@ -99,11 +103,11 @@ impl Default for Config {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The database did not do it, or we did not learn whether it did.
-    #[error("orders store: {act}: {source}")]
+    #[error("orders store: {act}: {said}{}", help(said))]
     Database {
         act: &'static str,
-        #[source]
-        source: sqlx::Error,
+        /// Part of the message, and so no source: whoever prints the chain would print it twice.
+        said: sqlx::Error,
     },
     /// Somebody else changed the same row first; nothing was written.
     #[error("{0} was changed by somebody else meanwhile: look at it again, then repeat")]
@@ -165,14 +169,17 @@ impl Error {
     /// Whether the database is only not there yet: it does not listen, has no connection to spare, or is starting up.
     #[must_use]
     pub fn is_away(&self) -> bool {
-        let Self::Database { source, .. } = self else {
+        let Self::Database { said: error, .. } = self else {
             return false;
         };
-        match source {
+        match error {
             sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut => true,
-            // PostgreSQL: too many connections; cannot connect now. SQLite: busy.
+            // PostgreSQL: too many connections; cannot connect now; shut down by its operator; a lock that was not given in time.
             sqlx::Error::Database(said) => {
-                matches!(said.code().as_deref(), Some("53300" | "57P03" | "5"))
+                matches!(
+                    said.code().as_deref(),
+                    Some("53300" | "57P01" | "57P03" | "55P03")
+                ) || is_busy(error)
             }
             _ => false,
         }
@@ -208,7 +215,7 @@ impl<T> During<T> for Result<T, sqlx::Error> {
     fn during(self, act: &'static str) -> Result<T, Error> {
         self.map_err(|source| match damage(&source) {
             Some(said) => Error::corrupt(act, said),
-            None => Error::Database { act, source },
+            None => Error::Database { act, said: source },
         })
     }
 }
@@ -225,6 +232,56 @@ fn damage(error: &sqlx::Error) -> Option<String> {
         Err(_) => matches!(&*code, "XX001" | "XX002"),
     };
     damaged.then(|| said.message().to_owned())
+}
+
+/// SQLite's own code, without what extends it.
+fn sqlite_code(error: &sqlx::Error) -> Option<u32> {
+    let sqlx::Error::Database(said) = error else {
+        return None;
+    };
+    let code = said.code()?;
+    // A code of PostgreSQL has five characters.
+    (code.len() < 5).then(|| Some(code.parse::<u32>().ok()? & 0xff))?
+}
+
+/// Whether another connection had the SQLite file locked for too long.
+fn is_busy(error: &sqlx::Error) -> bool {
+    matches!(sqlite_code(error), Some(5 | 6))
+}
+
+/// What a person can do about an error of the database, if that is more than waiting.
+fn help(error: &sqlx::Error) -> &'static str {
+    if let sqlx::Error::Migrate(error) = error {
+        return match **error {
+            MigrateError::VersionMissing(_) => {
+                "; a later version of this program wrote the store: use that version, or put a copy from before in its place"
+            }
+            _ => {
+                "; nothing was changed: use the version that wrote the store, or put a copy of it in its place"
+            }
+        };
+    }
+    if let sqlx::Error::Database(said) = error
+        && said.code().as_deref() == Some("55P03")
+    {
+        return "; another connection had it locked for longer than orders.store.busy_ms; what is asleep in a transaction loses it \
+                by itself";
+    }
+    match sqlite_code(error) {
+        Some(5 | 6) => {
+            "; another process had the file locked for longer than orders.store.busy_ms: see which ones have it open (`fuser -v FILE`), \
+             and end the one that is stopped or hangs"
+        }
+        Some(8) => "; let this user write the file and its folder",
+        Some(10) => "; look at the disk: its kernel log says what failed",
+        Some(13) => {
+            "; make room on its disk: nothing was written, and the same act can be repeated"
+        }
+        Some(14) => {
+            "; see that its folder is there, and that this user may write the file and the folder"
+        }
+        _ => "",
+    }
 }
 
 /// The store. Clones share the connections.
@@ -312,6 +369,14 @@ impl Store {
             .after_connect(move |connection, _| {
                 Box::pin(async move {
                     if postgres {
+                        // A holder that sleeps in a transaction keeps its rows, the lease's too, from everybody else.
+                        let asleep = busy.saturating_mul(ASLEEP);
+                        for setting in [
+                            format!("SET lock_timeout = {busy}"),
+                            format!("SET idle_in_transaction_session_timeout = {asleep}"),
+                        ] {
+                            sqlx::query(&setting).execute(&mut *connection).await?;
+                        }
                         return Ok(());
                     }
                     // A rollback journal: SQLite before 3.51.3 can damage a file in write-ahead mode when several connections write
@@ -421,10 +486,12 @@ impl Store {
         migrator
             .run(&self.pool)
             .await
-            .map_err(|error| Error::Database {
-                act: "migrating",
-                source: sqlx::Error::Migrate(Box::new(error)),
+            .map_err(|error| match error {
+                // A file that is locked, say, is no matter of migrations.
+                MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => error,
+                other => sqlx::Error::Migrate(Box::new(other)),
             })
+            .during("migrating")
     }
 
     /// Waits until a commit of this process leaves something to publish.

@@ -10,7 +10,7 @@ use crate::orders::journey::registration::Registration;
 
 /// One change to publish.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Letter {
+pub struct OutboxMessage {
     pub seq: i64,
     pub device: Registration,
     /// The unit that the device is.
@@ -22,7 +22,7 @@ impl Store {
     ///
     /// # Errors
     /// The store cannot be read.
-    pub async fn unpublished(&self, after: i64, most: i64) -> Result<Vec<Letter>, Error> {
+    pub async fn unpublished(&self, after: i64, most: i64) -> Result<Vec<OutboxMessage>, Error> {
         let rows = sqlx::query(
             "SELECT * FROM outbox WHERE published_at IS NULL AND seq > $1 ORDER BY seq LIMIT $2",
         )
@@ -34,7 +34,7 @@ impl Store {
         rows.iter()
             .map(|row| {
                 let reader = Reader::new(row, "the outbox");
-                Ok(Letter {
+                Ok(OutboxMessage {
                     seq: reader.number("seq")?,
                     device: Registration::read(row)?,
                     unit: reader.maybe_text("unit_id")?.map(Into::into),

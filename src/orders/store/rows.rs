@@ -79,7 +79,7 @@ pub struct OrderRow {
 
 /// A line of an order as it was when it was taken in: one physical unit.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Line {
+pub struct OrderLine {
     pub id: String,
     pub product_code: String,
     pub needs: Needs,
@@ -105,7 +105,7 @@ pub struct UnitRow {
     pub id: String,
     pub order_id: String,
     pub version: i64,
-    pub line: Line,
+    pub line: OrderLine,
     pub unit: Unit,
     pub standing: LineStanding,
     /// The unit of the same line whose device it replaces.
@@ -281,7 +281,7 @@ impl UnitRow {
             unit: flat.restore(needs).map_err(|error| reader.corrupt(error))?,
             order_id: reader.text("order_id")?,
             version: reader.number("version")?,
-            line: Line {
+            line: OrderLine {
                 id: reader.text("line_id")?,
                 product_code: reader.text("product_code")?,
                 needs,

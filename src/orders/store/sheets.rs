@@ -20,7 +20,7 @@ pub struct SheetRow {
     pub read_at: Timestamp,
     /// When it is to be judged again though it is the same.
     pub again_at: Option<Timestamp>,
-    /// Of the last one of this name that was obeyed.
+    /// Of the last one of this name that was applied.
     pub obeyed_rows: Option<i64>,
     pub obeyed_at: Option<Timestamp>,
 }
@@ -84,7 +84,7 @@ impl Store {
         .transpose()
     }
 
-    /// Rows of the last sheet from a place that was obeyed.
+    /// Rows of the last sheet from a place that was applied.
     ///
     /// # Errors
     /// The store cannot be read.

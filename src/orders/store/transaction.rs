@@ -187,7 +187,7 @@ mod tests {
             let text = "x".repeat(100_000);
             let full = change.note(None, None, Cause::new("test", text)).await;
             let full = full.expect_err("there is no room").to_string();
-            assert!(full.contains("full"), "{full}");
+            assert!(full.contains("is full; make room on its disk"), "{full}");
             drop(change);
             limit("1000000").await;
             works(&store).await;

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::change::{About, Cause, Change, changed, columns, json};
-use super::rows::{Line, LineStanding, UnitRow, unit_id};
+use super::rows::{LineStanding, OrderLine, UnitRow, unit_id};
 use super::{During as _, Error, Refusal, micros};
 use crate::orders::journey::registration::registration;
 use crate::orders::journey::stored::FlatUnit;
@@ -17,7 +17,7 @@ impl Change {
     pub async fn add_unit(
         &mut self,
         order: &str,
-        line: &Line,
+        line: &OrderLine,
         unit: &Unit,
         cause: Cause,
     ) -> Result<bool, Error> {

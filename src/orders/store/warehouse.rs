@@ -3,16 +3,16 @@
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::acts::{refused_order, refused_unit};
 use super::change::{Cause, Change};
 use super::intents::Outcome;
+use super::operator_actions::{refused_order, refused_unit};
 use super::rows::UnitRow;
 use super::{Error, Store};
 use crate::orders::journey::order::Order;
 use crate::orders::journey::unit::Unit;
 use crate::orders::journey::way::{Live, NotNow};
 use crate::orders::journey::{Actor, Parcel, Serial, Tags};
-use crate::orders::marks::{Forced, Given, Mark};
+use crate::orders::unit_identifiers::{Forced, Given, Mark};
 
 impl Store {
     /// Gives a unit what a person gave it: as [`Store::assign`], with an event for each value that was taken by force.
@@ -56,6 +56,26 @@ impl Store {
         .await
     }
 
+    /// Exchanges SIM, IMEI and own id of two units whose devices were mixed up; each keeps its serial. What was reported of them is
+    /// reported again.
+    ///
+    /// # Errors
+    /// Units of two products, units that do not have the same kinds of marks, a unit that is active or has ended.
+    pub async fn swap(
+        &self,
+        one: &str,
+        other: &str,
+        by: &Actor,
+        now: Timestamp,
+    ) -> Result<[UnitRow; 2], Error> {
+        self.act(by, now, async |mut change: Change| {
+            let rows = change.swap(one, other).await?;
+            change.commit().await?;
+            Ok(rows)
+        })
+        .await
+    }
+
     /// Ships units of an order: all that are assigned, or those named. Only a named unit that was shipped before is corrected.
     ///
     /// # Errors
@@ -84,10 +104,12 @@ impl Change {
     /// As [`Store::assign`].
     pub async fn give(&mut self, unit: &str, given: &Given) -> Result<UnitRow, Error> {
         let before = self.unit(unit).await?;
+        let mut forced = given.forced.clone();
+        forced.extend(self.other_product(&before, given).await?);
         let row = self
             .assign(unit, given.serial.as_ref(), &given.tags)
             .await?;
-        for forced in &given.forced {
+        for forced in &forced {
             if !has(&before, forced) {
                 let why = format!(
                     "{} {:?} was taken by force: it {}",
@@ -100,6 +122,122 @@ impl Change {
             }
         }
         Ok(row)
+    }
+
+    /// A serial that MyAdmin lists as another product than the unit's, on which a person insists.
+    async fn other_product(
+        &mut self,
+        row: &UnitRow,
+        given: &Given,
+    ) -> Result<Option<Forced>, Error> {
+        let own = row.unit.serial();
+        let Some(serial) = given
+            .serial
+            .as_ref()
+            .filter(|given| own.as_ref() != Some(*given))
+        else {
+            return Ok(None);
+        };
+        let asked = &row.line.product_code;
+        let listed = self.listed_product(serial).await?;
+        let Some(listed) = listed.filter(|listed| !listed.eq_ignore_ascii_case(asked)) else {
+            return Ok(None);
+        };
+        let what = format!("is listed by MyAdmin as a {listed}, and the unit is a {asked}");
+        if !given.is_forced() {
+            return Err(refused_unit(
+                row,
+                &format!("serial {serial} {what}"),
+                "copy it again from the device's label; `--force` takes it as it is",
+            ));
+        }
+        Ok(Some(Forced {
+            mark: Mark::Serial,
+            value: serial.as_str().into(),
+            what,
+        }))
+    }
+
+    /// As [`Store::swap`], as a part of a larger change.
+    ///
+    /// # Errors
+    /// As [`Store::swap`].
+    pub async fn swap(&mut self, one: &str, other: &str) -> Result<[UnitRow; 2], Error> {
+        let rows = [self.unit(one).await?, self.unit(other).await?];
+        let [one, other] = &rows;
+        if one.id == other.id {
+            return Err(refused_unit(
+                one,
+                "it cannot be swapped with itself",
+                "name two units",
+            ));
+        }
+        if one.line.product_code != other.line.product_code {
+            let what = format!(
+                "it is a {}, and unit {} a {}",
+                one.line.product_code, other.id, other.line.product_code
+            );
+            return Err(refused_unit(
+                one,
+                &what,
+                "look at the labels again; devices of one product can be swapped",
+            ));
+        }
+        let tags = rows.each_ref().map(|row| row.unit.known().tags);
+        let kinds = |tags: &Tags| [&tags.sim, &tags.imei, &tags.device_id].map(Option::is_some);
+        if kinds(&tags[0]) != kinds(&tags[1]) || tags[0] == Tags::default() {
+            let what = format!(
+                "it and unit {} do not have the same kinds of marks",
+                other.id
+            );
+            return Err(refused_unit(
+                one,
+                &what,
+                "`orders assign` gives a unit what it lacks; marks that no unit has any more are free",
+            ));
+        }
+        let mut swapped = Vec::new();
+        for (row, tags) in rows.iter().zip([&tags[1], &tags[0]]) {
+            let order = self.order(&row.order_id).await?;
+            if matches!(order.order, Order::Cancelled(_)) {
+                return Err(refused_unit(
+                    row,
+                    "its order is cancelled",
+                    "nothing of it may go on",
+                ));
+            }
+            let (live, parked) = match row.unit.clone() {
+                Unit::Live(live) => (live, None),
+                Unit::Parked(parked) => (parked.before, Some(parked.reason)),
+                Unit::Cancelled(_) | Unit::Terminated(_) => {
+                    return Err(refused_unit(
+                        row,
+                        "its journey is over",
+                        "assign its marks to another unit: they are free",
+                    ));
+                }
+            };
+            let live = retagged(row, live, tags)?;
+            swapped.push(match parked {
+                Some(reason) => Unit::Parked(live.park(reason)),
+                None => Unit::Live(live),
+            });
+        }
+        let mut written = Vec::new();
+        for ((row, unit), (with, tags)) in rows
+            .iter()
+            .zip(swapped)
+            .zip([(&rows[1], &tags[1]), (&rows[0], &tags[0])])
+        {
+            let cause = Cause::new(
+                "swap",
+                format!("its marks are those that unit {} had", with.id),
+            )
+            .with(json!({ "tags": tags, "with": with.id }));
+            written.push(self.put_unit(row, unit, cause).await?);
+        }
+        <[UnitRow; 2]>::try_from(written)
+            .map_err(|_| Error::corrupt("swap", "two units are two rows"))
     }
 
     /// As [`Store::assign`], as a part of a larger change. A unit that has all of it already stays as it is.
@@ -151,16 +289,7 @@ impl Change {
                 ));
             }
         };
-        let live = live.tag(tags.clone()).map_err(|not_now| {
-            refused_unit(
-                &row,
-                &not_now.to_string(),
-                &format!(
-                    "`orders replace {} --why WHY` if the device was swapped",
-                    row.id
-                ),
-            )
-        })?;
+        let live = retagged(&row, live, tags)?;
         let live = if parked.is_none() {
             complete(live, &row)
         } else {
@@ -364,6 +493,16 @@ async fn give_serial(change: &mut Change, row: UnitRow, serial: &Serial) -> Resu
     let cause =
         Cause::new("provision", "serial given by a person").with(json!({ "serial": serial }));
     change.put_unit(&row, provisioned, cause).await
+}
+
+fn retagged(row: &UnitRow, live: Live, tags: &Tags) -> Result<Live, Error> {
+    live.tag(tags.clone()).map_err(|not_now| {
+        let remedy = format!(
+            "`orders replace {} --why WHY` if the device was swapped",
+            row.id
+        );
+        refused_unit(row, &not_now.to_string(), &remedy)
+    })
 }
 
 /// Assigned, if it has all its line asks for.

@@ -9,8 +9,8 @@ use serde_json::json;
 use super::judge::{Known, Plan};
 use super::sheet::Row;
 use crate::orders::journey::{Actor, Serial};
+use crate::orders::store::cancel_terminate::Termination;
 use crate::orders::store::devices::Ended;
-use crate::orders::store::ends::Termination;
 use crate::orders::store::{Error, Store};
 
 /// Before a sheet with unconfirmed devices is looked at again.

@@ -45,7 +45,7 @@ impl Cell {
 }
 
 /// A line of the file with its number.
-pub(super) struct Line {
+pub(super) struct SheetLine {
     pub number: u64,
     pub cells: Vec<Cell>,
     /// It is the last one of a text that does not end with a line's end.

@@ -13,7 +13,7 @@ use super::kept::Kept;
 use super::later::{self, Newer, VANISHED, kept_of};
 use super::sheet::Row;
 use super::told::{self, Before};
-use super::{Means, carry, obey};
+use super::{Means, apply, carry};
 use crate::config::printable;
 use crate::orders::journey::{Actor, Serial};
 use crate::orders::lines::BadLine;
@@ -133,10 +133,10 @@ async fn case(means: Means<'_>, row: &JudgedRow, now: Timestamp) -> Result<Case,
         .into_iter()
         .filter(|gone| gone.named_by == row.subject);
     let vanished: Vec<Serial> = vanished.map(|gone| gone.serial).collect();
-    let former = obey::former(means.store, &row.place, &row.name, &row.digest).await?;
+    let former = apply::former(means.store, &row.place, &row.name, &row.digest).await?;
     let mut serials = former.serials();
     serials.extend(kept.iter().flat_map(Kept::serials).cloned());
-    let known = obey::known(means, &row.place, serials).await?;
+    let known = apply::known(means, &row.place, serials).await?;
     let sheet = kept.as_ref().map(Kept::sheet).unwrap_or_default();
     let deeds = asked(sheet, &known, means.config, now);
     let named = |rows: &[Row]| rows.iter().map(|row| named(row, &known)).collect();
@@ -148,7 +148,7 @@ async fn case(means: Means<'_>, row: &JudgedRow, now: Timestamp) -> Result<Case,
         )),
         Standing::Doubted | Standing::Refused => None,
         Standing::Obeyed if !vanished.is_empty() => None,
-        Standing::Obeyed => Some("it is obeyed: nothing is left to do".to_owned()),
+        Standing::Obeyed => Some("it is applied: nothing is left to do".to_owned()),
         Standing::Accepted => Some("it is accepted: nothing is left to do".to_owned()),
         Standing::Replaced => Some(
             "it is replaced by a later sheet of its name: `orders sheet list --all` shows both"
@@ -245,7 +245,7 @@ pub async fn accept(
         return Err(Refusal::new(format!("sheet {subject}"), what, remedy).into());
     };
     let store = means.store;
-    let former = obey::former(store, &row.place, &row.name, &row.digest).await?;
+    let former = apply::former(store, &row.place, &row.name, &row.digest).await?;
     let before = Before {
         raised: store.raised().await?,
         standing: store.alarms().await?,
@@ -290,7 +290,7 @@ pub async fn accept(
     });
     let why = format!(
         "accepted the sheet {subject}: {}",
-        obey::said(&deeds, done.ended.len())
+        apply::said(&deeds, done.ended.len())
     );
     let cause = Cause::new("accept-sheet", why).with(evidence);
     change.note(None, None, cause).await?;

@@ -11,7 +11,7 @@
 //! Rows of empty cells say nothing anywhere, and are passed over before this is asked.
 
 use super::Config;
-use super::cells::{Cell, Header, Line};
+use super::cells::{Cell, Header, SheetLine};
 use super::dates::{System, moment};
 
 /// Words of a row that says how many devices there are.
@@ -41,7 +41,7 @@ pub(super) struct Footer {
 
 /// Whether a row is a footer by its own content (F1, F2).
 pub(super) fn footer(
-    line: &Line,
+    line: &SheetLine,
     header: Header,
     config: &Config,
     system: System,
@@ -125,7 +125,7 @@ mod tests {
     };
 
     fn of(cells: &[&str], open: bool) -> Option<(Option<u64>, bool)> {
-        let line = Line {
+        let line = SheetLine {
             number: 9,
             cells: cells
                 .iter()

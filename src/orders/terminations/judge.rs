@@ -1,4 +1,4 @@
-//! Whether a sheet is obeyed, and what that means for each of its devices.
+//! Whether a sheet is applied, and what that means for each of its devices.
 //!
 //! Pure: the sheet, what we know of its devices and the time go in, a verdict comes out.
 
@@ -29,7 +29,7 @@ pub struct Known {
     pub listed_at: Option<Timestamp>,
     /// When that list last showed a serial.
     pub last_listed: HashMap<Serial, Timestamp>,
-    /// Rows of the last sheet from the same place that was obeyed.
+    /// Rows of the last sheet from the same place that was applied.
     pub rows_before: Option<u64>,
     /// What the serials of own products begin with, in upper case.
     pub own: Vec<String>,
@@ -50,7 +50,7 @@ pub enum Registry {
     },
 }
 
-/// Why a sheet is not obeyed.
+/// Why a sheet is not applied.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Rejection {
     Empty,

@@ -1,6 +1,6 @@
 //! What the store keeps of a sheet: the rows that name a device and those that are not understood, never the bytes.
 //!
-//! Pure. A doubted sheet is kept whole until it is decided; of an obeyed or accepted one the rows that are to be done later, and those
+//! Pure. A doubted sheet is kept whole until it is decided; of an applied or accepted one the rows that are to be done later, and those
 //! that were not understood. Serials, dates and row numbers are all that is kept of its content.
 
 use jiff::Timestamp;

@@ -21,7 +21,7 @@ pub(super) const VANISHED: &str = "sheet-vanished";
 pub(super) struct Former {
     /// Sheets of the same name that are doubted.
     pub doubted: Vec<JudgedRow>,
-    /// The last sheet of the place that was obeyed or accepted, unless it is this one.
+    /// The last sheet of the place that was applied or accepted, unless it is this one.
     pub last: Option<JudgedRow>,
     pub vanished: Vec<VanishedRow>,
 }
@@ -105,7 +105,7 @@ pub(super) async fn replace(
     Ok(())
 }
 
-/// Notes the devices that the last obeyed sheet was to end later and that this one does not name; ends what was noted of devices that
+/// Notes the devices that the last applied sheet was to end later and that this one does not name; ends what was noted of devices that
 /// are named again or ended.
 pub(super) async fn compare(
     change: &mut Change,
@@ -127,7 +127,7 @@ pub(super) async fn compare(
     else {
         return Ok(());
     };
-    // Of an obeyed sheet only what was to be done later is kept.
+    // Of an applied sheet only what was to be done later is kept.
     for row in kept.sheet().good {
         let serial = &row.serial;
         let is_there = matches!(known.find(serial), Found::Live | Found::Unasked);

@@ -9,7 +9,7 @@
 use jiff::Timestamp;
 
 use super::Config;
-use super::cells::{Cell, Header, Line, NoSheet};
+use super::cells::{Cell, Header, NoSheet, SheetLine};
 use super::dates::{System, moment};
 use super::footer::{Footer, footer};
 use super::text::{self, DELIMITERS, Text};
@@ -149,7 +149,7 @@ fn each(text: &str, delimiter: u8, reading: &mut Reading<'_>) -> Result<(), NoSh
             Cell::Text(text.chars().take(CELL_CHARS).collect())
         };
         let (number, cells) = (row.line, row.fields().map(cell).collect());
-        let line = Line {
+        let line = SheetLine {
             number,
             cells,
             open: !whole && rows.is_at_end(),
@@ -177,7 +177,7 @@ struct Reading<'c> {
 }
 
 impl Header {
-    fn find(line: &Line, config: &Config) -> Option<Self> {
+    fn find(line: &SheetLine, config: &Config) -> Option<Self> {
         let place = |name: &str| {
             let is = |cell: &Cell| cell.text().eq_ignore_ascii_case(name.trim());
             line.cells.iter().position(is)
@@ -195,7 +195,7 @@ impl Header {
 
 impl Header {
     /// Whether each column is there once: nobody can tell which of two is meant.
-    fn check(line: &Line, config: &Config) -> Result<(), NoSheet> {
+    fn check(line: &SheetLine, config: &Config) -> Result<(), NoSheet> {
         for name in [&config.serial, &config.date] {
             let name = name.trim();
             let is = |cell: &&Cell| cell.text().eq_ignore_ascii_case(name);
@@ -227,7 +227,7 @@ impl<'c> Reading<'c> {
         self.header.is_none() && self.titles >= TITLES || self.only_header && self.header.is_some()
     }
 
-    fn take(&mut self, line: &Line) -> Result<(), NoSheet> {
+    fn take(&mut self, line: &SheetLine) -> Result<(), NoSheet> {
         let Some(header) = self.header else {
             if self.titles < TITLES {
                 self.header = Header::find(line, self.config);
@@ -328,7 +328,7 @@ pub(super) fn bad(line: u64, field: &str, what: &str, remedy: &str) -> BadLine {
 }
 
 /// What may be serials in a row: whole cells and their words, as the columns of a row that is not understood may be shifted.
-fn candidates(line: &Line) -> Vec<Serial> {
+fn candidates(line: &SheetLine) -> Vec<Serial> {
     let mut found: Vec<Serial> = Vec::new();
     for cell in &line.cells {
         let text = cell.text();
@@ -351,7 +351,7 @@ fn candidates(line: &Line) -> Vec<Serial> {
 }
 
 /// A row of a device, or why it is none.
-fn row(line: &Line, header: Header, config: &Config, system: System) -> Result<Row, BadLine> {
+fn row(line: &SheetLine, header: Header, config: &Config, system: System) -> Result<Row, BadLine> {
     let number = line.number;
     // Of a text every row must be as wide as the header: a narrower one was cut off, perhaps within its serial.
     if system == System::Text && line.cells.len() != header.width {

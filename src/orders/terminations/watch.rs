@@ -13,7 +13,7 @@ use anyhow::Context as _;
 use jiff::{SignedDuration, Timestamp};
 
 use super::fetch::Fetch;
-use super::{Ask, Config, Means, obey};
+use super::{Ask, Config, Means, apply};
 use crate::ops::metrics::orders as metrics;
 use crate::ops::panics;
 use crate::orders::Clock;
@@ -41,7 +41,7 @@ struct Known {
     again_at: Option<Timestamp>,
 }
 
-/// Looks for sheets and has them obeyed.
+/// Looks for sheets and has them applied.
 pub struct Watcher {
     /// The orders store.
     store: Store,
@@ -62,14 +62,14 @@ pub struct Watcher {
     /// Whether the alarm for missing sheets stands; `None` before the first look.
     stale: Option<bool>,
     /// Failures and alarms of folder and URL.
-    places: HashMap<&'static str, Place>,
+    places: HashMap<&'static str, WatchedSource>,
     /// Alarms about single files.
     refused: Refused,
 }
 
 /// How reading a place goes.
 #[derive(Debug, Default)]
-struct Place {
+struct WatchedSource {
     /// Looks in vain, one after the other.
     failures: u32,
     /// Whether its alarm stands; unknown before the first look.
@@ -118,7 +118,7 @@ impl Watcher {
 
     /// One look at every place, and at what is due of accepted sheets.
     pub async fn look(&mut self) {
-        if let Err(error) = obey::resume(self.means(), (self.clock)()).await {
+        if let Err(error) = apply::resume(self.means(), (self.clock)()).await {
             let error = format!("{error:#}");
             tracing::warn!(
                 error,
@@ -208,7 +208,7 @@ impl Watcher {
             Err(unread) => return Ok(Err(unread)),
         };
         let name = watched::shown(&path);
-        let again_at = obey::obey(self.means(), FOLDER, &name, &bytes, now).await?;
+        let again_at = apply::apply(self.means(), FOLDER, &name, &bytes, now).await?;
         if let Some(known) = self.files.get_mut(&path) {
             (known.judged, known.again_at) = (true, again_at);
         }
@@ -221,7 +221,7 @@ impl Watcher {
         };
         let bytes = fetch.get().await?;
         let now = (self.clock)();
-        obey::obey(self.means(), URL, URL, &bytes, now).await?;
+        apply::apply(self.means(), URL, URL, &bytes, now).await?;
         Ok(())
     }
 

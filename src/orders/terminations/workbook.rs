@@ -13,7 +13,7 @@ use calamine::{DataRef, Reader as _, Xlsx};
 use jiff::civil::DateTime;
 use zip::ZipArchive;
 
-use super::cells::{Cell, Line, NoSheet};
+use super::cells::{Cell, NoSheet, SheetLine};
 
 /// Columns that are looked at.
 pub const COLUMNS: usize = 1_024;
@@ -65,7 +65,7 @@ fn broken(error: impl std::fmt::Display) -> NoSheet {
 pub(super) fn read(
     bytes: &[u8],
     limits: Limits,
-    mut take: impl FnMut(Line, bool) -> Result<(), NoSheet>,
+    mut take: impl FnMut(SheetLine, bool) -> Result<(), NoSheet>,
 ) -> Result<bool, NoSheet> {
     measure(bytes, limits)?;
     let mut book: Xlsx<_> = Xlsx::new(Cursor::new(bytes)).map_err(broken)?;
@@ -77,7 +77,7 @@ pub(super) fn read(
         ));
     };
     let mut cells = book.worksheet_cells_reader(&name).map_err(broken)?;
-    let mut line: Option<Line> = None;
+    let mut line: Option<SheetLine> = None;
     while let Some(cell) = cells.next_cell().map_err(broken)? {
         let (row, column) = cell.get_position();
         let number = u64::from(row) + 1;
@@ -86,7 +86,7 @@ pub(super) fn read(
         {
             take(full, from_1904)?;
         }
-        let line = line.get_or_insert_with(|| Line {
+        let line = line.get_or_insert_with(|| SheetLine {
             number,
             cells: Vec::new(),
             open: false,

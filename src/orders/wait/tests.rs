@@ -6,7 +6,7 @@ use crate::orders::journey::way::Ordered;
 use crate::orders::journey::{Code, Needs, Parcel, Reason, Serial, Tags};
 use crate::orders::settings::{Mode, Partial, Product};
 use crate::orders::store::intents::Wish;
-use crate::orders::store::rows::{Head, Line, OrderRow};
+use crate::orders::store::rows::{Head, OrderLine, OrderRow};
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000 + second).expect("in range")
@@ -113,7 +113,7 @@ fn whole(order: Order, unit: Unit) -> Whole {
             id: "7.1".into(),
             order_id: "7".into(),
             version: 1,
-            line: Line {
+            line: OrderLine {
                 id: "1".into(),
                 product_code: "CTD-100".into(),
                 needs,

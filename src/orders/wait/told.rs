@@ -12,7 +12,7 @@ use crate::orders::reconcile::fulfil::plain;
 use crate::orders::settings::{Config, Mode, Partial, Standing};
 use crate::orders::store::read::Whole;
 use crate::orders::store::rows::{Shipment, UnitRow};
-use crate::orders::store::shown::LineShown;
+use crate::orders::store::views::LineShown;
 
 impl Scene<'_> {
     /// A unit that left the warehouse and is not confirmed; with its kit while MyAdmin does not show that.

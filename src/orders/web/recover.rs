@@ -9,8 +9,8 @@ use axum::extract::{Extension, State};
 use axum::response::IntoResponse as _;
 
 use super::ApiState;
-use super::acts::{Answer, Who};
 use super::fields::{Body, Fields};
+use super::operator_tasks::{Answer, Who};
 use super::problem::Problem;
 use super::token::NAMELESS;
 use crate::orders::journey::Actor;

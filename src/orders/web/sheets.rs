@@ -7,8 +7,8 @@ use axum::response::{IntoResponse as _, Response};
 use serde_json::json;
 
 use super::ApiState;
-use super::acts::{Answer, Who};
 use super::fields::{Asked, Body, Fields, Named};
+use super::operator_tasks::{Answer, Who};
 use super::problem::Problem;
 use crate::orders::journey::Actor;
 use crate::orders::store::Error;

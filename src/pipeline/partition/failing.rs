@@ -13,7 +13,7 @@ use crate::pipeline::hold::Hold;
 use crate::pipeline::isolation::{Errand, Isolation, Name, Next, Past, Pauses};
 use crate::pipeline::letter::Letter;
 use crate::pipeline::permits::Permit;
-use crate::pipeline::queues::{ChunkId, Limits, Ticket};
+use crate::pipeline::queues::{ChunkId, Limits, PackedRequest};
 use crate::pipeline::request::{Request, Verdicts};
 use crate::record::{ValidRecord, serial_hash};
 use crate::registry::{Known, Snapshot};
@@ -102,7 +102,7 @@ impl Partition {
         &mut self,
         limits: Limits,
         now: Instant,
-    ) -> Option<(Request, Ticket, Past)> {
+    ) -> Option<(Request, PackedRequest, Past)> {
         if self.revoked || self.recheck {
             return None;
         }
@@ -137,7 +137,7 @@ impl Partition {
     pub fn give_back(
         &mut self,
         request: Request,
-        mut ticket: Ticket,
+        mut ticket: PackedRequest,
         verdicts: Verdicts,
         permit: Option<Permit>,
         now: Instant,
@@ -162,7 +162,7 @@ impl Partition {
     }
 
     /// Notes that a request was accepted whole: its device may be let go, or sends more of its records.
-    pub(super) fn passed(&mut self, ticket: &Ticket) {
+    pub(super) fn passed(&mut self, ticket: &PackedRequest) {
         if let Errand::Device(name) = &ticket.errand {
             let left = self.queues.has(name);
             if self.isolation.passed(&ticket.errand, left) && left {

@@ -5,7 +5,7 @@
 use std::ops::Range;
 use std::time::Instant;
 
-use super::{Chunk, Hand, NIL, Name, Request, SerialQueues, Slot, Ticket};
+use super::{Chunk, Hand, NIL, Name, PackedRequest, Request, SerialQueues, SerialSlot};
 use crate::pipeline::permits::Permit;
 use std::cmp::Reverse;
 
@@ -37,7 +37,7 @@ impl SerialQueues {
     pub fn put_back(
         &mut self,
         request: Request,
-        ticket: &Ticket,
+        ticket: &PackedRequest,
         failed: Range<u32>,
         all: bool,
         permit: Option<Permit>,
@@ -67,7 +67,7 @@ impl SerialQueues {
             for index in records.rev() {
                 let span = request.records[index];
                 let next = self.serials[at as usize].head;
-                let slot = self.place_slot(Slot {
+                let slot = self.place_slot(SerialSlot {
                     chunk,
                     start: span.start,
                     len: span.end - span.start,

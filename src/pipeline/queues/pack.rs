@@ -6,7 +6,7 @@ use super::{Errand, Hand, MessageSeq, NIL, Name, Request, SerialQueues, Span, fr
 
 /// The queues' side of a request in flight; it must come back through [`SerialQueues::complete`].
 #[derive(Debug)]
-pub struct Ticket {
+pub struct PackedRequest {
     /// The message of each record of the request.
     pub seqs: Vec<MessageSeq>,
     /// The identity of each record of the request.
@@ -45,7 +45,7 @@ impl SerialQueues {
     /// Packs one request from the oldest ready serials; `None` when nothing is ready.
     ///
     /// A record larger than the byte limit is sent alone: only the gateway can say that it is too large.
-    pub fn pack(&mut self, limits: Limits) -> Option<(Request, Ticket)> {
+    pub fn pack(&mut self, limits: Limits) -> Option<(Request, PackedRequest)> {
         let mut at = self.next_ready()?;
         let want = limits.records.min(self.ready_records);
         let mut packing = self.packing(limits, want, self.ready_bytes as usize + want + 1);
@@ -70,7 +70,7 @@ impl SerialQueues {
         &mut self,
         names: Vec<Name>,
         limits: Limits,
-    ) -> (Option<(Request, Ticket)>, Vec<Name>) {
+    ) -> (Option<(Request, PackedRequest)>, Vec<Name>) {
         let each = (limits.records / names.len().max(1)).max(1);
         let mut packing = self.packing(limits, limits.records.min(names.len() * each), 0);
         let mut names = names.into_iter();
@@ -188,7 +188,7 @@ impl SerialQueues {
         taken
     }
 
-    fn packed(&mut self, packing: Packing, errand: Errand) -> (Request, Ticket) {
+    fn packed(&mut self, packing: Packing, errand: Errand) -> (Request, PackedRequest) {
         let Packing {
             mut body,
             records,
@@ -208,7 +208,7 @@ impl SerialQueues {
             records,
             batches,
         };
-        let ticket = Ticket {
+        let ticket = PackedRequest {
             seqs,
             identities,
             places,

@@ -17,13 +17,18 @@ use super::{Assigned, Key, Reader};
 use crate::ops::metrics::pipeline as metrics;
 use crate::pipeline::consumer::Events;
 use crate::pipeline::fatal::Fatal;
-use crate::pipeline::feed::{Feed, Messages};
+use crate::pipeline::feed::{Messages, PartitionQueue};
 use crate::pipeline::settings::MESSAGE_OVERHEAD;
 use crate::pipeline::worker::Chunk;
 
 impl Reader {
     /// Reads one chunk of a partition if there is room for it; true if messages or an error came.
-    pub(super) fn read(&self, key: &Key, feed: &Feed<Events>, partition: &mut Assigned) -> bool {
+    pub(super) fn read(
+        &self,
+        key: &Key,
+        feed: &PartitionQueue<Events>,
+        partition: &mut Assigned,
+    ) -> bool {
         if partition.chunks.capacity() == 0 || partition.stands() || !partition.log.may_read() {
             return false;
         }

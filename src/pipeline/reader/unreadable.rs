@@ -16,7 +16,7 @@ use super::{Assigned, Key, Reader};
 use crate::ops::metrics::pipeline as metrics;
 use crate::ops::waits::{self, Kind, Wait};
 use crate::pipeline::consumer::Events;
-use crate::pipeline::feed::Feed;
+use crate::pipeline::feed::PartitionQueue;
 use crate::pipeline::settings::MESSAGE_OVERHEAD;
 use crate::pipeline::skip;
 use crate::pipeline::unreadable::{Skip, Unreadable, key as name, remedy};
@@ -124,7 +124,7 @@ impl Reader {
     }
 
     /// Discards what the client delivers, reads the batch again when its backoff is over, and looks for a request to skip it.
-    pub(super) fn stand(&self, key: &Key, feed: &Feed<Events>, partition: &mut Assigned) {
+    pub(super) fn stand(&self, key: &Key, feed: &PartitionQueue<Events>, partition: &mut Assigned) {
         let Some(standing) = &mut partition.standing else {
             return;
         };
@@ -180,7 +180,13 @@ impl Reader {
     }
 
     /// Seeks behind the batch. Without room for the chunk that tells the worker, the request is looked for again.
-    fn skip(&self, key: &Key, feed: &Feed<Events>, partition: &mut Assigned, skip: &Skip) {
+    fn skip(
+        &self,
+        key: &Key,
+        feed: &PartitionQueue<Events>,
+        partition: &mut Assigned,
+        skip: &Skip,
+    ) {
         let permit = partition.permits.reserve(MESSAGE_OVERHEAD);
         let (Some(permit), true) = (permit, partition.chunks.capacity() > 0) else {
             if let Some(standing) = &mut partition.standing {

@@ -11,7 +11,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use super::Place;
+use super::HeldPartition;
 use crate::log_life::{Facts, TopicId};
 use crate::pipeline::{fit, state};
 
@@ -151,7 +151,7 @@ impl Mark {
     }
 }
 
-impl Place {
+impl HeldPartition {
     /// The key of a mark in the state topic.
     #[must_use]
     pub fn mark(&self, name: &[u8]) -> Vec<u8> {

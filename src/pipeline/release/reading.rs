@@ -15,7 +15,7 @@ use rdkafka::error::KafkaError;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::{POLL, Place, UnreadableBatch, held_message, is_of_data, rest};
+use super::{HeldPartition, POLL, UnreadableBatch, held_message, is_of_data, rest};
 use crate::log_life::broker::epoch_of;
 use crate::ops::status_registry::StatusRegistry;
 use crate::ops::waits::{self, Kind, Wait};
@@ -65,7 +65,11 @@ impl Reading {
     /// Begins at `from`, on a thread of its own. `watched`: the input topic under whose name errors are published, and the
     /// board.
     #[must_use]
-    pub fn begin(place: Place, from: i64, watched: Option<(String, Arc<StatusRegistry>)>) -> Self {
+    pub fn begin(
+        place: HeldPartition,
+        from: i64,
+        watched: Option<(String, Arc<StatusRegistry>)>,
+    ) -> Self {
         let (to, batches) = mpsc::channel(BATCHES);
         let stop = CancellationToken::new();
         let ended = stop.clone();
@@ -123,7 +127,7 @@ impl Drop for Reading {
 /// The published wait for held records that cannot be read (H1).
 struct Trouble {
     /// What is read.
-    place: Place,
+    place: HeldPartition,
     /// The input topic under whose name trouble is published, and the board; without them it is only logged.
     watched: Option<(String, Arc<StatusRegistry>)>,
     /// The published wait. Dropped, it ends on the board.

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{Inner, Line};
+use super::{GatewayTransport, Inner};
 use crate::dig::Answer;
 use crate::http::pacing::blame::{Blame, History, Judged};
 use crate::http::pacing::circuit::RequestResult;
@@ -62,7 +62,7 @@ pub(super) struct Upload<'a, L> {
     pub may_have_effects: bool,
 }
 
-impl<'a, L: Line> Upload<'a, L> {
+impl<'a, L: GatewayTransport> Upload<'a, L> {
     pub fn new(inner: &'a Inner<L>, request: Request, past: Past) -> Self {
         let first = Duration::from_millis(inner.config.backoff_ms);
         let cap = Duration::from_millis(inner.config.backoff_max_ms);

@@ -26,7 +26,7 @@ struct Scripted {
     generation: AtomicU64,
 }
 
-impl Line for Arc<Scripted> {
+impl GatewayTransport for Arc<Scripted> {
     async fn token(&self) -> Result<Token, Closed> {
         Ok(Token::of_generation(
             self.generation.load(Ordering::Relaxed),

@@ -19,7 +19,7 @@ use crate::ops::waits::{self, Kind, Wait};
 use crate::pipeline::held_topic::{self, NotAllowed};
 use crate::pipeline::isolation::{Figures, Found};
 use crate::pipeline::queues::Limits;
-use crate::pipeline::upload::Slot;
+use crate::pipeline::upload::RequestSlot;
 
 /// Pause before the creation of a held topic is tried again.
 const AGAIN: Duration = Duration::from_secs(30);
@@ -29,7 +29,7 @@ const AGAIN: Duration = Duration::from_secs(30);
 pub(super) struct Failing {
     /// The upload slot for records that failed before, requested from the uploader and awaited. Dropped, the request is
     /// withdrawn, or the slot is returned.
-    slot: Option<Pin<Box<dyn Future<Output = Slot> + Send>>>,
+    slot: Option<Pin<Box<dyn Future<Output = RequestSlot> + Send>>>,
     /// Whether the held topic is being created, by a future in `Side::writing`.
     making: bool,
     /// When its creation was last begun; it is not begun again before a pause.
@@ -44,7 +44,7 @@ pub(super) struct Failing {
 
 impl Failing {
     /// The upload slot, once it is granted; pending for ever while none is requested.
-    pub async fn slot(&mut self) -> Slot {
+    pub async fn slot(&mut self) -> RequestSlot {
         match &mut self.slot {
             Some(slot) => slot.as_mut().await,
             None => std::future::pending().await,
@@ -68,7 +68,7 @@ impl Worker {
     }
 
     /// Sends failed records that are due.
-    pub(super) fn retry(&mut self, slot: Slot) {
+    pub(super) fn retry(&mut self, slot: RequestSlot) {
         self.failing.slot = None;
         let mut limits = self.limits();
         if !self.shared.uploader.flowing() {

@@ -36,11 +36,11 @@ use crate::pipeline::hold::Mark;
 use crate::pipeline::partition::{FAILING, RELEASING};
 use crate::pipeline::permits::{PartitionPermits, Permit};
 use crate::pipeline::producer::WriteError;
-use crate::pipeline::release::{self, Batch, Place, Reading, Rebuilt, mark_name};
+use crate::pipeline::release::{self, Batch, HeldPartition, Reading, Rebuilt, mark_name};
 use crate::pipeline::settings::{MESSAGE_OVERHEAD, Topics};
 use crate::record::Stage;
 use crate::record::decode::Decoder;
-use crate::registry::{Feed, Snapshot};
+use crate::registry::{RegistryWatch, Snapshot};
 use begin::Beginning;
 pub(super) use low::LowWatermarks;
 use low::Trim;
@@ -114,11 +114,11 @@ type Writing = Pin<Box<dyn Future<Output = (Written, anyhow::Result<()>)> + Send
 /// See the module's documentation.
 pub(super) struct Side {
     /// Client settings, topic names and partition number of the held records; the rebuilding and every reading have clones.
-    place: Place,
+    place: HeldPartition,
     /// Whether a gate holds records of devices that are not active; otherwise only records that the gateway fails on are held.
     gated: bool,
     /// Newest snapshot of the device registry; the registry's follower task has the sender, every worker a receiver.
-    registry: Feed,
+    registry: RegistryWatch,
     /// Whether the sender of the registry was dropped: no other snapshot comes.
     registry_ended: bool,
     /// The snapshot in force until the next review (G1); an `Arc` shared with the registry's channel and the other workers.
@@ -167,8 +167,8 @@ pub(super) struct Side {
 
 impl Side {
     pub fn new(
-        place: Place,
-        registry: Feed,
+        place: HeldPartition,
+        registry: RegistryWatch,
         decoder: Decoder,
         permits: Arc<PartitionPermits>,
         gated: bool,

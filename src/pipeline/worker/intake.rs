@@ -73,7 +73,7 @@ impl Worker {
         }
         let live = Arc::clone(&self.shared.live.borrow_and_update());
         let topic = &self.progress.topic;
-        self.decoder = live.decoder(topic);
+        live.renew(topic, &mut self.decoder);
         let held = format!("{topic}{}", self.shared.topics.held_suffix);
         self.side.decoder = live.decoder(&held);
     }
@@ -83,7 +83,9 @@ impl Worker {
         while let Some(mut intake) = self.intake.take() {
             let room = letter_bytes(self.permits.limit()).saturating_sub(self.letter_bytes);
             let waits = intake.rest.is_none() && intake.to > 0 && self.waits_for_memory();
-            if room == 0 || waits {
+            // What is decoded is admitted while the schema of the next message is asked for.
+            let asks = intake.rest.is_none() && self.schema.waits();
+            if room == 0 || waits || asks {
                 self.intake = Some(intake);
                 return Ok(());
             }
@@ -94,6 +96,11 @@ impl Worker {
             if rest.is_none() {
                 let devices = &devices;
                 (messages, permit) = self.decode(&mut intake, devices);
+                if intake.from == intake.to && !intake.ended {
+                    // The first message of the part waits for its schema.
+                    self.intake = Some(intake);
+                    return Ok(());
+                }
             }
             let done = rest.as_ref().map_or(0, Rest::done);
             let reads = intake
@@ -154,8 +161,8 @@ impl Worker {
         waits
     }
 
-    /// Decodes the next part of a chunk: to its end, or until a quarter of the partition's limit is decoded. Gives the number
-    /// of messages with records, and the permit for the part.
+    /// Decodes the next part of a chunk: to its end, until a quarter of the partition's limit is decoded, or until a message
+    /// whose schema has to be asked for. Gives the number of messages with records, and the permit for the part.
     fn decode(&mut self, intake: &mut Intake, devices: &Snapshot) -> (u64, Option<Permit>) {
         let now_us = jiff::Timestamp::now().as_microsecond();
         let most = (self.permits.limit() / 4) as usize;
@@ -173,26 +180,24 @@ impl Worker {
                 intake.ended = false;
                 break;
             }
-            intake.to += 1;
-            bytes += message.payload().map_or(0, <[u8]>::len) as u64 + MESSAGE_OVERHEAD;
             let before = self.decoded.records();
             let replay = message.replay();
+            let origin = message.origin(&self.progress.topic);
+            let (value, call) = (message.payload(), (&origin, devices, now_us));
+            if replay.is_some_and(|replay| replay.native) {
+                // The worker's other decoder reads the gateway's shape, which is JSON.
+                let decoder = &mut self.side.decoder;
+                decoder.decode_from(value, &origin, devices, now_us, &mut self.decoded);
+            } else if let Err(missing) = self.decoder.decode(value, call, &mut self.decoded) {
+                self.schema.ask(self.decoder.reader(), missing);
+                intake.ended = false;
+                break;
+            }
             if let Some(replay) = replay {
                 self.partition.note_replay(message.offset(), replay.replays);
             }
-            // The worker's other decoder reads the gateway's shape.
-            let decoder = match replay {
-                Some(replay) if replay.native => &mut self.side.decoder,
-                _ => &mut self.decoder,
-            };
-            let origin = message.origin(&self.progress.topic);
-            decoder.decode_from(
-                message.payload(),
-                &origin,
-                devices,
-                now_us,
-                &mut self.decoded,
-            );
+            intake.to += 1;
+            bytes += value.map_or(0, <[u8]>::len) as u64 + MESSAGE_OVERHEAD;
             let records = self.decoded.records() - before;
             messages += u64::from(records > 0);
             self.counts.push(records as u32);

@@ -7,12 +7,12 @@ use super::{Finished, Worker};
 use crate::ops::metrics::pipeline as metrics;
 use crate::pipeline::dispatch::{self, Due};
 use crate::pipeline::isolation::Past;
-use crate::pipeline::queues::Ticket;
+use crate::pipeline::queues::PackedRequest;
 use crate::pipeline::request::Request;
-use crate::pipeline::upload::Slot;
+use crate::pipeline::upload::RequestSlot;
 
 impl Worker {
-    pub(super) fn send(&mut self, slot: Slot) {
+    pub(super) fn send(&mut self, slot: RequestSlot) {
         let limits = self.limits();
         let linger = Duration::from_millis(self.shared.batch.linger_ms);
         // The slot may be granted late: the records that were due may have been withdrawn or sent since.
@@ -40,7 +40,13 @@ impl Worker {
         self.carry(slot, request, ticket, Past::default());
     }
 
-    pub(super) fn carry(&mut self, slot: Slot, request: Request, ticket: Ticket, past: Past) {
+    pub(super) fn carry(
+        &mut self,
+        slot: RequestSlot,
+        request: Request,
+        ticket: PackedRequest,
+        past: Past,
+    ) {
         let uploader = Arc::clone(&self.shared.uploader);
         let stop = self.stop.clone();
         self.requests.spawn(async move {

@@ -10,7 +10,8 @@ use toml::Spanned;
 use self::source::Wants;
 use super::file::{self, Each, File};
 use super::path::{About, Dots, Path, Start, Step, Tree, written};
-use super::plan::{Case, Cases, Device, Level, List, Over, Peer, Place, Source, Switch};
+use super::plan::{Case, Cases, Device, Level, List, Over, Peer, Source, Switch, ValuePath};
+use super::program::Program;
 use super::{Mapping, line_of, toml_error};
 use crate::record::diagnostics::Diagnostics;
 
@@ -49,7 +50,13 @@ impl Site<'_> {
             .collect()
     }
 
-    fn place(&mut self, text: &str, scope: Scope, at: usize, field: &str) -> anyhow::Result<Place> {
+    fn place(
+        &mut self,
+        text: &str,
+        scope: Scope,
+        at: usize,
+        field: &str,
+    ) -> anyhow::Result<ValuePath> {
         self.try_place(text, scope).map_err(|problem| {
             self.wrong(
                 at,
@@ -59,7 +66,7 @@ impl Site<'_> {
         })
     }
 
-    fn try_place(&mut self, text: &str, scope: Scope) -> Result<Place, String> {
+    fn try_place(&mut self, text: &str, scope: Scope) -> Result<ValuePath, String> {
         let (start, steps) = match Path::parse(text, self.dots)? {
             Path::About(about) => return self.about(about, scope),
             Path::In { start, steps } => (start, steps),
@@ -102,15 +109,15 @@ impl Site<'_> {
             list,
             name: written(&steps),
         });
-        Ok(Place::Peer((self.peers.len() - 1) as u16))
+        Ok(ValuePath::Peer((self.peers.len() - 1) as u16))
     }
 
-    fn slot(&mut self, tree: u16, steps: &[Step]) -> Place {
+    fn slot(&mut self, tree: u16, steps: &[Step]) -> ValuePath {
         let slot = self.trees[usize::from(tree)].slot(steps, written(steps));
-        Place::Slot { tree, slot }
+        ValuePath::Slot { tree, slot }
     }
 
-    fn about(&mut self, about: About, scope: Scope) -> Result<Place, String> {
+    fn about(&mut self, about: About, scope: Scope) -> Result<ValuePath, String> {
         let over = scope
             .and_then(|list| self.lists[list].1.levels.last())
             .map(|level| level.over);
@@ -131,7 +138,7 @@ impl Site<'_> {
             self.abouts.push(about);
             self.abouts.len() - 1
         });
-        Ok(Place::About(number as u16))
+        Ok(ValuePath::About(number as u16))
     }
 
     fn places(
@@ -140,7 +147,7 @@ impl Site<'_> {
         scope: Scope,
         at: usize,
         field: &str,
-    ) -> anyhow::Result<Vec<Place>> {
+    ) -> anyhow::Result<Vec<ValuePath>> {
         texts
             .iter()
             .map(|text| self.place(text, scope, at, field))
@@ -174,7 +181,7 @@ impl Site<'_> {
             let path = if path.is_empty() && n > 0 { "@" } else { path };
             let scope = (n > 0).then_some(number);
             let place = self.place(path, scope, at, field)?;
-            if !matches!(place, Place::Slot { .. }) {
+            if !matches!(place, ValuePath::Slot { .. }) {
                 return Err(self.wrong(at, field, "each goes over what is in the message"));
             }
             let over = match &each.split {
@@ -243,18 +250,29 @@ pub fn compile(name: &str, text: &str, diagnostics: &Diagnostics) -> anyhow::Res
         site.list(each, "each")?;
     }
     let at = text.find("device").unwrap_or(0);
-    if file.device.serial.is_none() && file.device.id.is_none() {
+    let unnamed = file::Device::default();
+    let named = file.device.as_ref().unwrap_or(&unnamed);
+    // The outputs of a program alone are records, which name their devices.
+    let by_program = file.jq.is_some() && file.record.is_empty();
+    if by_program && let Some(member) = file.without_tables() {
+        return Err(site.wrong(
+            text.find(member).unwrap_or(0),
+            member,
+            "belongs to [[record]] tables, and there are none: the outputs of jq are records already; leave it out, or add the tables",
+        ));
+    }
+    if !by_program && named.serial.is_none() && named.id.is_none() {
         return Err(site.wrong(
             at,
             "device",
             "neither serial nor id; say where the Geotab serial or your device id lies",
         ));
     }
-    let of_elements = file.device.from == file::From::Element;
+    let of_elements = named.from == file::From::Element;
     let device = if of_elements {
         Device::default()
     } else {
-        site.device(&file.device, None)?
+        site.device(named, None)?
     };
     let mut cases = Cases::default();
     let switch_places = match &file.switch {
@@ -273,11 +291,11 @@ pub fn compile(name: &str, text: &str, diagnostics: &Diagnostics) -> anyhow::Res
             )?
         }
     };
-    if file.record.is_empty() {
+    if file.record.is_empty() && !by_program {
         return Err(site.wrong(
             text.len(),
             "record",
-            "none; a mapping needs at least one [[record]]",
+            "none; a mapping needs at least one [[record]], or a jq program that makes records",
         ));
     }
     let mut records = Vec::with_capacity(file.record.len());
@@ -294,7 +312,7 @@ pub fn compile(name: &str, text: &str, diagnostics: &Diagnostics) -> anyhow::Res
     }
     if of_elements {
         for list in 0..site.lists.len() {
-            let device = site.device(&file.device, Some(list))?;
+            let device = site.device(named, Some(list))?;
             site.lists[list].1.own_device = true;
             site.lists[list].1.device = device;
         }
@@ -304,6 +322,15 @@ pub fn compile(name: &str, text: &str, diagnostics: &Diagnostics) -> anyhow::Res
         cases: cases.known,
         otherwise: switch.otherwise,
     });
+    let program = match &file.jq {
+        Some(written) => Some(Program::compile(
+            name,
+            text,
+            written,
+            by_program.then_some(diagnostics),
+        )?),
+        None => None,
+    };
     Ok(Mapping {
         name: name.to_owned(),
         description: file.description.unwrap_or_default(),
@@ -315,5 +342,6 @@ pub fn compile(name: &str, text: &str, diagnostics: &Diagnostics) -> anyhow::Res
         switch,
         unmatched: file.unmatched,
         records,
+        program,
     })
 }

@@ -5,7 +5,7 @@
 use super::Fault;
 use super::file::Literal;
 use super::path_context::Here;
-use super::plan::{Place, Record, Source};
+use super::plan::{Record, Source, ValuePath};
 use super::shorten;
 use crate::record::datetime;
 
@@ -72,7 +72,7 @@ impl Here<'_, '_> {
         {
             return "the message's type is none of its `case`".to_owned();
         }
-        let value = |place: Place| match self.pick(&[place]) {
+        let value = |place: ValuePath| match self.pick(&[place]) {
             Ok(Some((_, scalar))) => format!("{} is {}", self.name(place), shorten(&scalar.text())),
             Ok(None) => format!("{} is absent", self.name(place)),
             Err(fault) => format!("{} is {}", fault.field, fault.value),
@@ -125,7 +125,7 @@ impl Here<'_, '_> {
 
     /// What a source found: its path and value, or its constant.
     fn given(&self, source: &Source) -> String {
-        let told = |place: Place| match self.pick(&[place]) {
+        let told = |place: ValuePath| match self.pick(&[place]) {
             Ok(Some((_, scalar))) => Some(format!(
                 "{} = {}",
                 self.name(place),

@@ -22,7 +22,10 @@ pub struct File {
     pub paths: Dots,
     /// What records are made of that name no `each` of their own: the elements of an array.
     pub each: Option<Spanned<Each>>,
-    pub device: Device,
+    /// A jq program that messages go through first: the program, or the name of a file `*.jq` beside the mapping.
+    pub jq: Option<Spanned<String>>,
+    /// May be left out where a program makes the records.
+    pub device: Option<Device>,
     /// The time of every record that has none of its own.
     pub time: Option<Spanned<Time>>,
     pub switch: Option<Switch>,
@@ -33,8 +36,22 @@ pub struct File {
     pub record: Vec<Spanned<Record>>,
 }
 
+impl File {
+    /// The first member that says something to tables only.
+    pub fn without_tables(&self) -> Option<&'static str> {
+        [
+            ("each", self.each.is_some()),
+            ("device", self.device.is_some()),
+            ("time", self.time.is_some()),
+            ("switch", self.switch.is_some()),
+        ]
+        .into_iter()
+        .find_map(|(member, given)| given.then_some(member))
+    }
+}
+
 /// Whose message it is.
-#[derive(Debug, serde::Deserialize)]
+#[derive(Debug, Default, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Device {
     /// The Geotab serial.

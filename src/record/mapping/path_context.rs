@@ -5,7 +5,7 @@ use std::fmt::{self, Write as _};
 use simd_json::{Node, StaticNode};
 
 use super::path::{About, Slots, follow};
-use super::plan::{Device, List, Place, Record, Source, Time};
+use super::plan::{Device, List, Record, Source, Time, ValuePath};
 use super::value::{Scalar, Value, numeric};
 use super::{Fault, Mapping, shorten};
 use crate::record::members::Member;
@@ -93,16 +93,16 @@ impl Joined {
 
 impl<'a, 'n> Here<'a, 'n> {
     /// What is at a place; `None` when there is nothing, or null.
-    fn find(&self, place: Place) -> Option<Found<'a, 'n>> {
+    fn find(&self, place: ValuePath) -> Option<Found<'a, 'n>> {
         match place {
-            Place::Slot { .. } => self.node(place).map(Found::Node),
-            Place::Peer(number) => {
+            ValuePath::Slot { .. } => self.node(place).map(Found::Node),
+            ValuePath::Peer(number) => {
                 let from = self.peers[usize::from(number)]?;
                 let tail = &self.mapping.peers[usize::from(number)].tail;
                 let node = &self.nodes[follow(self.nodes, from as usize, tail)?];
                 (!matches!(node, Node::Static(StaticNode::Null))).then_some(Found::Node(node))
             }
-            Place::About(number) => {
+            ValuePath::About(number) => {
                 let whole = |number: i64| Found::Scalar(Scalar::Int(number));
                 let from_kafka = !self.origin.topic.is_empty();
                 match &self.mapping.abouts[usize::from(number)] {
@@ -128,24 +128,24 @@ impl<'a, 'n> Here<'a, 'n> {
     }
 
     /// The node of a path in the message; `None` when it is absent or null.
-    pub fn node(&self, place: Place) -> Option<&'a Node<'n>> {
+    pub fn node(&self, place: ValuePath) -> Option<&'a Node<'n>> {
         self.position(place).map(|at| &self.nodes[at])
     }
 
-    pub fn position(&self, place: Place) -> Option<usize> {
+    pub fn position(&self, place: ValuePath) -> Option<usize> {
         match place {
-            Place::Slot { tree, slot } => self.slots[usize::from(tree)].get(slot),
-            Place::Peer(_) | Place::About(_) => None,
+            ValuePath::Slot { tree, slot } => self.slots[usize::from(tree)].get(slot),
+            ValuePath::Peer(_) | ValuePath::About(_) => None,
         }
     }
 
-    fn first(&self, places: &[Place]) -> Option<(Place, Found<'a, 'n>)> {
+    fn first(&self, places: &[ValuePath]) -> Option<(ValuePath, Found<'a, 'n>)> {
         places
             .iter()
             .find_map(|&place| self.find(place).map(|found| (place, found)))
     }
 
-    pub fn is_there(&self, place: Place) -> bool {
+    pub fn is_there(&self, place: ValuePath) -> bool {
         self.find(place).is_some()
     }
 
@@ -161,10 +161,10 @@ impl<'a, 'n> Here<'a, 'n> {
     }
 
     /// The path as a person would write it from the message.
-    pub fn name(&self, place: Place) -> String {
+    pub fn name(&self, place: ValuePath) -> String {
         match place {
-            Place::Slot { tree: 0, slot } => self.mapping.trees[0].name(slot).to_owned(),
-            Place::Slot { tree, slot } => {
+            ValuePath::Slot { tree: 0, slot } => self.mapping.trees[0].name(slot).to_owned(),
+            ValuePath::Slot { tree, slot } => {
                 let name = self.mapping.trees[usize::from(tree)].name(slot);
                 let Some(element) = self.element else {
                     return name.to_owned();
@@ -178,13 +178,13 @@ impl<'a, 'n> Here<'a, 'n> {
                     name => format!("{above}.{name}"),
                 }
             }
-            Place::Peer(number) => {
+            ValuePath::Peer(number) => {
                 let peer = &self.mapping.peers[usize::from(number)];
                 let index = self.element.and_then(|element| element.indexes.last());
                 let index = index.map_or_else(|| "@".to_owned(), usize::to_string);
                 peer.name.replace("[@]", &format!("[{index}]"))
             }
-            Place::About(number) => match &self.mapping.abouts[usize::from(number)] {
+            ValuePath::About(number) => match &self.mapping.abouts[usize::from(number)] {
                 About::Timestamp => "@kafka.timestamp".to_owned(),
                 About::Key => "@kafka.key".to_owned(),
                 About::Topic => "@kafka.topic".to_owned(),
@@ -213,7 +213,7 @@ impl<'a, 'n> Here<'a, 'n> {
         format!("{}[{index}]", self.name(of.place))
     }
 
-    fn scalar(&self, place: Place, found: Found<'a, 'n>) -> Result<Scalar<'n>, Fault> {
+    fn scalar(&self, place: ValuePath, found: Found<'a, 'n>) -> Result<Scalar<'n>, Fault> {
         let fault = |value: &str, bound: &str| Fault {
             rule: "map.value.kind",
             field: self.name(place),
@@ -242,14 +242,14 @@ impl<'a, 'n> Here<'a, 'n> {
     }
 
     /// The first of the paths that is there, as a scalar.
-    pub fn pick(&self, places: &[Place]) -> Result<Option<(Place, Scalar<'n>)>, Fault> {
+    pub fn pick(&self, places: &[ValuePath]) -> Result<Option<(ValuePath, Scalar<'n>)>, Fault> {
         match self.first(places) {
             None => Ok(None),
             Some((place, found)) => Ok(Some((place, self.scalar(place, found)?))),
         }
     }
 
-    pub fn names(&self, places: &[Place]) -> String {
+    pub fn names(&self, places: &[ValuePath]) -> String {
         let names: Vec<String> = places.iter().map(|&place| self.name(place)).collect();
         names.join(" or ")
     }
@@ -355,7 +355,7 @@ impl<'a, 'n> Here<'a, 'n> {
                 .is_none_or(|status| self.has(&status.source))
     }
 
-    pub fn equals(&self, place: Place, wanted: &[super::file::Literal]) -> bool {
+    pub fn equals(&self, place: ValuePath, wanted: &[super::file::Literal]) -> bool {
         let value = match self.find(place) {
             Some(Found::Node(node)) => Scalar::of(node),
             Some(Found::Scalar(scalar)) => Some(scalar),
@@ -365,7 +365,7 @@ impl<'a, 'n> Here<'a, 'n> {
     }
 
     /// Whether an array has one of these among its elements.
-    pub fn contains(&self, place: Place, wanted: &[super::file::Literal]) -> bool {
+    pub fn contains(&self, place: ValuePath, wanted: &[super::file::Literal]) -> bool {
         let Some(Found::Node(&Node::Array { len, .. })) = self.find(place) else {
             return false;
         };

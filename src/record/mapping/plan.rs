@@ -13,7 +13,7 @@ use crate::record::members::Member;
 
 /// Where a value is found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
+pub enum ValuePath {
     /// A slot of a tree of paths.
     Slot { tree: u16, slot: u32 },
     /// A [`Peer`], by number.
@@ -26,7 +26,7 @@ pub enum Place {
 #[derive(Debug)]
 pub struct Peer {
     /// The other array.
-    pub array: Place,
+    pub array: ValuePath,
     /// From the array's element on.
     pub tail: Vec<Step>,
     /// The list whose innermost elements it goes along with.
@@ -49,7 +49,7 @@ pub enum Over {
 #[derive(Debug)]
 pub struct Level {
     /// Where it begins: in the message, or in an element of the level above.
-    pub place: Place,
+    pub place: ValuePath,
     pub over: Over,
     /// The tree of paths that start at its elements.
     pub tree: u16,
@@ -84,11 +84,11 @@ pub struct Record {
     pub list: Option<usize>,
     /// Cases of the switch this record is for; `None`: all.
     pub cases: Option<Vec<u32>>,
-    pub present: Vec<Place>,
-    pub absent: Vec<Place>,
-    pub equals: Vec<(Place, Vec<Literal>)>,
-    pub differs: Vec<(Place, Vec<Literal>)>,
-    pub contains: Vec<(Place, Vec<Literal>)>,
+    pub present: Vec<ValuePath>,
+    pub absent: Vec<ValuePath>,
+    pub equals: Vec<(ValuePath, Vec<Literal>)>,
+    pub differs: Vec<(ValuePath, Vec<Literal>)>,
+    pub contains: Vec<(ValuePath, Vec<Literal>)>,
     pub time: Time,
     /// The time is this record's own, not the file's.
     pub own_time: bool,
@@ -109,7 +109,7 @@ pub struct Time {
 #[derive(Debug, Default)]
 pub struct Source {
     /// The first that is there counts; with `join` all of them.
-    pub places: Vec<Place>,
+    pub places: Vec<ValuePath>,
     /// What stands between the values of all places.
     pub join: Option<String>,
     pub constant: Option<Literal>,
@@ -155,7 +155,7 @@ pub enum Case {
 
 #[derive(Debug)]
 pub struct Switch {
-    pub places: Vec<Place>,
+    pub places: Vec<ValuePath>,
     pub cases: HashMap<String, Case>,
     pub otherwise: Unmatched,
 }

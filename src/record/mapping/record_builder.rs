@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::file::Unmatched;
 use super::path_context::Here;
-use super::plan::{Place, Record, Source};
+use super::plan::{Record, Source, ValuePath};
 use super::value::{Scalar, Value};
 use super::{Fault, Mapping};
 use crate::record::decode::Checker;
@@ -27,7 +27,7 @@ pub(super) struct Call<'a, D: SerialOf> {
 }
 
 /// Times `validate.max_message_bytes` that the records of one payload may take.
-const TIMES: usize = 16;
+pub(super) const TIMES: usize = 16;
 /// What an outcome takes beside its record's bytes.
 const OUTCOME_BYTES: usize = 512;
 
@@ -240,7 +240,7 @@ impl<'a, 'c: 'a, D: SerialOf> Maker<'a, 'c, D> {
             }
         }
         let Some(id) = found else {
-            let places: Vec<Place> = device
+            let places: Vec<ValuePath> = device
                 .serial
                 .iter()
                 .chain(&device.id)
@@ -255,7 +255,7 @@ impl<'a, 'c: 'a, D: SerialOf> Maker<'a, 'c, D> {
         let device_id = id.trim();
         if device_id.chars().count() > 128 || device_id.chars().any(char::is_control) {
             let bound = "1..128 characters without control characters".to_owned();
-            let names: Vec<Place> = device.id.iter().flat_map(|id| id.places.clone()).collect();
+            let names: Vec<ValuePath> = device.id.iter().flat_map(|id| id.places.clone()).collect();
             return Err(Fault::new(
                 "map.device",
                 &here.names(&names),

@@ -1,16 +1,18 @@
 //! One vendor message evaluated: which records it makes, and with which values.
 
+use std::ops::Range;
+
 use simd_json::{Buffers, INPUT_PADDING, Node};
 
 use super::file::Unmatched;
 use super::path::{Slots, after};
 use super::path_context::{Element, Here, kind_of};
-use super::plan::{Case, Over, Place};
+use super::plan::{Case, Over, ValuePath};
 use super::record_builder::{Call, Maker, reject};
 use super::{Fault, Mapping, shorten};
 use crate::record::decode::{Checker, NODES, parse};
 use crate::record::origin::Origin;
-use crate::record::{Decoded, SerialOf, repair};
+use crate::record::{Decoded, SerialOf, refuse, repair};
 
 /// Buffers of the evaluation, reused from message to message; one per decoder.
 pub struct Scratch {
@@ -57,7 +59,7 @@ impl Mapping {
         &self,
         payload: &[u8],
         origin: &Origin<'_>,
-        (devices, now): (&impl SerialOf, i64),
+        call: (&impl SerialOf, i64),
         checker: &mut Checker,
         out: &mut Decoded,
     ) {
@@ -67,6 +69,25 @@ impl Mapping {
         if payload.len() > checker.rules().max_message_bytes() {
             return checker.refuse_oversized(payload, out);
         }
+        match &self.program {
+            None => self.text(payload, None, origin, call, checker, out),
+            Some(_) if refuse::depth(payload) > checker.rules().max_depth() => {
+                checker.refuse_unreadable(payload, out);
+            }
+            Some(program) => program.decode(self, payload, origin, call, checker, out),
+        }
+    }
+
+    /// Decodes a text. Of a program's output `whole` is the payload that it was made of.
+    pub(super) fn text(
+        &self,
+        payload: &[u8],
+        whole: Option<&Range<usize>>,
+        origin: &Origin<'_>,
+        (devices, now): (&impl SerialOf, i64),
+        checker: &mut Checker,
+        out: &mut Decoded,
+    ) {
         let max_depth = checker.rules().max_depth();
         let mut scratch = checker
             .scratch
@@ -102,13 +123,14 @@ impl Mapping {
                 let mut call = Call {
                     devices,
                     now,
-                    original: 0..payload.len(),
+                    original: whole.cloned().unwrap_or(0..payload.len()),
                     checker,
                     out,
                     before,
                 };
                 let message = Message { origin, repaired };
-                self.payload(&mut tape.0, payload, message, state, &mut call);
+                let elements = whole.is_none().then_some(payload);
+                self.payload(&mut tape.0, elements, message, state, &mut call);
                 if call.is_full() {
                     call.out.take_back(before);
                     let fault = Fault {
@@ -117,13 +139,25 @@ impl Mapping {
                         value: format!("a message of {} bytes", payload.len()),
                         bound: "fewer records of one message".to_owned(),
                     };
+                    let original = whole.cloned().unwrap_or(0..payload.len());
                     call.out
-                        .reject(fault.rule, || reject(fault, None, &(0..payload.len())));
+                        .reject(fault.rule, || reject(fault, None, &original));
                 }
                 *nodes = tape.reset().0;
             }
             Err(unused) => {
-                checker.refuse_unreadable(payload, out);
+                match whole {
+                    None => checker.refuse_unreadable(payload, out),
+                    Some(whole) => {
+                        let fault = Fault {
+                            rule: "map.jq",
+                            field: String::new(),
+                            value: shorten(&String::from_utf8_lossy(payload)),
+                            bound: "outputs that are JSON".to_owned(),
+                        };
+                        out.reject(fault.rule, || reject(fault, None, whole));
+                    }
+                }
                 *nodes = unused;
             }
         }
@@ -132,10 +166,11 @@ impl Mapping {
         }
     }
 
+    /// `payload` is given when the elements of an array are parts of it.
     fn payload<'n, D: SerialOf>(
         &self,
         nodes: &mut Vec<Node<'n>>,
-        payload: &[u8],
+        payload: Option<&[u8]>,
         message: Message<'n>,
         state: &mut State,
         call: &mut Call<'_, D>,
@@ -143,10 +178,11 @@ impl Mapping {
         let Some(&Node::Array { len, .. }) = nodes.first() else {
             return self.message(nodes, 0, message, state, call);
         };
-        let spans = super::spans::of_elements(payload);
+        let spans = payload.map(super::spans::of_elements).unwrap_or_default();
+        let whole = call.original.clone();
         let mut at = 1;
         for index in 0..len {
-            call.original = spans.get(index).cloned().unwrap_or(0..payload.len());
+            call.original = spans.get(index).unwrap_or(&whole).clone();
             self.message(nodes, at, message, state, call);
             if call.is_full() {
                 return;
@@ -371,7 +407,7 @@ impl Mapping {
             if peer.list != list {
                 continue;
             }
-            let Place::Slot { tree, slot } = peer.array else {
+            let ValuePath::Slot { tree, slot } = peer.array else {
                 continue;
             };
             let array = state.slots[usize::from(tree)].get(slot);

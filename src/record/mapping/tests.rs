@@ -1,6 +1,7 @@
 //! One table row per feature: mapping, message, what becomes of it.
 
 mod language;
+mod program;
 mod status;
 
 use std::sync::Arc;

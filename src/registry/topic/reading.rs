@@ -29,6 +29,11 @@ const ASK: Duration = Duration::from_secs(2);
 /// Pause between two questions for a topic that does not exist.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// There is no such topic.
+#[derive(Debug, thiserror::Error)]
+#[error("topic {0} does not exist; create it, compacted, or set topics.create = true")]
+pub struct Missing(String);
+
 /// See the module's documentation.
 pub struct Reading {
     /// The client, assigned to every partition by hand; it commits nothing. Dropped, it closes.
@@ -102,10 +107,9 @@ impl Reading {
             }
             let _ = poll::next(&consumer, PAUSE);
         };
-        anyhow::ensure!(
-            !partitions.is_empty(),
-            "topic {topic} does not exist; create it, compacted, or set topics.create = true"
-        );
+        if partitions.is_empty() {
+            return Err(Missing(topic.to_owned()).into());
+        }
         // The id is asked for before anything is read: if the topic is recreated in between, the next look shows it.
         let topic_id = match topics(consumer.client(), &[topic], CALL)?.remove(topic) {
             Some(Topic::There(id)) => id,

@@ -350,8 +350,12 @@ fn a_run_that_contradicts_itself_is_an_error() {
     }
 }
 
-fn letter<'a>(subject: &'a str, identity: Option<(RecordType, i64)>, source: u64) -> Letter<'a> {
-    Letter {
+fn letter<'a>(
+    subject: &'a str,
+    identity: Option<(RecordType, i64)>,
+    source: u64,
+) -> DeadLetter<'a> {
+    DeadLetter {
         subject,
         identity,
         source,
@@ -399,7 +403,7 @@ fn with_letters_every_record_is_accounted_for() {
     // A sound record in a letter is not lost, but said; a held one that was accepted is just accepted.
     judge.letter(&letter(&serial, Some((RecordType::Gps, time(5))), 4));
     judge.letter(&letter(&serial, Some((RecordType::Gps, time(4))), 5));
-    judge.letter(&Letter {
+    judge.letter(&DeadLetter {
         held: true,
         ..letter(&serial, Some((RecordType::Gps, time(0))), 6)
     });

@@ -9,7 +9,7 @@ use dig_ingest::pipeline::hold::{Hold, Mark};
 use dig_ingest::pipeline::isolation::Pauses;
 use dig_ingest::pipeline::letter::{Destination, Letter};
 use dig_ingest::pipeline::partition::{HeldMessage, Partition, Read};
-use dig_ingest::pipeline::queues::{Limits, Ticket};
+use dig_ingest::pipeline::queues::{Limits, PackedRequest};
 use dig_ingest::pipeline::request::{Refused, Request, Verdicts};
 use dig_ingest::record::Decoded;
 use dig_ingest::record::decode::{Decoder, Shape};
@@ -39,7 +39,7 @@ pub struct Owner {
     /// In force since the last review.
     devices: Snapshot,
     position: usize,
-    flights: Vec<(Request, Ticket)>,
+    flights: Vec<(Request, PackedRequest)>,
     letters: VecDeque<Letter>,
     /// Letters the topic has and whose confirmation is on its way.
     confirmations: VecDeque<(Letter, i64)>,

@@ -316,3 +316,40 @@ fn a_restored_store_goes_on_only_when_it_is_recovered() {
     instance.succeeded();
     world.end();
 }
+
+/// What a newcomer does first: make the store, check everything, then run.
+#[test]
+fn before_the_first_start_nothing_is_wrong_with_a_registry_that_run_will_make() {
+    let mut world = open(Broker::shared(), 1);
+    let settings = world.settings_file("check", &[]).display().to_string();
+    let args = [
+        "check",
+        "--connect",
+        "--report",
+        "json",
+        "--config",
+        &settings,
+    ];
+    let registry = |world: &World<'_>, args: &[&str]| {
+        let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
+        let (_, report) = world.command("check", &args).report();
+        let subject = format!("registry {}.devices", world.topic);
+        let checks = report["checks"].as_array().expect("checks").clone();
+        let found = checks.into_iter().find(|check| check["subject"] == subject);
+        found.unwrap_or_else(|| panic!("{report:#}"))
+    };
+    let fresh = registry(&world, &args);
+    assert_eq!(fresh["ok"], true, "{fresh}");
+    assert!(
+        fresh["found"]
+            .as_str()
+            .unwrap()
+            .contains("`run` creates it"),
+        "{fresh}"
+    );
+    let by_hand = registry(
+        &world,
+        &[&args[..], &["--set", "topics.create=false"]].concat(),
+    );
+    assert_eq!(by_hand["ok"], false, "{by_hand}");
+}

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use dig_ingest::orders::alarms::AlarmShown;
 use dig_ingest::orders::journey::{Actor, Tags};
 use dig_ingest::orders::settings::Mode;
-use dig_ingest::orders::store::acts::Subject;
 use dig_ingest::orders::store::intents::Outcome;
+use dig_ingest::orders::store::operator_actions::Subject;
 use dig_ingest::orders::store::{Error, Store};
 use dig_ingest::orders::{Parts, run, wall_clock};
 use tokio::task::JoinHandle;
@@ -178,7 +178,7 @@ async fn a_serial_of_another_account_is_not_adopted() {
     let shown = site.explained(&order).await.doubts.remove(0);
     assert_eq!(shown.fitting, std::slice::from_ref(&other));
     // What the refusal offers, works: both ways.
-    site.obey(&refusal.remedy, "assign");
+    site.apply(&refusal.remedy, "assign");
     assert_eq!(
         site.unit(&unit.id).await.unit.serial().unwrap().as_str(),
         other
@@ -215,7 +215,7 @@ async fn a_person_may_say_that_no_listed_serial_is_what_a_call_made() {
     let other = site.world.make(10032);
     site.all(&order, "parked").await;
     let wait = site.wait(&unit.id).await;
-    site.obey(&wait.remedy, "retry");
+    site.apply(&wait.remedy, "retry");
     // The serial that is nobody's stops the product until a person says whose it is, and the unit says so.
     let stopped = |alarm: &AlarmShown| alarm.row.kind == "orphan-serial";
     let mut orphan = None;
@@ -232,7 +232,7 @@ async fn a_person_may_say_that_no_listed_serial_is_what_a_call_made() {
     let wait = site.wait(&unit.id).await;
     assert_eq!(wait.what.name(), "provisioning");
     assert!(wait.said.contains(&other), "{wait:?}");
-    site.obey(&orphan.remedy, "clear");
+    site.apply(&orphan.remedy, "clear");
     site.all(&order, "assigned").await;
     assert_ne!(serial(&site.unit(&unit.id).await).as_str(), other);
     site.store.close().await;
@@ -311,7 +311,7 @@ async fn what_myadmin_refuses_is_told_a_few_times_and_then_a_persons() {
         // The cause is cleared, and its remedy works.
         site.world.refuse_reports(None);
         site.world.own_all();
-        site.obey(&wait.remedy, "retry");
+        site.apply(&wait.remedy, "retry");
         site.all(&order, "active").await;
         site.store.close().await;
     }
@@ -345,7 +345,7 @@ async fn a_shipment_that_myadmin_refuses_is_a_persons_too() {
         .expect("it waits");
     site.world.refuse_shipments(None);
     site.world.own_all();
-    site.obey(&wait.remedy, "retry");
+    site.apply(&wait.remedy, "retry");
     site.all(&order, "active").await;
     site.store.close().await;
 }

@@ -7,7 +7,7 @@ use dig_ingest::orders::journey::order::Order;
 use dig_ingest::orders::journey::unit::Unit;
 use dig_ingest::orders::journey::{Actor, Needs};
 use dig_ingest::orders::store::change::Cause;
-use dig_ingest::orders::store::rows::{Head, Line};
+use dig_ingest::orders::store::rows::{Head, OrderLine};
 use dig_ingest::orders::store::{self, Store};
 use jiff::Timestamp;
 use serde_json::Value;
@@ -40,7 +40,7 @@ pub(crate) async fn fill(store: &Store) {
         let cause = Cause::new("intake", "listed");
         change.add_order(id, &order, &head, cause).await.unwrap();
         for line in ["1", "2"] {
-            let line = Line {
+            let line = OrderLine {
                 id: line.into(),
                 product_code: "CTD-100".into(),
                 needs: Needs {

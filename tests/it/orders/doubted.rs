@@ -490,7 +490,7 @@ async fn alarms_and_sheets_of_an_older_store_carry_over() {
     let mut again = watcher(&store, of(&place));
     again.look().await;
     again.look().await;
-    // The one that was obeyed is left alone, the doubted one has an alarm of its own.
+    // The one that was applied is left alone, the doubted one has an alarm of its own.
     let alarm = only_alarm(&store, "sheet-malformed").await;
     assert!(alarm.row.subject.starts_with("2.csv@"), "{alarm:?}");
     execute(&store_file(&folder), &alarm.remedy, "sheet accept");
@@ -551,7 +551,7 @@ async fn sheets_are_decided_on_postgresql_too() {
     assert_eq!(alarms(&store).await, []);
     let states = store.judged_sheets(false).await.unwrap();
     let states: Vec<Standing> = states.iter().map(|row| row.state).collect();
-    let (obeyed, accepted, refused) = (Standing::Obeyed, Standing::Accepted, Standing::Refused);
-    assert_eq!(states, [accepted, refused, obeyed, obeyed]);
+    let (applied, accepted, refused) = (Standing::Obeyed, Standing::Accepted, Standing::Refused);
+    assert_eq!(states, [accepted, refused, applied, applied]);
     store.close().await;
 }

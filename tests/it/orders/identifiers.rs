@@ -299,7 +299,7 @@ async fn what_myadmin_shows_is_taken_in_and_told_and_never_refused() {
     assert_eq!(wait.what.name(), "difference", "{wait:?}");
     assert!(wait.remedy.contains("IMEI \"0\" has 1 digit"), "{wait:?}");
     // If MyAdmin is right after all, the remedy works as it is told.
-    site.obey(&wait.remedy, "assign");
+    site.apply(&wait.remedy, "assign");
     let row = site.unit(&row.id).await;
     assert_eq!(row.unit.known().tags.imei.as_deref(), Some("0"));
     let one = ("person".to_owned(), "imei".to_owned(), "0".to_owned());

@@ -2,7 +2,7 @@
 
 use dig_ingest::orders::journey::unit::Unit;
 use dig_ingest::orders::settings::{Approval, Mode, Partial, Status};
-use dig_ingest::orders::store::acts::Subject;
+use dig_ingest::orders::store::operator_actions::Subject;
 use dig_ingest::orders::store::rows::UnitRow;
 use dig_ingest::registry::State;
 use dig_ingest::sim::market::Market;
@@ -173,7 +173,7 @@ async fn a_unit_whose_line_goes_after_its_serial_was_made_is_a_persons_and_can_b
         panic!("it is parked");
     };
     let remedy = parked.reason.code.remedy(&gone.id);
-    site.obey(&remedy, "cancel");
+    site.apply(&remedy, "cancel");
     let now = site.world.now();
     site.round(60).await;
     let device = marks(gone).imei.unwrap();
@@ -307,7 +307,7 @@ async fn a_cancelled_order_that_comes_back_can_be_resumed() {
         .iter()
         .find(|told| told.row.kind == alarm.0)
         .expect("it is told");
-    site.obey(&told.remedy, "resume");
+    site.apply(&told.remedy, "resume");
     site.round(130).await;
     assert!(!site.standing().await.contains(&alarm));
     site.all(&order, "assigned").await;

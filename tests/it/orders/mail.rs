@@ -11,11 +11,11 @@ use dig_ingest::orders::journey::unit::Unit;
 use dig_ingest::orders::mail::{self, apart, folder, pdf};
 use dig_ingest::orders::store::Store;
 use dig_ingest::orders::store::change::Cause;
-use dig_ingest::orders::store::rows::{Head, Line};
+use dig_ingest::orders::store::rows::{Head, OrderLine};
 use dig_ingest::orders::{Clock, wall_clock};
 use jiff::Timestamp;
 
-use super::desk::{filled, orders, report};
+use super::desk::{filled, orders, refused, report};
 use super::pdf as made;
 use super::sheets::{alarms, state};
 
@@ -443,10 +443,10 @@ async fn an_order_that_comes_after_its_letter_is_compared_when_it_comes() {
         .add_order("9", &Order::receive(vec![]), &head, cause())
         .await
         .unwrap();
-    let line = Line {
+    let line = OrderLine {
         id: "1".into(),
         product_code: "CTD-900".into(),
-        ..Line::default()
+        ..OrderLine::default()
     };
     change
         .add_unit("9", &line, &Unit::ordered(), cause())
@@ -466,6 +466,123 @@ async fn an_order_that_comes_after_its_letter_is_compared_when_it_comes() {
         with_files(&text.replace("Beta Ltd", "ACME Fleet GmbH"), &[]),
     );
     std::fs::remove_file(post.maildir.join("new/1")).unwrap();
+    assert_eq!(post.look().await, []);
+    post.store.close().await;
+}
+
+/// What a person is sent to by the alarm: item by item, by whatever name the person has in hand.
+#[tokio::test]
+async fn a_mail_is_shown_item_by_item_beside_what_myadmin_shows() {
+    let mut post = Post::new(|config| {
+        config.prices.insert("CTD-100".into(), "79.00".into());
+    })
+    .await;
+    let letter = with_files(
+        "see the attachment",
+        &[("PO.pdf", &made::file(&made::ORDER))],
+    );
+    post.put("1.host", &letter);
+    post.put(
+        "2.host",
+        "From: ann@example.com\r\nSubject: lunch\r\n\r\nat one?\r\n",
+    );
+    let broken = made::file(&made::ORDER)[..400].to_vec();
+    post.put(
+        "3.host",
+        with_files("PO Number: PO-8", &[("PO.pdf", &broken)]).replace("m7@", "m8@"),
+    );
+    let told = post.look().await;
+    let folder = format!("orders.mail.folder={}", post.maildir.display());
+    let mail = |args: &[&str]| {
+        let more = [
+            "--set",
+            &folder,
+            "--set",
+            "orders.mail.prices.CTD-100=\"79.00\"",
+        ];
+        [&["mail"], args, &more]
+            .concat()
+            .iter()
+            .map(|arg| (*arg).to_owned())
+            .collect::<Vec<_>>()
+    };
+    let json = |args: &[&str]| {
+        let args = mail(args);
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        report(&post.file, &args)["mails"].clone()
+    };
+    let shown = json(&["show", "7"]);
+    for name in ["1.host", "m7@geotab", "<m7@geotab>", "so-7", "PO-7"] {
+        assert_eq!(json(&["show", name]), shown, "{name}");
+    }
+    let letter = &shown[0]["letters"][0];
+    assert_eq!(letter["orders"], serde_json::json!(["7"]));
+    assert_eq!(
+        letter["items"],
+        serde_json::json!([{
+            "code": "CTD-100", "letter": 3, "myadmin": 2, "price": "89.50", "agreed": "79.00",
+            "place": "attachment \"PO.pdf\", line 4", "differs": true,
+        }])
+    );
+    // What is shown is what the alarm says.
+    let differs: Vec<&str> = letter["differs"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|said| said.as_str().unwrap())
+        .collect();
+    let alarm = told
+        .iter()
+        .find(|(kind, ..)| kind == "mail-differs")
+        .unwrap();
+    assert_eq!(alarm.2, differs.join("; "));
+
+    let text = |args: &[&str]| {
+        let args = mail(args);
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        String::from_utf8(orders(&post.file, &args).stdout).unwrap()
+    };
+    let page = text(&["show", "7"]);
+    for wanted in [
+        "purchase order",
+        "CTD-100  3       2        89.50  79.00   yes",
+        "dig-ingest orders clear mail-differs 7",
+    ] {
+        assert!(page.contains(wanted), "{wanted}: {page}");
+    }
+    // Mail that is nobody's business is not listed; what cannot be read is, with its reason.
+    let list = text(&["list"]);
+    assert!(!list.contains("2.host"), "{list}");
+    assert!(list.contains("differs: "), "{list}");
+    assert!(text(&["show", "3.host"]).contains("it is no PDF file that can be read"));
+    assert!(text(&["show", "2.host"]).contains("purchase_order_from"));
+    let args = mail(&["show", "SO-99"]);
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let said = refused(&post.file, &args);
+    assert!(said.contains("orders mail list"), "{said}");
+    let said = refused(&post.file, &["mail", "list"]);
+    assert!(said.contains("orders.mail.folder"), "{said}");
+    post.store.close().await;
+}
+
+/// The same purchase order twice: forwarded by two people, and sent again.
+#[tokio::test]
+async fn a_letter_that_comes_several_times_counts_once() {
+    let mut post = Post::new(|_| {}).await;
+    let mut right = made::ORDER.to_vec();
+    right[11].2 = "2 pcs";
+    right[13].2 = "179.00";
+    let letter = with_files("see the attachment", &[("PO.pdf", &made::file(&right))]);
+    let forward = |by: &str| {
+        format!(
+            "From: {by}\r\nSubject: Fwd\r\nContent-Type: multipart/mixed; boundary=out\r\n\r\n--out\r\n\r\n\
+             bitte\r\n--out\r\nContent-Type: message/rfc822\r\n\r\n{letter}\r\n--out--\r\n"
+        )
+    };
+    post.put("1", &letter);
+    post.put("2", forward("ann@example.com"));
+    post.put("3", forward("bob@example.com"));
+    post.put("4", letter.replace("m7@", "m8@"));
     assert_eq!(post.look().await, []);
     post.store.close().await;
 }

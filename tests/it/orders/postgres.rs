@@ -8,7 +8,7 @@ use dig_ingest::config::secret::Secret;
 use dig_ingest::orders::journey::Actor;
 use dig_ingest::orders::journey::unit::Unit;
 use dig_ingest::orders::store::change::Cause;
-use dig_ingest::orders::store::rows::Line;
+use dig_ingest::orders::store::rows::OrderLine;
 use dig_ingest::orders::store::{Config, Error, Store};
 
 use crate::support::root;
@@ -83,9 +83,9 @@ async fn a_commit_that_failed_leaves_no_connection_in_a_transaction() {
     let now = jiff::Timestamp::now();
     for _ in 0..3 {
         let mut change = store.change(Actor::Reconciler, None, now).await.unwrap();
-        let line = Line {
+        let line = OrderLine {
             id: "1".into(),
-            ..Line::default()
+            ..OrderLine::default()
         };
         let cause = Cause::new("take-in", "of no order");
         change
@@ -121,4 +121,82 @@ async fn a_database_without_a_store_is_told_from_one_with_it_and_names_its_own_b
     );
     store.close().await;
     Store::open(&config).await.unwrap().close().await;
+}
+
+/// A machine that stands still (suspended, moved) in the middle of a change: its connection lives on, with the lease's row locked.
+#[tokio::test]
+async fn an_instance_that_sleeps_in_a_change_keeps_nobody_from_the_store_for_long() {
+    let config = Config {
+        busy_ms: 500,
+        ..fresh()
+    };
+    let asleep = Store::init(&config).await.unwrap();
+    let awake = Store::open(&config).await.unwrap();
+    let now = jiff::Timestamp::now();
+    let life = std::time::Duration::from_secs(30);
+    let token = asleep.take_lease("asleep", life, now).await.unwrap();
+    let mut held = asleep.change(Actor::Reconciler, token, now).await.unwrap();
+    let cause = Cause::new("test", "it sleeps now");
+    held.note(None, None, cause).await.unwrap();
+
+    let later = now + jiff::SignedDuration::from_secs(31);
+    let refused = awake.take_lease("awake", life, later).await;
+    let error = refused.expect_err("the row is locked");
+    assert!(error.is_away() && error.retryable(), "{error}");
+    assert!(
+        error.to_string().contains("orders.store.busy_ms"),
+        "{error}"
+    );
+    let taken = loop {
+        match awake.take_lease("awake", life, later).await {
+            Ok(taken) => break taken,
+            Err(error) => assert!(error.is_away(), "{error}"),
+        }
+    };
+    assert!(taken.is_some(), "the sleeper's time is over");
+    held.commit().await.expect_err("its transaction was ended");
+    let lost = asleep.change(Actor::Reconciler, token, later).await;
+    assert!(matches!(lost.err(), Some(Error::LeaseLost)));
+    let events = awake.events_after(0).await.unwrap();
+    assert!(events.iter().all(|event| event.act != "test"), "{events:?}");
+    asleep.close().await;
+    awake.close().await;
+}
+
+#[tokio::test]
+async fn a_server_that_restarts_in_the_middle_of_a_change_is_used_again() {
+    let pid = std::process::id().to_string();
+    let instance = format!("test-{pid}-restart");
+    let start = ["start", "--instance", &instance, "--owner", &pid];
+    script(&start);
+    let url = script(&["create", "journey", "--instance", &instance]);
+    let config = Config {
+        url: Secret::new(url),
+        ..Config::default()
+    };
+    let store = Store::init(&config).await.unwrap();
+    let note = async |why: &str| {
+        let now = jiff::Timestamp::now();
+        let mut change = store.change(Actor::Reconciler, None, now).await?;
+        change.note(None, None, Cause::new("test", why)).await?;
+        Ok::<_, Error>(change)
+    };
+    let cut_off = note("cut off").await.unwrap();
+    script(&["kill", "--instance", &instance]);
+    let away = note("nobody is there").await.err().expect("it is away");
+    assert!(away.retryable(), "{away}");
+    script(&start);
+    let lost = cut_off.commit().await.expect_err("its server is gone");
+    assert!(lost.retryable() && lost.may_have_effects(), "{lost}");
+    // One for each connection that died; none of them is in the way for ever.
+    note("again").await.unwrap().commit().await.unwrap();
+    let events = store.events_after(0).await.unwrap();
+    let told: Vec<&str> = events
+        .iter()
+        .filter(|event| event.act == "test")
+        .map(|event| event.why.as_str())
+        .collect();
+    assert_eq!(told, ["again"]);
+    store.close().await;
+    script(&["stop", "--instance", &instance, "--delete"]);
 }

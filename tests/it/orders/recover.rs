@@ -210,7 +210,7 @@ async fn a_question_of_the_plan_is_answered_by_the_command_it_names() {
     };
     let error = api.refused("/api/recover", "{\"accept\": true}", 409).await;
     assert_eq!(error["code"], "undecided");
-    site.obey(question.as_str().unwrap(), "assign");
+    site.apply(question.as_str().unwrap(), "assign");
     let given = site.units(&order).await.into_iter();
     let given: Vec<Serial> = given.filter_map(|row| row.unit.serial()).collect();
     assert_eq!(given, [serial]);

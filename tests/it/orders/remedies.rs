@@ -10,8 +10,8 @@ use std::path::Path;
 use dig_ingest::orders::alarms::{self, AlarmShown};
 use dig_ingest::orders::journey::{Serial, Tags};
 use dig_ingest::orders::settings::{Mode, Partial};
-use dig_ingest::orders::store::acts::Subject;
 use dig_ingest::orders::store::alarms::AlarmRow;
+use dig_ingest::orders::store::operator_actions::Subject;
 use dig_ingest::orders::store::{Error, Refusal};
 use serde_json::{Value, json};
 
@@ -85,12 +85,12 @@ async fn every_alarm_is_cleared_by_the_command_that_its_remedy_prints() {
             assert!(alarm.remedy.contains("`orders recover`"), "{alarm:?}");
             continue;
         }
-        site.obey(&alarm.remedy, "clear");
+        site.apply(&alarm.remedy, "clear");
         assert!(!stands(&site, kind, subject).await, "{kind}");
     }
     // One that no version here knows has a remedy too.
     let alarm = raised(&site, "of-another-version", "7", None).await;
-    site.obey(&alarm.remedy, "clear");
+    site.apply(&alarm.remedy, "clear");
     // What ends a doubted sheet's alarm is a decision about the sheet: the texts name it in a form that a shell takes.
     for kind in OF_SHEETS {
         let row = AlarmRow {
@@ -129,15 +129,15 @@ async fn the_other_commands_of_alarms_do_what_they_say() {
         Some(&json!({ "active": false })),
     )
     .await;
-    site.obey(&gone.remedy, "cancel");
+    site.apply(&gone.remedy, "cancel");
     assert_eq!(site.unit(unit).await.unit.state(), "cancelled");
     for kind in ["terminated-reappears", "left-database"] {
         let alarm = raised(&site, kind, unit, None).await;
-        let output = site.obey(&alarm.remedy, "show");
+        let output = site.apply(&alarm.remedy, "show");
         assert!(String::from_utf8(output.stdout).unwrap().contains(&order));
     }
     let short = raised(&site, "inventory-short", "CTD-200", None).await;
-    site.obey(&short.remedy, "list");
+    site.apply(&short.remedy, "list");
     let shelf = site.file().with_file_name("shelf.csv");
     std::fs::write(&shelf, "imei,sim\n3.5E+14,1\n").unwrap();
     let alarm = raised(&site, "inventory-file", &shelf.display().to_string(), None).await;
@@ -150,7 +150,7 @@ async fn the_other_commands_of_alarms_do_what_they_say() {
         "every line that cannot be used is named: {said}"
     );
     let vanished = raised(&site, "order-vanished", &order, None).await;
-    site.obey(&vanished.remedy, "cancel");
+    site.apply(&vanished.remedy, "cancel");
     assert_eq!(
         site.store
             .order(&order)
@@ -162,7 +162,7 @@ async fn the_other_commands_of_alarms_do_what_they_say() {
         "cancelled"
     );
     let back = raised(&site, "cancelled-reappears", &order, None).await;
-    site.obey(&back.remedy, "resume");
+    site.apply(&back.remedy, "resume");
     assert_eq!(
         site.store
             .order(&order)
@@ -197,7 +197,7 @@ async fn an_orphan_is_given_to_a_unit_by_the_command_of_its_alarm() {
         .find(|alarm| alarm.row.kind == "orphan-serial")
         .unwrap_or_else(|| panic!("{alarms:?}"));
     let remedy = alarm.remedy.replace("UNIT", &unit);
-    site.obey(&remedy, "assign");
+    site.apply(&remedy, "assign");
     assert_eq!(serial(&site.unit(&unit).await).as_str(), orphan);
     site.round(400).await;
     let standing = site.standing().await;
@@ -231,13 +231,13 @@ async fn the_commands_of_refusals_lead_on() {
 
     // An active unit is not cancelled; its device is replaced.
     let refused = refusal(site.store.cancel_unit(first, "no", &ann(), now).await);
-    site.obey(&refused.remedy, "replace");
+    site.apply(&refused.remedy, "replace");
     let fresh = format!("{first}r1");
     assert_eq!(site.unit(&fresh).await.replaces.as_ref(), Some(first));
     // A second time names the one that took its place: it can be replaced once it has a serial.
     let refused = refusal(site.store.replace(first, "again", &ann(), now).await);
     let early = refusal(site.store.replace(&fresh, "again", &ann(), now).await);
-    site.obey(
+    site.apply(
         &early
             .remedy
             .replace("IMEI", &marks(&units[0]).imei.unwrap()),
@@ -248,7 +248,7 @@ async fn the_commands_of_refusals_lead_on() {
         row.unit.serial().is_some()
     })
     .await;
-    site.obey(&refused.remedy, "replace");
+    site.apply(&refused.remedy, "replace");
     assert_eq!(site.unit(&fresh).await.unit.state(), "terminated");
 
     // Another serial is another device.
@@ -258,7 +258,7 @@ async fn the_commands_of_refusals_lead_on() {
         .assign(second, Some(&other), &Tags::default(), &ann(), now)
         .await;
     let refused = refusal(swapped);
-    site.obey(&refused.remedy, "replace");
+    site.apply(&refused.remedy, "replace");
     assert_eq!(site.unit(second).await.unit.state(), "terminated");
 
     // Nothing is replaced or resumed within a cancelled order, until the order is taken up again.
@@ -287,13 +287,13 @@ async fn the_commands_of_refusals_lead_on() {
         } else {
             refusal(site.store.replace(first, "RMA", &ann(), now).await)
         };
-        site.obey(&refused.remedy, "resume");
+        site.apply(&refused.remedy, "resume");
         assert_eq!(site.unit(second).await.unit.state(), "assigned");
     }
 
     // What is not possible says where to look, and that works.
     let parcel = site.ship(&order, Some(&["9.9".to_owned()]), "T1").await;
-    site.obey(&refusal(parcel).remedy, "show");
+    site.apply(&refusal(parcel).remedy, "show");
     site.ship(&order, None, "T1").await.unwrap();
     let resumed = site
         .store
@@ -306,10 +306,10 @@ async fn the_commands_of_refusals_lead_on() {
         )
         .await;
     let refused = refusal(resumed);
-    site.obey(&refused.remedy, "show");
-    site.obey(&refused.remedy, "replace");
+    site.apply(&refused.remedy, "show");
+    site.apply(&refused.remedy, "replace");
     let missing = refusal(site.store.approve("9", &ann(), now).await);
-    site.obey(&missing.remedy, "list");
+    site.apply(&missing.remedy, "list");
     site.store.close().await;
 }
 
@@ -340,7 +340,7 @@ async fn a_lost_answer_of_a_cancelled_unit_is_settled_by_what_is_printed() {
     let tried = site.try_run(&alarm.remedy, "retry", &[]);
     assert!(!tried.status.success());
     let said = String::from_utf8(tried.stderr).unwrap();
-    site.obey(&said, "retry");
+    site.apply(&said, "retry");
     site.round(400).await;
     assert!(!stands(&site, "lost-answer", &unit).await);
     site.store.close().await;

@@ -96,7 +96,7 @@ async fn a_sheet_that_names_a_replaced_or_cancelled_serial_ends_its_alarm() {
             .contains("a sheet of terminations that names it"),
         "{alarm:?}"
     );
-    site.obey(&alarm.remedy, "clear");
+    site.apply(&alarm.remedy, "clear");
     site.round(7200).await;
     assert!(!stands(&site, "cancelled-serial", &stays.id).await);
     site.store.close().await;
@@ -131,7 +131,7 @@ async fn a_doubted_sheet_ends_no_alarm_of_a_serial() {
         .iter()
         .find(|alarm| alarm.row.kind == "sheet-malformed")
         .unwrap();
-    site.obey(&alarm.remedy, "sheet accept");
+    site.apply(&alarm.remedy, "sheet accept");
     assert_eq!(site.standing().await, []);
     site.store.close().await;
 }
@@ -303,12 +303,12 @@ async fn a_fulfilled_order_of_a_lost_store_is_taken_up_again_and_its_device_acti
     let known = before.unit.known();
     assert_eq!(Some(&*alarm.row.subject), known.tags.imei.as_deref());
     let remedy = alarm.remedy.replace("UNIT", &before.id);
-    site.obey(&remedy, "resume");
+    site.apply(&remedy, "resume");
     site.until("its line is a unit again", async |store| {
         store.unit(&before.id).await.unwrap().is_some()
     })
     .await;
-    site.obey(&remedy, "assign");
+    site.apply(&remedy, "assign");
     let now = site.world.now();
     site.store
         .assign(&before.id, None, &known.tags, &ann(), now)
@@ -318,11 +318,11 @@ async fn a_fulfilled_order_of_a_lost_store_is_taken_up_again_and_its_device_acti
     if let Some(wait) = site.explained(&order).await.whole.order.wait
         && wait.remedy.contains("`orders retry")
     {
-        site.obey(&wait.remedy, "retry");
+        site.apply(&wait.remedy, "retry");
     }
     site.round(130).await;
     let ship = remedy.replace("CARRIER", "Post").replace("NUMBER", "T1");
-    site.obey(&ship, "ship");
+    site.apply(&ship, "ship");
     active(&mut site, &order).await;
     assert_eq!(
         site.unit(&before.id).await.unit.serial(),
@@ -358,7 +358,7 @@ async fn an_order_that_shipped_after_the_copy_goes_on_when_a_person_retries_it()
         .wait
         .expect("it waits");
     assert!(wait.said.contains("elsewhere"), "{wait:?}");
-    site.obey(&wait.remedy, "retry");
+    site.apply(&wait.remedy, "retry");
     site.round(400).await;
     assert_eq!(
         site.store

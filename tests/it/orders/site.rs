@@ -10,11 +10,11 @@ use dig_ingest::orders::journey::{Actor, Parcel, Serial, Tags};
 use dig_ingest::orders::registrar::Registrar;
 use dig_ingest::orders::round::Reconciler;
 use dig_ingest::orders::settings::{Approval, CheckContracts, Config, Fulfilment, Mode};
-use dig_ingest::orders::shown::{self, Explained, OrderShown};
 use dig_ingest::orders::store::identity::Proof;
 use dig_ingest::orders::store::read::Filter;
 use dig_ingest::orders::store::rows::UnitRow;
 use dig_ingest::orders::store::{self, Store};
+use dig_ingest::orders::views::{self, Explained, OrderShown};
 use dig_ingest::orders::wait::Wait;
 use dig_ingest::sim::market;
 use rand::SeedableRng as _;
@@ -237,7 +237,7 @@ impl Site {
     pub async fn explained(&self, order: &str) -> Explained {
         let row = self.store.order(order).await.unwrap().expect("it is there");
         let now = (self.clock)();
-        let shown = shown::explained(&self.store, &self.config, &row, now);
+        let shown = views::explained(&self.store, &self.config, &row, now);
         shown.await.unwrap()
     }
 
@@ -257,7 +257,7 @@ impl Site {
         };
         let rows = self.store.orders(&filter).await.unwrap();
         let now = (self.clock)();
-        let listed = shown::listed(&self.store, &self.config, &rows, now);
+        let listed = views::listed(&self.store, &self.config, &rows, now);
         listed.await.unwrap()
     }
 
@@ -303,14 +303,14 @@ impl Site {
     }
 
     /// Does what a remedy says: the program itself, with this store.
-    pub fn obey(&self, remedy: &str, of: &str) -> std::process::Output {
+    pub fn apply(&self, remedy: &str, of: &str) -> std::process::Output {
         let output = self.run(remedy, of, &[]);
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{of} of {remedy}: {said}");
         output
     }
 
-    /// As [`Site::obey`], with more settings; a report of what is wrong is no failure.
+    /// As [`Site::apply`], with more settings; a report of what is wrong is no failure.
     pub fn run(&self, remedy: &str, of: &str, more: &[&str]) -> std::process::Output {
         let output = self.try_run(remedy, of, more);
         let said = String::from_utf8_lossy(&output.stderr);

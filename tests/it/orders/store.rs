@@ -10,11 +10,11 @@ use dig_ingest::orders::journey::order::Order;
 use dig_ingest::orders::journey::unit::Unit;
 use dig_ingest::orders::journey::way::Live;
 use dig_ingest::orders::journey::{Actor, Code, Needs, Parcel, Reason, Serial, Tags};
-use dig_ingest::orders::store::acts::Subject;
+use dig_ingest::orders::store::cancel_terminate::Termination;
 use dig_ingest::orders::store::change::{Cause, Change};
-use dig_ingest::orders::store::ends::Termination;
 use dig_ingest::orders::store::intents::{Outcome, Wish};
-use dig_ingest::orders::store::rows::{Head, Line, UnitRow};
+use dig_ingest::orders::store::operator_actions::Subject;
+use dig_ingest::orders::store::rows::{Head, OrderLine, UnitRow};
 use dig_ingest::orders::store::{Config, Error, Store};
 use dig_ingest::registry::State;
 use jiff::Timestamp;
@@ -120,7 +120,7 @@ pub(super) async fn take_in(store: &Store, order: &str, units: u32) {
             .unwrap()
     );
     for n in 0..units {
-        let line = Line {
+        let line = OrderLine {
             id: format!("{}", n + 1),
             product_code: "CTD-100".into(),
             needs: NEEDS,

@@ -2,7 +2,7 @@
 
 use dig_ingest::orders::journey::Tags;
 use dig_ingest::orders::settings::{Mode, Partial};
-use dig_ingest::orders::store::acts::Subject;
+use dig_ingest::orders::store::operator_actions::Subject;
 use jiff::SignedDuration;
 
 use super::site::{Site, ann, marks};
@@ -26,7 +26,7 @@ async fn a_unit_says_in_every_state_what_it_waits_for_and_each_remedy_works() {
     site.round(0).await;
     let unit = site.units(&order).await[0].id.clone();
     let remedy = waits_for(&site, &unit, "approval").await;
-    site.obey(&remedy, "approve");
+    site.apply(&remedy, "approve");
     waits_for(&site, &unit, "job").await;
     site.round(130).await;
 
@@ -36,15 +36,15 @@ async fn a_unit_says_in_every_state_what_it_waits_for_and_each_remedy_works() {
     let tags = marks(&row);
     let (imei, sim) = (tags.imei.unwrap(), tags.sim.unwrap());
     let remedy = remedy.replace("IMEI", &imei).replace("SIM", &sim);
-    site.obey(&remedy, "assign");
+    site.apply(&remedy, "assign");
 
     let remedy = waits_for(&site, &unit, "shipping").await;
     let remedy = remedy.replace("CARRIER", "Post").replace("NUMBER", "T1");
-    site.obey(&remedy, "ship");
+    site.apply(&remedy, "ship");
 
     let remedy = waits_for(&site, &unit, "keying").await;
     let page = std::env::temp_dir().join(format!("sheet-{}.html", std::process::id()));
-    site.obey(&remedy.replace("FILE", page.to_str().unwrap()), "export");
+    site.apply(&remedy.replace("FILE", page.to_str().unwrap()), "export");
     assert!(std::fs::read_to_string(&page).unwrap().contains(&*imei));
     std::fs::remove_file(&page).unwrap();
     let row = site.unit(&unit).await;
@@ -111,7 +111,7 @@ async fn a_typing_mistake_in_myadmin_is_shown_told_and_corrected_on_either_side(
         } else {
             let odd = alarm.remedy.contains("--force");
             assert_eq!(odd, !looks_right, "{alarm:?}");
-            site.obey(&alarm.remedy, "assign");
+            site.apply(&alarm.remedy, "assign");
             let forced = site.acts(&order).await;
             assert_eq!(forced.iter().any(|act| act == "force"), odd, "{forced:?}");
         }
@@ -152,7 +152,7 @@ async fn a_wrong_number_and_a_forgotten_status_are_shown_and_told() {
             assert!(wait.said.contains("PendingFulfillment"), "{wait:?}");
             site.key_in_shipment(&order, "T1", "Fulfilled");
         } else {
-            site.obey(&wait.remedy, "ship");
+            site.apply(&wait.remedy, "ship");
         }
         site.world.own_all();
         site.all(&order, "active").await;
@@ -196,7 +196,7 @@ async fn parked_units_are_found_among_the_orders() {
     assert_eq!(of_person.len(), 1, "{alarms:?}");
     for row in &units[..2] {
         let remedy = site.wait(&row.id).await.remedy;
-        site.obey(&remedy, "retry");
+        site.apply(&remedy, "retry");
     }
     site.round(130).await;
     assert!(
@@ -268,7 +268,7 @@ async fn an_order_whose_part_waits_names_the_part() {
     let wait = site.wait(&ids[0]).await;
     assert_eq!(wait.what.name(), "other-units");
     assert!(wait.said.contains(&ids[1]), "{wait:?}");
-    site.obey(&wait.remedy, "show");
+    site.apply(&wait.remedy, "show");
     site.store.close().await;
 }
 
@@ -279,7 +279,7 @@ async fn a_unit_that_lacks_nothing_is_assigned_by_a_word_where_nobody_assigns_by
     site.round(0).await;
     let unit = site.units(&order).await[0].id.clone();
     let remedy = waits_for(&site, &unit, "marks").await;
-    site.obey(&remedy, "assign");
+    site.apply(&remedy, "assign");
     assert_eq!(site.unit(&unit).await.unit.state(), "assigned");
     site.store.close().await;
 }
@@ -325,7 +325,7 @@ async fn whatever_myadmin_lists_is_to_be_seen_however_odd() {
     );
     // To clear it works, and lasts.
     let remedy = site.alarms().await.remove(0).remedy;
-    site.obey(&remedy, "clear");
+    site.apply(&remedy, "clear");
     site.round(400).await;
     assert_eq!(site.standing().await, []);
     site.store.close().await;
@@ -377,7 +377,7 @@ async fn the_pages_tell_how_many_units_wait_for_what_and_the_oldest_of_each() {
     site.all(&first, "provisioned").await;
     let second = site.assigned(1).await;
     let now = site.world.now();
-    let waits = dig_ingest::orders::shown::waits(&site.store, &site.config, now);
+    let waits = dig_ingest::orders::views::waits(&site.store, &site.config, now);
     let waits = waits.await.unwrap();
     let told: Vec<(&str, u64)> = waits
         .iter()

@@ -22,7 +22,7 @@ use rdkafka::{
     },
     client::DefaultClientContext,
     consumer::{BaseConsumer, CommitMode, Consumer},
-    message::{BorrowedMessage, Headers, Message},
+    message::{BorrowedMessage, Headers, Message, ToBytes},
     mocking::MockCluster,
     producer::{DefaultProducerContext, FutureProducer, FutureRecord, Producer as _},
     types::{RDKafkaApiKey, RDKafkaRespErr},
@@ -481,7 +481,7 @@ impl Broker {
     }
 
     /// Writes one message of this age and waits for the broker's confirmation.
-    pub fn write(&self, topic: &str, key: &str, value: &str, age: Duration) {
+    pub fn write(&self, topic: &str, key: &str, value: &(impl ToBytes + ?Sized), age: Duration) {
         let producer: FutureProducer = ClientConfig::new()
             .set("bootstrap.servers", &self.address)
             .create()

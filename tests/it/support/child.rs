@@ -98,6 +98,10 @@ impl Running {
         self.status.is_none()
     }
 
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// The most memory it ever had resident.
     pub fn peak_resident_bytes(&mut self) -> u64 {
         assert!(self.alive(), "{} has ended", self.name);

@@ -151,7 +151,7 @@ fn put(folder: &Path, name: &str, content: impl AsRef<[u8]>, second: u64) -> Pat
     path
 }
 
-/// Every kind of entry a folder can hold beside a good sheet: each is its own alarm, and the good one is obeyed.
+/// Every kind of entry a folder can hold beside a good sheet: each is its own alarm, and the good one is applied.
 #[tokio::test]
 async fn one_bad_file_never_hides_the_others_and_links_lead_nowhere() {
     let base = tempfile::tempdir().expect("a folder");
@@ -201,7 +201,7 @@ async fn one_bad_file_never_hides_the_others_and_links_lead_nowhere() {
         .await
         .expect("the store answers")
         .expect("a unit");
-    assert_eq!(unit.unit.state(), "terminated", "the good sheet is obeyed");
+    assert_eq!(unit.unit.state(), "terminated", "the good sheet is applied");
     let told = alarms(&store).await;
     let mut unreadable: Vec<&str> = told
         .iter()

@@ -145,7 +145,7 @@ fn percent_decoded(text: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// No secret in any way of writing it, and no character that a terminal would obey.
+/// No secret in any way of writing it, and no character that a terminal would apply.
 #[track_caller]
 fn clean(place: &str, text: &str) {
     let basic = base64::engine::general_purpose::STANDARD.encode(format!("carrier:{PASSWORD}"));

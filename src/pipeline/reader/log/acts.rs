@@ -16,7 +16,7 @@ use crate::log_life::{
 use crate::ops::metrics::log_life as metrics;
 use crate::ops::waits::{self, Kind};
 use crate::pipeline::consumer::Events;
-use crate::pipeline::feed::{Feed, Messages};
+use crate::pipeline::feed::{Messages, PartitionQueue};
 use crate::pipeline::log_watch::{Answer, Question};
 use crate::pipeline::reader::{Assigned, Key, Reader, list};
 use crate::pipeline::worker::Chunk;
@@ -390,7 +390,7 @@ impl Reader {
         &self,
         key: &Key,
         offset: i64,
-        feeds: &mut HashMap<Key, Feed<Events>>,
+        feeds: &mut HashMap<Key, PartitionQueue<Events>>,
         assigned: &mut HashMap<Key, Assigned>,
     ) {
         let Some(partition) = assigned.get_mut(key) else {
@@ -402,7 +402,7 @@ impl Reader {
             offset,
             "the client made a partition anew; its queue is split off again"
         );
-        let Some(feed) = Feed::open(&self.consumer, &key.0, key.1) else {
+        let Some(feed) = PartitionQueue::open(&self.consumer, &key.0, key.1) else {
             return;
         };
         feeds.insert(key.clone(), feed);

@@ -17,7 +17,7 @@ use crate::ops::status_registry::StatusRegistry;
 use crate::ops::waits::{self, Kind, Wait};
 use crate::pipeline::held_topic::{self, NotAllowed};
 use crate::pipeline::release::{
-    Place, Progress, Turn, UnreadableBatch, UnreadableMark, rebuild, rest,
+    HeldPartition, Progress, Turn, UnreadableBatch, UnreadableMark, rebuild, rest,
 };
 use crate::pipeline::settings::Topics;
 use crate::rights;
@@ -35,7 +35,7 @@ struct Blocked {
 }
 
 impl Blocked {
-    fn of(error: &anyhow::Error, place: &Place) -> Self {
+    fn of(error: &anyhow::Error, place: &HeldPartition) -> Self {
         let cause = format!("what is held cannot be found out: {error:#}");
         let (kind, remedy) = if let Some(batch) = error.downcast_ref::<UnreadableBatch>() {
             (Kind::Batch, batch.remedy())
@@ -61,7 +61,7 @@ impl Blocked {
 /// See the module's documentation.
 pub(super) struct Beginning {
     /// Client settings and names of the held partition; a clone of `Side`'s.
-    pub place: Place,
+    pub place: HeldPartition,
     /// A gate holds records. Without one there may be no held topic until a device is quarantined.
     pub gated: bool,
     /// The input topic.

@@ -5,7 +5,7 @@ use super::*;
 use crate::record::origin::Origin;
 
 /// As [`told`], of a message that came from Kafka.
-fn told_from(mapping: &str, message: &str, origin: &Origin<'_>) -> Vec<String> {
+pub(super) fn told_from(mapping: &str, message: &str, origin: &Origin<'_>) -> Vec<String> {
     let mut decoder = Decoder::new(
         Shape::Mapped(Arc::new(compile(mapping))),
         Arc::new(Rules::new(&validate::Config::default())),
@@ -26,7 +26,7 @@ fn x_of(x: &str, members: &str) -> String {
     x.unwrap_or(line).to_owned()
 }
 
-fn refused(mapping: &str) -> String {
+pub(super) fn refused(mapping: &str) -> String {
     let wrong = Mapping::compile("test.toml", mapping, &Diagnostics::shipped().unwrap());
     format!("{:#}", wrong.unwrap_err())
 }

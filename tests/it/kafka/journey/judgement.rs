@@ -6,24 +6,47 @@ use std::io::BufReader;
 use std::time::Duration;
 
 use dig_ingest::load::manifest;
-use dig_ingest::orders::journey::unit::Unit;
 use dig_ingest::orders::outbox::Entry;
 use dig_ingest::orders::store::intents::Outcome;
-use dig_ingest::orders::store::rows::UnitRow;
-use dig_ingest::registry::{Device, topic};
-use dig_ingest::sim::ledger::{Line, Standing};
+use dig_ingest::registry::{Device, State, topic};
+use dig_ingest::sim::ledger::{LedgerLine, Standing};
 use dig_ingest::sim::market;
+use jiff::Timestamp;
 use rdkafka::ClientConfig;
 use serde_json::{Value, json};
 
-use super::{Journey, PARTS, names};
+use super::{Journey, PARTS};
 use crate::support::world::World;
 
 /// Serials that may not talk any more, with how often they had been heard when every owner of a partition knew.
 pub type Silent = BTreeMap<String, u64>;
 
-fn serial(row: &UnitRow) -> Option<String> {
-    row.unit.serial().map(|serial| serial.to_string())
+/// A device as the registry has it at the end, and when it became active first: in whatever store that was known.
+#[derive(Debug, Clone)]
+struct Subject {
+    device_id: String,
+    serial: String,
+    state: State,
+    since: Option<Timestamp>,
+}
+
+impl Subject {
+    fn is(&self, state: State) -> bool {
+        self.state == state
+    }
+
+    /// Whether it has an IMEI, and talks.
+    fn talks(&self) -> bool {
+        self.device_id != self.serial
+    }
+}
+
+/// Device id by serial.
+fn names(subjects: &[Subject]) -> BTreeMap<String, String> {
+    let talking = subjects.iter().filter(|subject| subject.talks());
+    talking
+        .map(|subject| (subject.serial.clone(), subject.device_id.clone()))
+        .collect()
 }
 
 fn arrivals(world: &World<'_>) -> BTreeMap<String, u64> {
@@ -53,9 +76,8 @@ fn lettered(world: &World<'_>) -> BTreeMap<String, BTreeSet<String>> {
 impl Journey<'_> {
     /// Waits until everybody who may not talk any more was told so by a letter.
     pub(super) fn silent(&mut self) -> Silent {
-        let units = self.units();
-        let ended = |row: &&UnitRow| matches!(row.unit, Unit::Terminated(_) | Unit::Cancelled(_));
-        let ended: Vec<UnitRow> = units.iter().filter(ended).cloned().collect();
+        let mut ended = self.subjects();
+        ended.retain(|subject| subject.is(State::Terminated));
         let talking: Vec<String> = names(&ended).into_keys().collect();
         self.until("a letter for everybody who has ended", |journey, _| {
             let lettered = lettered(&journey.world);
@@ -71,15 +93,30 @@ impl Journey<'_> {
             .collect()
     }
 
+    fn subjects(&self) -> Vec<Subject> {
+        let devices = self.runtime.block_on(self.store.devices());
+        let devices = devices.expect("the store").into_iter();
+        devices
+            .filter_map(|device| {
+                let serial = device.serial?.to_string();
+                let mut papers = self.people.paper.values();
+                let paper = papers.find(|paper| paper.serial.as_ref() == Some(&serial));
+                Some(Subject {
+                    device_id: device.device_id.into(),
+                    state: device.state,
+                    since: paper.and_then(|paper| paper.since),
+                    serial,
+                })
+            })
+            .collect()
+    }
+
     /// The load has ended. Everything is brought to its end and judged; the report.
     pub(super) fn judge(mut self, silent: &Silent) -> Value {
-        let units = self.units();
-        let produced = produced(&self.world, &names(&units));
-        let active: Vec<String> = units
-            .iter()
-            .filter(|row| row.unit.is_active())
-            .filter_map(serial)
-            .collect();
+        let subjects = self.subjects();
+        let produced = produced(&self.world, &names(&subjects));
+        let active = subjects.iter().filter(|one| one.is(State::Active));
+        let active: Vec<String> = active.map(|one| one.serial.clone()).collect();
         self.until("every active device is heard whole", |journey, _| {
             let digests = journey.world.gateway.digests();
             let heard: BTreeMap<&str, u64> = digests
@@ -95,11 +132,15 @@ impl Journey<'_> {
         self.world.leave(usize::MAX);
         let verdict = self.world.verified(&["--registry"]);
         self.registry();
-        self.serials(&units);
+        self.serials();
+        self.alarms();
         let lines = self.world.gateway.ledger();
-        self.gate(&units, &lines, silent);
-        self.billing(&units);
-        let count = |state: &str| units.iter().filter(|row| row.unit.state() == state).count();
+        self.gate(&subjects, &lines, silent);
+        self.billing(&subjects);
+        let units = self.units();
+        let count = |state| subjects.iter().filter(|one| one.is(state)).count();
+        let cancelled = units.iter().filter(|row| row.unit.state() == "cancelled");
+        let (disasters, people) = (self.disasters, &self.people);
         let adopted = self.outcomes(Outcome::Adopted);
         let counters = self.world.gateway.counters();
         let again = counters.lost_answers + counters.cut;
@@ -118,9 +159,18 @@ impl Journey<'_> {
             "seed": self.size.seed,
             "orders": self.size.orders,
             "units": units.len(),
-            "active": count("active"),
-            "terminated": count("terminated"),
-            "cancelled": count("cancelled"),
+            "active": count(State::Active),
+            "terminated": count(State::Terminated),
+            "cancelled": cancelled.count(),
+            "added": people.added,
+            "dropped": people.dropped,
+            "replaced": people.replaced.len(),
+            "reopened": people.reopened,
+            "store_lost": disasters.store_lost,
+            "store_restored": disasters.store_restored,
+            "recovered": disasters.recovered,
+            "topic_lost": disasters.topic_lost,
+            "late_writes": disasters.late_writes,
             "serials": self.world.gateway.market(|market, _| market.devices().len()),
             "adopted": adopted,
             "kills_both": kills["both"],
@@ -177,16 +227,15 @@ impl Journey<'_> {
         assert_eq!(waiting.expect("the store"), 0);
     }
 
-    /// P1: no two units share a serial, every unit has one answer at most, and every serial that was made for us is a unit's or is
-    /// told to a person.
-    fn serials(&self, units: &[UnitRow]) {
-        let of_units: Vec<String> = units.iter().filter_map(serial).collect();
-        let distinct: BTreeSet<&String> = of_units.iter().collect();
-        assert_eq!(distinct.len(), of_units.len(), "a serial is two units'");
-        let intents = self
-            .runtime
-            .block_on(self.store.intents())
-            .expect("the store");
+    /// P1: no serial is two units', in whatever store they were; every unit has one answer at most; and every serial that was made for
+    /// us is a unit's or a device's, or a person was told of it or accepted it.
+    fn serials(&self) {
+        let papers = self.people.paper.values();
+        let of_units: Vec<&String> = papers.filter_map(|paper| paper.serial.as_ref()).collect();
+        let mut known: BTreeSet<String> = of_units.iter().copied().cloned().collect();
+        assert_eq!(known.len(), of_units.len(), "a serial is two units'");
+        let intents = self.runtime.block_on(self.store.intents());
+        let intents = intents.expect("the store");
         let mut answers: BTreeMap<&str, u32> = BTreeMap::new();
         for intent in &intents {
             if matches!(intent.outcome, Outcome::Answered | Outcome::Adopted) {
@@ -195,36 +244,47 @@ impl Journey<'_> {
         }
         let twice: Vec<_> = answers.iter().filter(|(_, count)| **count > 1).collect();
         assert!(twice.is_empty(), "provisioned twice: {twice:?}");
-        let alarms = self
-            .runtime
-            .block_on(self.store.alarms())
-            .expect("the store");
+        let accepted = self.runtime.block_on(self.store.accepted_serials());
+        let accepted = accepted.expect("the store").into_iter();
+        known.extend(accepted.map(|serial| serial.to_string()));
+        known.extend(self.subjects().into_iter().map(|subject| subject.serial));
+        let alarms = self.runtime.block_on(self.store.alarms());
+        let alarms = alarms.expect("the store");
         let made: Vec<String> = self.world.gateway.market(|market, _| {
             let ours = market.devices().iter();
             ours.filter(|device| device.maker == market::INTEGRATOR)
                 .map(|device| device.serial.clone())
                 .collect()
         });
-        for orphan in made.iter().filter(|serial| !distinct.contains(serial)) {
+        for orphan in made.iter().filter(|serial| !known.contains(*serial)) {
             let told = alarms.iter().any(|alarm| alarm.subject == *orphan);
             assert!(told, "nobody was told of serial {orphan}: {alarms:#?}");
         }
     }
 
+    /// What a person was asked to have terminated in MyAdmin, and the Partner's sheet names, asks nobody any more.
+    fn alarms(&self) {
+        let alarms = self.runtime.block_on(self.store.alarms());
+        for alarm in alarms.expect("the store") {
+            let replaced = self.people.replaced.get(&alarm.subject);
+            assert!(
+                alarm.kind != "replaced-serial" || replaced.is_none(),
+                "its serial is on the sheet: {alarm:?}"
+            );
+        }
+    }
+
     /// G1: nobody was heard before activation, nor after everybody knew of the end.
-    fn gate(&self, units: &[UnitRow], lines: &[Line], silent: &Silent) {
-        let since: BTreeMap<String, i64> = units
+    fn gate(&self, subjects: &[Subject], lines: &[LedgerLine], silent: &Silent) {
+        let since: BTreeMap<String, i64> = subjects
             .iter()
-            .filter_map(|row| {
-                let at = row.unit.known().active_since?.as_microsecond();
-                Some((serial(row)?, at))
+            .filter_map(|subject| {
+                let at = subject.since?.as_microsecond();
+                Some((subject.serial.clone(), at))
             })
             .collect();
-        let ended: BTreeSet<String> = units
-            .iter()
-            .filter(|row| matches!(row.unit, Unit::Terminated(_)))
-            .filter_map(serial)
-            .collect();
+        let ended = subjects.iter().filter(|one| one.is(State::Terminated));
+        let ended: BTreeSet<String> = ended.map(|one| one.serial.clone()).collect();
         let mut last: BTreeMap<String, String> = BTreeMap::new();
         let mut heard: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         for line in lines {
@@ -272,14 +332,11 @@ impl Journey<'_> {
     }
 
     /// Billing began for those who were active, and for nobody else.
-    fn billing(&self, units: &[UnitRow]) {
-        let were: BTreeSet<String> = units
-            .iter()
-            .filter(|row| row.unit.known().active_since.is_some())
-            .filter_map(serial)
-            .collect();
-        let active = units.iter().filter(|row| row.unit.is_active());
-        let active: BTreeSet<String> = active.filter_map(serial).collect();
+    fn billing(&self, subjects: &[Subject]) {
+        let were = subjects.iter().filter(|one| one.since.is_some());
+        let were: BTreeSet<String> = were.map(|one| one.serial.clone()).collect();
+        let active = subjects.iter().filter(|one| one.is(State::Active));
+        let active: BTreeSet<String> = active.map(|one| one.serial.clone()).collect();
         self.world.gateway.market(|market, _| {
             for device in market.devices() {
                 let billed = device.billing.started_us.is_some();

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::{ann, at, provision, refusal, serial, tags, take_in};
 use dig_ingest::orders::journey::Actor;
-use dig_ingest::orders::store::ends::Termination;
+use dig_ingest::orders::store::cancel_terminate::Termination;
 
 fn called(device_id: &str) -> Tags {
     Tags {

@@ -2,7 +2,7 @@
 //!
 //! Owns nothing. What is shown holds no secret: the store has none.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -54,6 +54,8 @@ pub struct OrderShown {
 pub struct UnitShown {
     pub id: String,
     pub order: String,
+    /// The unit whose device it replaces.
+    pub replaces: Option<String>,
     pub product_code: String,
     pub state: &'static str,
     pub reason: Option<String>,
@@ -98,11 +100,20 @@ impl WholeShown {
         }
     }
 
-    /// How many of each product that is not cancelled, such as `2 x CTD-200`.
+    /// Units as MyAdmin counts them: a cancelled one is none, and a replaced device and the one in its place are one.
+    pub fn counted(&self) -> impl Iterator<Item = &UnitShown> {
+        let going = || self.units.iter().filter(|unit| unit.state != "cancelled");
+        let replaced: BTreeSet<&str> = going()
+            .filter_map(|unit| unit.replaces.as_deref())
+            .collect();
+        going().filter(move |unit| !replaced.contains(&*unit.id))
+    }
+
+    /// How many of each product, such as `2 x CTD-200`.
     #[must_use]
     pub fn items(&self) -> Vec<String> {
         let mut items: BTreeMap<&str, usize> = BTreeMap::new();
-        for unit in self.units.iter().filter(|unit| unit.state != "cancelled") {
+        for unit in self.counted() {
             *items.entry(&unit.product_code).or_default() += 1;
         }
         items
@@ -191,6 +202,9 @@ impl From<&UnitRow> for UnitShown {
         if needs.serial && known.serial.is_none() {
             lacking.insert(0, "serial");
         }
+        if matches!(row.unit, Unit::Cancelled(_) | Unit::Terminated(_)) {
+            lacking.clear();
+        }
         let (reason, remedy) = match &row.unit {
             Unit::Parked(by) => parked(&by.reason, &row.id),
             Unit::Live(_) | Unit::Cancelled(_) | Unit::Terminated(_) => (None, None),
@@ -199,6 +213,7 @@ impl From<&UnitRow> for UnitShown {
         Self {
             id: row.id.clone(),
             order: row.order_id.clone(),
+            replaces: row.replaces.clone(),
             product_code: row.line.product_code.clone(),
             state: row.unit.state(),
             reason,

@@ -14,11 +14,11 @@ use crate::orders::exports::Paper;
 use crate::orders::identifiers::Unfit;
 use crate::orders::import as imports;
 use crate::orders::journey::{Actor, Parcel};
-use crate::orders::marks::{Given, Mark};
-use crate::orders::shown::{self, UnitShown};
-use crate::orders::store::acts::Subject;
+use crate::orders::store::operator_actions::Subject;
 use crate::orders::store::read::Filter;
 use crate::orders::store::rows::OrderRow;
+use crate::orders::unit_identifiers::{Given, Mark};
+use crate::orders::views::{self, UnitShown};
 use crate::orders::wait::For;
 
 /// Orders of one answer, unless asked otherwise, and at most.
@@ -57,7 +57,7 @@ pub(super) async fn list(State(desk): State<ApiState>, asked: Asked) -> Answer {
     let limit = fields.number("limit", PAGE, LARGEST_PAGE)?;
     let rows = desk.store.orders(&Filter { state: None, named }).await?;
     let now = (desk.clock)();
-    let mut rows = shown::listed(&desk.store, &desk.config, &rows, now).await?;
+    let mut rows = views::listed(&desk.store, &desk.config, &rows, now).await?;
     if let Some(state) = &state {
         rows.retain(|row| row.is(state));
     }
@@ -86,14 +86,14 @@ pub(super) async fn list(State(desk): State<ApiState>, asked: Asked) -> Answer {
 }
 
 pub(super) async fn show(State(desk): State<ApiState>, Named(name): Named) -> Answer {
-    let order = shown::find(&desk.store, &name).await;
+    let order = views::find(&desk.store, &name).await;
     let order = order.map_err(|error| Problem::from(error).or_missing())?;
     whole(&desk, &order).await
 }
 
 async fn whole(desk: &ApiState, order: &OrderRow) -> Answer {
     let now = (desk.clock)();
-    let whole = shown::explained(&desk.store, &desk.config, order, now).await?;
+    let whole = views::explained(&desk.store, &desk.config, order, now).await?;
     Ok(Json(whole).into_response())
 }
 
@@ -297,6 +297,21 @@ pub(super) async fn assign(
     let now = (desk.clock)();
     let row = desk.store.give(&id, &given, &by, now).await?;
     Ok(Json(json!({ "units": [UnitShown::from(&row)] })).into_response())
+}
+
+pub(super) async fn swap(
+    State(desk): State<ApiState>,
+    Extension(by): Who,
+    Named(id): Named,
+    body: Body,
+) -> Answer {
+    let mut fields = Fields::body(body, &["with"])?;
+    let with = fields.required("with")?;
+    order_of(&desk, &id).await?;
+    order_of(&desk, &with).await?;
+    let now = (desk.clock)();
+    let rows = desk.store.swap(&id, &with, &by, now).await?;
+    Ok(Json(json!({ "units": rows.each_ref().map(UnitShown::from) })).into_response())
 }
 
 /// A value that a check refuses.

@@ -1,4 +1,4 @@
-//! Reading a sheet, judging it, and obeying it or keeping it for a person.
+//! Reading a sheet, judging it, and applying it or keeping it for a person.
 //!
 //! Each device is terminated by a change of its own (`carry`); that the sheet was read is written last, with its alarms.
 //! Broken off in between, the sheet is read again, which changes nothing twice (T2). Serials that no unit has are looked up in the
@@ -102,7 +102,7 @@ async fn parsed(bytes: &[u8], config: &Config) -> Result<Sheet, NoSheet> {
 /// Whether a sheet has to be judged now.
 enum Due {
     No(Option<Timestamp>),
-    /// `again`: it was obeyed before, and something of it waited.
+    /// `again`: it was applied before, and something of it waited.
     Yes {
         again: bool,
     },
@@ -149,12 +149,12 @@ impl Past {
     }
 }
 
-/// Reads a sheet and obeys it, or says why not; gives when it is to be judged again though it is the same. One that was read before,
+/// Reads a sheet and applies it, or says why not; gives when it is to be judged again though it is the same. One that was read before,
 /// and has nothing that waits, is left alone; so is one that a person decided about.
 ///
 /// # Errors
 /// The store failed; what was done stays, and the rest is done by doing it again.
-pub async fn obey(
+pub async fn apply(
     means: Means<'_>,
     place: &str,
     name: &str,
@@ -242,7 +242,7 @@ pub async fn obey(
     };
     match judge(sheet, &known, config, now) {
         Err(doubt) => {
-            judged.said = format!("the sheet {name} was not obeyed: {doubt}");
+            judged.said = format!("the sheet {name} was not applied: {doubt}");
             if let Some(named) = kept.as_ref().and_then(named) {
                 judged.said.push_str(&named);
             }

@@ -3,9 +3,9 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::acts::refused_order;
 use super::change::{About, Cause, Change};
 use super::devices::Ended;
+use super::operator_actions::refused_order;
 use super::rows::OrderRow;
 use super::{Error, Store};
 use crate::orders::journey::order::Order;

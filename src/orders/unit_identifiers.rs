@@ -130,6 +130,12 @@ impl Given {
         }
     }
 
+    /// Whether a person insists on what a check refuses.
+    #[must_use]
+    pub fn is_forced(&self) -> bool {
+        self.force
+    }
+
     fn insist(&mut self, mark: Mark, value: &str, unfit: Unfit) -> Result<(), Unfit> {
         if !(self.force && unfit.forcible) {
             return Err(unfit);
