@@ -307,7 +307,7 @@ fn a_refused_record_says_how_often_it_was_sent_and_when_it_was_written() {
     let producer = producer(world.broker, "none");
     for message in 0..5 {
         let records: Vec<String> = (0..4)
-            .map(|place| record(&serial(1), message * 4 + place, 0))
+            .map(|place| record(&serial(place + 1), message * 4 + place, 0))
             .map(|record| String::from_utf8(record).expect("a text"))
             .collect();
         let value = format!("[{}]", records.join(", "));
