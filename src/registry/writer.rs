@@ -318,6 +318,7 @@ impl Writer {
                 let Err(error) = self.send(&together).await else {
                     break;
                 };
+                let error = self.reason(error).await;
                 if self.abort().await.is_ok() {
                     *state = State::Idle;
                 }
@@ -333,6 +334,41 @@ impl Writer {
             *state = State::Idle;
         }
         Ok(())
+    }
+
+    /// Why messages were not sent. The client keeps back those of a topic that the broker does not let it add to a transaction, until
+    /// they are too old, and says why only when it is asked to commit; after a message that failed it commits nothing.
+    async fn reason(&self, error: WriteError) -> WriteError {
+        let code = match &error {
+            WriteError::Replaced { .. } => None,
+            WriteError::Unconfirmed { error, .. } => error.rdkafka_error_code(),
+        };
+        if !matches!(
+            code,
+            Some(RDKafkaErrorCode::MessageTimedOut | RDKafkaErrorCode::PurgeQueue)
+        ) {
+            return error;
+        }
+        let within = self.within;
+        let told = self
+            .call(COMMIT, move |producer| producer.commit_transaction(within))
+            .await;
+        match (told, error) {
+            (
+                Err(WriteError::Unconfirmed { error: told, .. }),
+                WriteError::Unconfirmed {
+                    topic, id, what, ..
+                },
+            ) if told.rdkafka_error_code().is_some_and(rights::is_missing) => {
+                WriteError::Unconfirmed {
+                    topic,
+                    id,
+                    what,
+                    error: told,
+                }
+            }
+            (_, error) => error,
+        }
     }
 
     async fn abort(&self) -> Result<(), WriteError> {

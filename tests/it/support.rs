@@ -3,6 +3,7 @@
 //! Tests are plain functions: what waits here waits for a condition and gives up after [`PATIENCE`], which is a bound
 //! on a hang and never a measure. Everything a test starts ends with the value that stands for it.
 
+mod acl;
 pub mod broker;
 pub mod child;
 mod cluster;

@@ -12,6 +12,7 @@ mod odd_messages;
 mod positions;
 mod reload;
 mod reporting;
+mod rights;
 mod standing_still;
 mod unreadable;
 mod unwritable;

@@ -1,7 +1,7 @@
 //! Repeated errors and warnings: one of a kind per period is written, those between are counted, and the next one says how many.
 //!
-//! Two are the same when they come from the same line of code about the same partition and with the same error. Other levels are
-//! never kept back. Remembers at most [`REMEMBERED`] kinds; beyond that, those that were quiet for a period are forgotten.
+//! Two are the same when they come from the same line of code about the same partition, with the same error, and (waits) of the same
+//! kind and remedy. Other levels are never kept back. Remembers at most [`REMEMBERED`] kinds; beyond that, those that were quiet for a period are forgotten.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -129,7 +129,10 @@ struct Likeness(DefaultHasher);
 
 impl Visit for Likeness {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        if matches!(field.name(), "topic" | "partition" | "error" | "facility") {
+        if matches!(
+            field.name(),
+            "topic" | "partition" | "error" | "facility" | "kind" | "remedy"
+        ) {
             format!("{value:?}").hash(&mut self.0);
         }
     }
@@ -196,6 +199,11 @@ mod tests {
         }
     }
 
+    /// The wait for a right was not in the log, because another one had begun a moment before.
+    fn wait(kind: &str, remedy: &str) {
+        tracing::warn!(kind, subject = "any", remedy, "a wait begins");
+    }
+
     fn complain(number: i32, error: &str) {
         tracing::warn!(partition = number, error, "the weather is bad");
         tracing::info!(partition = number, "for the record");
@@ -217,6 +225,11 @@ mod tests {
             }
             complain(2, "rain");
             complain(1, "snow");
+            for _ in 0..2 {
+                wait("log_life", "check the broker");
+                wait("input_topic", "grant Read on one");
+                wait("input_topic", "grant Read on another");
+            }
         });
         let text = String::from_utf8(page.0.lock().unwrap().clone()).unwrap();
         let count = |what: &str| text.lines().filter(|line| line.contains(what)).count();
@@ -225,6 +238,7 @@ mod tests {
             (3, 5),
             "{text}"
         );
+        assert_eq!(count("a wait begins"), 3, "{text}");
     }
 
     #[test]

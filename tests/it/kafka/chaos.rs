@@ -37,7 +37,8 @@ fn start(world: &mut World<'_>, place: usize) -> (Running, LogReader) {
 }
 
 /// What happens to the topic's log between two loads (E1), once everything of it has arrived: nothing, or it is deleted and created
-/// again, or it loses its tail because its broker is restored from an older image of its disk.
+/// again, or it loses its tail, because its broker is restored from an older image of its disk, or because the power fails before the
+/// end of one partition is on the disk.
 struct Logs {
     /// Records that had arrived when the present log began: its offsets count from there.
     before: u64,
@@ -47,7 +48,7 @@ struct Logs {
 
 impl Logs {
     fn change(&mut self, world: &mut World<'_>, random: &mut StdRng) {
-        let event = random.random_range(0..3);
+        let event = random.random_range(0..4);
         if event == 0 {
             return;
         }
@@ -58,6 +59,17 @@ impl Logs {
             broker.delete_topic(&world.topic);
             broker.topic(&world.topic, PARTITIONS, &[]);
             self.before = world.accepted();
+        } else if event == 2 {
+            let partition = random.random_range(0..PARTITIONS);
+            eprintln!("the power fails, and the end of partition {partition} is gone");
+            let before = ends(world);
+            broker.lose_tail(&world.topic, partition);
+            self.before += before - ends(world);
+            let (group, topic) = (world.group.clone(), world.topic.clone());
+            world.until("the offsets are those of the shorter log", |world| {
+                let committed = broker.committed(&group, &topic, PARTITIONS);
+                committed == world.broker.ends(&topic, PARTITIONS)
+            });
         } else {
             eprintln!("the log loses its tail");
             let image = broker.take_image();
@@ -69,6 +81,12 @@ impl Logs {
         // The whole log may be read again, and of a new one what was read in its middle before the change was noticed.
         self.again += world.accepted() + RECORDS;
     }
+}
+
+/// Messages that the log has given an offset.
+fn ends(world: &World<'_>) -> u64 {
+    let ends = world.broker.ends(&world.topic, PARTITIONS);
+    ends.iter().map(|end| end.unsigned_abs()).sum()
 }
 
 /// Messages that are committed.

@@ -1,4 +1,4 @@
-//! Messages whose parts are what any program may write: names of headers that are no text.
+//! Messages whose parts are what any program may write: names of headers that are no text, times that no calendar has.
 
 use std::{ffi::c_char, time::Duration};
 
@@ -7,11 +7,14 @@ use rdkafka::{
     bindings::{
         rd_kafka_error_destroy, rd_kafka_produceva, rd_kafka_vtype_t as Kind, rd_kafka_vu_s as Part,
     },
-    producer::{BaseProducer, Producer as _},
+    producer::{BaseProducer, FutureProducer, FutureRecord, Producer as _},
 };
 
 use crate::kafka::held::{devices, fleet, gated, held, import};
-use crate::support::{broker::Broker, world::World};
+use crate::support::{
+    broker::{Broker, block_on},
+    world::World,
+};
 
 const BOUND: Duration = Duration::from_secs(60);
 
@@ -91,6 +94,60 @@ fn headers_whose_names_are_no_text_end_nothing() {
     world.until("what others wrote is listed", |world| {
         devices(world, &["held"])["records"] == 4
     });
+    world.leave(150);
+    world.end();
+}
+
+/// Times of messages that no calendar has: before 1970, in the year 10000 and later, the largest number there is.
+#[test]
+fn messages_of_any_time_are_held_listed_and_released() {
+    let mut world = gated(Broker::shared(), &[]);
+    let most = i64::MAX.to_string();
+    for setting in [
+        "message.timestamp.before.max.ms",
+        "message.timestamp.after.max.ms",
+    ] {
+        world.broker.alter_topic(&world.topic, setting, &most);
+    }
+    let fleet = fleet(&world);
+    world.join();
+    let path = fleet.display().to_string();
+    world.produced(100, &["--devices", "5", "--registry", &path]);
+    let text = std::fs::read_to_string(&fleet).expect("devices");
+    let device: serde_json::Value =
+        serde_json::from_str(text.lines().next().expect("one")).expect("JSON");
+    let serial = device["serial"].as_str().expect("a serial");
+    let producer: FutureProducer = ClientConfig::new()
+        .set("bootstrap.servers", world.broker.address())
+        .create()
+        .expect("a producer");
+    let now = jiff::Timestamp::now();
+    let times = [1, 253_402_300_800_000, i64::MAX / 1_000, i64::MAX - 1];
+    for (number, time) in (0..).zip(times) {
+        // Records of one device and one time are one record to the gateway.
+        let at = now - jiff::SignedDuration::from_millis(number);
+        let record = format!(
+            r#"{{"Type":"GenericStatusRecord","DateTime":"{at:.6}","SerialNo":"{serial}","Code":107,"Value":{number}}}"#
+        );
+        for value in [record.as_str(), "no record"] {
+            let message: FutureRecord<'_, str, str> = FutureRecord::to(&world.topic)
+                .payload(value)
+                .timestamp(time);
+            block_on(producer.send(message, BOUND)).expect("the broker has it");
+        }
+    }
+    world.drained();
+    // The one of 1970 has been held for too long, which may have been noticed already.
+    let listed = devices(&mut world, &["held"]);
+    assert!(
+        [103, 104]
+            .map(serde_json::Value::from)
+            .contains(&listed["records"]),
+        "{listed:#}"
+    );
+    import(&mut world, &fleet, |_| Some("active"));
+    world.until("what was held is released", |world| world.accepted() == 103);
+    world.until("the oldest is a letter", |world| world.letters().len() == 5);
     world.leave(150);
     world.end();
 }
