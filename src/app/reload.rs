@@ -225,7 +225,7 @@ mod tests {
         assert_eq!(
             keys(&merged.differences(&new)),
             [
-                "input.formats.telemetry",
+                "input.formats.telemetry.format",
                 "kafka.group",
                 "kafka.sasl_password",
                 "pacing.concurrency_cap",

@@ -66,7 +66,9 @@ fn a_mapping_is_corrected_under_a_format_and_its_letters_are_replayed() {
     world.set("input.formats", &format!("{{ {topic:?} = \"avro\" }}"));
     // The load registers its schema anew: another id in the same topic.
     world.produced(200, &load);
-    world.accepts(200);
+    world.until("the corrected mapping counts", |world| {
+        world.accepted() == 200
+    });
     assert_eq!(world.letters().len() as u64, letters, "no further letter");
 
     // Nobody is judged while the registry is away, and nothing is written.
