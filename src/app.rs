@@ -106,7 +106,10 @@ pub async fn run(
     let orders = orders.context("the orders task").flatten();
     match (pipeline, orders) {
         (Err(error), Err(other)) => {
-            tracing::error!(error = format!("{other:#}"), "the orders sidecar failed as well");
+            tracing::error!(
+                error = format!("{other:#}"),
+                "the orders sidecar failed as well"
+            );
             Err(error)
         }
         (pipeline, orders) => orders.and(pipeline),

@@ -192,7 +192,9 @@ async fn apply(mut signals: Signals, stop: CancellationToken, bound: Duration, h
             last = Some(Instant::now());
         }
         if terminations > 1 {
-            tracing::warn!("second signal: the process ends now; unsettled messages are re-delivered");
+            tracing::warn!(
+                "second signal: the process ends now; unsettled messages are re-delivered"
+            );
             end_now(130);
         }
         if !stop.is_cancelled() {

@@ -345,7 +345,10 @@ impl Keeper {
             let password = match self.config.current_password() {
                 Ok(password) => password,
                 Err(error) => {
-                    tracing::error!(error = format!("{error:#}"), "login is impossible: no password is set");
+                    tracing::error!(
+                        error = format!("{error:#}"),
+                        "login is impossible: no password is set"
+                    );
                     self.announce("refused", &format!("{error:#}"));
                     self.wait_denied().await;
                     continue;

@@ -144,7 +144,10 @@ impl Owner {
                 let assigned = self.assignment.borrow().len() as u32;
                 self.uploader.set_share(assigned, total.max(assigned));
             }
-            Err(error) => tracing::info!(error = format!("{error:#}"), "a metadata request was not sent"),
+            Err(error) => tracing::info!(
+                error = format!("{error:#}"),
+                "a metadata request was not sent"
+            ),
         }
     }
 

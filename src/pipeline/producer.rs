@@ -289,7 +289,11 @@ impl Producer {
                 return;
             }
         };
-        tracing::info!(batch = line.batch, ?refusal, "the letter producer was re-created");
+        tracing::info!(
+            batch = line.batch,
+            ?refusal,
+            "the letter producer was re-created"
+        );
         let before = {
             let mut current = shared.line.write().unwrap_or_else(PoisonError::into_inner);
             std::mem::replace(&mut *current, line).client

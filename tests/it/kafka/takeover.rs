@@ -179,8 +179,7 @@ fn both_parts_wait_for_a_broker_that_is_away_at_the_start() {
     broker.kill();
     let waits = |instance: &mut Running| {
         instance.said("waiting", |log| {
-            log.contains("no broker answers; retrying")
-                .then_some(())
+            log.contains("no broker answers; retrying").then_some(())
         });
         assert_eq!(instance.told("/readyz").0, 503);
     };
