@@ -36,7 +36,7 @@ pub async fn run(
     board: Arc<StatusRegistry>,
     stop: CancellationToken,
 ) -> anyhow::Result<pipeline::End> {
-    alone(settings, board, Mount::default(), stop).await
+    Box::pin(alone(settings, board, Mount::default(), stop)).await
 }
 
 /// As [`run`], with the place where it answers the operator page.
