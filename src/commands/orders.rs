@@ -252,7 +252,7 @@ accepts it, or until a corrected sheet of the same name accounts for all its dev
   dig-ingest orders mail show 1042 --config job.toml
   dig-ingest orders mail show PO-7781 --report json --config job.toml
 
-Mail is read by [orders.mail] and changes no order. The alarm mail-differs ends with a corrected letter, or by `orders clear`.")]
+Mail is read by [orders.mail] and changes no order. The alarm mail-differs ends with a corrected letter, or by `orders clear mail-differs ORDER`.")]
     Mail {
         #[command(subcommand)]
         act: mail::Act,

@@ -172,7 +172,8 @@ fn an_order_that_is_listed_twice_and_not_alike_is_as_if_it_was_not_looked_at() {
         assert!(listing.contradicting.contains("77"));
         let fresh = decide(&view, &Held::default(), &config(), at(0));
         assert_eq!(names(&fresh), Vec::<&str>::new(), "it is not taken in");
-        let known = held(order_row("PendingFulfillment"), Vec::new());
+        let units = vec![unit_row(1, Unit::ordered())];
+        let known = held(order_row("PendingFulfillment"), units);
         let acts = decide(&view, &known, &config(), at(0));
         assert_eq!(
             names(&acts),

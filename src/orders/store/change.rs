@@ -203,7 +203,7 @@ impl Change {
                     .await?
                 {
                     Some(order) => format!(
-                        "that is a unit of order {order}: name the order (`dig-ingest orders ship {order} --unit {id}` ships one unit)"
+                        "that is a unit of order {order}: name the order (`dig-ingest orders ship {order} --unit {id} --carrier NAME --tracking NUMBER` ships one unit)"
                     ),
                     None => "`dig-ingest orders list` shows all".to_owned(),
                 };

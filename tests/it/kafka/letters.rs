@@ -12,8 +12,8 @@ fn a_partition_waits_while_its_dead_letters_are_refused() {
     let bad = report["bad"].as_u64().expect("a count");
     assert!(bad > 0, "the load has no bad record");
     world.join();
-    let alarm = world.instances[0].said("a letter was refused", |line| {
-        line.contains("a letter was refused")
+    let alarm = world.instances[0].said("a letter was rejected", |line| {
+        line.contains("a letter was rejected")
             .then(|| line.to_owned())
     });
     assert!(

@@ -87,14 +87,11 @@ async fn where_nothing_listens_or_somebody_else_does_the_error_says_so() {
             "no answer",
         ),
         (
-            vec!["--set".to_owned(), format!("ops.listen=\"{free}\"")],
+            vec!["--set".to_owned(), format!("ops.listen={free}")],
             "no answer",
         ),
         (texts(&["--url", "job:9464"]), "must begin with http://"),
-        (
-            texts(&["--set", "ops.listen=\"127.0.0.1:0\""]),
-            "give --url",
-        ),
+        (texts(&["--set", "ops.listen=127.0.0.1:0"]), "give --url"),
     ] {
         let output = status(args).await;
         let said = String::from_utf8_lossy(&output.stderr);

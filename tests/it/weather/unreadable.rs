@@ -72,7 +72,8 @@ fn named(world: &mut World<'_>, offset: i64) {
     let instance = &mut world.instances[0];
     let wanted = format!("offset={offset}");
     let line = instance.said("the batch is named", |line| {
-        (line.contains("a batch cannot be read") && line.contains(&wanted)).then(|| line.to_owned())
+        (line.contains("a record batch cannot be read") && line.contains(&wanted))
+            .then(|| line.to_owned())
     });
     assert!(
         line.contains(&topic) && line.contains("dig-ingest skip"),
