@@ -145,10 +145,8 @@ async fn today(settings: &Settings, patch: Option<&std::path::Path>) -> anyhow::
     };
     let devices = Snapshot::new(&registry(settings).await?)?;
     Ok(Today::new(
-        (
-            Box::new(crate::app::shapes(settings)?),
-            crate::app::formats(settings)?,
-        ),
+        Box::new(crate::app::shapes(settings)?),
+        crate::app::formats(settings)?,
         Arc::new(crate::app::rules(settings)?),
         Gate::new(settings.gate.clone()),
         devices,

@@ -321,7 +321,8 @@ mod tests {
             ..Config::default()
         };
         good.check().unwrap();
-        let wrong: [(&str, fn(&mut Config)); 5] = [
+        type Spoil = fn(&mut Config);
+        let wrong: [(&str, Spoil); 5] = [
             ("urls", |it| {
                 it.urls = vec!["http://schemas.example".to_owned()]
             }),

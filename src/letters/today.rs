@@ -69,10 +69,13 @@ pub struct Judged {
     pub subject: Option<String>,
 }
 
+/// Finds the shape of a topic's messages.
+pub type Shapes = Box<dyn Fn(&str) -> Shape + Send>;
+
 /// See the module's documentation.
 pub struct Today {
     /// The shape of a topic's messages, by the settings.
-    shapes: Box<dyn Fn(&str) -> Shape + Send>,
+    shapes: Shapes,
     /// The formats of topics, by the settings.
     formats: Formats,
     /// The rules of today's settings, shared by the decoders.
@@ -112,7 +115,8 @@ pub fn is_native(value: &[u8]) -> bool {
 impl Today {
     #[must_use]
     pub fn new(
-        (shapes, formats): (Box<dyn Fn(&str) -> Shape + Send>, Formats),
+        shapes: Shapes,
+        formats: Formats,
         rules: Arc<Rules>,
         gate: Gate,
         devices: Snapshot,
@@ -276,7 +280,8 @@ IsIgnitionOn = { path = "ignition", default = true }
             _ => Shape::Native,
         };
         Today::new(
-            (Box::new(shapes), Formats::default()),
+            Box::new(shapes),
+            Formats::default(),
             Arc::new(Rules::new(&Default::default())),
             Gate::new(gate),
             Snapshot::new(devices).expect("fits"),

@@ -271,7 +271,10 @@ impl<M: Market + Clone + 'static> Reconciler<M> {
             }
         };
         let listing = Listing::new(orders, from, full);
-        let twice = listing.contradicting.iter().map(listed::contradicting);
+        let twice = listing
+            .contradicting
+            .iter()
+            .map(|id| listed::contradicting(id));
         self.odd.extend(twice);
         let mut complete = true;
         self.looked_at_lines = listing.full;

@@ -159,7 +159,6 @@ pub async fn start(
 }
 
 /// The same API for a server that finds out by itself who asks: a request without a [`Caller`] is refused.
-#[must_use]
 pub fn mounted(config: Arc<super::Config>, store: Store, outside: Outside, clock: Clock) -> Router {
     router(None, config, store, outside, clock)
 }

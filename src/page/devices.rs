@@ -45,7 +45,6 @@ struct Finder {
 }
 
 /// The route, answered from a registry that is followed.
-#[must_use]
 pub fn router(registry: registry::RegistryWatch, gate: Gate, board: Arc<StatusRegistry>) -> Router {
     let finder = Finder {
         registry,

@@ -67,7 +67,6 @@ struct Desk {
 }
 
 /// The route.
-#[must_use]
 pub fn router(reader: Reader) -> Router {
     let desk = Desk {
         reader: Arc::new(reader),

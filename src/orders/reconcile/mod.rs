@@ -245,6 +245,11 @@ pub fn decide(view: &View, held: &Held, config: &Config, now: Timestamp) -> Vec<
         .collect();
     let mut stopped: BTreeSet<String> = acts.iter().filter_map(Action::stops).collect();
     for whole in &held.orders {
+        // MyAdmin shows the order twice and not alike: which of them is true cannot be known, so nothing is done for it.
+        let listing = view.listing.as_ref();
+        if listing.is_some_and(|listing| listing.contradicting.contains(&whole.row.id)) {
+            continue;
+        }
         let before = acts.len();
         order(view, whole, config, &mut acts);
         stopped.extend(acts[before..].iter().filter_map(Action::stops));
@@ -368,8 +373,7 @@ fn order(view: &View, whole: &Whole, config: &Config, acts: &mut Vec<Action>) {
     let row = &whole.row;
     let Some(listing) = &view.listing else { return };
     let Some(seen) = listing.orders.get(&row.id) else {
-        let listed = listing.contradicting.contains(&row.id);
-        if !listed && listing.full && listing.covers(&row.head.order_date) {
+        if listing.full && listing.covers(&row.head.order_date) {
             missing(whole, config, acts);
         }
         return;

@@ -12,10 +12,10 @@ pub(super) const KIND: &str = "devices-not-listed";
 pub(super) const SUBJECT: &str = "myadmin";
 
 /// An order of which nothing is concluded while the listing contradicts itself.
-pub(super) fn contradicting(id: &String) -> Due {
+pub(super) fn contradicting(id: &str) -> Due {
     Due {
         kind: "order-unreadable",
-        subject: id.clone(),
+        subject: id.to_owned(),
         said: "MyAdmin lists it more than once, and not alike: nothing is concluded from the listing until it lists it once; ask Geotab"
             .to_owned(),
         evidence: Value::Null,

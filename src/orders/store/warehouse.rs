@@ -193,7 +193,7 @@ impl Change {
             return Err(refused_unit(
                 one,
                 &what,
-                "`orders assign` gives a unit what it lacks; marks that no unit has any more are free",
+                "`orders assign UNIT` gives a unit what it lacks; marks that no unit has any more are free",
             ));
         }
         let mut swapped = Vec::new();

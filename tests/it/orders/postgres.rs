@@ -183,7 +183,7 @@ async fn a_server_that_restarts_in_the_middle_of_a_change_is_used_again() {
     };
     let cut_off = note("cut off").await.unwrap();
     script(&["kill", "--instance", &instance]);
-    let away = note("nobody is there").await.err().expect("it is away");
+    let away = note("nobody is there").await.expect_err("it is away");
     assert!(away.retryable(), "{away}");
     script(&start);
     let lost = cut_off.commit().await.expect_err("its server is gone");
