@@ -1,6 +1,6 @@
 //! The operator page: what the job does now, its devices, orders and letters, for people with a browser.
 //!
-//! Owns the page's files (in the binary), who may see it ([`guard`]), the history behind its charts ([`history`]), and the reads that no
+//! Owns the page's files (in the binary), who may see it ([`guard`]), the history behind its charts (`history`), and the reads that no
 //! other part has ([`devices`], [`letters`]). The orders are the API of `orders::web`, mounted while the orders part runs. The page is
 //! served by the operations server; that server's own paths stay as they are.
 //!

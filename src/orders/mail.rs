@@ -1,7 +1,7 @@
 //! E-mail as a cross-check: orders that are known by mail and not by MyAdmin, and the other way round (myadmin/API.md section 6,
 //! U31, U32).
 //!
-//! A purchase order and a packing slip arrive by mail for every order. [`opened`] takes a mail apart, [`letter`] and [`items`] understand
+//! A purchase order and a packing slip arrive by mail for every order. [`opened`] takes a mail apart, [`email`] and [`items`] understand
 //! it, [`check`] and `differ` compare it with the store: all pure. [`apart`] opens PDF files and forwarded mails in a process of its
 //! own; [`files`] lists and reads a Maildir or a folder of `.eml` files, [`folder`] looks at it and raises alarms, [`views`] shows a
 //! mail to a person. Mail never makes, changes or provisions anything: anybody can send one.

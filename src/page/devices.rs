@@ -1,7 +1,7 @@
 //! Devices for the operator page: `GET /api/devices?named=TEXT` searches the registry, and `GET /api/devices/held?named=ID&named=SERIAL` asks
 //! the workers what they hold of one device.
 //!
-//! A device id or serial that is exactly the text comes first; else those that hold it, at most [`MOST`]. The registry is a snapshot, so
+//! A device id or serial that is exactly the text comes first; else those that hold it, at most `MOST`. The registry is a snapshot, so
 //! a search stops nobody; it runs on a thread that may block, one at a time.
 
 use std::collections::HashMap;

@@ -2,7 +2,7 @@
 //!
 //! A server on a loopback address trusts who reaches it, unless tokens are set; elsewhere the page needs a token. The token comes as a
 //! bearer token, or once in a login that opens a session: a cookie that scripts cannot read and that no other site's request carries.
-//! Sessions live in memory: they end with the process, after [`LIFE`], or when there are more than [`MOST`].
+//! Sessions live in memory: they end with the process, after `LIFE`, or when there are more than `MOST`.
 //!
 //! * A request under a host name that is not `localhost`, an IP address or in `ops.page.hosts` is refused: a name that another site
 //!   points here (DNS rebinding) reads nothing.

@@ -1,7 +1,7 @@
 //! Letters for the operator page: `GET /api/letters?from=dead-letter&by=reason&reason=gps.*&named=TEXT`.
 //!
 //! Answers groups, and the newest letters as examples with what they hold and what their rule asks for. One reading at a time, on a
-//! thread that may block, of the newest [`MOST`] letters for at most [`WITHIN`]: what was left out is said. A reading whose client went
+//! thread that may block, of the newest `MOST` letters for at most `WITHIN`: what was left out is said. A reading whose client went
 //! away ends by these bounds.
 
 use std::collections::{HashMap, HashSet, VecDeque};
