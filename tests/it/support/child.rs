@@ -104,10 +104,20 @@ impl Running {
 
     /// The most memory it ever had resident.
     pub fn peak_resident_bytes(&mut self) -> u64 {
+        self.memory("VmHWM:")
+    }
+
+    /// Resident pages of files, the program's own: the kernel drops them when memory is short.
+    pub fn file_bytes(&mut self) -> u64 {
+        self.memory("RssFile:")
+    }
+
+    /// A figure of the kernel's about the memory of the process.
+    fn memory(&mut self, name: &str) -> u64 {
         assert!(self.alive(), "{} has ended", self.name);
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))
             .expect("a process of ours");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
         let kib = line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
         kib.expect("the kernel says it") * 1024
     }
