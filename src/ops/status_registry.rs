@@ -144,6 +144,11 @@ impl StatusRegistry {
         self.inputs.store(inputs, Relaxed);
     }
 
+    /// The newest word of [`Self::set_inputs`].
+    pub fn has_inputs(&self) -> bool {
+        self.inputs.load(Relaxed)
+    }
+
     /// Whether the group has told this instance its partitions.
     pub fn set_assigned(&self, assigned: bool) {
         if self.assigned.swap(assigned, Relaxed) != assigned {
@@ -167,6 +172,14 @@ impl StatusRegistry {
             states,
             since,
         });
+    }
+
+    /// The newest state of the membership; `None` before the client's first statistics.
+    pub fn membership(&self) -> Option<Membership> {
+        self.membership
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Whether nearly all memory permits are lent out.
@@ -287,14 +300,10 @@ impl StatusRegistry {
             started: self.origin,
             streams: self.streams.load(Relaxed),
             journey: self.journey.get().map(journey::read),
-            inputs: self.inputs.load(Relaxed),
+            inputs: self.has_inputs(),
             assigned: self.assigned.load(Relaxed),
             assigned_since: at(self.assigned_since.load(Relaxed)),
-            membership: self
-                .membership
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .clone(),
+            membership: self.membership(),
             logged_in: self.logged_in.load(Relaxed),
             registry_read: self.registry_read.load(Relaxed),
             polled: Some(self.polled.load(Relaxed))

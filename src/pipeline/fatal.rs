@@ -2,11 +2,12 @@
 //!
 //! * A consumer that was fenced by another member with its `kafka.instance_id` is replaced, once nobody else holds the name
 //!   ([`super::rejoin`]).
-//! * A consumer that cannot read a log that took the place of another one is replaced at once.
+//! * A consumer that cannot read a log that took the place of another one, or that has lost its group for good
+//!   ([`super::membership`]), is replaced at once.
 //! * A producer of letters that is broken is replaced, unless the user's rights or the brokers' version are the cause.
 //! * Every other fatal error ends the process; a supervisor starts it again, and records in hand are re-delivered.
 //!
-//! Whether a retry may help is answered by [`Fatal::is_fenced`]. None of these errors has effects of its own: what was not confirmed
+//! Whether another consumer may help is answered by [`Fatal::replaces_consumer`]. None of these errors has effects of its own: what was not confirmed
 //! stays unsettled.
 
 use rdkafka::error::RDKafkaErrorCode;
@@ -29,6 +30,11 @@ pub enum Fatal {
         "the consumer reads nothing of {topic} {partition} although messages are there: it knows a leader epoch of the log that is gone"
     )]
     Stale { topic: String, partition: i32 },
+    /// See [`super::membership`].
+    #[error(
+        "the consumer is no member of group {group} any more ({states}), although the group is settled and its coordinator answers"
+    )]
+    OutOfGroup { group: String, states: String },
     #[error("the producer of letters cannot go on ({code:?}): {reason}; {}", remedy(*code))]
     Producer {
         code: RDKafkaErrorCode,
@@ -60,16 +66,38 @@ impl Fatal {
         lasts.then_some(Self::Producer { code, reason })
     }
 
-    /// Whether the consumer is replaced at once.
+    /// Why the consumer is re-created after this error; `None`: the process ends.
     #[must_use]
-    pub fn is_stale(&self) -> bool {
-        matches!(self, Self::Stale { .. })
+    pub fn replaces_consumer(&self) -> Option<Replaced> {
+        match self {
+            Self::Fenced { .. } => Some(Replaced::Fenced),
+            Self::Stale { .. } => Some(Replaced::Stale),
+            Self::OutOfGroup { .. } => Some(Replaced::OutOfGroup),
+            Self::Consumer { .. } | Self::Producer { .. } => None,
+        }
     }
+}
 
-    /// Whether the consumer may be replaced once no other member holds its name; all others end the process.
+/// Why a consumer is re-created.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Replaced {
+    /// Another member has its name: it is re-created once no other member holds the name.
+    Fenced,
+    /// It cannot read a new log: it is re-created at once.
+    Stale,
+    /// Its group has settled without it: it is re-created at once.
+    OutOfGroup,
+}
+
+impl Replaced {
+    /// The name in metrics.
     #[must_use]
-    pub fn is_fenced(&self) -> bool {
-        matches!(self, Self::Fenced { .. })
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Fenced => "fenced",
+            Self::Stale => "stale",
+            Self::OutOfGroup => "out_of_group",
+        }
     }
 }
 
@@ -99,19 +127,17 @@ mod tests {
     fn only_a_fenced_consumer_is_replaced() {
         let reason = || "reason".to_owned();
         let fenced = Fatal::of_consumer((RDKafkaErrorCode::FencedInstanceId, reason()));
-        assert!(fenced.is_fenced());
+        assert_eq!(fenced.replaces_consumer(), Some(Replaced::Fenced));
         for code in [
             RDKafkaErrorCode::Fatal,
             RDKafkaErrorCode::UnsupportedVersion,
             RDKafkaErrorCode::GroupAuthorizationFailed,
         ] {
-            assert!(
-                !Fatal::of_consumer((code, reason())).is_fenced(),
-                "{code:?}"
-            );
+            let replaced = Fatal::of_consumer((code, reason())).replaces_consumer();
+            assert_eq!(replaced, None, "{code:?}");
         }
         let producer = Fatal::of_producer((RDKafkaErrorCode::UnsupportedVersion, reason()));
-        assert!(producer.is_some_and(|producer| !producer.is_fenced()));
+        assert!(producer.is_some_and(|producer| producer.replaces_consumer().is_none()));
     }
 
     #[test]

@@ -7,7 +7,7 @@
 //!        └── watermark ◄── offset tracker ◄── letter confirmed by the broker ◄── refused ◄──────────────────┘
 //! ```
 //!
-//! [`run`] builds one job and ends at `stop` or at a fatal error; a consumer that was fenced is replaced ([`rejoin`]). Each
+//! [`run`] builds one job and ends at `stop` or at a fatal error; a consumer that was fenced, or that lost its group, is replaced ([`rejoin`], [`membership`]). Each
 //! stage's own file says what it owns and which invariants it keeps.
 
 pub mod assignment_watcher;
@@ -29,6 +29,7 @@ pub mod letter;
 pub mod limits;
 pub mod live;
 pub mod log_watch;
+pub mod membership;
 pub mod metadata_probe;
 pub mod offsets;
 pub mod outbox;
@@ -146,16 +147,17 @@ pub async fn run(config: Config, parts: Parts, stop: CancellationToken) -> anyho
             Err(error) if !stop.is_cancelled() => error,
             ended => return ended,
         };
-        let fatal = error.downcast_ref::<fatal::Fatal>();
-        if fatal.is_some_and(fatal::Fatal::is_stale) {
-            metrics::client_replaced();
+        let Some(reason) = error
+            .downcast_ref::<fatal::Fatal>()
+            .and_then(fatal::Fatal::replaces_consumer)
+        else {
+            return Err(error);
+        };
+        metrics::client_replaced(reason.name());
+        if reason != fatal::Replaced::Fenced {
             tracing::warn!(error = format!("{error:#}"), "the consumer is re-created");
             continue;
         }
-        if !fatal.is_some_and(fatal::Fatal::is_fenced) {
-            return Err(error);
-        }
-        metrics::client_replaced();
         let instance_id = &config.kafka.instance_id;
         let wait = board.wait(
             Kind::Client,

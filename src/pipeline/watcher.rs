@@ -5,7 +5,8 @@
 //!
 //! * brokers that do not answer, and input topics that do not exist, as waits on the board;
 //! * the first and the end offset of each assigned partition, to its [`Progress`];
-//! * a fatal error of the producer of letters, which ends the job.
+//! * a fatal error of the producer of letters, which ends the job;
+//! * the loss of the group ([`super::membership`]), after which the consumer is re-created.
 //!
 //! It reads and writes no message, joins no group, and delays no other task (N1): its calls block its own thread only, and no
 //! other thread joins it at the end. An answer that does not come changes nothing.
@@ -22,6 +23,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::fatal::Fatal;
 use super::kafka;
+use super::membership::{MembershipLoss, describe};
 use super::producer::Producer;
 use super::progress::Progress;
 use super::reader::Assignment;
@@ -38,6 +40,8 @@ const LOOK: Duration = Duration::from_secs(5);
 const OFTEN: Duration = Duration::from_secs(1);
 /// How long one call may take.
 const CALL: Duration = Duration::from_secs(5);
+/// After so long without an answer the client is opened anew: librdkafka can lose a connection for good.
+const REOPEN: Duration = Duration::from_secs(60);
 
 /// What the watcher's thread is started with.
 pub struct Watcher {
@@ -83,20 +87,26 @@ impl Watcher {
     /// # Errors
     /// Settings that the client refuses, a pattern that is none, and a thread that cannot be started.
     pub fn start(self) -> anyhow::Result<Running> {
-        // The client does not join the group; the name is needed to ask for its committed offsets.
-        let mut client = self.kafka.by_hand("watcher")?;
-        client.set("group.id", &self.kafka.group);
-        let client =
-            access::plain_consumer(&client).context("cannot open the client of the watcher")?;
+        let client = self.open()?;
         let (stop, ended) = std_mpsc::channel();
         std::thread::Builder::new()
             .name("watcher".to_owned())
-            .spawn(move || self.run(&client, &ended))
+            .spawn(move || self.run(client, &ended))
             .context("cannot start the watcher")?;
         Ok(Running { stop })
     }
 
-    fn run(self, client: &BaseConsumer, ended: &std_mpsc::Receiver<()>) {
+    /// Opens the thread's client. It does not join the group; the name is needed to ask for the group's committed offsets.
+    fn open(&self) -> anyhow::Result<BaseConsumer> {
+        let mut client = self.kafka.by_hand("watcher")?;
+        client.set("group.id", &self.kafka.group);
+        access::plain_consumer(&client).context("cannot open the client of the watcher")
+    }
+
+    fn run(self, mut client: BaseConsumer, ended: &std_mpsc::Receiver<()>) {
+        let session = Duration::from_millis(self.kafka.session_timeout_ms.into());
+        let mut loss = MembershipLoss::new(session, Instant::now());
+        let mut answered_at = Instant::now();
         let refresh = Duration::from_millis(self.kafka.metadata_refresh_ms.into());
         let mut published = Published::default();
         let (mut ends_at, mut topics_at) = (Instant::now(), Instant::now());
@@ -107,16 +117,36 @@ impl Watcher {
                 let _ = self.fatal.try_send(error.into());
             }
             // Errors of the client's connections come through its event queue.
-            poll::serve(client, |_| {});
+            poll::serve(&client, |_| {});
             let now = Instant::now();
             let mut asked = Ok(());
             if now >= topics_at || !published.topics.is_empty() {
-                asked = self.look_at_topics(client, &mut published.topics);
+                asked = self.look_at_topics(&client, &mut published.topics);
                 topics_at = now + refresh;
             }
             if asked.is_ok() && (now >= ends_at || published.broker.is_some()) {
-                asked = self.look_at_ends(client);
+                asked = self.look_at_ends(&client);
                 ends_at = now + LOOK;
+            }
+            if self.board.has_inputs() {
+                self.look_at_membership(&client, &mut loss);
+            } else {
+                // A consumer without a topic joins no group.
+                loss = MembershipLoss::new(session, now);
+            }
+            if asked.is_ok() {
+                answered_at = now;
+            } else if now.saturating_duration_since(answered_at) > REOPEN {
+                match self.open() {
+                    Ok(opened) => (client, answered_at) = (opened, now),
+                    // A password file may be away for a moment; the client that is open is kept.
+                    Err(error) => {
+                        tracing::warn!(
+                            error = format!("{error:#}"),
+                            "the watcher's client cannot be re-opened"
+                        );
+                    }
+                }
             }
             match (asked, &published.broker) {
                 (Ok(()), _) => published.broker = None,
@@ -179,6 +209,23 @@ impl Watcher {
             }
         }
         Ok(())
+    }
+
+    /// Ends the job's consumer if it has lost the group for good, so that it is re-created.
+    fn look_at_membership(&self, client: &BaseConsumer, loss: &mut MembershipLoss) {
+        let membership = self.board.membership();
+        if !loss.is_doubted(membership.as_ref(), Instant::now()) {
+            return;
+        }
+        let answer = describe::state(client.client(), &self.kafka.group, CALL);
+        if loss.is_lost(answer.ok(), Instant::now()) {
+            let lost = Fatal::OutOfGroup {
+                group: self.kafka.group.clone(),
+                states: membership.map_or_else(String::new, |membership| membership.states),
+            };
+            // Only the first reason matters; a full channel already holds one.
+            let _ = self.fatal.try_send(lost.into());
+        }
     }
 
     /// Asks for the first and the end offset of the assigned partitions.

@@ -16,7 +16,7 @@ pub(super) const HELP: &[(&str, &str, &str)] = &[
     ("counter", "dig_ingest_backpressure_total", "A read was refused; `reason` is `memory`, `window` (unsettled messages) or `commit` (settled ones, not confirmed)."),
     ("counter", "dig_ingest_batches_skipped_total", "A batch that cannot be read was skipped at a person's request."),
     ("gauge", "dig_ingest_build_version", "Always 1, with the program's version as its label."),
-    ("counter", "dig_ingest_clients_replaced_total", "A consumer that its group has fenced was closed, to be replaced."),
+    ("counter", "dig_ingest_clients_replaced_total", "A consumer was closed to be re-created; `reason` is `fenced`, `stale` (it cannot read a new log) or `out_of_group` (its group settled without it)."),
     ("counter", "dig_ingest_commits_failed_total", "A commit failed; during a rebalance that is normal."),
     ("counter", "dig_ingest_devices_cleared_total", "The gateway takes a device's records again."),
     ("counter", "dig_ingest_devices_isolated_total", "A device was found to fail alone."),

@@ -189,7 +189,7 @@ pub fn offset_reset() {
     counter!("dig_ingest_offset_resets_total").increment(1);
 }
 
-/// A consumer that its group has fenced was closed, to be replaced.
-pub fn client_replaced() {
-    counter!("dig_ingest_clients_replaced_total").increment(1);
+/// A consumer was closed to be re-created; `reason` is `fenced`, `stale` (it cannot read a new log) or `out_of_group` (its group settled without it).
+pub fn client_replaced(reason: &'static str) {
+    counter!("dig_ingest_clients_replaced_total", "reason" => reason).increment(1);
 }

@@ -1,4 +1,5 @@
-//! A proxy between clients and a broker that keeps what one client sends, as a network does that is away and comes back.
+//! A proxy between clients and a broker that keeps what one client sends, as a network does that is away and comes back, or that
+//! answers a client's requests of some kinds with silence.
 //!
 //! The broker names the proxy as its address, so every client comes by here; clients are told apart by the client id that is in the
 //! header of every Kafka request. While a client is held, its requests are kept from its next request of a kind on, in their order
@@ -13,12 +14,18 @@ use super::PATIENCE;
 
 /// The key of a Produce request in the Kafka protocol.
 pub const PRODUCE: i16 = 0;
+/// The keys of the requests of a group's members: JoinGroup, Heartbeat, LeaveGroup, SyncGroup.
+pub const MEMBERSHIP: [i16; 4] = [11, 12, 13, 14];
 
 #[derive(Default)]
 struct State {
     broker: String,
     /// Client id and the request that the holding begins with.
     hold: Option<(String, i16)>,
+    /// Client id and the kinds of requests that are not answered.
+    silence: Option<(String, Vec<i16>)>,
+    /// Connections on which a request was not answered.
+    silenced: Vec<TcpStream>,
     /// Requests that are kept.
     held: usize,
     /// Requests that were kept and that the broker has answered.
@@ -59,6 +66,21 @@ impl Proxy {
     /// Keeps what a client sends, from its next request of this kind on.
     pub fn hold(&self, client: &str, request: i16) {
         self.shared.0.lock().unwrap().hold = Some((client.to_owned(), request));
+    }
+
+    /// Leaves a client's requests of these kinds unanswered, and what follows them on their connections.
+    pub fn silence(&self, client: &str, requests: &[i16]) {
+        self.shared.0.lock().unwrap().silence = Some((client.to_owned(), requests.to_vec()));
+    }
+
+    /// Ends the silence, and the connections it was on.
+    pub fn end_silence(&self) {
+        let mut state = self.shared.0.lock().unwrap();
+        state.silence = None;
+        for connection in state.silenced.drain(..) {
+            // The client may have closed it.
+            let _ = connection.shutdown(Shutdown::Both);
+        }
     }
 
     /// How many requests are kept.
@@ -128,9 +150,21 @@ fn carry(mut client: TcpStream, shared: &Arc<(Mutex<State>, Condvar)>) {
         let _ = to_client.shutdown(Shutdown::Both);
     });
     let mut kept: Vec<Vec<u8>> = Vec::new();
+    let mut silent = false;
     while let Some(request) = frame(&mut client) {
         let (kind, id) = header(&request);
         let mut state = state.lock().unwrap();
+        let falls_silent = state
+            .silence
+            .as_ref()
+            .is_some_and(|(silenced, kinds)| silenced.as_bytes() == id && kinds.contains(&kind));
+        if falls_silent && !silent {
+            silent = true;
+            state.silenced.extend(client.try_clone());
+        }
+        if silent {
+            continue;
+        }
         let begins = state.hold.as_ref().is_some_and(|(held, from)| {
             held.as_bytes() == id && (*from == kind || !kept.is_empty())
         });

@@ -8,7 +8,13 @@ use dig_ingest::sim::{Action, CutAt};
 use serde_json::Value;
 
 use crate::kafka::held::{devices, fleet, gated, held, import};
-use crate::support::{broker::Broker, child::Running, wait_for, wait_until, world::World};
+use crate::support::{
+    broker::Broker,
+    child::Running,
+    proxy::{MEMBERSHIP, Proxy},
+    wait_for, wait_until,
+    world::World,
+};
 
 /// How soon what was added or deleted is noticed in these tests.
 const REFRESH: (&str, &str) = ("kafka.metadata_refresh_ms", "1000");
@@ -115,6 +121,41 @@ fn static_members_come_back_after_a_broker_was_away_beyond_their_session() {
     let duplicated = report["duplicated"].as_u64().expect("a count");
     assert!(duplicated <= 4 * 6 * 3_000, "{report:#}");
     world.end();
+}
+
+/// librdkafka#3082, #3396, and seen here after a broker was fenced: the consumer gets no answer about its membership any more and
+/// never joins again, although the coordinator answers everybody else.
+#[test]
+fn a_consumer_whose_group_has_settled_without_it_is_created_again() {
+    let proxy = Proxy::open();
+    let named = format!(
+        "advertised.listeners=PLAINTEXT://127.0.0.1:{}",
+        proxy.port()
+    );
+    let broker = Broker::start(&[&named]);
+    proxy.lead_to(broker.address());
+    let mut world = World::new(
+        &broker,
+        2,
+        &[
+            ("kafka.client_id", "\"silenced\""),
+            ("kafka.statistics_interval_ms", "500"),
+        ],
+    );
+    world.join();
+    world.produced(500, &[]);
+    world.drained();
+    proxy.silence("silenced", &MEMBERSHIP);
+    let replaced = "dig_ingest_clients_replaced_total{reason=\"out_of_group\"}";
+    world.until("the consumer is re-created", |world| {
+        world.instances[0].page("/metrics").contains(replaced)
+    });
+    proxy.end_silence();
+    world.produced(500, &[]);
+    world.drained();
+    assert_eq!(world.accepted(), 1_000);
+    ready(&mut world.instances[0]);
+    world.finish(0);
 }
 
 /// The instance that was fenced first joins again when nobody holds its name any more.
