@@ -227,6 +227,13 @@ fn adopt(
         .iter()
         .map(|(device, _)| (&*device.device_id, device))
         .collect();
+    let ended: HashMap<&Serial, &Registration> = known
+        .own
+        .devices
+        .iter()
+        .filter(|(device, _)| device.state == State::Terminated)
+        .filter_map(|(device, _)| Some((device.serial.as_ref()?, device)))
+        .collect();
     for entry in known.entries.devices.values() {
         let Some(order) = &entry.device.order else {
             continue;
@@ -234,7 +241,12 @@ fn adopt(
         let Some(Ok(serial)) = entry.device.serial.as_deref().map(Serial::parse) else {
             continue;
         };
-        let device = registration(&entry.device, serial.clone());
+        let mut device = registration(&entry.device, serial.clone());
+        // A termination that reached this store and not the registry is not taken back.
+        if let Some(ended) = ended.get(&serial) {
+            device.state = State::Terminated;
+            device.since = ended.since;
+        }
         let target = match by_serial.get(&serial) {
             Some(row) if is_ahead(&device, row, kept.get(&*device.device_id).copied()) => {
                 Some(Target::CatchUp {
@@ -242,9 +254,12 @@ fn adopt(
                 })
             }
             Some(_) => None,
-            None if kept
-                .get(&*device.device_id)
-                .is_some_and(|kept| kept.serial.as_ref() == Some(&serial)) =>
+            // The store knows the device as no unit's, and no unit lacks its serial. A store that was not recovered yet may have the
+            // device from a termination sheet alone: its unit lacks the serial then, and would get a second one.
+            None if !is_lacking(known, entry)
+                && kept
+                    .get(&*device.device_id)
+                    .is_some_and(|kept| kept.serial.as_ref() == Some(&serial)) =>
             {
                 None
             }
@@ -269,6 +284,14 @@ fn adopt(
         adopted.insert(serial);
         plan.adopt.push(Adoption { device, target });
     }
+}
+
+/// Whether the unit that the registry names lacks a serial, or is not taken in yet.
+fn is_lacking(known: &Known, entry: &Entry) -> bool {
+    entry.unit.as_ref().is_some_and(|unit| {
+        let row = units(known).find(|(_, row)| *row.id == **unit);
+        row.is_none_or(|(_, row)| row.unit.serial().is_none())
+    })
 }
 
 /// Whether the registry says more of a unit than the store.

@@ -13,6 +13,7 @@ use dig_ingest::orders::recovery::{self, Known, Plan, Target};
 use dig_ingest::orders::registrar::{self, Registrar};
 use dig_ingest::orders::round::Reconciler;
 use dig_ingest::orders::settings::{Config, Fulfilment, Mode};
+use dig_ingest::orders::store::devices::Ended;
 use dig_ingest::orders::store::identity::{Origin, Proof};
 use dig_ingest::orders::store::listed_devices::SeenRow;
 use dig_ingest::orders::store::{self, Error, Store};
@@ -254,6 +255,63 @@ async fn a_lost_store_gets_its_serials_back_from_the_registry() {
         holding.work(&scene.world).await;
         assert_eq!(holding.serials(order).await, made);
         assert_eq!(scene.world.made_for_us().len(), 2);
+        holding.store.close().await;
+    }
+}
+
+/// A termination sheet is obeyed before a person has recovered the store: the store knows the device then and not its unit, which
+/// keeps its serial and ends.
+#[tokio::test]
+async fn a_sheet_that_came_before_the_recovery_costs_no_unit_its_serial() {
+    for taken_in in [true, false] {
+        let scene = Scene::new();
+        let mut holding = scene.hold(Store::init(&scene.place).await.unwrap()).await;
+        let order = scene.world.place("CTD-100", 2);
+        holding.work(&scene.world).await;
+        let made = holding.serials(order).await;
+        holding.store.close().await;
+        scene.remove_store();
+        let mut holding = scene.hold(Store::init(&scene.place).await.unwrap()).await;
+        if taken_in {
+            holding.work(&scene.world).await;
+        } else {
+            assert_eq!(holding.registrar.compare().await.unwrap(), Proof::Unproven);
+        }
+        let serial = Serial::parse(made[0].as_ref().expect("one was made")).unwrap();
+        let registered: Vec<Device> = {
+            let topic = scene.topic.lock().unwrap();
+            let devices = topic.entries.devices.values();
+            let devices = devices.map(|entry| entry.device.clone());
+            devices
+                .filter(|device| device.serial.as_deref() == Some(serial.as_str()))
+                .collect()
+        };
+        let evidence = serde_json::json!({});
+        let now = scene.world.now();
+        let by = ann();
+        let device = (&registered[0], &serial);
+        let ended = holding
+            .store
+            .terminate_device(device, "a sheet", &evidence, &by, now);
+        assert_eq!(ended.await.unwrap(), Ended::Now);
+        let plan = scene.plan(&holding.store).await;
+        assert_eq!(plan.adopt.len(), 2, "{plan:#?}");
+        assert!(plan.to_provision.is_empty(), "{plan:#?}");
+        let now = scene.world.now();
+        holding.store.recover(&plan, &ann(), now).await.unwrap();
+        holding.work(&scene.world).await;
+        assert_eq!(holding.serials(order).await, made);
+        assert_eq!(scene.world.made_for_us().len(), 2, "provisioned again");
+        let units = holding.store.units(&order.to_string()).await.unwrap();
+        assert_eq!(units[0].unit.state(), "terminated");
+        let topic = scene.topic.lock().unwrap().entries.clone();
+        let entry = topic
+            .devices
+            .values()
+            .find(|entry| entry.device.serial.as_deref() == Some(serial.as_str()));
+        let entry = entry.expect("it is known");
+        assert_eq!(entry.device.state, State::Terminated);
+        assert_eq!(entry.unit.as_deref(), Some(&*units[0].id));
         holding.store.close().await;
     }
 }
