@@ -426,13 +426,14 @@ impl Judge<'_> {
         })
     }
 
-    /// Whether a published wait says why this partition stands still.
+    /// Whether a published wait, or the login that is waited for, says why this partition stands still.
     fn explained(&self, partition: &Partition, subject: &str) -> bool {
-        self.snapshot.waits.iter().any(|wait| {
-            EVERYWHERE.contains(&wait.kind)
-                || wait.kind != Kind::Quarantine
-                    && (wait.subject == *subject || wait.subject == partition.topic)
-        })
+        !self.snapshot.logged_in
+            || self.snapshot.waits.iter().any(|wait| {
+                EVERYWHERE.contains(&wait.kind)
+                    || wait.kind != Kind::Quarantine
+                        && (wait.subject == *subject || wait.subject == partition.topic)
+            })
     }
 
     /// The orders store (J1, J2).

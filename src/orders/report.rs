@@ -216,7 +216,8 @@ impl<M: Market> Report<M> {
             units: change.units(&row.id).await?,
         };
         let untold = now.units.iter().any(fulfil::is_untold);
-        let waits = self.config.fulfilment.partial == Partial::Wait && !fulfil::all_shipped(&now);
+        let waits = self.config.fulfilment.partial == Partial::Wait
+            && !fulfil::all_shipped(&now, &self.config);
         if now.row.order.clear().is_none()
             || now.row.version != row.version
             || untold

@@ -291,7 +291,7 @@ fn key_in(world: &World, config: &Config, whole: &Whole) {
     let Some(shipment) = wished(whole, config) else {
         return;
     };
-    if config.fulfilment.partial == Partial::Wait && !all_shipped(whole) {
+    if config.fulfilment.partial == Partial::Wait && !all_shipped(whole, config) {
         return;
     }
     let order: u64 = whole.row.id.parse().unwrap();
