@@ -16,8 +16,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::journey::order::{Open, Order};
-use super::journey::unit::Unit;
-use super::journey::way::Live;
+use super::journey::unit::{Live, Unit};
 use super::journey::{Code, Serial};
 use super::reconcile::fulfil::{is_untold, wished};
 use super::reconcile::orphans::Listed;

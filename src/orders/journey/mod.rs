@@ -12,7 +12,6 @@ pub mod order;
 pub mod registration;
 pub mod stored;
 pub mod unit;
-pub mod way;
 
 use std::fmt;
 

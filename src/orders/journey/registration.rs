@@ -2,8 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::unit::Unit;
-use super::way::Live;
+use super::unit::{Live, Unit};
 use super::{Serial, Tags};
 use crate::registry::State;
 

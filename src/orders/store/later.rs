@@ -14,8 +14,7 @@ use super::rows::{LineStanding, OrderRow, UnitRow, unit_id};
 use super::{During as _, Error, Store};
 use crate::orders::journey::kit::OwnerDatabase;
 use crate::orders::journey::order::{Approved, Open, Order};
-use crate::orders::journey::unit::Unit;
-use crate::orders::journey::way::Live;
+use crate::orders::journey::unit::{Live, Unit};
 use crate::orders::journey::{Actor, Code, Reason};
 use crate::orders::settings::{Standing, Status};
 

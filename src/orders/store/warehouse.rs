@@ -9,8 +9,7 @@ use super::operator_actions::{refused_order, refused_unit};
 use super::rows::UnitRow;
 use super::{Error, Store};
 use crate::orders::journey::order::Order;
-use crate::orders::journey::unit::Unit;
-use crate::orders::journey::way::{Live, NotNow};
+use crate::orders::journey::unit::{Live, NotNow, Unit};
 use crate::orders::journey::{Actor, Parcel, Serial, Tags};
 use crate::orders::unit_identifiers::{Forced, Given, Mark};
 
