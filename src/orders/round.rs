@@ -79,7 +79,7 @@ pub struct Reconciler<M> {
     looked_at_lines: bool,
 }
 
-/// What a round did.
+/// The counts of a round.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Report {
     /// Acts that changed something.

@@ -58,14 +58,14 @@ pub struct Shipped {
     parcel: Parcel,
 }
 
-/// Told to MyAdmin.
+/// Reported to MyAdmin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reported {
     kit: Kit,
     parcel: Parcel,
 }
 
-/// MyAdmin shows what we told. The last state of a unit without a serial.
+/// MyAdmin shows the unit as reported. The last state of a unit without a serial.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Confirmed {
     kit: Kit,
@@ -98,7 +98,7 @@ pub struct Parked {
     pub before: Live,
 }
 
-/// Cancelled for good. A serial in `known` is a person's to terminate.
+/// Cancelled for good. A serial in `known` is left for an operator to terminate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cancelled {
     pub known: Known,
@@ -218,7 +218,7 @@ impl Ordered {
     /// For a line that needs no serial.
     ///
     /// # Errors
-    /// What its line asks for and it has not.
+    /// The identifiers that its line needs and it lacks.
     pub fn assign(self, needs: Needs) -> Result<Assigned, Lacking> {
         Kit::complete(None, self.tags, needs).map(|kit| Assigned { kit })
     }
@@ -226,7 +226,7 @@ impl Ordered {
 
 impl Provisioned {
     /// # Errors
-    /// What its line asks for and it has not.
+    /// The identifiers that its line needs and it lacks.
     pub fn assign(self, needs: Needs) -> Result<Assigned, Lacking> {
         Kit::complete(Some(self.serial), self.tags, needs).map(|kit| Assigned { kit })
     }
@@ -386,12 +386,12 @@ impl Active {
     }
 }
 
-/// What keeps a correction from being made.
+/// The reason that a correction is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NotNow {
     #[error("it is not assigned yet")]
     NotAssigned,
-    #[error("it is active: its marks are in use")]
+    #[error("it is active: its identifiers are in use")]
     Active,
 }
 
@@ -409,10 +409,10 @@ impl Live {
         }
     }
 
-    /// New or corrected marks. One that was shipped already must be reported and confirmed again.
+    /// Sets new or corrected identifiers. A unit that was shipped already must be reported and confirmed again.
     ///
     /// # Errors
-    /// An active unit keeps its marks.
+    /// An active unit keeps its identifiers.
     pub fn tag(self, tags: Tags) -> Result<Self, NotNow> {
         let retagged = |kit: Kit| Kit {
             serial: kit.serial,

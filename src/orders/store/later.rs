@@ -1,4 +1,4 @@
-//! What becomes of units after their order was taken in: a unit cancelled on its own, a device replaced, what was cancelled taken up
+//! Changes of units after their order was taken in: a unit cancelled on its own, a device replaced, what was cancelled taken up
 //! again, a device moved to another database.
 //!
 //! * P1: a device that is replaced keeps its unit and its serial, both terminated; its replacement is another unit of the same line.
