@@ -48,6 +48,8 @@ pub enum Target {
     CatchUp { unit: String },
     /// The unit gets it when its order is taken in.
     Later { unit: String },
+    /// The unit is not known, and the one that it replaces (RMA) is: it is made anew and gets this serial.
+    Replacement { unit: String, replaces: String },
     /// Its order is not known, and the registry does not say which unit it is: its units wait for a person once it is taken in.
     Order { order: String },
     /// No unit; the device is kept as the registry has it.
@@ -122,6 +124,11 @@ pub fn plan(known: &Known, config: &Config) -> Plan {
     let mut adopted: HashSet<Serial> = HashSet::new();
     if plan.doubt.is_some() {
         adopt(known, config, &mut plan, &mut given, &mut adopted);
+        // A unit is made after the one that it replaces.
+        plan.adopt.sort_by_key(|adoption| match &adoption.target {
+            Target::Replacement { unit, .. } => Some((unit.len(), unit.clone())),
+            _ => None,
+        });
         in_doubt(known, &mut plan, &given);
     }
     for seen in unexplained(
@@ -226,6 +233,13 @@ fn adopt(
         .iter()
         .map(|(device, _)| (&*device.device_id, device))
         .collect();
+    let ended: HashMap<&Serial, &Registration> = known
+        .own
+        .devices
+        .iter()
+        .filter(|(device, _)| device.state == State::Terminated)
+        .filter_map(|(device, _)| Some((device.serial.as_ref()?, device)))
+        .collect();
     for entry in known.entries.devices.values() {
         let Some(order) = &entry.device.order else {
             continue;
@@ -233,7 +247,12 @@ fn adopt(
         let Some(Ok(serial)) = entry.device.serial.as_deref().map(Serial::parse) else {
             continue;
         };
-        let device = registration(&entry.device, serial.clone());
+        let mut device = registration(&entry.device, serial.clone());
+        // A termination that reached this store and not the registry is not taken back.
+        if let Some(ended) = ended.get(&serial) {
+            device.state = State::Terminated;
+            device.since = ended.since;
+        }
         let target = match by_serial.get(&serial) {
             Some(row) if is_ahead(&device, row, kept.get(&*device.device_id).copied()) => {
                 Some(Target::CatchUp {
@@ -241,9 +260,12 @@ fn adopt(
                 })
             }
             Some(_) => None,
-            None if kept
-                .get(&*device.device_id)
-                .is_some_and(|kept| kept.serial.as_ref() == Some(&serial)) =>
+            // The store knows the device as no unit's, and no unit lacks its serial. A store that was not recovered yet may have the
+            // device from a termination sheet alone: its unit lacks the serial then, and would get a second one.
+            None if !is_lacking(known, entry)
+                && kept
+                    .get(&*device.device_id)
+                    .is_some_and(|kept| kept.serial.as_ref() == Some(&serial)) =>
             {
                 None
             }
@@ -256,7 +278,7 @@ fn adopt(
             },
         };
         let Some(target) = target else { continue };
-        if let Target::Unit { unit } = &target
+        if let Target::Unit { unit } | Target::Replacement { unit, .. } = &target
             && !given.insert(unit.clone())
         {
             plan.open.push(format!(
@@ -268,6 +290,14 @@ fn adopt(
         adopted.insert(serial);
         plan.adopt.push(Adoption { device, target });
     }
+}
+
+/// Whether the unit that the registry names lacks a serial, or is not taken in yet.
+fn is_lacking(known: &Known, entry: &Entry) -> bool {
+    entry.unit.as_ref().is_some_and(|unit| {
+        let row = units(known).find(|(_, row)| *row.id == **unit);
+        row.is_none_or(|(_, row)| row.unit.serial().is_none())
+    })
 }
 
 /// Whether the registry says more of a unit than the store.
@@ -305,8 +335,14 @@ fn meant(
             },
             // It has another one: two were made, and this one is kept as a device of its own.
             Some(_) => Target::Device,
-            None => Target::Later {
-                unit: unit.to_string(),
+            None => match whole.and_then(|whole| replaced(whole, unit)) {
+                Some(before) => Target::Replacement {
+                    unit: unit.to_string(),
+                    replaces: before.id.clone(),
+                },
+                None => Target::Later {
+                    unit: unit.to_string(),
+                },
             },
         });
     }
@@ -345,6 +381,19 @@ fn meant(
             first.id
         )),
     }
+}
+
+/// The unit of the order that a unit replaces by its id (`store::later`).
+fn replaced<'a>(whole: &'a Whole, unit: &str) -> Option<&'a UnitRow> {
+    let (first, number) = unit.rsplit_once('r')?;
+    let number: u32 = number.parse().ok()?;
+    let before = match number.checked_sub(1)? {
+        0 => first.to_owned(),
+        before => format!("{first}r{before}"),
+    };
+    let known = |id: &str| whole.units.iter().find(|row| row.id == id);
+    // The one between them may be missing too: it is made before, from its own entry, if the registry has it.
+    known(&before).or_else(|| known(first))
 }
 
 /// Units with a call at the last publication, of which the store does not know.

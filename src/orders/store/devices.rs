@@ -300,7 +300,13 @@ impl Change {
             Some((Some(_), _)) => Ok(Ended::OfUnit),
             Some((None, known)) if known.state == State::Terminated => Ok(Ended::Before),
             _ => {
-                self.put_device(None, device).await?;
+                // The topic goes on to say which unit it is, if that is known from a recovery.
+                let unit = match &device.serial {
+                    Some(serial) => self.reserved_for(serial).await?,
+                    None => None,
+                };
+                self.write_device(None, device, false).await?;
+                self.post(unit.as_deref(), device).await?;
                 Ok(Ended::Now)
             }
         }
