@@ -16,7 +16,8 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use super::status::{Partition, Pause, Snapshot};
-use super::waits::{self, Effect, Kind};
+use super::waits::{Effect, Kind};
+use crate::topic_partition::TopicPartition;
 
 /// One thing that waits.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -211,7 +212,7 @@ impl Judge<'_> {
     }
 
     fn partition(&mut self, partition: &Partition) {
-        let subject = waits::partition(&partition.topic, partition.partition);
+        let subject = TopicPartition::new(&partition.topic, partition.partition).to_string();
         let in_hand = partition.totals.in_hand();
         if partition.pause != Pause::None {
             self.paused(partition, &subject);

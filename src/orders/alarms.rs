@@ -45,7 +45,7 @@ pub fn is_found_out(kind: &str) -> bool {
     FOUND_OUT.contains(&kind) || For::ALL.iter().any(|what| what.alarm() == kind)
 }
 
-/// What is to be raised, and kind and subject of what is to be ended.
+/// The alarms to be raised, and kind and subject of the alarms to be ended.
 #[must_use]
 pub fn compare<'a>(
     due: &'a [Due],
@@ -120,7 +120,7 @@ pub fn overdue(held: &Held, facts: &Facts, config: &Config) -> Vec<Due> {
 pub struct AlarmShown {
     #[serde(flatten)]
     pub row: AlarmRow,
-    /// What a person can do.
+    /// The remedy.
     pub remedy: String,
 }
 
@@ -133,7 +133,7 @@ impl From<AlarmRow> for AlarmShown {
     }
 }
 
-/// What a person can do about an alarm.
+/// The remedy of an alarm.
 #[must_use]
 pub fn remedy(alarm: &AlarmRow) -> String {
     let subject = &alarm.subject;

@@ -3,8 +3,7 @@
 use std::collections::BTreeSet;
 
 use dig_ingest::orders::journey::order::{Open, Order};
-use dig_ingest::orders::journey::unit::Unit;
-use dig_ingest::orders::journey::way::Live;
+use dig_ingest::orders::journey::unit::{Live, Unit};
 use dig_ingest::orders::journey::{Actor, Code, Parcel, Serial, Tags};
 use dig_ingest::orders::reconcile::fulfil::{all_shipped, wished};
 use dig_ingest::orders::settings::{Config, Mode, Partial, Status};
