@@ -18,6 +18,7 @@ mod proof;
 pub mod recover;
 mod registry;
 mod remedies;
+mod restored;
 mod run;
 mod settled;
 pub mod sheets;

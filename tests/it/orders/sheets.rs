@@ -209,7 +209,7 @@ async fn the_next_sheet_clears_no_unknown_serial_of_the_one_before() {
     assert_eq!(state(&store, "8.1").await, "terminated");
     let unknown = [("sheet-unknown".to_owned(), "CX98".to_owned())];
     assert_eq!(alarms(&store).await, unknown);
-    drop_file(&place, "2.csv", sheet(&["CX01"]), 2);
+    drop_file(&place, "2.csv", sheet(&["CX03", "CX01"]), 2);
     for _ in 0..3 {
         watch.look().await;
     }
