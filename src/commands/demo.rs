@@ -305,6 +305,9 @@ async fn world(args: &Args, plan: &Plan) -> anyhow::Result<sim::Handle> {
         settings: market::Settings {
             visible_max_ms: 300,
             termination_delay_s: TERMINATION_DELAY.as_secs(),
+            // The day of the story in place of the day of the effect, which is tomorrow's in the last hour before midnight: a sheet is
+            // obeyed on its day.
+            sheet_date_format: jiff::Timestamp::now().strftime("%Y-%m-%d").to_string(),
             ..market::Settings::prompt()
         },
         ..market::Config::default()

@@ -49,6 +49,8 @@ pub enum Target {
     CatchUp { unit: String },
     /// The unit gets it when its order is taken in.
     Later { unit: String },
+    /// The unit is not known, and the one that it replaces (RMA) is: it is made anew and gets this serial.
+    Replacement { unit: String, replaces: String },
     /// Its order is not known, and the registry does not say which unit it is: its units wait for a person once it is taken in.
     Order { order: String },
     /// No unit; the device is kept as the registry has it.
@@ -123,6 +125,11 @@ pub fn plan(known: &Known, config: &Config) -> Plan {
     let mut adopted: HashSet<Serial> = HashSet::new();
     if plan.doubt.is_some() {
         adopt(known, config, &mut plan, &mut given, &mut adopted);
+        // A unit is made after the one that it replaces.
+        plan.adopt.sort_by_key(|adoption| match &adoption.target {
+            Target::Replacement { unit, .. } => Some((unit.len(), unit.clone())),
+            _ => None,
+        });
         in_doubt(known, &mut plan, &given);
     }
     for seen in unexplained(
@@ -272,7 +279,7 @@ fn adopt(
             },
         };
         let Some(target) = target else { continue };
-        if let Target::Unit { unit } = &target
+        if let Target::Unit { unit } | Target::Replacement { unit, .. } = &target
             && !given.insert(unit.clone())
         {
             plan.open.push(format!(
@@ -329,8 +336,14 @@ fn meant(
             },
             // It has another one: two were made, and this one is kept as a device of its own.
             Some(_) => Target::Device,
-            None => Target::Later {
-                unit: unit.to_string(),
+            None => match whole.and_then(|whole| replaced(whole, unit)) {
+                Some(before) => Target::Replacement {
+                    unit: unit.to_string(),
+                    replaces: before.id.clone(),
+                },
+                None => Target::Later {
+                    unit: unit.to_string(),
+                },
             },
         });
     }
@@ -369,6 +382,19 @@ fn meant(
             first.id
         )),
     }
+}
+
+/// The unit of the order that a unit replaces by its id (`store::later`).
+fn replaced<'a>(whole: &'a Whole, unit: &str) -> Option<&'a UnitRow> {
+    let (first, number) = unit.rsplit_once('r')?;
+    let number: u32 = number.parse().ok()?;
+    let before = match number.checked_sub(1)? {
+        0 => first.to_owned(),
+        before => format!("{first}r{before}"),
+    };
+    let known = |id: &str| whole.units.iter().find(|row| row.id == id);
+    // The one between them may be missing too: it is made before, from its own entry, if the registry has it.
+    known(&before).or_else(|| known(first))
 }
 
 /// Units with a call at the last publication, of which the store does not know.

@@ -198,8 +198,10 @@ impl<M: Market + Clone + 'static> Reconciler<M> {
             .unwrap_or(Timestamp::MIN);
         let reappear = seconds(self.config.reappear_after_h.saturating_mul(3600));
         let listed = self.listed || !self.config.provision.list_devices;
+        let proven = self.registrar.standing() == Proof::Proven;
         let mut held = Held {
-            may_provision: listed && self.registrar.standing() == Proof::Proven,
+            may_provision: listed && proven,
+            proven,
             origin: self.store.identity().await?.origin,
             accepted: self.store.accepted_serials().await?,
             orders: self.store.open_orders(since).await?,

@@ -118,6 +118,9 @@ fn text(plan: &Plan, accepted: bool) -> String {
             Target::Unit { unit } => format!("unit {unit}, which has none"),
             Target::CatchUp { unit } => format!("unit {unit}, of which the registry says more"),
             Target::Later { unit } => format!("unit {unit}, once its order is taken in"),
+            Target::Replacement { unit, replaces } => {
+                format!("unit {unit}, which replaces {replaces} and is made anew")
+            }
             Target::Order { .. } => {
                 format!("a unit of order {order}, once it is taken in and a person says which")
             }

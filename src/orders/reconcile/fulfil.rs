@@ -152,6 +152,18 @@ pub fn decide(view: &View, whole: &Whole, config: &Config, now: Timestamp, acts:
     let shown = shows(seen, &shipment, config);
     let told = row.reported.as_ref() == Some(&shipment);
     let due = row.retry_at.is_none_or(|at| at <= now);
+    if by_us && !shown && shows_foreign(row, seen, &shipment, config) {
+        // Parcels of which this store does not know, such as those reported after the copy that it was restored from.
+        acts.push(Action::ParkOrder {
+            row: Box::new(row.clone()),
+            reason: Reason::new(
+                Code::Differs,
+                "MyAdmin shows more tracking numbers than were reported, and a report would remove them",
+            ),
+            evidence: json!({ "reported": shipment, "other": seen.other }),
+        });
+        return;
+    }
     if by_us && due && (!told || (!shown && row.attempts < i64::from(config.fulfilment.tries))) {
         acts.push(Action::ReportShipment {
             row: Box::new(row.clone()),
@@ -256,6 +268,29 @@ fn shows(seen: &wire::Order, wished: &Shipment, config: &Config) -> bool {
         .tracking
         .is_none_or(|shown| plain(&shown) == plain(&wished.tracking));
     status && tracking
+}
+
+/// Whether the order shows every tracking number of the shipment, and others that this store never reported.
+fn shows_foreign(row: &OrderRow, seen: &wire::Order, wished: &Shipment, config: &Config) -> bool {
+    let Some(shown) = super::intake::head(seen).tracking else {
+        return false;
+    };
+    let split = |text: &str| -> Vec<String> {
+        let separator = config.fulfilment.separator.trim();
+        let parts = match separator {
+            "" => vec![text],
+            separator => text.split(separator).collect(),
+        };
+        let numbers = parts.into_iter().map(plain);
+        numbers.filter(|number| !number.is_empty()).collect()
+    };
+    let (shown, ours) = (split(&shown), split(&wished.tracking));
+    let reported = row.reported.as_ref().map(|told| split(&told.tracking));
+    let reported = reported.unwrap_or_default();
+    ours.iter().all(|number| shown.contains(number))
+        && shown
+            .iter()
+            .any(|number| !ours.contains(number) && !reported.contains(number))
 }
 
 /// Why what an order says of itself is written anew: only what we told it differs, or somebody else changed it.

@@ -45,6 +45,8 @@ pub use view::View;
 pub struct Held {
     /// Whether the store is proven and MyAdmin's devices were listed under this lease (P3).
     pub may_provision: bool,
+    /// Whether the store is proven: one that may be older than what MyAdmin shows reports nothing (P3).
+    pub proven: bool,
     pub origin: Origin,
     /// Serials that a person said are no unit's.
     pub accepted: HashSet<Serial>,
@@ -190,6 +192,11 @@ impl Action {
         }
     }
 
+    /// Whether it writes to an order in MyAdmin.
+    fn reports(&self) -> bool {
+        matches!(self, Self::ReportUnit { .. } | Self::ReportShipment { .. })
+    }
+
     /// Label of metrics and logs.
     #[must_use]
     pub fn name(&self) -> &'static str {
@@ -309,6 +316,9 @@ pub fn decide(view: &View, held: &Held, config: &Config, now: Timestamp) -> Vec<
         Some(Action::Move { unit, database })
     }));
     odds::decide(held, config, &mut acts);
+    if !held.proven {
+        acts.retain(|act| !act.reports());
+    }
     acts
 }
 
@@ -494,6 +504,7 @@ impl Default for Held {
     fn default() -> Self {
         Self {
             may_provision: true,
+            proven: true,
             origin: Origin::Made,
             accepted: HashSet::new(),
             orders: Vec::new(),

@@ -95,13 +95,13 @@ impl Store {
                     &format!("`orders resume {} --why WHY` takes a cancelled order up again; otherwise order another unit", order.id),
                 ));
             }
-            let Some(serial) = row.unit.serial() else {
+            if row.unit.serial().is_none() {
                 return Err(refused_unit(
                     &row,
                     "it has no serial yet, so there is no device to replace",
                     &format!("`orders assign {} --imei IMEI` corrects its IMEI, as --sim and --device-id do", row.id),
                 ));
-            };
+            }
             let units = change.units(&row.order_id).await?;
             if let Some(other) = units.iter().find(|other| other.replaces.as_deref() == Some(unit)) {
                 return Err(refused_unit(
@@ -117,30 +117,9 @@ impl Store {
                     &format!("wait until it is settled: `orders show {}` tells what settles it", row.id),
                 ));
             }
-            let evidence = json!({ "serial": serial, "tags": row.unit.known().tags });
-            if let Some(terminated) = row.unit.clone().terminate(change.now()) {
-                let cause = Cause::new("replace", why).with(evidence.clone());
-                change.put_unit(&row, Unit::Terminated(terminated), cause).await?;
-            }
-            for kind in ["cancelled-serial", "cancelled-active"] {
-                change.end_alarm(kind, unit).await?;
-            }
-            if !change.is_ended_by_sheet(unit).await? {
-                let said = "its device was replaced: have the serial terminated in MyAdmin";
-                change.alarm("replaced-serial", unit, said, Some(&evidence)).await?;
-            }
             let of_line = units.iter().filter(|other| other.line.id == row.line.id).count();
             let id = unit_id(&row.order_id, &format!("{}r{of_line}", row.line.id));
-            let fresh = UnitRow {
-                id: id.clone(),
-                replaces: Some(row.id.clone()),
-                unit: Unit::ordered(),
-                ..row.clone()
-            };
-            let cause = Cause::new("take-in", format!("replaces unit {}: {why}", row.id));
-            if !change.add_unit_row(&fresh, cause).await? {
-                return Err(Error::Changed(format!("unit {id}")));
-            }
+            change.add_replacement(&row, &id, why).await?;
             change.commit().await?;
             Ok(id)
         })
@@ -351,5 +330,45 @@ impl Change {
         };
         self.add_unit(&order.id, line, &unit, Cause::new("take-in", why))
             .await
+    }
+}
+
+impl Change {
+    /// Terminates a unit whose device is replaced, and adds the unit that takes its place, with this id.
+    ///
+    /// # Errors
+    /// The store cannot be written, or has a unit with this id.
+    pub(super) async fn add_replacement(
+        &mut self,
+        row: &UnitRow,
+        id: &str,
+        why: &str,
+    ) -> Result<UnitRow, Error> {
+        let known = row.unit.known();
+        let evidence = json!({ "serial": known.serial, "tags": known.tags });
+        if let Some(terminated) = row.unit.clone().terminate(self.now()) {
+            let cause = Cause::new("replace", why).with(evidence.clone());
+            self.put_unit(row, Unit::Terminated(terminated), cause)
+                .await?;
+        }
+        for kind in ["cancelled-serial", "cancelled-active"] {
+            self.end_alarm(kind, &row.id).await?;
+        }
+        if !self.is_ended_by_sheet(&row.id).await? {
+            let said = "its device was replaced: have the serial terminated in MyAdmin";
+            self.alarm("replaced-serial", &row.id, said, Some(&evidence))
+                .await?;
+        }
+        let fresh = UnitRow {
+            id: id.to_owned(),
+            replaces: Some(row.id.clone()),
+            unit: Unit::ordered(),
+            ..row.clone()
+        };
+        let cause = Cause::new("take-in", format!("replaces unit {}: {why}", row.id));
+        if !self.add_unit_row(&fresh, cause).await? {
+            return Err(Error::Changed(format!("unit {id}")));
+        }
+        self.unit(id).await
     }
 }

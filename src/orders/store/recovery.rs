@@ -127,6 +127,14 @@ impl Change {
                 self.adopt_device(Some(unit), device).await?;
                 self.catch_up(&row, device).await
             }
+            Target::Replacement { unit, replaces } => {
+                let before = self.unit(replaces).await?;
+                let why = "the registry shows the device that replaces it";
+                let row = self.add_replacement(&before, unit, why).await?;
+                self.adopt_device(Some(unit), device).await?;
+                self.give_recovered(&row, device, "the registry shows that it has this serial")
+                    .await
+            }
             Target::Later { unit } => {
                 self.adopt_device(None, device).await?;
                 self.leave(unit, Some(unit), Some(device)).await

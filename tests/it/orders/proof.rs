@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use dig_ingest::orders::alarms::AlarmShown;
 use dig_ingest::orders::calls::Calls;
-use dig_ingest::orders::journey::{Actor, Serial, Tags};
+use dig_ingest::orders::journey::{Actor, Parcel, Serial, Tags};
 use dig_ingest::orders::lease::Lease;
 use dig_ingest::orders::outbox::Entry;
 use dig_ingest::orders::recovery::{self, Known, Plan, Target};
@@ -16,6 +16,7 @@ use dig_ingest::orders::settings::{Config, Fulfilment, Mode};
 use dig_ingest::orders::store::devices::Ended;
 use dig_ingest::orders::store::identity::{Origin, Proof};
 use dig_ingest::orders::store::listed_devices::SeenRow;
+use dig_ingest::orders::store::operator_actions::Subject;
 use dig_ingest::orders::store::{self, Error, Store};
 use dig_ingest::orders::{Clock, wall_clock};
 use dig_ingest::registry::{Device, State};
@@ -26,6 +27,7 @@ use rand::rngs::StdRng;
 use super::model;
 use super::model::world::World;
 use super::registry::{Fate, Shared, publish, registrar};
+use crate::support::marks as made_up;
 
 /// A market without faults, and what one instance works on.
 struct Scene {
@@ -148,6 +150,31 @@ impl Holding {
             self.reconciler.round().await.unwrap();
         }
         let _ = publish(&self.registrar).await;
+    }
+
+    /// Gives a unit its marks, ships it and has MyAdmin told.
+    async fn send(&mut self, world: &World, unit: &str, number: &str) {
+        let row = self.store.unit(unit).await.unwrap().unwrap();
+        let mut tags = super::site::marks(&row);
+        if row.replaces.is_some() {
+            // Another device than the one that it replaces.
+            let line: u64 = row.line.id.parse().unwrap();
+            tags = Tags {
+                imei: Some(made_up::imei(line + 1_000).into()),
+                sim: Some(made_up::iccid(line + 1_000).into()),
+                device_id: None,
+            };
+        }
+        let now = world.now();
+        let given = self.store.assign(unit, None, &tags, &ann(), now).await;
+        given.unwrap();
+        let parcel = Parcel::new("Post", [number]).unwrap();
+        let (units, by) = ([unit.to_owned()], ann());
+        let shipped = self
+            .store
+            .ship(&row.order_id, Some(&units), &parcel, &by, now);
+        shipped.await.unwrap();
+        self.work(world).await;
     }
 
     async fn serials(&self, order: u64) -> Vec<Option<String>> {
@@ -314,6 +341,80 @@ async fn a_sheet_that_came_before_the_recovery_costs_no_unit_its_serial() {
         assert_eq!(entry.unit.as_deref(), Some(&*units[0].id));
         holding.store.close().await;
     }
+}
+
+/// After the copy was made a device was replaced (RMA), and the new one shipped: the store reports nothing to MyAdmin before it is
+/// recovered, the new unit is made anew with its serial, and its parcel stays in MyAdmin.
+#[tokio::test]
+async fn a_restored_store_takes_back_no_shipment_and_no_replacement() {
+    let scene = Scene::new();
+    let mut holding = scene.hold(Store::init(&scene.place).await.unwrap()).await;
+    let order = scene.world.place("CTD-200", 1).to_string();
+    holding.work(&scene.world).await;
+    let first = holding.store.units(&order).await.unwrap().remove(0).id;
+    holding.send(&scene.world, &first, "T1").await;
+    holding
+        .store
+        .backup(&scene.place, &scene.copy())
+        .await
+        .unwrap();
+    let now = scene.world.now();
+    let by = ann();
+    let replaced = holding.store.replace(&first, "RMA", &by, now);
+    let second = replaced.await.unwrap();
+    holding.work(&scene.world).await;
+    holding.send(&scene.world, &second, "T2").await;
+    let shown = || {
+        scene.world.meanwhile(|market, _| {
+            let order = market.all_orders().find(|one| one.id.to_string() == order);
+            order.and_then(|order| order.tracking.clone())
+        })
+    };
+    assert_eq!(shown().as_deref(), Some("T1, T2"));
+    let made = scene.world.made_for_us();
+    assert_eq!(made.len(), 2);
+    let serial = holding.store.unit(&second).await.unwrap().unwrap();
+    let serial = serial.unit.serial().expect("it was made");
+    holding.store.close().await;
+
+    scene.remove_store();
+    std::fs::copy(scene.copy(), &scene.place.file).unwrap();
+    let mut holding = scene.hold(Store::open(&scene.place).await.unwrap()).await;
+    let reports = scene.world.reports();
+    holding.work(&scene.world).await;
+    assert_eq!(
+        scene.world.reports(),
+        reports,
+        "reported before the recovery"
+    );
+    assert_eq!(shown().as_deref(), Some("T1, T2"));
+    let plan = scene.plan(&holding.store).await;
+    let anew = Target::Replacement {
+        unit: second.clone(),
+        replaces: first.clone(),
+    };
+    assert!(plan.adopt.iter().any(|one| one.target == anew), "{plan:#?}");
+    let now = scene.world.now();
+    holding.store.recover(&plan, &ann(), now).await.unwrap();
+    holding.work(&scene.world).await;
+    assert_eq!(scene.world.made_for_us(), made, "provisioned again");
+    assert_eq!(shown().as_deref(), Some("T1, T2"));
+    let first = holding.store.unit(&first).await.unwrap().unwrap();
+    assert_eq!(first.unit.state(), "terminated");
+    let row = holding.store.unit(&second).await.unwrap().unwrap();
+    assert_eq!(row.unit.serial(), Some(serial));
+    // Its parcel is given again by a person.
+    holding.send(&scene.world, &second, "T2").await;
+    let subject = Subject::parse(&order);
+    let now = scene.world.now();
+    holding.store.retry(&subject, &ann(), now).await.unwrap();
+    holding.work(&scene.world).await;
+    scene.world.own_all();
+    holding.work(&scene.world).await;
+    let row = holding.store.unit(&second).await.unwrap().unwrap();
+    assert_eq!(row.unit.state(), "active");
+    assert_eq!(shown().as_deref(), Some("T1, T2"));
+    holding.store.close().await;
 }
 
 /// The generation of an intent is in the topic before its call leaves, so that even a call without an answer is known of.

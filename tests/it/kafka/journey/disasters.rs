@@ -136,6 +136,8 @@ impl Journey<'_> {
         for place in ORDERS {
             self.fell(place);
         }
+        // What happened since people last looked is in no other place.
+        self.runtime.block_on(self.people.look(&self.store));
         self.runtime.block_on(self.store.close());
         let place = self.place();
         for ending in ["", "-wal", "-shm", "-journal"] {

@@ -145,6 +145,13 @@ impl People {
             || self.replaced.values().any(|replaced| replaced == serial)
     }
 
+    /// Everybody sees what the store has.
+    pub async fn look(&mut self, store: &Store) -> Vec<Whole> {
+        let wholes = wholes(store).await;
+        self.remember(&wholes);
+        wholes
+    }
+
     /// P1, over all stores that there were: no unit is ever seen with two serials, and no serial as two units'.
     fn remember(&mut self, wholes: &[Whole]) {
         for row in wholes.iter().flat_map(|whole| &whole.units) {
@@ -253,8 +260,7 @@ impl People {
         if !self.to_order.is_empty() && dice.random_bool(0.5) {
             self.place(world, dice);
         }
-        let wholes = wholes(store).await;
-        self.remember(&wholes);
+        let wholes = self.look(store).await;
         self.cancel(world, &wholes);
         for whole in &wholes {
             if matches!(whole.row.order, Order::Open(Open::Received(_))) {
