@@ -47,6 +47,8 @@ pub mod record;
 pub mod registry;
 #[doc(hidden)]
 pub mod rights;
+#[doc(hidden)]
+pub mod topic_partition;
 
 /// The Rust example of `config/README.md` is a documentation test.
 #[cfg(doctest)]

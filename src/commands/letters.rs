@@ -22,6 +22,7 @@ use crate::letters::group::{By, Groups};
 use crate::letters::marks::Mark;
 use crate::letters::place::LetterPlace;
 use crate::letters::read::Letters;
+use crate::topic_partition::TopicPartition;
 use choice::{Bar, Choice, needed};
 
 /// Arguments of `dig-ingest letters`.
@@ -309,7 +310,7 @@ fn show(
     ];
     let letters = Letters::open(kafka, topics, input, &all)?;
     let marks = letters.marks(kafka, &topics.state)?;
-    let key = (place.topic.clone(), place.partition);
+    let key = TopicPartition::new(&place.topic, place.partition);
     let bounds = letters.bounds()?.remove(&key).with_context(|| {
         format!("{place}: the settings name no such topic of letters, or it has no such partition")
     })?;

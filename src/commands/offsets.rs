@@ -10,6 +10,7 @@ use crate::commands::console::{noteln, outln};
 use crate::config::{ConfigArgs, Settings};
 use crate::pipeline::group::{Group, GroupOffset};
 use crate::pipeline::settings::Start;
+use crate::topic_partition::TopicPartition;
 
 /// Arguments of `dig-ingest offsets`.
 #[derive(Debug, clap::Args)]
@@ -73,9 +74,9 @@ struct Only {
 }
 
 impl Only {
-    fn is(&self, (topic, partition): &(String, i32)) -> bool {
-        self.topic.as_ref().is_none_or(|only| only == topic)
-            && self.partition.is_none_or(|only| only == *partition)
+    fn is(&self, key: &TopicPartition) -> bool {
+        self.topic.as_ref().is_none_or(|only| *only == key.topic)
+            && self.partition.is_none_or(|only| only == key.partition)
     }
 }
 
@@ -205,8 +206,8 @@ fn show(settings: &Settings, only: &Only, report: Report) -> anyhow::Result<()> 
             committed: place.committed.as_ref().map(|committed| committed.offset),
             outdated: place.outdated().map(|change| change.name()),
             lag: (place.facts.end - from).max(0),
-            topic: place.key.0,
-            partition: place.key.1,
+            topic: place.key.topic,
+            partition: place.key.partition,
         }
     });
     let showing = Showing {
@@ -271,8 +272,8 @@ fn set(settings: &Settings, only: &Only, wanted: &Wanted, report: Report) -> any
         ensure!(
             (place.facts.low..=place.facts.end).contains(to),
             "--to {to}: partition {} of {} has the offsets {} to {}; nothing is changed",
-            place.key.1,
-            place.key.0,
+            place.key.partition,
+            place.key.topic,
             place.facts.low,
             place.facts.end
         );
@@ -307,8 +308,8 @@ fn moved(place: &GroupOffset, to: i64) -> Move {
     // Without an offset that counts everything is still to be read.
     let from = place.goes_on().unwrap_or(place.facts.low);
     Move {
-        topic: place.key.0.clone(),
-        partition: place.key.1,
+        topic: place.key.topic.clone(),
+        partition: place.key.partition,
         from,
         to,
         repeated: (from - to).max(0),
@@ -373,7 +374,7 @@ mod tests {
 
     fn place(committed: Option<(i64, &str)>) -> GroupOffset {
         GroupOffset {
-            key: ("telemetry".to_owned(), 3),
+            key: TopicPartition::new("telemetry", 3),
             facts: Facts {
                 topic_id: TopicId::new("now"),
                 low: 100,

@@ -11,6 +11,7 @@ use crate::config::{ConfigArgs, Settings};
 use crate::pipeline::metadata_probe::Asker;
 use crate::pipeline::skip;
 use crate::pipeline::unreadable::Skip;
+use crate::topic_partition::TopicPartition;
 
 /// How long the brokers may take to say which topics there are.
 const ASK: std::time::Duration = std::time::Duration::from_secs(20);
@@ -60,12 +61,13 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         !args.by.trim().is_empty(),
         "--by is empty: name who decides to skip"
     );
+    let key = TopicPartition::new(&args.topic, args.partition);
     let (unreadable, to) = {
-        let (settings, topic) = (settings.clone(), args.topic.clone());
-        let (partition, offset, to) = (args.partition, args.offset, args.to);
+        let (settings, key) = (settings.clone(), key.clone());
+        let (offset, to) = (args.offset, args.to);
         let examined = tokio::task::spawn_blocking(move || {
-            there(&settings, &topic, partition)?;
-            skip::examine(&settings.kafka, &topic, partition, offset, to)
+            there(&settings, &key)?;
+            skip::examine(&settings.kafka, &key, offset, to)
         });
         examined.await.context("reading the partition failed")??
     };
@@ -75,11 +77,10 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         by: args.by.clone(),
         at: Timestamp::now().to_string(),
     };
-    let place = (args.topic.as_str(), args.partition);
     skip::request(
         &settings.kafka,
         &settings.topics,
-        place,
+        &key,
         &request,
         &unreadable,
     )
@@ -107,13 +108,14 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 /// Asking for the end of a partition that does not exist would only time out.
-fn there(settings: &Settings, topic: &str, partition: i32) -> anyhow::Result<()> {
+fn there(settings: &Settings, key: &TopicPartition) -> anyhow::Result<()> {
+    let TopicPartition { topic, partition } = key;
     let topics = Asker::open(&settings.kafka.plain()?)?.cluster(ASK)?.topics;
     let count = topics.get(topic).with_context(|| {
         format!("--topic {topic}: the brokers have no such topic; nothing is skipped")
     })?;
     anyhow::ensure!(
-        usize::try_from(partition).is_ok_and(|partition| partition < *count),
+        usize::try_from(*partition).is_ok_and(|partition| partition < *count),
         "--partition {partition}: {topic} has the partitions 0 to {}; nothing is skipped",
         count.saturating_sub(1)
     );

@@ -106,10 +106,7 @@ impl Args {
 
 /// A reader of the letters that a job with these settings writes.
 pub(super) fn letters_of(settings: &Settings) -> anyhow::Result<Letters> {
-    let (suffix, inputs) = (
-        settings.topics.held_suffix.clone(),
-        settings.input.topics.clone(),
-    );
+    let (topics, inputs) = (settings.topics.clone(), settings.input.topics.clone());
     let is_input = move |name: &str| {
         inputs.iter().any(|input| {
             input == name
@@ -120,7 +117,7 @@ pub(super) fn letters_of(settings: &Settings) -> anyhow::Result<Letters> {
     Letters::open(
         &settings.kafka.plain()?,
         &settings.topics.dead_letter,
-        move |name| name.strip_suffix(&suffix).is_some_and(&is_input),
+        move |name| topics.input_of(name).is_some_and(&is_input),
     )
 }
 

@@ -232,7 +232,7 @@ fn input(
         );
     }
     for topic in &input.topics {
-        let held = format!("{topic}{}", topics.held_suffix);
+        let held = topics.held(topic);
         let what = format!("{held} is where held records of {topic} go, and it is read as input");
         let remedy = "remove it from the input, or give another topics.held_suffix";
         found.rule(

@@ -14,6 +14,7 @@ use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
 use super::place::LetterPlace;
+use crate::topic_partition::TopicPartition;
 
 /// First part of every key.
 pub const PREFIX: &str = "letters/";
@@ -119,12 +120,12 @@ impl Block {
     }
 }
 
-type Key = (String, i32, i64);
+/// Partition, and number of the block.
+type Key = (TopicPartition, i64);
 
 fn key_of(place: &LetterPlace) -> Key {
     (
-        place.topic.clone(),
-        place.partition,
+        TopicPartition::new(&place.topic, place.partition),
         place.offset.div_euclid(BLOCK),
     )
 }
@@ -179,7 +180,7 @@ impl Marks {
             let ranges = [&block.replayed, &block.out_of_order, &block.dismissed];
             anyhow::ensure!(ranges.iter().all(|ranges| ranges.sound(number)), wrong());
             if marks.id(topic) == id {
-                let key = (topic.to_owned(), partition, number);
+                let key = (TopicPartition::new(topic, partition), number);
                 marks.blocks.insert(key, block);
             } else {
                 marks.void += 1;
@@ -218,7 +219,8 @@ impl Marks {
         &'c self,
         changed: &'c Changed,
     ) -> impl Iterator<Item = (String, Vec<u8>)> + 'c {
-        changed.0.iter().map(|((topic, partition, number), block)| {
+        changed.0.iter().map(|((key, number), block)| {
+            let TopicPartition { topic, partition } = key;
             let key = format!("{PREFIX}{topic}/{}/{partition}/{number}", self.id(topic));
             let value = serde_json::to_vec(block).expect("lists of numbers serialise");
             (key, value)
@@ -233,7 +235,7 @@ impl Marks {
     /// The topics that have marks.
     #[must_use]
     pub fn topics(&self) -> BTreeSet<&str> {
-        self.blocks.keys().map(|(topic, ..)| &**topic).collect()
+        self.blocks.keys().map(|(key, _)| &*key.topic).collect()
     }
 }
 

@@ -24,6 +24,7 @@ use crate::log_life::broker::{Asker, Topic};
 use crate::pipeline::settings::{Input, Topics};
 use crate::pipeline::{kafka, state};
 use crate::poll;
+use crate::topic_partition::TopicPartition;
 
 /// How long one call to the broker may take.
 const CALL: Duration = Duration::from_secs(20);
@@ -37,7 +38,7 @@ const AGAIN: Duration = Duration::from_millis(200);
 /// Topics with letters that exist, by name.
 pub type Found = BTreeMap<String, Kind>;
 /// First and next offset by topic and partition.
-pub type Bounds = BTreeMap<(String, i32), (i64, i64)>;
+pub type Bounds = BTreeMap<TopicPartition, (i64, i64)>;
 
 /// How far a reading is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -74,16 +75,11 @@ impl Letters {
         let metadata = patiently(&reader, || reader.fetch_metadata(None, CALL))
             .context("cannot ask for the topics; check kafka.brokers and the network")?;
         let is_input = input.matcher()?;
-        let kind_of = |name: &str| {
-            let held = name.strip_suffix(&topics.held_suffix);
-            match name {
-                _ if name == topics.dead_letter => Some(Kind::DeadLetter),
-                _ if name == topics.invalid => Some(Kind::Invalid),
-                _ if !topics.held_suffix.is_empty() && held.is_some_and(&is_input) => {
-                    Some(Kind::Held)
-                }
-                _ => None,
-            }
+        let kind_of = |name: &str| match name {
+            _ if name == topics.dead_letter => Some(Kind::DeadLetter),
+            _ if name == topics.invalid => Some(Kind::Invalid),
+            _ if topics.input_of(name).is_some_and(&is_input) => Some(Kind::Held),
+            _ => None,
         };
         let (mut found, mut partitions) = (Found::new(), HashMap::new());
         for topic in metadata.topics() {
@@ -121,11 +117,12 @@ impl Letters {
         let mut bounds = Bounds::new();
         for topic in self.topics.keys() {
             for partition in 0..self.partitions(topic).unwrap_or_default() {
+                let key = TopicPartition::new(topic, partition);
                 let marks = patiently(&self.reader, || {
                     self.reader.fetch_watermarks(topic, partition, CALL)
                 })
-                .with_context(|| format!("cannot ask for the end of {topic}/{partition}"))?;
-                bounds.insert((topic.clone(), partition), marks);
+                .with_context(|| format!("cannot ask for the end of {key}"))?;
+                bounds.insert(key, marks);
             }
         }
         Ok(bounds)
@@ -145,8 +142,8 @@ impl Letters {
         for (topic, kind) in &self.topics {
             let open = bounds
                 .iter()
-                .filter(|((name, _), (low, end))| name == topic && low < end)
-                .map(|((_, partition), bounds)| (*partition, *bounds))
+                .filter(|(key, (low, end))| key.topic == *topic && low < end)
+                .map(|(key, bounds)| (key.partition, *bounds))
                 .collect();
             let flow = self
                 .read_topic(topic, open, &mut |message| {

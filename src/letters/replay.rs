@@ -270,12 +270,9 @@ impl Replay<'_> {
     /// The input topic and partition of a letter. What its headers say is compared with the settings (L4).
     fn target(&self, entry: &Entry) -> Result<(String, Option<i32>), Stays> {
         let unknown = |why: String| Stays::new("source.unknown", why);
-        let suffix = &self.settings.topics.held_suffix;
+        let topics = &self.settings.topics;
         let source = entry.source.as_ref();
-        let own = source.map(|source| match source.topic.strip_suffix(suffix) {
-            Some(input) if !suffix.is_empty() => input,
-            _ => &source.topic,
-        });
+        let own = source.map(|source| topics.input_of(&source.topic).unwrap_or(&source.topic));
         let Some(topic) = self.options.to.as_deref().or(own) else {
             return Err(unknown(
                 "it does not say which topic it came from; name an input topic by --to".to_owned(),

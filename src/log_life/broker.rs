@@ -23,6 +23,7 @@ use super::{Facts, Point, Points, TopicId};
 use crate::access;
 use crate::pipeline::unreadable::is_of_data;
 use crate::poll;
+use crate::topic_partition::TopicPartition;
 
 /// How long one call may take.
 pub const CALL: Duration = Duration::from_secs(10);
@@ -32,9 +33,6 @@ const CONTROLLER_MS: i32 = 500;
 const MOCK: &str = "mockCluster";
 /// How long one poll for a message waits.
 const POLL: Duration = Duration::from_millis(50);
-
-/// A partition of a topic.
-pub type Key = (String, i32);
 
 /// Whether a topic exists, and its id.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,7 +55,7 @@ pub struct Committed {
 /// An offset to be stored or committed, with the data that bind it to the life of its log.
 #[derive(Debug, Clone)]
 pub struct Stored<'a> {
-    pub key: &'a Key,
+    pub key: &'a TopicPartition,
     pub offset: i64,
     pub epoch: i32,
     pub topic_id: Option<&'a TopicId>,
@@ -87,8 +85,7 @@ pub fn point_of(message: &BorrowedMessage<'_>) -> Point {
 pub fn list_of<'a>(offsets: impl Iterator<Item = Stored<'a>>) -> TopicPartitionList {
     let mut list = TopicPartitionList::new();
     for stored in offsets {
-        let (topic, partition) = stored.key;
-        let mut element = list.add_partition(topic, *partition);
+        let mut element = list.add_partition(&stored.key.topic, stored.key.partition);
         // Fails only for offsets that no broker gives.
         let _ = element.set_offset(Offset::Offset(stored.offset));
         if let Some(id) = stored.topic_id {
@@ -105,7 +102,7 @@ pub fn list_of<'a>(offsets: impl Iterator<Item = Stored<'a>>) -> TopicPartitionL
 }
 
 /// The offsets of a partition list; entries without an offset, or with an error, are left out.
-pub fn committed_in(list: &TopicPartitionList) -> Vec<(Key, Committed)> {
+pub fn committed_in(list: &TopicPartitionList) -> Vec<(TopicPartition, Committed)> {
     // SAFETY: the list is alive for the whole function; `elems` holds `cnt` elements.
     let elements = unsafe {
         let raw = &*list.ptr();
@@ -136,7 +133,7 @@ pub fn committed_in(list: &TopicPartitionList) -> Vec<(Key, Committed)> {
             epoch,
             topic_id: TopicId::of_metadata(metadata),
         };
-        all.push(((topic, element.partition), committed));
+        all.push((TopicPartition::new(topic, element.partition), committed));
     }
     all
 }
@@ -343,11 +340,11 @@ impl Asker {
     /// The broker does not answer.
     pub fn committed<'k>(
         &self,
-        keys: impl Iterator<Item = &'k Key>,
-    ) -> anyhow::Result<HashMap<Key, Committed>> {
+        keys: impl Iterator<Item = &'k TopicPartition>,
+    ) -> anyhow::Result<HashMap<TopicPartition, Committed>> {
         let mut wanted = TopicPartitionList::new();
-        for (topic, partition) in keys {
-            wanted.add_partition(topic, *partition);
+        for key in keys {
+            wanted.add_partition(&key.topic, key.partition);
         }
         let act = "cannot ask for committed offsets";
         let list = self.consumer.committed_offsets(wanted, CALL).context(act)?;
@@ -361,11 +358,16 @@ impl Asker {
     ///
     /// # Errors
     /// The broker does not answer.
-    pub fn facts(&self, key: &Key, topic_id: Option<TopicId>) -> anyhow::Result<Facts> {
+    pub fn facts(&self, key: &TopicPartition, topic_id: Option<TopicId>) -> anyhow::Result<Facts> {
         let (low, end) = self
             .consumer
-            .fetch_watermarks(&key.0, key.1, CALL)
-            .with_context(|| format!("cannot ask for the bounds of {} {}", key.0, key.1))?;
+            .fetch_watermarks(&key.topic, key.partition, CALL)
+            .with_context(|| {
+                format!(
+                    "cannot ask for the bounds of {} {}",
+                    key.topic, key.partition
+                )
+            })?;
         Ok(Facts { topic_id, low, end })
     }
 
@@ -373,7 +375,12 @@ impl Asker {
     ///
     /// # Errors
     /// The broker does not answer.
-    pub fn find(&self, key: &Key, points: &Points, facts: &Facts) -> anyhow::Result<Option<Point>> {
+    pub fn find(
+        &self,
+        key: &TopicPartition,
+        points: &Points,
+        facts: &Facts,
+    ) -> anyhow::Result<Option<Point>> {
         for point in points.newest_first() {
             if point.offset < facts.low {
                 break;
@@ -394,7 +401,7 @@ impl Asker {
     ///
     /// # Errors
     /// The broker does not answer.
-    pub fn newest_below(&self, key: &Key, offset: i64) -> anyhow::Result<Option<Point>> {
+    pub fn newest_below(&self, key: &TopicPartition, offset: i64) -> anyhow::Result<Option<Point>> {
         let found = self.message_at(key, offset - 1)?;
         Ok(found.filter(|point| point.offset < offset))
     }
@@ -406,7 +413,7 @@ impl Asker {
     /// The broker does not answer.
     pub fn differs_from(
         &self,
-        key: &Key,
+        key: &TopicPartition,
         committed: &Committed,
         facts: &Facts,
     ) -> anyhow::Result<Option<i64>> {
@@ -432,11 +439,11 @@ impl Asker {
     }
 
     /// The fingerprint of the first message at or behind an offset; `None` also if it cannot be read.
-    fn message_at(&self, key: &Key, offset: i64) -> anyhow::Result<Option<Point>> {
-        let act = || format!("cannot read {} {} at {offset}", key.0, key.1);
+    fn message_at(&self, key: &TopicPartition, offset: i64) -> anyhow::Result<Option<Point>> {
+        let act = || format!("cannot read {} {} at {offset}", key.topic, key.partition);
         let mut wanted = TopicPartitionList::new();
         wanted
-            .add_partition_offset(&key.0, key.1, Offset::Offset(offset))
+            .add_partition_offset(&key.topic, key.partition, Offset::Offset(offset))
             .with_context(act)?;
         self.consumer.assign(&wanted).with_context(act)?;
         let deadline = Instant::now() + CALL;
@@ -444,7 +451,7 @@ impl Asker {
             match self.consumer.poll(POLL) {
                 // A message of an earlier assignment may still come.
                 Some(Ok(message))
-                    if (message.topic(), message.partition()) != (key.0.as_str(), key.1) => {}
+                    if (message.topic(), message.partition()) != (&*key.topic, key.partition) => {}
                 Some(Ok(message)) => break Ok(Some(point_of(&message))),
                 Some(Err(KafkaError::PartitionEOF(_))) => break Ok(None),
                 Some(Err(error)) if error.rdkafka_error_code().is_some_and(is_of_data) => {

@@ -16,7 +16,8 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use super::status::{Partition, Pause, Snapshot};
-use super::waits::{self, Effect, Kind};
+use super::waits::{Effect, Kind};
+use crate::topic_partition::TopicPartition;
 
 /// One thing that waits.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -213,7 +214,7 @@ impl Judge<'_> {
     }
 
     fn partition(&mut self, partition: &Partition) {
-        let subject = waits::partition(&partition.topic, partition.partition);
+        let subject = TopicPartition::new(&partition.topic, partition.partition).to_string();
         let in_hand = partition.totals.in_hand();
         if partition.pause != Pause::None {
             self.paused(partition, &subject);
@@ -428,13 +429,14 @@ impl Judge<'_> {
         })
     }
 
-    /// Whether a published wait says why this partition stands still.
+    /// Whether a published wait, or the login that is waited for, says why this partition stands still.
     fn explained(&self, partition: &Partition, subject: &str) -> bool {
-        self.snapshot.waits.iter().any(|wait| {
-            EVERYWHERE.contains(&wait.kind)
-                || wait.kind != Kind::Quarantine
-                    && (wait.subject == *subject || wait.subject == partition.topic)
-        })
+        !self.snapshot.logged_in
+            || self.snapshot.waits.iter().any(|wait| {
+                EVERYWHERE.contains(&wait.kind)
+                    || wait.kind != Kind::Quarantine
+                        && (wait.subject == *subject || wait.subject == partition.topic)
+            })
     }
 
     /// The orders store (J1, J2).

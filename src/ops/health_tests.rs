@@ -296,6 +296,24 @@ fn rows(start: Instant) -> Vec<Row> {
             not_ready(Kind::Gateway),
         ),
         (
+            "records in hand, none settled, as no login has succeeded",
+            Snapshot {
+                logged_in: false,
+                ..with(busy(start))
+            },
+            not_ready(Kind::Gateway),
+            not_ready(Kind::Gateway),
+        ),
+        (
+            "messages there, none read, as no login has succeeded",
+            Snapshot {
+                logged_in: false,
+                ..with(unread(start))
+            },
+            not_ready(Kind::Gateway),
+            not_ready(Kind::Gateway),
+        ),
+        (
             "the registry is not read yet",
             change(&|s| s.registry_read = false),
             not_ready(Kind::Registry),

@@ -16,6 +16,7 @@ use super::journey;
 use super::status::{LogChange, Membership, Partition, Pause, Position, Snapshot, Totals, Waiting};
 use super::waits::{Kind, Wait, Waits};
 use crate::log_life::Change;
+use crate::topic_partition::TopicPartition;
 
 /// No watermark, no poll: a value that offsets and ages never take.
 const UNSET: u64 = u64::MAX;
@@ -47,8 +48,8 @@ pub struct StatusRegistry {
 
 #[derive(Debug)]
 struct Numbers {
-    topic: String,
-    partition: i32,
+    /// The partition of the input topic.
+    input: TopicPartition,
     read: AtomicU64,
     accepted: AtomicU64,
     dead_lettered: AtomicU64,
@@ -111,7 +112,7 @@ impl StatusRegistry {
     }
 
     /// Publishes that something waits, from now until the returned value is dropped (H1). To be called before the waiting begins:
-    /// `subject` is what waits ([`super::waits::partition`] names a partition), `cause` why, `remedy` what a person can do.
+    /// `subject` is what waits (a partition as [`TopicPartition`] displays it), `cause` why, `remedy` what a person can do.
     pub fn wait(
         &self,
         kind: Kind,
@@ -217,10 +218,10 @@ impl StatusRegistry {
     }
 
     /// A log was found to be in another life than what was remembered of it, and is read again from `from`.
-    pub fn log_changed(&self, topic: &str, partition: i32, change: Change, from: i64) {
+    pub fn log_changed(&self, of: &TopicPartition, change: Change, from: i64) {
         let change = LogChange {
-            topic: topic.to_owned(),
-            partition,
+            topic: of.topic.clone(),
+            partition: of.partition,
             change: change.name(),
             meaning: change.meaning(),
             from,
@@ -233,10 +234,9 @@ impl StatusRegistry {
     }
 
     /// Opens a slot for a partition that was assigned.
-    pub fn open(self: &Arc<Self>, topic: &str, partition: i32, now: Instant) -> PartitionStatus {
+    pub fn open(self: &Arc<Self>, input: &TopicPartition, now: Instant) -> PartitionStatus {
         let numbers = Arc::new(Numbers {
-            topic: topic.to_owned(),
-            partition,
+            input: input.clone(),
             read: AtomicU64::new(0),
             accepted: AtomicU64::new(0),
             dead_lettered: AtomicU64::new(0),
@@ -271,13 +271,13 @@ impl StatusRegistry {
         self.question.ask(names)
     }
 
-    /// What partitions answered to a question: topic, partition, and what is held; `None` in place of all that while one of them has
+    /// What partitions answered to a question: what is held in each; `None` in place of all that while one of them has
     /// not answered yet.
-    pub fn held_of(&self, question: u64) -> Option<Vec<(String, i32, HeldOf)>> {
+    pub fn held_of(&self, question: u64) -> Option<Vec<(TopicPartition, HeldOf)>> {
         let mut held = Vec::new();
         for numbers in self.slots.borrow().iter() {
             if let Some(of) = numbers.answer.to(question)? {
-                held.push((numbers.topic.clone(), numbers.partition, of));
+                held.push((numbers.input.clone(), of));
             }
         }
         Some(held)
@@ -291,8 +291,8 @@ impl StatusRegistry {
             .borrow()
             .iter()
             .map(|numbers| Partition {
-                topic: numbers.topic.clone(),
-                partition: numbers.partition,
+                topic: numbers.input.topic.clone(),
+                partition: numbers.input.partition,
                 totals: numbers.totals(),
                 waiting: numbers.waiting(),
                 watermark: known(&numbers.watermark),

@@ -21,7 +21,7 @@ fn at(board: &StatusRegistry, now: Instant) -> Health {
 fn an_idle_partition_gets_the_whole_time_from_its_first_record() {
     let start = Instant::now();
     let board = begun(start);
-    let slot = board.open("telemetry", 0, start);
+    let slot = board.open(&TopicPartition::new("telemetry", 0), start);
     let first = start + LIMIT * 10;
     slot.post(
         Totals {
@@ -59,7 +59,7 @@ fn an_idle_partition_gets_the_whole_time_from_its_first_record() {
 fn the_end_of_a_pause_starts_the_time_anew() {
     let start = Instant::now();
     let board = begun(start);
-    let slot = board.open("telemetry", 0, start);
+    let slot = board.open(&TopicPartition::new("telemetry", 0), start);
     slot.post(
         Totals {
             read: 5,
@@ -79,7 +79,10 @@ fn the_end_of_a_pause_starts_the_time_anew() {
 fn a_dropped_slot_leaves_the_board() {
     let now = Instant::now();
     let board = StatusRegistry::new(now);
-    let (one, two) = (board.open("b", 1, now), board.open("a", 2, now));
+    let (one, two) = (
+        board.open(&TopicPartition::new("b", 1), now),
+        board.open(&TopicPartition::new("a", 2), now),
+    );
     assert_eq!(board.snapshot().partitions.len(), 2);
     assert_eq!(board.snapshot().partitions[0].topic, "a");
     drop(one);
@@ -142,7 +145,7 @@ fn readiness_follows_the_parts_that_run() {
 fn what_comes_after_everything_was_read_or_committed_gets_the_whole_time() {
     let start = Instant::now();
     let board = begun(start);
-    let slot = board.open("telemetry", 0, start);
+    let slot = board.open(&TopicPartition::new("telemetry", 0), start);
     let feed = slot.feed();
     let position = |next, end, committed| Position {
         next: Some(next),
@@ -189,8 +192,8 @@ fn a_question_is_answered_once_by_every_partition() {
     let now = Instant::now();
     let board = StatusRegistry::new(now);
     let (first, second) = (
-        board.open("telemetry", 0, now),
-        board.open("telemetry", 1, now),
+        board.open(&TopicPartition::new("telemetry", 0), now),
+        board.open(&TopicPartition::new("telemetry", 1), now),
     );
     let held = |records| HeldOf {
         records,
@@ -206,7 +209,7 @@ fn a_question_is_answered_once_by_every_partition() {
     first.answer(|_| panic!("it was answered"));
     assert_eq!(board.held_of(question), None);
     second.answer(|_| None);
-    let answer = vec![("telemetry".to_owned(), 0, held(3))];
+    let answer = vec![(TopicPartition::new("telemetry", 0), held(3))];
     assert_eq!(board.held_of(question), Some(answer));
     let younger = board.ask_held(vec!["van".into()]);
     assert_eq!(board.held_of(younger), None);

@@ -184,12 +184,6 @@ pub struct Published {
     pub remedy: String,
 }
 
-/// The subject of a wait of one partition.
-#[must_use]
-pub fn partition(topic: &str, number: i32) -> String {
-    format!("{topic}/{number}")
-}
-
 #[derive(Debug, Default)]
 struct List {
     next: u64,

@@ -219,7 +219,10 @@ mod tests {
         board.set_registry_read(true);
         assert_eq!(get(address, "/readyz").await.0, 200);
 
-        let slot = board.open("telemetry", 7, start_of_time);
+        let slot = board.open(
+            &crate::topic_partition::TopicPartition::new("telemetry", 7),
+            start_of_time,
+        );
         slot.post(
             Totals {
                 read: 3,

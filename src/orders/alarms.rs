@@ -24,7 +24,7 @@ pub struct Due {
 }
 
 /// Kinds that are found out by every round: those that are not due any more end.
-const FOUND_OUT: [&str; 11] = [
+const FOUND_OUT: [&str; 12] = [
     "orphan-serial",
     "fleet-not-accepted",
     "terminated-reappears",
@@ -36,6 +36,7 @@ const FOUND_OUT: [&str; 11] = [
     "order-unreadable",
     "device-unreadable",
     "device-stranded",
+    "parcel-unknown",
 ];
 
 /// Whether a kind's alarms are found out by every round.
@@ -44,7 +45,7 @@ pub fn is_found_out(kind: &str) -> bool {
     FOUND_OUT.contains(&kind) || For::ALL.iter().any(|what| what.alarm() == kind)
 }
 
-/// What is to be raised, and kind and subject of what is to be ended.
+/// The alarms to be raised, and kind and subject of the alarms to be ended.
 #[must_use]
 pub fn compare<'a>(
     due: &'a [Due],
@@ -119,7 +120,7 @@ pub fn overdue(held: &Held, facts: &Facts, config: &Config) -> Vec<Due> {
 pub struct AlarmShown {
     #[serde(flatten)]
     pub row: AlarmRow,
-    /// What a person can do.
+    /// The remedy.
     pub remedy: String,
 }
 
@@ -132,7 +133,7 @@ impl From<AlarmRow> for AlarmShown {
     }
 }
 
-/// What a person can do about an alarm.
+/// The remedy of an alarm.
 #[must_use]
 pub fn remedy(alarm: &AlarmRow) -> String {
     let subject = &alarm.subject;
@@ -212,6 +213,13 @@ pub fn remedy(alarm: &AlarmRow) -> String {
         "order-unreadable" => (
             "look at the order in MyAdmin: it is taken in as soon as its lines can be read, which ends the alarm".to_owned(),
             format!("{clear} if it is to stay out"),
+        ),
+        "parcel-unknown" => (
+            format!(
+                "compare the order with MyAdmin; `orders ship {word} --unit UNIT --carrier CARRIER --tracking NUMBER` for the unit that \
+                 travels under a number, or correct the numbers in MyAdmin: both end the alarm"
+            ),
+            clear,
         ),
         "device-stranded" => {
             let [order, serial] = ["order", "serial"]

@@ -10,8 +10,7 @@ use serde_json::{Value, json};
 
 use super::Clock;
 use super::executor::{Done, park};
-use super::journey::unit::Unit;
-use super::journey::way::Live;
+use super::journey::unit::{Live, Unit};
 use super::journey::{Actor, Code, Reason, Serial};
 use super::settings::Config;
 use super::store::change::{Cause, Change};

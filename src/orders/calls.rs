@@ -1,6 +1,6 @@
-//! Calls that change the world and were begun: each is finished and its outcome written, whoever waited for it.
+//! Calls with effects that were begun: each is finished and its outcome written, even if its caller was cancelled.
 //!
-//! Owns the count of calls that go on by themselves. A call is polled by whoever waits for it. When that future is dropped - the
+//! Owns the count of calls that go on by themselves. A call is polled by its caller. When that future is dropped - the
 //! process leaves, or its lease is lost - the rest of the call becomes a task of its own, and [`Calls::ended`] waits for it.
 //!
 //! * C1: what was begun ends, unless the process is killed or `orders.finish_s` is over.

@@ -12,7 +12,7 @@ use super::recall::Witnesses;
 use super::store::Store;
 use super::{Clock, Config, mail, terminations, web};
 
-/// What it asks beside the store.
+/// The sources besides the store.
 #[derive(Clone)]
 pub struct Outside {
     /// Asks the device registry for serials that termination sheets name.
@@ -30,7 +30,7 @@ pub fn wanted(config: &Config) -> bool {
 /// Runs what the settings ask for, until `stop`.
 ///
 /// # Errors
-/// What cannot be begun: no token, an address that is taken.
+/// A failure at the start: no token, an address in use.
 pub async fn run(
     config: Arc<Config>,
     store: Store,

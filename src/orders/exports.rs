@@ -1,4 +1,4 @@
-//! What the store gives to take away: orders, units, picking list and worksheet as text, for the command and the API alike.
+//! Exports of the store: orders, units, picking list and worksheet as text, for the command and the API alike.
 
 use jiff::Timestamp;
 
@@ -15,11 +15,11 @@ use super::{export, picking};
 pub enum Paper {
     Orders,
     Units,
-    /// What is to be picked and shipped, as CSV.
+    /// Units to be picked and shipped, as CSV.
     Picking,
     /// The same as a page to print.
     PickingPage,
-    /// What is to be keyed into the Partner Fulfillment screen, as CSV.
+    /// Data to be keyed into the Partner Fulfillment screen, as CSV.
     Worksheet,
     /// The same as a page to print.
     WorksheetPage,

@@ -16,7 +16,7 @@ use std::fmt;
 use super::journey::{Serial, Tags};
 use crate::config::printable::is_hidden;
 
-/// Bytes of a mark at most.
+/// Maximum bytes of an identifier.
 const LONGEST: usize = 64;
 const SPREADSHEET: &str = "format the column as text in the spreadsheet and enter it again";
 const FROM_DEVICE: &str = "copy it from the device's label";
@@ -47,7 +47,7 @@ impl Unfit {
         }
     }
 
-    /// What to do about it, where `force` is how the value is taken as it is.
+    /// The remedy, where `force` is how the value is taken as it is.
     #[must_use]
     pub fn remedy(&self, force: &str) -> String {
         if self.forcible {
@@ -191,7 +191,7 @@ pub fn check_digit(digits: &str) -> Option<char> {
     char::from_digit((10 - sum) % 10, 10)
 }
 
-/// Whether a text can be a mark at all. Spreadsheets turn long numbers into `3.5E+14`: the mark is lost.
+/// Whether a text can be an identifier at all. Spreadsheets turn long numbers into `3.5E+14`: the identifier is lost.
 ///
 /// # Errors
 /// It is lost, empty, too long, or holds characters that nobody sees.
@@ -216,7 +216,7 @@ pub fn storable(text: &str) -> Result<(), Unfit> {
     Err(Unfit::unusable(what, remedy))
 }
 
-/// What is wrong with marks that are a unit's already, because they are older than the checks or were taken by force: name, value, why.
+/// The faults of identifiers that a unit has already, because they are older than the checks or were forced: name, value, reason.
 #[must_use]
 pub fn odd(tags: &Tags) -> Vec<(&'static str, String, String)> {
     let mut odd = Vec::new();

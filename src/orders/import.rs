@@ -2,7 +2,8 @@
 //!
 //! A line names a unit (or, to ship all of it that can, an order) and gives marks, or a carrier and tracking numbers, or both.
 //! Reading is pure and finds every bad line at once. Doing is one change of the store, all lines or none, unless the caller
-//! wants the good ones; a line whose unit has all of it already changes nothing, so a file may be imported again. A line that insists
+//! wants the good ones; a line whose unit has all of it already changes nothing, and neither does a line of an order of which a unit
+//! travels in that parcel, so a file may be imported again. A line that insists
 //! on its values (column `force`) gets them although a check refuses them, with an event for each.
 
 use std::collections::HashMap;
@@ -14,6 +15,7 @@ use super::identifiers::{Prefixes, Unfit};
 use super::journey::{Actor, Parcel};
 use super::lines::{self, BadLine, bad, unfit};
 use super::store::change::Change;
+use super::store::rows::UnitRow;
 use super::store::{Error, Store};
 use super::unit_identifiers::{Given, Mark, insists};
 use crate::config::printable::word;
@@ -405,6 +407,11 @@ async fn grant(change: &mut Change, wish: &Wish, way: Way<'_>) -> Result<bool, N
             Whose::Order(id) => (id.clone(), None),
         };
         let before = change.units(&order).await?;
+        let travels = |row: &UnitRow| row.unit.known().parcel.as_ref() == Some(parcel);
+        // The same file again would ship what became ready since: that is another parcel, or its units are named.
+        if named.is_none() && before.iter().any(travels) {
+            return Ok(changed);
+        }
         let after = change.ship(&order, named.as_deref(), parcel).await?;
         changed |= after.iter().any(|unit| {
             before

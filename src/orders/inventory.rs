@@ -1,7 +1,7 @@
 //! The inventory: devices on the shelf, from a CSV file, and which of them a unit gets by itself.
 //!
 //! A line is one physical device: an IMEI, a SIM or both, with your own id and the product code it serves if they are given. A
-//! device is used while a unit has one of its marks; one that was cancelled before it shipped gives them back. The file is only
+//! device is used while a unit has one of its identifiers; one that was cancelled before it shipped gives them back. The file is only
 //! read. One that is being written does not count, and of one that cannot be read nothing is given out.
 //!
 //! Reading and picking are pure; [`Inventory`] keeps what was read until the file changes.
@@ -69,7 +69,7 @@ impl Config {
         ]
     }
 
-    /// What the types cannot say.
+    /// Checks of the settings that their types do not make.
     ///
     /// # Errors
     /// The first setting that cannot be used.
@@ -88,7 +88,7 @@ pub struct Spare {
     pub line: u64,
     /// The product code it serves; none: any.
     pub product: Option<Box<str>>,
-    /// Its marks, and which of them the file insists on.
+    /// Its identifiers, and which of them the file forces.
     pub given: Given,
 }
 
@@ -107,7 +107,7 @@ pub struct Shelf {
     pub bad: Vec<BadLine>,
 }
 
-/// Which unit has a mark: by what the mark is and its text.
+/// The unit that has an identifier, by the identifier's kind and text.
 pub type Used = HashMap<(&'static str, Box<str>), String>;
 
 /// Reads a file. Empty lines are skipped; columns that nobody asked for are too.
@@ -167,7 +167,7 @@ fn spare(line: u64, fields: [Option<&str>; 5], config: &Config) -> Result<Spare,
     })
 }
 
-/// No other line has a mark of it.
+/// Whether no other line has one of its identifiers.
 fn once(
     spare: &Spare,
     first_lines: &mut HashMap<(&'static str, Box<str>), u64>,
@@ -195,7 +195,7 @@ fn once(
     Ok(())
 }
 
-/// What a device goes by.
+/// The identifiers of a device, by kind.
 fn marks(tags: &Tags) -> impl Iterator<Item = (&'static str, Box<str>)> {
     let all = [
         ("imei", &tags.imei),
@@ -206,7 +206,7 @@ fn marks(tags: &Tags) -> impl Iterator<Item = (&'static str, Box<str>)> {
     given.into_iter().flatten()
 }
 
-/// Whether no unit but `unit` has a mark of it.
+/// Whether no unit but `unit` has one of its identifiers.
 #[must_use]
 pub fn is_free(spare: &Spare, used: &Used, unit: &str) -> bool {
     marks(spare.tags()).all(|mark| used.get(&mark).is_none_or(|by| by == unit))
@@ -271,12 +271,12 @@ pub fn free(shelf: &Shelf, used: &Used) -> BTreeMap<String, usize> {
 pub struct Inventory {
     /// Length and time of the file when it was read; `None` before and after a failure.
     look: Option<(u64, SystemTime)>,
-    /// What was read then, or the failure as its bad line.
+    /// The result of the last reading, or the failure as its bad line.
     shelf: Shelf,
 }
 
 impl Inventory {
-    /// The shelf as the file has it now. What keeps the file from being read is its bad line.
+    /// The shelf as the file has it now. A file that cannot be read gives one bad line with the reason.
     pub async fn look(&mut self, config: &Config, now: Timestamp) -> &Shelf {
         if let Err(error) = self.follow(config, now).await {
             self.look = None;

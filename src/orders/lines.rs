@@ -159,7 +159,7 @@ pub(super) fn read<const COLUMNS: usize>(
     }
 }
 
-/// What is unclear about a header: a column that is there twice, or one that is nearly called as one that is missing. To pass it over
+/// The faults of a header: a column that is there twice, or one that is nearly called as one that is missing. To pass it over
 /// would lose its values.
 fn headers(header: &[String], names: &[&str], section: &str) -> Vec<BadLine> {
     let mut unclear = Vec::new();

@@ -115,7 +115,7 @@ impl Config {
         !self.folder.as_os_str().is_empty()
     }
 
-    /// What the types cannot say.
+    /// Checks of the settings that their types do not make.
     ///
     /// # Errors
     /// The first setting that cannot be used.

@@ -71,7 +71,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// After a round that the store failed.
 const STORE_PAUSE: Duration = Duration::from_secs(1);
 
-/// What the journey is handed.
+/// The parts that the journey is started with.
 pub struct Parts<M> {
     /// Client of MyAdmin; every reconciler gets a clone.
     pub market: M,
@@ -79,7 +79,7 @@ pub struct Parts<M> {
     pub store: Store,
     /// Takes the device registry's topic over for the holder of the lease.
     pub open: registrar::Open,
-    /// What the people's side asks beside the store.
+    /// The sources that the API and the commands ask besides the store.
     pub outside: desk::Outside,
     /// The wall clock.
     pub clock: Clock,
@@ -100,7 +100,7 @@ pub fn wall_clock() -> Clock {
 /// are served all the same.
 ///
 /// # Errors
-/// What only a person can mend: a store that holds what cannot be, an API that cannot listen.
+/// A failure that only an operator can mend: a store with impossible contents, an API that cannot listen.
 pub async fn run<M: Market + Clone + 'static>(
     config: Arc<Config>,
     parts: Parts<M>,
@@ -161,7 +161,7 @@ async fn lead<M: Market + Clone + 'static>(
     }
 }
 
-/// Waits for the answer of a call that was begun; whoever has the lease by then, the answer is written.
+/// Waits for the answer of a call that was begun; the answer is written even if the lease was lost meanwhile.
 async fn finish(calls: &Calls, within_s: u64) {
     if calls.ended(Duration::ZERO).await > 0 {
         tracing::info!(

@@ -1,4 +1,4 @@
-//! What is written to the device registry's topic, made from the outbox; [`super::registrar`] writes it.
+//! Entries of the device registry's topic, made from the outbox; [`super::registrar`] writes them.
 //!
 //! Pure: of several changes of one device only the last one counts.
 
@@ -36,7 +36,7 @@ impl Entry {
         }
     }
 
-    /// What the registry must say of a device.
+    /// The registry entry of a device.
     #[must_use]
     pub fn of(registration: &Registration, unit: Option<Box<str>>) -> Self {
         match &registration.serial {

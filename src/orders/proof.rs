@@ -20,7 +20,7 @@ use crate::registry::{self, State};
 /// Examples of device ids in a text.
 const EXAMPLES: usize = 3;
 
-/// What the store knows of itself and of the registry as it is to be.
+/// The store's identity, and the state of the registry that the store asks for.
 #[derive(Debug)]
 pub struct Own {
     pub identity: Identity,
@@ -136,7 +136,7 @@ pub fn judge(own: &Own, entries: &Entries) -> Option<Doubt> {
     })
 }
 
-/// What must be written for the registry to say what the store says.
+/// The registry entries to be written so that the registry agrees with the store.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Differences {
     pub write: Vec<Entry>,

@@ -3,7 +3,7 @@
 //! 1. The intent is committed, under the lease, when the request is about to leave: past our rate limits and the pauses that MyAdmin
 //!    asked for; then its generation is published. If either cannot be done, there is no call (P3).
 //! 2. One call for one unit. At most one call per product is open, so that an orphan can be told whose it is.
-//! 3. The answer is committed before anything else is done. It is a fact: it is written whoever holds the lease by then. A process
+//! 3. The answer is committed before anything else is done. It is a fact: it is written even if the lease was lost meanwhile. A process
 //!    that leaves waits for it ([`super::calls`]).
 //! 4. A call whose answer was lost stays open and is never repeated; `reconcile::doubt` concludes.
 //!
@@ -19,8 +19,7 @@ use super::Clock;
 use super::answer::{Answered, give};
 use super::calls::Tries;
 use super::executor::{Done, Executor, park, unchanged};
-use super::journey::unit::Unit;
-use super::journey::way::Live;
+use super::journey::unit::{Live, Unit};
 use super::journey::{Actor, Code, Reason, Serial};
 use super::market::Market;
 use super::registrar::Registrar;

@@ -1,4 +1,4 @@
-//! What a recovery is planned from: store, device registry and MyAdmin's list of devices, read at one time.
+//! The inputs of a recovery plan: store, device registry and MyAdmin's list of devices, read at one time.
 //!
 //! The command and the HTTP API read them here, so that both show and accept the same plan ([`recovery`]). Reading the registry takes
 //! its size in memory once more while the plan is made. Nothing is changed but by an acceptance, which is one transaction of the
@@ -31,7 +31,7 @@ pub type ReadRegistry =
 pub type ListDevices =
     Arc<dyn Fn() -> BoxFuture<'static, anyhow::Result<Vec<PartnerDevice>>> + Send + Sync>;
 
-/// What is asked beside the store; clones share nothing but the settings.
+/// The sources besides the store; clones share only the settings.
 #[derive(Clone)]
 pub struct Witnesses {
     pub registry: ReadRegistry,
@@ -45,7 +45,7 @@ pub struct Recovery {
     pub accepted: bool,
 }
 
-/// Makes the plan, and with a person's name writes it. A plan with nothing to decide is not written.
+/// Makes the plan, and with an operator's name writes it. A plan with nothing to decide is not written.
 ///
 /// # Errors
 /// The registry or MyAdmin cannot be asked; an acceptance while a question is open ([`StillOpen`]).
@@ -105,7 +105,7 @@ async fn known(
     })
 }
 
-/// What MyAdmin lists now and no unit has; without the right to list, nothing.
+/// The devices that MyAdmin lists now and no unit has; none without the right to list.
 async fn unclaimed(
     store: &Store,
     witnesses: &Witnesses,

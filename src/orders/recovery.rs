@@ -12,8 +12,7 @@ use serde::Serialize;
 
 use super::journey::Serial;
 use super::journey::registration::{Registration, device_id};
-use super::journey::unit::Unit;
-use super::journey::way::Live;
+use super::journey::unit::{Live, Unit};
 use super::proof::{self, Doubt, Own};
 use super::reconcile::doubt::{Fit, fits};
 use super::settings::Config;

@@ -54,7 +54,7 @@ pub const NOT_PROVEN: &str = "store-not-proven";
 pub const DIFFERS: &str = "registry-differs";
 /// The kind of the alarm for a change that is larger than the topic takes; its subject is the device.
 pub const TOO_LARGE: &str = "registry-too-large";
-/// What alarms are about that concern the whole registry.
+/// The subject of alarms about the whole registry.
 pub const SUBJECT: &str = "registry";
 
 /// Writes messages in their order, in one transaction, and returns once the broker has committed it. Handed in: only the registry
@@ -62,7 +62,7 @@ pub const SUBJECT: &str = "registry";
 pub type Publish = Box<dyn Fn(Vec<Entry>) -> BoxFuture<'static, anyhow::Result<()>> + Send + Sync>;
 /// Reads the topic to its end.
 pub type Read = Box<dyn Fn() -> BoxFuture<'static, anyhow::Result<Entries>> + Send + Sync>;
-/// Takes the topic over: from then on whoever took it before writes nothing.
+/// Takes the topic over: from then on the writer before this one writes nothing.
 pub type Open = Arc<dyn Fn() -> BoxFuture<'static, anyhow::Result<Topic>> + Send + Sync>;
 /// Whether the lease is ours for long enough to write.
 pub type Permitted = Arc<dyn Fn() -> bool + Send + Sync>;
@@ -101,11 +101,11 @@ pub struct Registrar {
     /// The writer of the topic and what was published. Held over awaits: the topic is read, compared and written by one task at
     /// a time, or a difference would be seen that is just being written.
     desk: Mutex<Desk>,
-    /// What the last comparison under this lease found; the reconciler reads it before it provisions.
+    /// The result of the last comparison under this lease; the reconciler reads it before it provisions.
     standing: watch::Sender<Proof>,
 }
 
-/// What belongs to the writing.
+/// The state of the writer.
 #[derive(Default)]
 struct Desk {
     /// The topic's writer and reader; `None` before it is taken over and after a failure, and then a comparison follows.
@@ -149,7 +149,7 @@ impl Registrar {
         }
     }
 
-    /// What the last comparison under this lease found.
+    /// The result of the last comparison under this lease.
     #[must_use]
     pub fn standing(&self) -> Proof {
         *self.standing.borrow()
@@ -247,7 +247,7 @@ impl Registrar {
         change.commit().await
     }
 
-    /// What an older version's command has terminated becomes the store's word. True if there was any.
+    /// Takes terminations that an older version's command wrote over into the store. True if there was any.
     async fn learn_ends(&self, own: &Own, entries: &Entries) -> Result<bool, Error> {
         let ended = proof::ended_before(own, entries);
         for (serial, device_id) in &ended {
@@ -277,7 +277,7 @@ impl Registrar {
         Ok(!missing.is_empty())
     }
 
-    /// Writes what differs, and the store's mark if the topic has none of it. The mark that was published, if one was.
+    /// Writes the entries that differ, and the store's mark if the topic has none of it. The mark that was published, if one was.
     async fn heal(
         &self,
         topic: &Topic,
@@ -577,7 +577,7 @@ impl Registrar {
     }
 }
 
-/// What the store knows of itself. The topic must have been read before.
+/// The store's identity. The topic must have been read before.
 ///
 /// # Errors
 /// The store cannot be read.

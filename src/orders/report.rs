@@ -1,9 +1,9 @@
 //! Telling MyAdmin which device a unit is, and how an order travels.
 //!
-//! 1. What is told is read in the transaction that records it, under the lease: an order that is parked, cancelled or shipped
+//! 1. The data to report are read in the transaction that records it, under the lease: an order that is parked, cancelled or shipped
 //!    otherwise by then is not told of.
 //! 2. Every call has its event before (`tell`) and after (`report`, `put-off` or `park`). The event after is a fact: it is written
-//!    whoever holds the lease by then, and a process that leaves waits for it ([`super::calls`]).
+//!    even if the lease was lost meanwhile, and a process that leaves waits for it ([`super::calls`]).
 //! 3. Last write wins (U7), so a lost answer is no reason not to tell again. What MyAdmin refuses is told `fulfilment.tries` times,
 //!    then a person is asked.
 //!
@@ -18,8 +18,7 @@ use serde_json::{Value, json};
 use super::Clock;
 use super::calls::Tries;
 use super::executor::{Done, Executor, park, park_order};
-use super::journey::unit::Unit;
-use super::journey::way::Live;
+use super::journey::unit::{Live, Unit};
 use super::journey::{Actor, Code, Reason};
 use super::market::Market;
 use super::reconcile::{View, fulfil};
@@ -32,7 +31,7 @@ use super::store::{Error, Store};
 use crate::myadmin;
 use crate::myadmin::wire;
 
-/// What one report needs to be finished by itself.
+/// The parts with which one report is finished in the background.
 struct Report<M> {
     market: M,
     store: Store,
@@ -43,7 +42,7 @@ struct Report<M> {
     retry_at: Timestamp,
 }
 
-/// What became of a report.
+/// The outcome of a report.
 enum Told {
     Yes,
     /// Nobody knows, or it could not be said now: it is said again, without a bound.
@@ -216,7 +215,8 @@ impl<M: Market> Report<M> {
             units: change.units(&row.id).await?,
         };
         let untold = now.units.iter().any(fulfil::is_untold);
-        let waits = self.config.fulfilment.partial == Partial::Wait && !fulfil::all_shipped(&now);
+        let waits = self.config.fulfilment.partial == Partial::Wait
+            && !fulfil::all_shipped(&now, &self.config);
         if now.row.order.clear().is_none()
             || now.row.version != row.version
             || untold

@@ -23,8 +23,7 @@ use super::executor::{Done, Executor};
 use super::inventory::{Inventory, Shelf};
 use super::journey::kit::OwnerDatabase;
 use super::journey::order::Order;
-use super::journey::unit::Unit;
-use super::journey::way::Live;
+use super::journey::unit::{Live, Unit};
 use super::journey::{Actor, Serial};
 use super::market::Market;
 use super::reconcile::view::{Listing, View};
@@ -80,7 +79,7 @@ pub struct Reconciler<M> {
     looked_at_lines: bool,
 }
 
-/// What a round did.
+/// The counts of a round.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Report {
     /// Acts that changed something.

@@ -66,13 +66,13 @@ const FOOTER: [&str; 14] = [
     "Source",
 ];
 
-/// What sheets are judged and applied with.
+/// Settings and clients with which sheets are judged and applied.
 #[derive(Clone, Copy)]
 pub struct Means<'a> {
     pub store: &'a Store,
     pub ask: &'a Ask,
     pub config: &'a Config,
-    /// What the serials of own products begin with.
+    /// Prefixes of the serials of own products.
     pub own: &'a [String],
 }
 
@@ -106,7 +106,7 @@ pub struct Config {
     pub shrink_percent: u32,
     /// Whether a sheet without rows is accepted if no sheet came before it from the same place, or the last one had no rows either.
     pub allow_empty: bool,
-    /// Maximum number of devices that one sheet may terminate without a person's consent; 0: any number.
+    /// Maximum number of devices that one sheet may terminate without an operator's consent; 0: any number.
     pub most_at_once: usize,
     /// Evidence needed for a termination.
     pub confirm: Confirm,
@@ -119,7 +119,7 @@ pub struct Config {
     pub max_bytes: u64,
 }
 
-/// What confirms a termination.
+/// The source that confirms a termination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Confirm {
@@ -183,13 +183,13 @@ impl Config {
         !self.folder.as_os_str().is_empty() || !self.url.is_empty()
     }
 
-    /// What stands between columns, unless it is found out.
+    /// The separator between columns; without one it is detected.
     fn delimiter(&self) -> Option<u8> {
         let fixed = self.delimiter.bytes().next();
         fixed.filter(|_| self.delimiter != AUTO)
     }
 
-    /// What the types cannot say.
+    /// Checks of the settings that their types do not make.
     ///
     /// # Errors
     /// The first setting that cannot be used.

@@ -1,6 +1,6 @@
-//! What a person gives a unit: its serial, SIM, IMEI and own id, checked, and what of it was insisted on although a check refused it.
+//! The identifiers that an operator gives a unit: serial, SIM, IMEI and own id, checked, and those that were forced although a check refused them.
 //!
-//! Commands, imports, the inventory and the API read marks here, and each adds the place of a value that is refused. Whoever insists on
+//! Commands, imports, the inventory and the API read identifiers here, and each adds the place of a value that is refused. Whoever insists on
 //! a value (`--force`, `"force": true`, `yes` in the column `force`) gets it stored as it was given, and [`Given::forced`] becomes an event
 //! of the audit trail in the change that stores it. Pure.
 
@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::identifiers::{self, Iccid, Imei, Prefixes, Unfit};
 use super::journey::{Serial, Tags};
 
-/// What a text marks a unit as.
+/// The kind of an identifier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Mark {
@@ -37,11 +37,11 @@ impl Mark {
 pub struct Forced {
     pub mark: Mark,
     pub value: Box<str>,
-    /// What the check says.
+    /// The message of the check.
     pub what: String,
 }
 
-/// What a unit is given.
+/// The identifiers that a unit is given.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Given {
     pub serial: Option<Serial>,
@@ -61,13 +61,13 @@ impl Given {
         }
     }
 
-    /// Whether there is neither a serial nor a mark.
+    /// Whether there is neither a serial nor another identifier.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.serial.is_none() && self.tags == Tags::default()
     }
 
-    /// Adds a mark in its normal form, if one is given.
+    /// Adds an identifier in its normal form, if one is given.
     ///
     /// # Errors
     /// A check refuses it, and nobody insists; or it cannot be stored at all.

@@ -1,4 +1,4 @@
-//! What an order or a unit that does not move waits for, since when, and what a person can do. Pure.
+//! The wait of an order or a unit that does not advance: its cause, its beginning and its remedy. Pure.
 //!
 //! A function of what is stored: the states, the calls in doubt, and what MyAdmin was last seen to show. It is exhaustive over the
 //! states (H1): a unit that is not settled always waits for something, and every wait has a remedy. Commands, the API, metrics and
@@ -16,8 +16,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::journey::order::{Open, Order};
-use super::journey::unit::Unit;
-use super::journey::way::Live;
+use super::journey::unit::{Live, Unit};
 use super::journey::{Code, Serial};
 use super::reconcile::fulfil::{is_untold, wished};
 use super::reconcile::orphans::Listed;
@@ -29,7 +28,7 @@ use super::store::read::Whole;
 use super::store::rows::{Shipment, UnitRow};
 use super::store::views::LineShown;
 
-/// What is waited for: a stable word for filters, metrics and alarms.
+/// The cause of a wait: a stable word for filters, metrics and alarms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum For {
@@ -126,7 +125,7 @@ pub struct Wait {
     pub said: String,
     #[serde(serialize_with = "super::store::rows::shown")]
     pub since: Timestamp,
-    /// What a person can do.
+    /// The remedy.
     pub remedy: String,
 }
 
@@ -144,7 +143,7 @@ pub struct Facts {
     pub origin: Origin,
     /// Why the store is not proven to know all that was provisioned, and since when; none if it is.
     pub unproven: Option<(String, Timestamp)>,
-    /// What MyAdmin shows of units.
+    /// The units as MyAdmin shows them.
     pub shown: BTreeMap<String, LineShown>,
     /// Since when orders that wait for a person are in their state.
     pub stopped: HashMap<String, Timestamp>,
@@ -224,7 +223,7 @@ impl<'a> Scene<'a> {
             .collect()
     }
 
-    /// What the order waits for as a whole: its own wait, or the one of its units that a person has to see to first.
+    /// The wait of the order as a whole: its own, or that of the unit that needs an operator most.
     #[must_use]
     pub fn order(&self) -> Option<Wait> {
         if self.own.is_some() {
@@ -248,7 +247,7 @@ impl<'a> Scene<'a> {
         })
     }
 
-    /// What a unit of it waits for; none if it is settled, or its order is over.
+    /// The wait of one of its units; none if the unit is settled, or the order is over.
     #[must_use]
     pub fn unit(&self, row: &UnitRow) -> Option<Wait> {
         if let Some(wait) = call::wait_for(row, self.facts, self.config) {
@@ -391,7 +390,7 @@ impl<'a> Scene<'a> {
     }
 }
 
-/// What a person has to see to comes first.
+/// The rank of a wait: one that needs an operator comes first.
 fn rank(what: For) -> u8 {
     match what {
         For::Person | For::Approval => 0,
@@ -441,7 +440,7 @@ fn unsettled(whole: &Whole) -> bool {
     whole.units.iter().any(|row| !row.unit.is_settled())
 }
 
-/// What the next round does.
+/// The action of the next round.
 fn job(since: Timestamp, what: &str) -> Option<Wait> {
     wait(
         For::Job,

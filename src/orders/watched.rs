@@ -2,7 +2,7 @@
 //!
 //! * A link is followed only to a file that lies in the folder itself; `/proc/self/fd` says where an opened file really is, so a path
 //!   that is exchanged between looking and opening is noticed.
-//! * A FIFO, socket or device is refused without waiting for whoever is at its other end.
+//! * A FIFO, socket or device is refused without waiting for a process at its other end.
 //! * A file that grows while it is read is refused at the limit.
 //! * Whatever is wrong with one file is an [`Unread`] of that file; it never hides the others.
 //!
@@ -47,13 +47,13 @@ pub struct Look {
     pub modified: SystemTime,
 }
 
-/// What a folder holds: every name with what was seen of it.
+/// The entries of a folder: every name with the result of looking at it.
 pub type Listed = Vec<(PathBuf, Result<Look, Unread>)>;
 
 /// The entries of a folder that `wanted` names, not those of folders below it.
 ///
 /// # Errors
-/// The folder itself cannot be read. What is wrong with an entry is told with it.
+/// The folder itself cannot be read. A fault of one entry is reported with that entry.
 pub fn list(folder: &Path, wanted: impl Fn(&OsStr) -> bool) -> std::io::Result<Listed> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder)? {

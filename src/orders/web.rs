@@ -69,7 +69,7 @@ impl Default for Config {
 }
 
 impl Config {
-    /// What the types cannot say.
+    /// Checks of the settings that their types do not make.
     ///
     /// # Errors
     /// The first setting that cannot be used.
@@ -91,7 +91,7 @@ impl Config {
     }
 }
 
-/// What requests are answered from.
+/// The parts from which requests are answered.
 #[derive(Clone)]
 struct ApiState {
     /// The orders store; the journey has a clone.
@@ -100,7 +100,7 @@ struct ApiState {
     config: Arc<super::Config>,
     /// Asks the device registry and MyAdmin, about sheets and recoveries.
     outside: Outside,
-    /// What the serials of own products begin with.
+    /// Prefixes of the serials of own products.
     own: Arc<[String]>,
     /// The wall clock.
     clock: Clock,

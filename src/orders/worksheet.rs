@@ -157,8 +157,7 @@ pub fn printed(sheets: &[Sheet], made: &str) -> String {
 mod tests {
     use super::*;
     use crate::orders::journey::order::Order;
-    use crate::orders::journey::unit::Unit;
-    use crate::orders::journey::way::{Assigned, Live, Ordered};
+    use crate::orders::journey::unit::{Assigned, Live, Ordered, Unit};
     use crate::orders::journey::{Needs, Parcel, Serial, Tags};
     use crate::orders::store::rows::{Head, OrderLine, OrderRow, UnitRow};
     use crate::orders::views::OrderShown;

@@ -20,6 +20,7 @@ use super::guard::refused;
 use crate::ops::status_registry::StatusRegistry;
 use crate::pipeline::gate::{Config as Gate, Mode, TerminatedPolicy};
 use crate::registry::{self, Known, Snapshot, State as DeviceState};
+use crate::topic_partition::TopicPartition;
 
 /// Devices of one answer at most.
 const MOST: usize = 50;
@@ -137,7 +138,7 @@ async fn held(
     };
     let held: Vec<Value> = held
         .into_iter()
-        .map(|(topic, partition, held)| {
+        .map(|(TopicPartition { topic, partition }, held)| {
             let mut value = json!(held);
             (value["topic"], value["partition"]) = (json!(topic), json!(partition));
             value

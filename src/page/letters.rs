@@ -249,6 +249,7 @@ fn explained(reason: &str) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::topic_partition::TopicPartition;
 
     fn asked(pairs: &[(&str, &str)]) -> HashMap<String, String> {
         pairs
@@ -283,7 +284,7 @@ mod tests {
         let bounds = |pairs: &[(i64, i64)]| -> Bounds {
             (0..)
                 .zip(pairs)
-                .map(|(number, bounds)| (("dead".to_owned(), number), *bounds))
+                .map(|(number, bounds)| (TopicPartition::new("dead", number), *bounds))
                 .collect()
         };
         let (read, left) = newest(bounds(&[(5, 10), (0, MOST), (7, 7)]));

@@ -89,11 +89,14 @@ impl Owner {
         let all = self.assignment.borrow();
         let first = self.config.input.topics.first();
         all.iter().any(|progress| {
-            progress.partition == 0
+            progress.input.partition == 0
                 && first.is_some_and(|topic| {
                     // Of a pattern's topics the first by name stands for all.
-                    topic.starts_with('^') && all.first().is_some_and(|p| p.topic == progress.topic)
-                        || *topic == progress.topic
+                    topic.starts_with('^')
+                        && all
+                            .first()
+                            .is_some_and(|p| p.input.topic == progress.input.topic)
+                        || *topic == progress.input.topic
                 })
         })
     }
@@ -111,16 +114,16 @@ impl Owner {
         let asked = tokio::task::spawn_blocking(move || -> anyhow::Result<u32> {
             let committed = consumer.committed(CALL).context("committed offsets")?;
             for element in committed.elements() {
-                let progress = mine
-                    .iter()
-                    .find(|p| p.topic == element.topic() && p.partition == element.partition());
+                let progress = mine.iter().find(|p| {
+                    p.input.topic == element.topic() && p.input.partition == element.partition()
+                });
                 if let (Some(progress), Offset::Offset(offset)) = (progress, element.offset())
                     && let Some(watermark) = progress.watermark()
                 {
-                    metrics::commit_gap(&progress.topic, progress.partition, watermark - offset);
+                    metrics::commit_gap(&progress.input, watermark - offset);
                 }
             }
-            let mut topics: Vec<&str> = mine.iter().map(|p| p.topic.as_str()).collect();
+            let mut topics: Vec<&str> = mine.iter().map(|p| p.input.topic.as_str()).collect();
             topics.dedup();
             let mut total = 0;
             for topic in topics {

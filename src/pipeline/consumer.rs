@@ -14,19 +14,20 @@ use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 use rdkafka::{ClientContext, TopicPartitionList};
 
 use super::log_watch::Answer;
-use crate::log_life::broker::{Committed, Key, committed_in};
+use crate::log_life::broker::{Committed, committed_in};
 use crate::ops::metrics::pipeline as metrics;
+use crate::topic_partition::TopicPartition;
 
 /// Everything that the client reports through its callbacks, and what the broker answers about the logs that are read.
 #[derive(Debug)]
 pub enum Event {
-    Assigned(Vec<(String, i32)>),
-    Revoked(Vec<(String, i32)>),
-    Committed(Vec<(Key, Committed)>),
+    Assigned(Vec<TopicPartition>),
+    Revoked(Vec<TopicPartition>),
+    Committed(Vec<(TopicPartition, Committed)>),
     CommitFailed(KafkaError),
     /// A commit found every stored offset committed before.
     NothingToCommit,
-    Lag(Vec<(String, i32, i64)>),
+    Lag(Vec<(TopicPartition, i64)>),
     /// Group membership by the client's statistics: whether the member is in state `steady`, and the states in words.
     Membership {
         steady: bool,
@@ -34,7 +35,7 @@ pub enum Event {
     },
     /// Fetch position of every partition whose fetched messages were all consumed. Control records of transactions are not
     /// delivered, so the position can be ahead of the newest message.
-    Fetched(Vec<(String, i32, i64)>),
+    Fetched(Vec<(TopicPartition, i64)>),
     Failed {
         error: KafkaError,
         reason: String,
@@ -95,10 +96,10 @@ impl Events {
     }
 }
 
-fn named(list: &TopicPartitionList) -> Vec<(String, i32)> {
+fn named(list: &TopicPartitionList) -> Vec<TopicPartition> {
     list.elements()
         .iter()
-        .map(|element| (element.topic().to_owned(), element.partition()))
+        .map(|element| TopicPartition::new(element.topic(), element.partition()))
         .collect()
 }
 
@@ -153,7 +154,12 @@ impl ClientContext for Events {
                 .partitions
                 .values()
                 .filter(|p| p.partition >= 0 && p.consumer_lag >= 0)
-                .map(|p| (topic.topic.clone(), p.partition, p.consumer_lag))
+                .map(|p| {
+                    (
+                        TopicPartition::new(&topic.topic, p.partition),
+                        p.consumer_lag,
+                    )
+                })
         });
         self.tell(Event::Lag(lag.collect()));
         let fetched = statistics.topics.values().flat_map(|topic| {
@@ -161,7 +167,12 @@ impl ClientContext for Events {
                 .partitions
                 .values()
                 .filter(|p| p.partition >= 0 && p.fetchq_cnt == 0 && p.next_offset >= 0)
-                .map(|p| (topic.topic.clone(), p.partition, p.next_offset))
+                .map(|p| {
+                    (
+                        TopicPartition::new(&topic.topic, p.partition),
+                        p.next_offset,
+                    )
+                })
         });
         self.tell(Event::Fetched(fetched.collect()));
         if let Some(group) = statistics.cgrp {

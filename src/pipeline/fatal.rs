@@ -10,6 +10,7 @@
 //! Whether another consumer may help is answered by [`Fatal::replaces_consumer`]. None of these errors has effects of its own: what was not confirmed
 //! stays unsettled.
 
+use crate::topic_partition::TopicPartition;
 use rdkafka::error::RDKafkaErrorCode;
 
 /// An error from which a client cannot recover.
@@ -27,9 +28,10 @@ pub enum Fatal {
     /// librdkafka keeps a partition's leader epoch while the partition is assigned, and takes the metadata of a new topic, whose
     /// epochs begin at 0 again, for outdated: it reads nothing of it, for ever.
     #[error(
-        "the consumer reads nothing of {topic} {partition} although messages are there: it knows a leader epoch of the log that is gone"
+        "the consumer reads nothing of {} {} although messages are there: it knows a leader epoch of the log that is gone",
+        partition.topic, partition.partition
     )]
-    Stale { topic: String, partition: i32 },
+    Stale { partition: TopicPartition },
     /// See [`super::membership`].
     #[error(
         "the consumer is no member of group {group} any more ({states}), although the group is settled and its coordinator answers"

@@ -38,6 +38,7 @@ use super::replay::{Replay, header};
 use super::unreadable::{self, Unreadable};
 use crate::log_life::Point;
 use crate::record::origin::{Headers, Origin};
+use crate::topic_partition::TopicPartition;
 
 /// Asks the client to commit the stored offsets now. The result always comes as a commit event of the consumer, even when there
 /// is nothing to commit. (The safe call commits as well, but reports no result.) Does not wait.
@@ -98,11 +99,15 @@ impl<C: ConsumerContext + 'static> PartitionQueue<C> {
     /// Splits the partition's messages off into their own queue, for as long as the client knows the partition.
     ///
     /// Returns `None` for a topic name that librdkafka cannot take.
-    pub fn open(consumer: &Arc<BaseConsumer<C>>, topic: &str, partition: i32) -> Option<Self> {
-        let topic = CString::new(topic).ok()?;
+    pub fn open(consumer: &Arc<BaseConsumer<C>>, key: &TopicPartition) -> Option<Self> {
+        let topic = CString::new(&*key.topic).ok()?;
         // SAFETY: the client is alive (we hold it), the name is a C string that outlives the call.
         let queue = unsafe {
-            rd_kafka_queue_get_partition(consumer.client().native_ptr(), topic.as_ptr(), partition)
+            rd_kafka_queue_get_partition(
+                consumer.client().native_ptr(),
+                topic.as_ptr(),
+                key.partition,
+            )
         };
         let queue = NonNull::new(queue)?;
         // SAFETY: the queue was just given to us; a null destination means "keep the messages here".

@@ -19,8 +19,9 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use super::kafka;
 use super::settings::{Input, Start, Topics};
-use crate::log_life::broker::{Asker, Committed, Key, Stored, Topic, list_of};
+use crate::log_life::broker::{Asker, Committed, Stored, Topic, list_of};
 use crate::log_life::{Change, Facts, Verdict, judge_commit};
+use crate::topic_partition::TopicPartition;
 
 /// How long one call may take.
 const CALL: Duration = Duration::from_secs(10);
@@ -35,7 +36,7 @@ pub struct Member {
 /// A partition of an input topic, and what the group remembers of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GroupOffset {
-    pub key: Key,
+    pub key: TopicPartition,
     /// Bounds of the log, and the topic's id.
     pub facts: Facts,
     pub committed: Option<Committed>,
@@ -103,20 +104,20 @@ impl Group {
     ///
     /// # Errors
     /// The broker does not answer, or a pattern cannot be read.
-    pub fn inputs(&self, input: &Input, topics: &Topics) -> anyhow::Result<Vec<Key>> {
+    pub fn inputs(&self, input: &Input, topics: &Topics) -> anyhow::Result<Vec<TopicPartition>> {
         let reads = input.matcher()?;
         let all = self
             .asker
             .client()
             .fetch_metadata(None, CALL)
             .context("cannot ask for topics")?;
-        let mut keys: Vec<Key> = all
+        let mut keys: Vec<TopicPartition> = all
             .topics()
             .iter()
             .filter(|topic| reads(topic.name()) && !topics.is_written(topic.name()))
             .flat_map(|topic| {
                 let numbers = topic.partitions().iter();
-                numbers.map(|partition| (topic.name().to_owned(), partition.id()))
+                numbers.map(|partition| TopicPartition::new(topic.name(), partition.id()))
             })
             .collect();
         keys.sort();
@@ -156,8 +157,8 @@ impl Group {
     ///
     /// # Errors
     /// The broker does not answer, or a topic does not exist.
-    pub fn places(&self, keys: &[Key]) -> anyhow::Result<Vec<GroupOffset>> {
-        let mut names: Vec<&str> = keys.iter().map(|key| key.0.as_str()).collect();
+    pub fn places(&self, keys: &[TopicPartition]) -> anyhow::Result<Vec<GroupOffset>> {
+        let mut names: Vec<&str> = keys.iter().map(|key| key.topic.as_str()).collect();
         names.sort_unstable();
         names.dedup();
         let topics = self.asker.topics(&names)?;
@@ -167,8 +168,8 @@ impl Group {
         };
         keys.iter()
             .map(|key| {
-                let Some(Topic::There(id)) = topics.get(&key.0) else {
-                    anyhow::bail!("topic {} does not exist", key.0);
+                let Some(Topic::There(id)) = topics.get(&key.topic) else {
+                    anyhow::bail!("topic {} does not exist", key.topic);
                 };
                 Ok(GroupOffset {
                     facts: self.asker.facts(key, id.clone())?,
@@ -192,7 +193,7 @@ impl Group {
         let mut wanted = TopicPartitionList::new();
         for place in places {
             wanted
-                .add_partition_offset(&place.key.0, place.key.1, Offset::Offset(time))
+                .add_partition_offset(&place.key.topic, place.key.partition, Offset::Offset(time))
                 .with_context(|| format!("{time} ms is no time that a broker knows"))?;
         }
         let act = "the brokers do not say which offsets belong to that time";
@@ -204,8 +205,8 @@ impl Group {
         places
             .iter()
             .map(|place| {
-                let (topic, partition) = (&place.key.0, place.key.1);
-                let element = found.find_partition(topic, partition).context(act)?;
+                let TopicPartition { topic, partition } = &place.key;
+                let element = found.find_partition(topic, *partition).context(act)?;
                 element.error().context(act)?;
                 Ok(match element.offset() {
                     Offset::Offset(offset) => offset,
@@ -265,7 +266,7 @@ mod tests {
 
     fn place(committed: Option<(i64, &str)>) -> GroupOffset {
         GroupOffset {
-            key: ("telemetry".to_owned(), 0),
+            key: TopicPartition::new("telemetry", 0),
             facts: Facts {
                 topic_id: TopicId::new("b"),
                 low: 10,

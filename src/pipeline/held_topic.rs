@@ -17,6 +17,7 @@ use super::settings::Topics;
 use super::topics::{self as written, Keep, Wanted};
 use crate::access;
 use crate::rights::{self, Operation, Resource};
+use crate::topic_partition::TopicPartition;
 
 /// How long a call to the broker may take.
 const CALL: Duration = Duration::from_secs(10);
@@ -45,7 +46,7 @@ impl NotAllowed {
     }
 }
 
-/// Ensures that the held topic of `topic` has this partition. Blocks the calling thread, which must be a blocking thread of the
+/// Ensures that the held topic of an input topic has the same partition. Blocks the calling thread, which must be a blocking thread of the
 /// runtime.
 ///
 /// # Errors
@@ -53,14 +54,14 @@ impl NotAllowed {
 pub fn ensure(
     kafka: &kafka::Config,
     topics: &Topics,
-    topic: &str,
-    partition: i32,
+    input: &TopicPartition,
 ) -> anyhow::Result<()> {
-    let held = format!("{topic}{}", topics.held_suffix);
+    let TopicPartition { topic, partition } = input;
+    let held = topics.held(topic);
     let client = access::plain_consumer(&kafka.plain()?)
         .context("cannot open a client that asks for topics")?;
     let found = partitions(&client, &held)?;
-    if found > partition {
+    if found > *partition {
         return Ok(());
     }
     // The partition was assigned to this instance, whatever the metadata of the input topic says.

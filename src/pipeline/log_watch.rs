@@ -17,8 +17,9 @@ use rdkafka::ClientConfig;
 
 use super::consumer::Answers;
 use super::kafka;
-use crate::log_life::broker::{Asker, Committed, Key, Topic};
+use crate::log_life::broker::{Asker, Committed, Topic};
 use crate::log_life::{Facts, Point, Points, TopicId};
+use crate::topic_partition::TopicPartition;
 
 /// How often an idle client is polled.
 const OFTEN: Duration = Duration::from_secs(1);
@@ -27,10 +28,10 @@ const OFTEN: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone)]
 pub enum Question {
     /// The committed offset of a partition, and the life of the log to which it belongs.
-    Start { key: Key, token: u64 },
+    Start { key: TopicPartition, token: u64 },
     /// The newest of these fingerprints at which the log still holds the same message.
     Proof {
-        key: Key,
+        key: TopicPartition,
         token: u64,
         points: Points,
     },
@@ -42,13 +43,13 @@ pub enum Question {
 #[derive(Debug)]
 pub enum Answer {
     Start {
-        key: Key,
+        key: TopicPartition,
         token: u64,
         /// The last value is where the log differs from the one in which the offset was committed.
         found: anyhow::Result<(Facts, Option<Committed>, Option<i64>)>,
     },
     Proof {
-        key: Key,
+        key: TopicPartition,
         token: u64,
         /// The fingerprints that the question carried.
         points: Points,
@@ -165,14 +166,14 @@ fn failed(question: Question, why: &str) -> Answer {
 
 fn answer(asker: &Asker, questions: Vec<Question>) -> Vec<Answer> {
     let mut names: Vec<&str> = Vec::new();
-    let mut starts: Vec<&Key> = Vec::new();
+    let mut starts: Vec<&TopicPartition> = Vec::new();
     for question in &questions {
         match question {
             Question::Start { key, .. } => {
-                names.push(&key.0);
+                names.push(&key.topic);
                 starts.push(key);
             }
-            Question::Proof { key, .. } => names.push(&key.0),
+            Question::Proof { key, .. } => names.push(&key.topic),
             Question::Topics(more) => names.extend(more.iter().map(String::as_str)),
         }
     }
@@ -206,7 +207,7 @@ fn answer(asker: &Asker, questions: Vec<Question>) -> Vec<Answer> {
         .map(|question| match question {
             Question::Start { key, token } => {
                 let committed = committed.remove(&key);
-                let found = id(&key.0).and_then(|id| {
+                let found = id(&key.topic).and_then(|id| {
                     let facts = asker.facts(&key, id)?;
                     let differs = match &committed {
                         Some(committed) => asker.differs_from(&key, committed, &facts)?,
@@ -217,7 +218,7 @@ fn answer(asker: &Asker, questions: Vec<Question>) -> Vec<Answer> {
                 Answer::Start { key, token, found }
             }
             Question::Proof { key, token, points } => {
-                let found = id(&key.0).and_then(|id| {
+                let found = id(&key.topic).and_then(|id| {
                     let facts = asker.facts(&key, id)?;
                     let point = asker.find(&key, &points, &facts)?;
                     Ok((facts, point))

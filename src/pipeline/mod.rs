@@ -369,7 +369,7 @@ async fn prepare_topics(config: &Config) -> anyhow::Result<()> {
     let topics = &config.topics;
     let inputs: Vec<(String, usize)> = there
         .into_iter()
-        .filter(|(name, count)| *count > 0 && read(name) && !name.ends_with(&topics.held_suffix))
+        .filter(|(name, count)| *count > 0 && read(name) && topics.input_of(name).is_none())
         .collect();
     let names: Vec<&str> = inputs.iter().map(|(name, _)| &**name).collect();
     let sizes = topics::sizes(&config.kafka, &names, METADATA).await;
@@ -380,7 +380,7 @@ async fn prepare_topics(config: &Config) -> anyhow::Result<()> {
         Wanted::new(&topics.state, 1, Keep::Newest).behind(largest),
     ];
     for (topic, count) in &inputs {
-        let held = format!("{topic}{}", topics.held_suffix);
+        let held = topics.held(topic);
         let count = i32::try_from(*count).unwrap_or(i32::MAX);
         let takes = sizes.get(topic).copied();
         wanted.push(Wanted::new(&held, count, Keep::Everything).behind(takes));

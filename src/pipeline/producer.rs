@@ -34,6 +34,7 @@ use crate::access;
 use crate::log_life::TopicId;
 use crate::log_life::broker::{Topic, topics};
 use crate::rights::{self, Operation, Resource};
+use crate::topic_partition::TopicPartition;
 
 /// How long the broker may take to delete records.
 const DELETE: Duration = Duration::from_secs(20);
@@ -355,8 +356,7 @@ impl Producer {
     /// The broker's refusal, and whether it may change its mind.
     pub async fn delete_below(
         &self,
-        topic: &str,
-        partition: i32,
+        from: &TopicPartition,
         offset: i64,
         topic_id: Option<&TopicId>,
     ) -> Result<(), Kept> {
@@ -364,7 +364,7 @@ impl Producer {
         let later = |error: KafkaError| Kept::ForNow(anyhow::Error::from(error).context(act));
         let admin = self.admin().map_err(Kept::ForNow)?;
         if let Some(expected) = topic_id {
-            let (producer, name) = (self.clone(), topic.to_owned());
+            let (producer, name) = (self.clone(), from.topic.clone());
             let asked = tokio::task::spawn_blocking(move || {
                 topics(producer.admin()?.inner(), &[&name], DELETE)
             });
@@ -372,7 +372,7 @@ impl Producer {
             let mut found = asked
                 .and_then(|found| found)
                 .map_err(|error| Kept::ForNow(error.context(act)))?;
-            if found.remove(topic) != Some(Topic::There(Some(expected.clone()))) {
+            if found.remove(&from.topic) != Some(Topic::There(Some(expected.clone()))) {
                 return Err(Kept::ForNow(anyhow::anyhow!(
                     "{act}: the topic is not the one they were released from any more"
                 )));
@@ -380,7 +380,7 @@ impl Producer {
         }
         let mut below = TopicPartitionList::new();
         below
-            .add_partition_offset(topic, partition, Offset::Offset(offset))
+            .add_partition_offset(&from.topic, from.partition, Offset::Offset(offset))
             .map_err(later)?;
         let options = AdminOptions::new().operation_timeout(Some(DELETE));
         let done = admin.delete_records(&below, &options).await;

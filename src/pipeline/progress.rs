@@ -10,14 +10,13 @@ use std::sync::{Arc, OnceLock};
 use tokio::sync::Notify;
 
 use crate::log_life::TopicId;
+use crate::topic_partition::TopicPartition;
 
 /// See the module's documentation; operators see the board.
 #[derive(Debug)]
 pub struct Progress {
-    /// Name of the input topic.
-    pub topic: String,
-    /// Number of the partition.
-    pub partition: i32,
+    /// The partition of the input topic.
+    pub input: TopicPartition,
     /// Written by the worker after the settling act, read by the consumer thread; -1 until the first message is settled.
     watermark: AtomicI64,
     /// The life of the log that the watermark belongs to; written by the worker.
@@ -40,10 +39,9 @@ pub struct Progress {
 
 impl Progress {
     #[must_use]
-    pub fn new(topic: &str, partition: i32) -> Arc<Self> {
+    pub fn new(input: TopicPartition) -> Arc<Self> {
         Arc::new(Self {
-            topic: topic.to_owned(),
-            partition,
+            input,
             watermark: AtomicI64::new(-1),
             window: AtomicU64::new(0),
             committed: AtomicI64::new(-1),
@@ -162,7 +160,7 @@ mod tests {
 
     #[test]
     fn a_late_answer_about_the_life_before_changes_no_beginning() {
-        let progress = Progress::new("telemetry", 0);
+        let progress = Progress::new(TopicPartition::new("telemetry", 0));
         progress.find_begin(700);
         assert_eq!(progress.begin(), Some(700));
         progress.set_begin(0);

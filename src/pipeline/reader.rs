@@ -36,11 +36,11 @@ use super::queues::kept_bytes;
 use super::settings::{Input, Memory};
 use super::worker::{self, Chunk, Command, Shared, Worker};
 use crate::formats::Formats;
-use crate::log_life::broker::Key;
 use crate::ops::metrics::pipeline as metrics;
 use crate::ops::status_registry;
 use crate::ops::waits::Wait;
 use crate::poll;
+use crate::topic_partition::TopicPartition;
 
 mod commit;
 mod facts;
@@ -153,16 +153,16 @@ impl Assigned {
 #[derive(Default)]
 struct Drained {
     /// Watermarks that were stored and that the broker has not confirmed as committed.
-    owed: HashMap<Key, i64>,
+    owed: HashMap<TopicPartition, i64>,
     /// Log state of each partition, for a worker that takes over in the same assignment.
-    logs: HashMap<Key, Log>,
+    logs: HashMap<TopicPartition, Log>,
 }
 
 impl Reader {
     /// Runs until `stop`; then drains the workers, stores and commits the watermarks, and leaves the group.
     pub fn run(self) {
-        let mut feeds: HashMap<Key, PartitionQueue<Events>> = HashMap::new();
-        let mut assigned: HashMap<Key, Assigned> = HashMap::new();
+        let mut feeds: HashMap<TopicPartition, PartitionQueue<Events>> = HashMap::new();
+        let mut assigned: HashMap<TopicPartition, Assigned> = HashMap::new();
         let mut stored_at = Instant::now();
         // Whether a commit that this thread asked for is unanswered; the client's timer commits independently of it.
         let mut asked = false;
@@ -192,7 +192,7 @@ impl Reader {
                 std::thread::park_timeout(IDLE);
             }
         }
-        let everything: Vec<Key> = assigned.keys().cloned().collect();
+        let everything: Vec<TopicPartition> = assigned.keys().cloned().collect();
         let bound = Duration::from_millis(self.input.shutdown_ms);
         let drained = self.drain(&everything, &mut assigned, true, bound);
         self.commit_last(drained.owed);
@@ -203,8 +203,8 @@ impl Reader {
     /// Serves the client's callbacks and handles the events that they sent.
     fn serve(
         &self,
-        feeds: &mut HashMap<Key, PartitionQueue<Events>>,
-        assigned: &mut HashMap<Key, Assigned>,
+        feeds: &mut HashMap<TopicPartition, PartitionQueue<Events>>,
+        assigned: &mut HashMap<TopicPartition, Assigned>,
         asked: &mut bool,
         topics: &mut log::Topics,
     ) {
@@ -219,7 +219,7 @@ impl Reader {
                 self.end_if_fatal(assigned);
             }
             Ok(message) => {
-                let key = (message.topic().to_owned(), message.partition());
+                let key = TopicPartition::new(message.topic(), message.partition());
                 self.split_again(&key, message.offset(), feeds, assigned);
             }
         });
@@ -252,8 +252,8 @@ impl Reader {
                     self.note_rights(&error);
                 }
                 Event::Lag(partitions) => {
-                    for (topic, partition, messages) in partitions {
-                        metrics::lag(&topic, partition, messages);
+                    for (key, messages) in partitions {
+                        metrics::lag(&key, messages);
                     }
                 }
                 Event::Membership { steady, states } => {
@@ -261,8 +261,8 @@ impl Reader {
                     self.shared.board.set_membership(steady, states, now);
                 }
                 Event::Fetched(offsets) => {
-                    for (topic, partition, offset) in offsets {
-                        if let Some(ours) = assigned.get_mut(&(topic, partition)) {
+                    for (key, offset) in offsets {
+                        if let Some(ours) = assigned.get_mut(&key) {
                             ours.passed = ours.passed.max(offset);
                             ours.log.fetched(offset);
                         }
@@ -289,17 +289,18 @@ impl Reader {
 
     fn assign(
         &self,
-        keys: &[Key],
-        feeds: &mut HashMap<Key, PartitionQueue<Events>>,
-        assigned: &mut HashMap<Key, Assigned>,
+        keys: &[TopicPartition],
+        feeds: &mut HashMap<TopicPartition, PartitionQueue<Events>>,
+        assigned: &mut HashMap<TopicPartition, Assigned>,
     ) {
         metrics::rebalanced("assign");
         self.no_rights.replace(None);
         for key in keys {
-            let (topic, number) = key;
-            let Some(feed) = PartitionQueue::open(&self.consumer, topic, *number) else {
+            let Some(feed) = PartitionQueue::open(&self.consumer, key) else {
                 self.fail(anyhow::anyhow!(
-                    "cannot open the queue of partition {number} of {topic}"
+                    "cannot open the queue of partition {} of {}",
+                    key.partition,
+                    key.topic
                 ));
                 continue;
             };
@@ -331,16 +332,16 @@ impl Reader {
     }
 
     /// Starts the worker of a partition.
-    fn open(&self, key: &Key, log: Log) -> Assigned {
-        let (topic, number) = key;
+    fn open(&self, key: &TopicPartition, log: Log) -> Assigned {
+        let topic = &key.topic;
         let (chunks, from) = mpsc::channel(worker::CHUNKS);
         let (command, commands) = watch::channel(Command::Run);
         let (done, ended) = std_mpsc::sync_channel(1);
-        let progress = Progress::new(topic, *number);
+        let progress = Progress::new(key.clone());
         let permits = self.permits.partition(self.memory.partition_bytes);
         // A held topic has no format and no mapping: its records are in the gateway's shape.
-        let held = format!("{topic}{}", self.shared.topics.held_suffix);
-        let mut partition = Partition::new(topic, *number, self.gate.clone())
+        let held = self.shared.topics.held(topic);
+        let mut partition = Partition::new(topic, key.partition, self.gate.clone())
             .keeping(kept_bytes(self.memory.partition_bytes));
         partition.set_held_topic(&held);
         let live = Arc::clone(&self.shared.live.borrow());
@@ -354,7 +355,10 @@ impl Reader {
             Arc::clone(&permits),
         );
         let shown = worker.shown();
-        let (fatal, what) = (self.shared.fatal.clone(), format!("{topic} {number}"));
+        let (fatal, what) = (
+            self.shared.fatal.clone(),
+            format!("{topic} {}", key.partition),
+        );
         let task = self.runtime.spawn(worker.run());
         self.runtime.spawn(async move {
             if let Err(error) = task.await {
@@ -386,7 +390,7 @@ impl Reader {
         }
     }
 
-    fn revoke(&self, keys: &[Key], assigned: &mut HashMap<Key, Assigned>) {
+    fn revoke(&self, keys: &[TopicPartition], assigned: &mut HashMap<TopicPartition, Assigned>) {
         let lost = self.consumer.assignment_lost();
         metrics::rebalanced(if lost { "lost" } else { "revoke" });
         tracing::info!(partitions = keys.len(), lost, "partitions revoked");
@@ -421,8 +425,8 @@ impl Reader {
     /// Drains the workers of these partitions until `bound`, and stores their watermarks.
     fn drain(
         &self,
-        keys: &[Key],
-        assigned: &mut HashMap<Key, Assigned>,
+        keys: &[TopicPartition],
+        assigned: &mut HashMap<TopicPartition, Assigned>,
         flush: bool,
         bound: Duration,
     ) -> Drained {
@@ -443,8 +447,8 @@ impl Reader {
                 deadline.saturating_duration_since(Instant::now()) + Duration::from_millis(250);
             if partition.done.recv_timeout(left).is_err() {
                 tracing::warn!(
-                    topic = key.0,
-                    partition = key.1,
+                    topic = key.topic,
+                    partition = key.partition,
                     "a partition worker did not end in time; its unsettled messages are re-delivered"
                 );
                 partition.command.send_replace(Command::Abandon);

@@ -30,7 +30,7 @@ use super::settings::{Input, Topics};
 use crate::access;
 use crate::formats::{Formats, Intake, Limits as Bounds};
 use crate::headers;
-use crate::log_life::broker::{Asker, Key};
+use crate::log_life::broker::Asker;
 use crate::log_life::{Verdict, judge_commit};
 use crate::poll;
 use crate::record::Decoded;
@@ -38,6 +38,7 @@ use crate::record::decode::{Decoder, Shape};
 use crate::record::origin::Origin;
 use crate::record::validate::Rules;
 use crate::registry::Snapshot;
+use crate::topic_partition::TopicPartition;
 
 /// Most messages and bytes of a chunk.
 const CHUNK: usize = 500;
@@ -142,7 +143,11 @@ pub fn run(
 }
 
 /// All partitions of the input topics.
-fn partitions(consumer: &BaseConsumer, input: &Input, topics: &Topics) -> anyhow::Result<Vec<Key>> {
+fn partitions(
+    consumer: &BaseConsumer,
+    input: &Input,
+    topics: &Topics,
+) -> anyhow::Result<Vec<TopicPartition>> {
     let reads = input.matcher()?;
     // All topics: asking for a name might create it.
     let metadata = consumer
@@ -153,7 +158,7 @@ fn partitions(consumer: &BaseConsumer, input: &Input, topics: &Topics) -> anyhow
         let name = topic.name();
         if reads(name) && !topics.is_written(name) {
             let numbers = topic.partitions().iter().map(|partition| partition.id());
-            keys.extend(numbers.map(|number| (name.to_owned(), number)));
+            keys.extend(numbers.map(|number| TopicPartition::new(name, number)));
         }
     }
     keys.sort();
@@ -165,8 +170,8 @@ fn partitions(consumer: &BaseConsumer, input: &Input, topics: &Topics) -> anyhow
 }
 
 /// Where the job would begin, and the present end.
-fn bounds(asker: &Asker, key: &Key) -> anyhow::Result<(i64, i64)> {
-    let facts = asker.facts(key, asker.topic_id(&key.0)?)?;
+fn bounds(asker: &Asker, key: &TopicPartition) -> anyhow::Result<(i64, i64)> {
+    let facts = asker.facts(key, asker.topic_id(&key.topic)?)?;
     let committed = asker.committed(std::iter::once(key))?.remove(key);
     let Some(committed) = committed else {
         return Ok((facts.low, facts.end));
@@ -185,20 +190,20 @@ fn bounds(asker: &Asker, key: &Key) -> anyhow::Result<(i64, i64)> {
     Ok((from, facts.end))
 }
 
-fn assign(consumer: &BaseConsumer, key: &Key, from: i64) -> anyhow::Result<()> {
+fn assign(consumer: &BaseConsumer, key: &TopicPartition, from: i64) -> anyhow::Result<()> {
     let mut wanted = TopicPartitionList::new();
     wanted
-        .add_partition_offset(&key.0, key.1, Offset::Offset(from))
+        .add_partition_offset(&key.topic, key.partition, Offset::Offset(from))
         .context("an offset that no broker gives")?;
     consumer
         .assign(&wanted)
-        .with_context(|| format!("cannot read {}/{}", key.0, key.1))
+        .with_context(|| format!("cannot read {key}"))
 }
 
 /// The next messages of a partition, at most `room`; `next` is then behind them.
 fn read(
     consumer: &BaseConsumer,
-    key: &Key,
+    key: &TopicPartition,
     next: &mut i64,
     end: i64,
     room: u64,
@@ -208,19 +213,18 @@ fn read(
     while *next < end && chunk.len() < CHUNK && bytes < CHUNK_BYTES && (chunk.len() as u64) < room {
         anyhow::ensure!(
             Instant::now() < until,
-            "{}/{} gave nothing at offset {next} for {} s; /readyz of the job says whether it cannot be read",
-            key.0,
-            key.1,
+            "{key} gave nothing at offset {next} for {} s; /readyz of the job says whether it cannot be read",
             PATIENCE.as_secs()
         );
         match poll::next(consumer, POLL) {
             None => {}
             Some(Err(KafkaError::PartitionEOF(_))) => *next = end,
             Some(Err(error)) => {
-                return Err(error).with_context(|| format!("cannot read {}/{}", key.0, key.1));
+                return Err(error).with_context(|| format!("cannot read {key}"));
             }
             // A message of the partition before may still come.
-            Some(Ok(message)) if message.topic() != key.0 || message.partition() != key.1 => {}
+            Some(Ok(message))
+                if message.topic() != key.topic || message.partition() != key.partition => {}
             Some(Ok(message)) if message.offset() >= end => *next = end,
             Some(Ok(message)) => {
                 *next = message.offset() + 1;
@@ -251,8 +255,7 @@ fn read(
 
 /// One partition on rehearsal.
 struct Rehearsed {
-    topic: String,
-    number: i32,
+    input: TopicPartition,
     /// The worker's own state; it is told that everything is accepted and every letter written.
     partition: Partition,
     decoder: Intake,
@@ -264,11 +267,11 @@ struct Rehearsed {
 }
 
 impl Rehearsed {
-    fn new((topic, number): &Key, parts: &Parts) -> Self {
+    fn new(input: &TopicPartition, parts: &Parts) -> Self {
+        let topic = &input.topic;
         Self {
-            topic: topic.clone(),
-            number: *number,
-            partition: Partition::new(topic, *number, parts.gate.clone()),
+            input: input.clone(),
+            partition: Partition::new(topic, input.partition, parts.gate.clone()),
             decoder: Intake::new(
                 parts.formats.reader(topic, Bounds::of(&parts.rules)),
                 Decoder::new((parts.shape)(topic), Arc::clone(&parts.rules)),
@@ -291,8 +294,8 @@ impl Rehearsed {
                 self.native.decode(value, devices, now, out);
             } else {
                 let origin = Origin {
-                    topic: &self.topic,
-                    partition: self.number,
+                    topic: &self.input.topic,
+                    partition: self.input.partition,
                     offset: message.offset,
                     timestamp_ms: message.timestamp_ms,
                     key: message.key.as_deref(),
@@ -358,8 +361,8 @@ impl Rehearsed {
             (serial(request, from), to - from)
         });
         Planned {
-            topic: self.topic.clone(),
-            partition: self.number,
+            topic: self.input.topic.clone(),
+            partition: self.input.partition,
             records: request.records.len(),
             bytes: request.body.len(),
             serials: serials.collect(),
@@ -429,7 +432,7 @@ mod tests {
             value: Some(b"no".to_vec()),
             ..record("CX0000000001", 9)
         });
-        let mut rehearsed = Rehearsed::new(&("telemetry".to_owned(), 0), &parts);
+        let mut rehearsed = Rehearsed::new(&TopicPartition::new("telemetry", 0), &parts);
         let (mut report, mut requests) = (Report::default(), Vec::new());
         rehearsed
             .take(&chunk, &parts, &mut report)

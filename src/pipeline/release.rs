@@ -34,6 +34,7 @@ use crate::log_life::broker::{Asker, epoch_of};
 use crate::log_life::{Change, TopicId, Verdict, judge_commit};
 use crate::ops::metrics::log_life as metrics;
 use crate::poll;
+use crate::topic_partition::TopicPartition;
 
 pub use marks::{HeldAt, Mark, Marks, UnreadableMark, mark_name};
 
@@ -49,12 +50,10 @@ const LONGEST_REASON: usize = 64;
 pub struct HeldPartition {
     /// Settings of the clients that read.
     pub kafka: kafka::Config,
-    /// Name of the held topic.
-    pub held_topic: String,
+    /// The partition of the held topic; its number is the same as in the input topic.
+    pub held: TopicPartition,
     /// Name of the topic with the marks.
     pub state_topic: String,
-    /// Number of the partition in the held topic, the same as in the input topic.
-    pub partition: i32,
     /// Answers of the broker, shared by the workers of the job.
     pub asked: Arc<Asked>,
 }
@@ -161,10 +160,9 @@ pub struct Rebuilt {
 
 /// A batch of held records that cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{topic}, partition {partition}, offset {offset}: {error}")]
+#[error("{}, partition {}, offset {offset}: {error}", held.topic, held.partition)]
 pub struct UnreadableBatch {
-    topic: String,
-    partition: i32,
+    held: TopicPartition,
     offset: i64,
     error: String,
 }
@@ -173,7 +171,7 @@ impl UnreadableBatch {
     /// What a person can do.
     #[must_use]
     pub fn remedy(&self) -> String {
-        unreadable::remedy(&self.topic, self.partition, self.offset)
+        unreadable::remedy(&self.held, self.offset)
     }
 }
 
@@ -197,8 +195,8 @@ impl HeldPartition {
         let since = Instant::now();
         let partitions = self
             .asked
-            .partitions(&self.kafka, &self.held_topic, since)?;
-        Ok(partitions.contains(&self.partition))
+            .partitions(&self.kafka, &self.held.topic, since)?;
+        Ok(partitions.contains(&self.held.partition))
     }
 
     /// Committed offset of the source partition in the present life of its log (-1 if there is none), and its end offset.
@@ -206,14 +204,13 @@ impl HeldPartition {
     ///
     /// # Errors
     /// The broker does not answer.
-    pub fn source(&self, asker: &Asker, topic: &str) -> anyhow::Result<(i64, i64)> {
-        let key = (topic.to_owned(), self.partition);
-        let mut all = asker.committed(std::iter::once(&key))?;
-        let facts = asker.facts(&key, asker.topic_id(topic)?)?;
-        let Some(committed) = all.remove(&key) else {
+    pub fn source(&self, asker: &Asker, input: &TopicPartition) -> anyhow::Result<(i64, i64)> {
+        let mut all = asker.committed(std::iter::once(input))?;
+        let facts = asker.facts(input, asker.topic_id(&input.topic)?)?;
+        let Some(committed) = all.remove(input) else {
             return Ok((-1, facts.end));
         };
-        let differs = asker.differs_from(&key, &committed, &facts)?;
+        let differs = asker.differs_from(input, &committed, &facts)?;
         let topic_id = committed.topic_id.as_ref();
         let offset = match judge_commit(committed.offset, topic_id, &facts, differs) {
             Verdict::Same => committed.offset,
@@ -227,8 +224,8 @@ impl HeldPartition {
     /// # Errors
     /// No person asked to skip them.
     fn behind(&self, offset: i64, error: &KafkaError) -> anyhow::Result<i64> {
-        let (topic, partition) = (&self.held_topic, self.partition);
-        match skip::requested(&self.kafka, &self.state_topic, (topic, partition, offset))? {
+        let TopicPartition { topic, partition } = &self.held;
+        match skip::requested(&self.kafka, &self.state_topic, &self.held, offset)? {
             Some(skip) => {
                 tracing::warn!(
                     topic,
@@ -241,8 +238,7 @@ impl HeldPartition {
                 Ok(skip.to)
             }
             None => Err(UnreadableBatch {
-                topic: topic.clone(),
-                partition,
+                held: self.held.clone(),
                 offset,
                 error: error.to_string(),
             }
@@ -255,11 +251,11 @@ impl HeldPartition {
             .context("cannot open a reader of held records")?;
         let mut wanted = TopicPartitionList::new();
         wanted
-            .add_partition_offset(&self.held_topic, self.partition, Offset::Offset(from))
+            .add_partition_offset(&self.held.topic, self.held.partition, Offset::Offset(from))
             .context("an offset that no broker gives")?;
         consumer
             .assign(&wanted)
-            .with_context(|| format!("cannot read {}", self.held_topic))?;
+            .with_context(|| format!("cannot read {}", self.held.topic))?;
         Ok(consumer)
     }
 }
@@ -274,8 +270,8 @@ pub fn rebuild(
     progress: &mut dyn FnMut(Progress),
     stop: &CancellationToken,
 ) -> anyhow::Result<Rebuilt> {
-    let key = (place.held_topic.clone(), place.partition);
-    let facts = asker.facts(&key, asker.topic_id(&place.held_topic)?)?;
+    let key = &place.held;
+    let facts = asker.facts(key, asker.topic_id(&key.topic)?)?;
     let mut rebuilt = Rebuilt {
         topic_id: facts.topic_id.clone(),
         epoch: -1,
@@ -284,17 +280,17 @@ pub fn rebuild(
     let hold = &mut rebuilt.hold;
     hold.ends_at(facts.end);
     let marks = place.marks(&facts, |below| {
-        Ok(asker.newest_below(&key, below)?.map(|point| HeldAt {
+        Ok(asker.newest_below(key, below)?.map(|point| HeldAt {
             offset: point.offset,
             epoch: point.epoch,
             timestamp_ms: (point.timestamp_ms >= 0).then_some(point.timestamp_ms),
         }))
     })?;
     if marks.void > 0 {
-        metrics::changed(&place.held_topic, Change::Recreated);
+        metrics::changed(&place.held.topic, Change::Recreated);
         tracing::error!(
-            topic = place.held_topic,
-            partition = place.partition,
+            topic = place.held.topic,
+            partition = place.held.partition,
             marks = marks.void,
             end = facts.end,
             "marks of released records are from another life of the held log (it was deleted and created again, mirrored, or lost its tail): they are ignored, and what is held is released again"
@@ -361,7 +357,8 @@ pub fn rest(pause: Duration, stop: &CancellationToken) {
 fn held_message(message: &BorrowedMessage<'_>, place: &HeldPartition) -> HeldMessage {
     let mut letter = letter::parse(headers::of(message)).ok();
     if let Some((_, source)) = &mut letter
-        && !(place.held_topic.starts_with(&source.topic) && source.partition == place.partition)
+        && !(place.held.topic.starts_with(&source.topic)
+            && source.partition == place.held.partition)
     {
         // The headers name another partition, so they are wrong or forged: the source's timestamp is not believed either.
         source.timestamp_ms = None;

@@ -141,12 +141,25 @@ impl Topics {
 }
 
 impl Topics {
+    /// The name of the held topic of an input topic.
+    #[must_use]
+    pub fn held(&self, input: &str) -> String {
+        format!("{input}{}", self.held_suffix)
+    }
+
+    /// The name of the input topic of a held topic; `None` for the name of any other topic.
+    #[must_use]
+    pub fn input_of<'t>(&self, held: &'t str) -> Option<&'t str> {
+        // Without a suffix (which the checks of the settings refuse) no name is that of a held topic.
+        held.strip_suffix(&self.held_suffix)
+            .filter(|_| !self.held_suffix.is_empty())
+    }
+
     /// Whether the job writes this topic, so that no pattern over input topics takes it in.
     #[must_use]
     pub fn is_written(&self, topic: &str) -> bool {
         let exact = [&self.dead_letter, &self.invalid, &self.state, &self.devices];
-        let held = !self.held_suffix.is_empty() && topic.ends_with(&self.held_suffix);
-        held || exact.into_iter().any(|name| name == topic)
+        self.input_of(topic).is_some() || exact.into_iter().any(|name| name == topic)
     }
 }
 
@@ -227,5 +240,24 @@ impl Default for Guard {
             window_s: 60,
             min_records: 1_000,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_held_topic_is_named_after_its_input_topic_and_back() {
+        let topics = Topics::default();
+        let held = topics.held("telemetry");
+        assert_eq!(topics.input_of(&held), Some("telemetry"));
+        assert_eq!(topics.input_of("telemetry"), None);
+        assert!(topics.is_written(&held) && !topics.is_written("telemetry"));
+        let none = Topics {
+            held_suffix: String::new(),
+            ..topics
+        };
+        assert_eq!(none.input_of("telemetry"), None);
     }
 }

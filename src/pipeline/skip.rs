@@ -26,6 +26,7 @@ use super::settings::Topics;
 use super::unreadable::{Skip, Unreadable, key, prefix};
 use super::{fit, kafka, state};
 use crate::access;
+use crate::topic_partition::TopicPartition;
 
 /// Reason code of a letter about offsets that could not be read.
 pub const REASON: &str = "message.unreadable";
@@ -61,10 +62,8 @@ pub struct Probe {
     consumer: Arc<BaseConsumer<Quiet>>,
     /// The partition's queue.
     feed: PartitionQueue<Quiet>,
-    /// Name of the topic.
-    topic: String,
-    /// Number of the partition.
-    partition: i32,
+    /// The partition.
+    key: TopicPartition,
     /// First offset of the log.
     pub first: i64,
     /// End offset of the log.
@@ -74,22 +73,22 @@ pub struct Probe {
 impl Probe {
     /// # Errors
     /// The broker does not answer, or there is no such partition.
-    pub fn open(kafka: &kafka::Config, topic: &str, partition: i32) -> anyhow::Result<Self> {
+    pub fn open(kafka: &kafka::Config, key: &TopicPartition) -> anyhow::Result<Self> {
+        let TopicPartition { topic, partition } = key;
         let consumer =
             access::consumer(&kafka.by_hand("skip")?, Quiet).context("cannot open a reader")?;
         let (first, end) = consumer
-            .fetch_watermarks(topic, partition, CALL)
+            .fetch_watermarks(topic, *partition, CALL)
             .with_context(|| {
                 format!("cannot ask for the end of partition {partition} of {topic}")
             })?;
         let consumer = Arc::new(consumer);
-        let feed = PartitionQueue::open(&consumer, topic, partition)
+        let feed = PartitionQueue::open(&consumer, key)
             .with_context(|| format!("{topic} is no name of a topic"))?;
         Ok(Self {
             consumer,
             feed,
-            topic: topic.to_owned(),
-            partition,
+            key: key.clone(),
             first,
             end,
         })
@@ -104,11 +103,11 @@ impl Probe {
             return Ok(Found::End);
         }
         let mut from = TopicPartitionList::new();
-        from.add_partition_offset(&self.topic, self.partition, Offset::Offset(offset))
+        from.add_partition_offset(&self.key.topic, self.key.partition, Offset::Offset(offset))
             .context("an offset that no broker gives")?;
         self.consumer
             .assign(&from)
-            .with_context(|| format!("cannot read {}", self.topic))?;
+            .with_context(|| format!("cannot read {}", self.key.topic))?;
         let until = Instant::now() + PROBE;
         while Instant::now() < until {
             // Serves the client's own events; messages come by the feed.
@@ -130,8 +129,8 @@ impl Probe {
         bail!(
             "partition {} of {} gave neither a message nor an error at offset {offset} within {} s; check the broker's log, or name the \
              next offset to be read with --to",
-            self.partition,
-            self.topic,
+            self.key.partition,
+            self.key.topic,
             PROBE.as_secs()
         )
     }
@@ -181,12 +180,12 @@ fn behind(
 /// The offset can be read or is not there, or the broker does not answer.
 pub fn examine(
     kafka: &kafka::Config,
-    topic: &str,
-    partition: i32,
+    key: &TopicPartition,
     offset: i64,
     to: Option<i64>,
 ) -> anyhow::Result<(Unreadable, i64)> {
-    let probe = Probe::open(kafka, topic, partition)?;
+    let TopicPartition { topic, partition } = key;
+    let probe = Probe::open(kafka, key)?;
     ensure!(
         (probe.first..probe.end).contains(&offset),
         "--offset {offset}: partition {partition} of {topic} has the offsets {} to {}; nothing is skipped",
@@ -227,13 +226,13 @@ pub fn examine(
 pub async fn request(
     kafka: &kafka::Config,
     topics: &Topics,
-    (topic, partition): (&str, i32),
+    of: &TopicPartition,
     skip: &Skip,
     unreadable: &Unreadable,
 ) -> anyhow::Result<()> {
     let producer = Producer::new(kafka)?;
     producer.learn(&[&topics.dead_letter, &topics.state]).await;
-    let letter = letter(topic, partition, skip, unreadable);
+    let letter = letter(of, skip, unreadable);
     let room = producer.limits().of(&topics.dead_letter);
     let form = fit::fit(&letter, true, room).with_context(|| {
         format!(
@@ -259,14 +258,14 @@ pub async fn request(
         Err(_) => bail!("the producer was closed; nothing is skipped"),
     }
     let value = serde_json::to_vec(skip).context("a request is plain JSON")?;
-    let name = key(topic, partition, skip.from);
+    let name = key(of, skip.from);
     let store = state::store(&producer, &topics.state, &name, &value);
     tokio::time::timeout(CALL * 3, store).await.context(
         "the broker did not confirm the request; nothing is skipped yet: give the command again",
     )?
 }
 
-fn letter(topic: &str, partition: i32, skip: &Skip, unreadable: &Unreadable) -> Letter {
+fn letter(of: &TopicPartition, skip: &Skip, unreadable: &Unreadable) -> Letter {
     Letter {
         destination: Destination::DeadLetter,
         key: None,
@@ -286,8 +285,8 @@ fn letter(topic: &str, partition: i32, skip: &Skip, unreadable: &Unreadable) -> 
             attempts: 0,
         },
         source: Source {
-            topic: topic.to_owned(),
-            partition,
+            topic: of.topic.clone(),
+            partition: of.partition,
             offset: skip.from,
             timestamp_ms: None,
             replays: 0,
@@ -305,9 +304,10 @@ fn letter(topic: &str, partition: i32, skip: &Skip, unreadable: &Unreadable) -> 
 pub fn requested(
     kafka: &kafka::Config,
     state_topic: &str,
-    (topic, partition, offset): (&str, i32, i64),
+    of: &TopicPartition,
+    offset: i64,
 ) -> anyhow::Result<Option<Skip>> {
-    let prefix = prefix(topic, partition);
+    let prefix = prefix(of);
     let all = state::load_all(kafka, state_topic, |key| key.starts_with(prefix.as_bytes()))?;
     // A value that is not a valid request counts as none.
     let mut requests = all

@@ -15,6 +15,7 @@ use serde::Serialize;
 
 use crate::dig::page::Invalid;
 use crate::record::{self, RecordType};
+use crate::topic_partition::TopicPartition;
 
 /// The source offset of a record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -35,10 +36,8 @@ struct Ring {
 /// The ring of one partition; its worker holds it.
 #[derive(Debug)]
 pub struct OriginCache {
-    /// Name of the input topic.
-    topic: String,
-    /// Number of the partition.
-    partition: i32,
+    /// The partition of the input topic.
+    input: TopicPartition,
     /// Records remembered; 0 remembers nothing.
     capacity: usize,
     /// A lock: the worker appends once per request, the feedback poller looks in once per invalid record; never across an
@@ -73,8 +72,8 @@ impl OriginCache {
             .map(|(_, offset)| *offset)
             .max()?;
         Some(Origin {
-            topic: self.topic.clone(),
-            partition: self.partition,
+            topic: self.input.topic.clone(),
+            partition: self.input.partition,
             offset: newest,
         })
     }
@@ -102,10 +101,9 @@ impl Sources {
 
     /// Opens the ring of a partition; it is forgotten when the returned value is dropped.
     #[must_use]
-    pub fn open(&self, topic: &str, partition: i32) -> Arc<OriginCache> {
+    pub fn open(&self, input: &TopicPartition) -> Arc<OriginCache> {
         let memory = Arc::new(OriginCache {
-            topic: topic.to_owned(),
-            partition,
+            input: input.clone(),
             capacity: self.capacity,
             ring: Mutex::new(Ring {
                 entries: Vec::new(),
@@ -158,7 +156,7 @@ mod tests {
     #[test]
     fn a_returned_record_is_found_until_it_is_overwritten() {
         let sources = Sources::new(3);
-        let memory = sources.open("telemetry", 4);
+        let memory = sources.open(&TopicPartition::new("telemetry", 4));
         let at = record::micros("2026-01-02T03:04:05.000006Z").expect("an instant");
         memory.remember([(key(at), 77)].into_iter());
         let returned = returned(
@@ -177,7 +175,7 @@ mod tests {
     #[test]
     fn a_partition_that_left_is_forgotten() {
         let sources = Sources::new(3);
-        let memory = sources.open("telemetry", 4);
+        let memory = sources.open(&TopicPartition::new("telemetry", 4));
         memory.remember([(key(1), 1)].into_iter());
         assert!(memory.find(key(1)).is_some());
         drop(memory);

@@ -6,6 +6,7 @@
 //! * Nothing is skipped without a request: the client passes over some of these batches by itself, so a reader takes nothing
 //!   that comes behind the error.
 
+use crate::topic_partition::TopicPartition;
 use rdkafka::error::RDKafkaErrorCode as Code;
 use serde::{Deserialize, Serialize};
 
@@ -69,7 +70,8 @@ impl Skip {
 
 /// What a person can do about a batch that cannot be read.
 #[must_use]
-pub fn remedy(topic: &str, partition: i32, offset: i64) -> String {
+pub fn remedy(at: &TopicPartition, offset: i64) -> String {
+    let TopicPartition { topic, partition } = at;
     format!(
         "restore the log from a replica or a backup, or: dig-ingest skip --topic {topic} --partition {partition} --offset {offset} --by NAME"
     )
@@ -77,14 +79,14 @@ pub fn remedy(topic: &str, partition: i32, offset: i64) -> String {
 
 /// Prefix of the keys of all requests for a partition in the state topic.
 #[must_use]
-pub fn prefix(topic: &str, partition: i32) -> String {
-    format!("skip/{topic}/{partition}/")
+pub fn prefix(of: &TopicPartition) -> String {
+    format!("skip/{of}/")
 }
 
 /// Key in the state topic of a request that begins at `from`.
 #[must_use]
-pub fn key(topic: &str, partition: i32, from: i64) -> String {
-    format!("{}{from}", prefix(topic, partition))
+pub fn key(of: &TopicPartition, from: i64) -> String {
+    format!("{}{from}", prefix(of))
 }
 
 #[cfg(test)]
@@ -140,7 +142,10 @@ mod tests {
             [9, 10, 12, 13].map(|offset| skip.covers(offset)),
             [false, true, true, false]
         );
-        assert_eq!(key("telemetry", 3, 10), "skip/telemetry/3/10");
+        assert_eq!(
+            key(&TopicPartition::new("telemetry", 3), 10),
+            "skip/telemetry/3/10"
+        );
         let text = serde_json::to_string(&skip).expect("plain");
         assert_eq!(
             text,

@@ -233,7 +233,10 @@ impl Watcher {
         let assigned: Assignment = Arc::clone(&self.assignment.borrow());
         let mut by_topic: HashMap<&str, Vec<&Progress>> = HashMap::new();
         for progress in assigned.iter() {
-            by_topic.entry(&progress.topic).or_default().push(progress);
+            by_topic
+                .entry(&progress.input.topic)
+                .or_default()
+                .push(progress);
         }
         for (topic, partitions) in by_topic {
             let known = client
@@ -245,7 +248,7 @@ impl Watcher {
                     topic
                         .partitions()
                         .iter()
-                        .any(|p| p.id() == progress.partition && p.leader() >= 0)
+                        .any(|p| p.id() == progress.input.partition && p.leader() >= 0)
                 })
             };
             let partitions: Vec<&Progress> = partitions.into_iter().filter(leads).collect();
@@ -268,7 +271,7 @@ impl Watcher {
 fn list(partitions: &[&Progress], offset: Offset) -> anyhow::Result<TopicPartitionList> {
     let mut list = TopicPartitionList::new();
     for progress in partitions {
-        list.add_partition_offset(&progress.topic, progress.partition, offset)
+        list.add_partition_offset(&progress.input.topic, progress.input.partition, offset)
             .context("an offset that no broker gives")?;
     }
     Ok(list)
@@ -290,7 +293,7 @@ fn bounds<'a>(
         .offsets_for_times(list(partitions, bound)?, CALL)
         .context("the brokers do not say where the assigned partitions begin and end")?;
     let offset = |progress: &Progress| {
-        let element = found.find_partition(&progress.topic, progress.partition);
+        let element = found.find_partition(&progress.input.topic, progress.input.partition);
         match element.filter(|element| element.error().is_ok())?.offset() {
             Offset::Offset(offset) => Some(offset),
             _ => None,
@@ -313,7 +316,7 @@ fn behind_commits<'a>(
         .committed_offsets(list(&partitions, Offset::Invalid)?, CALL)
         .context("the group's coordinator does not say what is committed")?;
     let behind = |(progress, first): Found<'a>| {
-        let element = found.find_partition(&progress.topic, progress.partition);
+        let element = found.find_partition(&progress.input.topic, progress.input.partition);
         match element.map(|element| element.offset()) {
             Some(Offset::Offset(committed)) => (progress, first.max(committed)),
             _ => (progress, first),

@@ -52,6 +52,7 @@ use crate::ops::status_registry::{self, StatusRegistry};
 use crate::record::Decoded;
 use crate::record::decode::Decoder;
 use crate::registry;
+use crate::topic_partition::TopicPartition;
 
 /// Capacity of the channel from the consumer thread to a worker, in chunks.
 pub const CHUNKS: usize = 2;
@@ -225,9 +226,11 @@ impl Worker {
     ) -> Self {
         let place = HeldPartition {
             kafka: shared.kafka.clone(),
-            held_topic: format!("{}{}", progress.topic, shared.topics.held_suffix),
+            held: TopicPartition::new(
+                shared.topics.held(&progress.input.topic),
+                progress.input.partition,
+            ),
             state_topic: shared.topics.state.clone(),
-            partition: progress.partition,
             asked: Arc::clone(&shared.asked),
         };
         let registry = shared.registry.clone();
@@ -243,10 +246,8 @@ impl Worker {
             gated,
             lows,
         );
-        let slot = shared
-            .board
-            .open(&progress.topic, progress.partition, Instant::now());
-        let memory = shared.sources.open(&progress.topic, progress.partition);
+        let slot = shared.board.open(&progress.input, Instant::now());
+        let memory = shared.sources.open(&progress.input);
         Self {
             shared,
             partition,
@@ -292,7 +293,7 @@ impl Worker {
         let mut slot: Option<Pin<Box<dyn Future<Output = RequestSlot> + Send>>> = None;
         let mut open = true;
         let (topics, board) = (self.shared.topics.clone(), Arc::clone(&self.shared.board));
-        self.side.begin(&self.progress.topic, topics, board);
+        self.side.begin(&self.progress.input, topics, board);
         loop {
             let command = *self.command.borrow_and_update();
             let revoked = matches!(command, Command::Drain { flush: false, .. });
@@ -457,7 +458,7 @@ impl Worker {
         self.stop.cancel();
         let error = error.context(format!(
             "partition {} of {}",
-            self.progress.partition, self.progress.topic
+            self.progress.input.partition, self.progress.input.topic
         ));
         // Only the first reason matters; a full channel already holds one.
         let _ = self.shared.fatal.try_send(error);
@@ -483,9 +484,9 @@ impl Worker {
                 .set_watermark(self.partition.life(), watermark);
         }
         self.progress.set_window(self.partition.window() as u64);
-        metrics::account(&self.progress.topic, &self.published.0, &account);
+        metrics::account(&self.progress.input.topic, &self.published.0, &account);
         let released = self.partition.hold().released();
-        held_metrics::released(&self.progress.topic, &self.published.1, &released);
+        held_metrics::released(&self.progress.input.topic, &self.published.1, &released);
         if released != self.published.1 {
             self.slot.released(now);
         }

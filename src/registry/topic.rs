@@ -32,6 +32,7 @@ use super::{Device, RegistryWatch, Snapshot, State};
 use crate::log_life::Change;
 use crate::ops::metrics::{log_life as life, registry as metrics};
 use crate::ops::status_registry::StatusRegistry;
+use crate::topic_partition::TopicPartition;
 pub use reading::Missing;
 use reading::{Next, Reading};
 
@@ -377,7 +378,8 @@ impl Follower {
             change = change.name(),
             "the device registry's topic was deleted and created again, or lost its tail: it is read again from its beginning, and devices that are not in it any more may not send"
         );
-        self.board.log_changed(&self.topic, -1, change, 0);
+        self.board
+            .log_changed(&TopicPartition::new(&self.topic, -1), change, 0);
     }
 
     /// Reads the topic again to its end; `None` after `stop`. Until then the last snapshot is in force.

@@ -21,6 +21,7 @@ use super::judge::Judge;
 use crate::access;
 use crate::headers;
 use crate::record::RecordType;
+use crate::topic_partition::TopicPartition;
 
 /// How long one question to the broker may take.
 const ASK: Duration = Duration::from_secs(20);
@@ -35,7 +36,7 @@ pub struct Letters {
     dead: String,
     is_held: Box<dyn Fn(&str) -> bool + Send>,
     /// The next offset to read.
-    next: HashMap<(String, i32), i64>,
+    next: HashMap<TopicPartition, i64>,
 }
 
 impl Letters {
@@ -70,10 +71,10 @@ impl Letters {
         judge.expect_letters();
         let mut ends = self.ends()?;
         let mut from = TopicPartitionList::new();
-        for ((topic, partition), (low, _)) in &ends {
-            let at = self.next.entry((topic.clone(), *partition)).or_default();
+        for (key, (low, _)) in &ends {
+            let at = self.next.entry(key.clone()).or_default();
             *at = (*at).max(*low);
-            from.add_partition_offset(topic, *partition, Offset::Offset(*at))
+            from.add_partition_offset(&key.topic, key.partition, Offset::Offset(*at))
                 .context("an offset that no broker gives")?;
         }
         ends.retain(|at, (_, high)| self.next[at] < *high);
@@ -91,8 +92,8 @@ impl Letters {
             let message = match self.reader.poll(Duration::from_millis(200)) {
                 None => {
                     // Held records that were released may be deleted meanwhile.
-                    ends.retain(|(topic, partition), (_, high)| {
-                        let now = self.reader.fetch_watermarks(topic, *partition, ASK);
+                    ends.retain(|key, (_, high)| {
+                        let now = self.reader.fetch_watermarks(&key.topic, key.partition, ASK);
                         now.is_ok_and(|(low, _)| low >= *high).not()
                     });
                     continue;
@@ -100,7 +101,7 @@ impl Letters {
                 Some(message) => message.context("cannot read letters")?,
             };
             newest = Instant::now();
-            let at = (message.topic().to_owned(), message.partition());
+            let at = TopicPartition::new(message.topic(), message.partition());
             let next = message.offset() + 1;
             take(&message, message.topic() != self.dead, judge);
             if ends.get(&at).is_some_and(|(_, high)| next >= *high) {
@@ -114,7 +115,7 @@ impl Letters {
     }
 
     /// First and next offset of every partition there is.
-    fn ends(&self) -> anyhow::Result<HashMap<(String, i32), (i64, i64)>> {
+    fn ends(&self) -> anyhow::Result<HashMap<TopicPartition, (i64, i64)>> {
         // All topics: asking for a name might create it.
         let metadata = patiently(&self.reader, || self.reader.fetch_metadata(None, ASK))
             .context("cannot ask for the topics of letters")?;
@@ -129,7 +130,7 @@ impl Letters {
                     self.reader.fetch_watermarks(name, partition.id(), ASK)
                 })
                 .with_context(|| format!("cannot ask for the end of {name}"))?;
-                ends.insert((name.to_owned(), partition.id()), marks);
+                ends.insert(TopicPartition::new(name, partition.id()), marks);
             }
         }
         Ok(ends)

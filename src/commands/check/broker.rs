@@ -51,7 +51,7 @@ fn judge(settings: &Settings, there: &BTreeMap<String, usize>, tried: &mut Vec<T
     for wanted in &input.topics {
         if wanted.starts_with('^') {
             let pattern = regex::Regex::new(wanted);
-            let held = |name: &str| name.ends_with(&topics.held_suffix);
+            let held = |name: &str| topics.input_of(name).is_some();
             let matching: Vec<_> = there
                 .iter()
                 .filter(|(name, _)| {
@@ -113,7 +113,7 @@ fn judge(settings: &Settings, there: &BTreeMap<String, usize>, tried: &mut Vec<T
     if gate.mode == Mode::Registry {
         for (name, count) in &read {
             tried.push(written(
-                &format!("{name}{}", topics.held_suffix),
+                &topics.held(name),
                 Some(*count),
                 there,
                 topics.create,

@@ -15,6 +15,7 @@ use crate::commands::console::{noteln, outln};
 use crate::config::Settings;
 use crate::pipeline::metadata_probe::Asker;
 use crate::pipeline::release::{HeldPartition, Progress, rebuild};
+use crate::topic_partition::TopicPartition;
 
 /// How long the brokers may take to say which topics there are.
 const ASK: Duration = Duration::from_secs(20);
@@ -87,21 +88,20 @@ fn find(settings: &Settings, name: Option<&str>) -> anyhow::Result<Found> {
     let mut devices = Vec::new();
     let inputs = topics.iter().filter(|(topic, _)| reads(topic));
     for (topic, &partitions) in inputs {
-        let held_topic = format!("{topic}{}", settings.topics.held_suffix);
+        let held_topic = settings.topics.held(topic);
         if !topics.contains_key(&held_topic) {
             continue;
         }
         for partition in 0..i32::try_from(partitions).unwrap_or(i32::MAX) {
             let place = HeldPartition {
                 kafka: settings.kafka.clone(),
-                held_topic: held_topic.clone(),
+                held: TopicPartition::new(&held_topic, partition),
                 state_topic: settings.topics.state.clone(),
-                partition,
                 asked: Arc::default(),
             };
             let mut told = |progress: Progress| {
                 if let Progress::Failed(error) = progress {
-                    tracing::warn!(%error, topic = place.held_topic, "reading held records");
+                    tracing::warn!(%error, topic = place.held.topic, "reading held records");
                 }
             };
             let rebuilt = rebuild(

@@ -68,7 +68,7 @@ impl Replays {
         let marks = letters.marks(&kafka, &topics.state)?;
         let mut bounds = letters.bounds()?;
         let marked = marks.topics();
-        bounds.retain(|(topic, _), _| marked.contains(topic.as_str()));
+        bounds.retain(|key, _| marked.contains(&*key.topic));
         letters.read(&bounds, &mut |entry, _| {
             let in_order = match marks.of(&entry.place) {
                 // One that came back is behind younger ones that passed at once.

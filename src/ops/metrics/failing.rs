@@ -3,17 +3,18 @@
 use metrics::{counter, gauge};
 
 use crate::pipeline::isolation::Figures;
+use crate::topic_partition::TopicPartition;
 
 /// Devices of a partition by what is done about them.
-pub fn devices(topic: &str, partition: i32, figures: &Figures) {
+pub fn devices(of: &TopicPartition, figures: &Figures) {
     for (state, devices) in [
         ("suspected", figures.suspected),
         ("isolated", figures.isolated),
         ("quarantined", figures.quarantined),
     ] {
         let labels = [
-            ("topic", topic.to_owned()),
-            ("partition", partition.to_string()),
+            ("topic", of.topic.clone()),
+            ("partition", of.partition.to_string()),
             ("state", state.to_owned()),
         ];
         gauge!("dig_ingest_failing_devices", &labels).set(devices as f64);

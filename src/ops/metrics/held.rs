@@ -4,16 +4,17 @@ use metrics::{counter, gauge};
 
 use crate::ops::status::Waiting;
 use crate::pipeline::hold::Released;
+use crate::topic_partition::TopicPartition;
 
 /// What a partition holds: records and bytes waiting, devices being released.
 ///
 /// * `dig_ingest_held_records`: Records of a partition that are held.
 /// * `dig_ingest_held_bytes`: Bytes of the records of a partition that are held.
 /// * `dig_ingest_releasing_devices`: Devices of a partition whose held records are being released.
-pub fn waiting(topic: &str, partition: i32, waiting: &Waiting) {
+pub fn waiting(of: &TopicPartition, waiting: &Waiting) {
     let labels = [
-        ("topic", topic.to_owned()),
-        ("partition", partition.to_string()),
+        ("topic", of.topic.clone()),
+        ("partition", of.partition.to_string()),
     ];
     gauge!("dig_ingest_held_records", &labels).set(waiting.records as f64);
     gauge!("dig_ingest_held_bytes", &labels).set(waiting.bytes as f64);

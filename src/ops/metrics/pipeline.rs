@@ -5,6 +5,7 @@ use metrics::{counter, gauge, histogram};
 use crate::pipeline::letter::{Destination, Reason};
 use crate::pipeline::partition::Account;
 use crate::pipeline::queues::Watch;
+use crate::topic_partition::TopicPartition;
 
 /// Adds what changed in a partition's account.
 ///
@@ -72,10 +73,10 @@ pub fn message_error(topic: &str) {
 }
 
 /// Whether the next batch of a partition cannot be read.
-pub fn unreadable(topic: &str, partition: i32, stands: bool) {
+pub fn unreadable(of: &TopicPartition, stands: bool) {
     let labels = [
-        ("topic", topic.to_owned()),
-        ("partition", partition.to_string()),
+        ("topic", of.topic.clone()),
+        ("partition", of.partition.to_string()),
     ];
     gauge!("dig_ingest_partition_unreadable", &labels).set(if stands { 1.0 } else { 0.0 });
 }
@@ -121,19 +122,19 @@ pub fn memory(used: u64, total: u64) {
 }
 
 /// Messages between a partition's watermark and the newest one taken in.
-pub fn window(topic: &str, partition: i32, messages: u64) {
+pub fn window(of: &TopicPartition, messages: u64) {
     let labels = [
-        ("topic", topic.to_owned()),
-        ("partition", partition.to_string()),
+        ("topic", of.topic.clone()),
+        ("partition", of.partition.to_string()),
     ];
     gauge!("dig_ingest_partition_window_messages", &labels).set(messages as f64);
 }
 
 /// Messages between the committed offset and the end of the partition, as the client reports it.
-pub fn lag(topic: &str, partition: i32, messages: i64) {
+pub fn lag(of: &TopicPartition, messages: i64) {
     let labels = [
-        ("topic", topic.to_owned()),
-        ("partition", partition.to_string()),
+        ("topic", of.topic.clone()),
+        ("partition", of.partition.to_string()),
     ];
     gauge!("dig_ingest_partition_lag_messages", &labels).set(messages as f64);
 }
@@ -170,10 +171,10 @@ pub fn watched(before: &(Watch, u64), after: &(Watch, u64)) {
 /// Sentinel: messages between the watermark and what the broker says is committed.
 ///
 /// * `dig_ingest_sentinel_commit_gap_checks_total`: Comparisons of the watermark with the committed offset.
-pub fn commit_gap(topic: &str, partition: i32, messages: i64) {
+pub fn commit_gap(of: &TopicPartition, messages: i64) {
     let labels = [
-        ("topic", topic.to_owned()),
-        ("partition", partition.to_string()),
+        ("topic", of.topic.clone()),
+        ("partition", of.partition.to_string()),
     ];
     gauge!("dig_ingest_sentinel_commit_gap_messages", &labels).set(messages as f64);
     counter!("dig_ingest_sentinel_commit_gap_checks_total").increment(1);

@@ -1,4 +1,4 @@
-//! What belongs to a unit: its marks, what MyAdmin shows of them, the database that owns it.
+//! The data of a unit: its identifiers, their state in MyAdmin, the database that owns it.
 
 use jiff::Timestamp;
 
@@ -14,7 +14,7 @@ pub struct Known {
     pub active_since: Option<Timestamp>,
 }
 
-/// A unit's marks, complete by its line's needs: only assignment makes one.
+/// A unit's identifiers, complete by its line's needs: only assignment makes one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Kit {
     pub(super) serial: Option<Serial>,
@@ -29,7 +29,7 @@ pub struct OwnerDatabase(pub(super) Box<str>);
 #[derive(Debug, Clone, Copy)]
 pub struct Matches(());
 
-/// What MyAdmin shows of a unit.
+/// A unit as MyAdmin shows it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ReadBack<'a> {
     pub serial: Option<&'a str>,
@@ -37,7 +37,7 @@ pub struct ReadBack<'a> {
     pub imei: Option<&'a str>,
 }
 
-/// What is missing for a step.
+/// The identifiers that a step lacks.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the line asks for {}", .0.join(" and "))]
 pub struct Lacking(pub Vec<&'static str>);

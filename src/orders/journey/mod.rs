@@ -12,7 +12,6 @@ pub mod order;
 pub mod registration;
 pub mod stored;
 pub mod unit;
-pub mod way;
 
 use std::fmt;
 
@@ -20,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::record::serial::{NotASerial, Serial};
 
-/// What a line asks for before it may ship (myadmin/API.md 3.2).
+/// The identifiers that a line needs before it may ship (myadmin/API.md 3.2).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Needs {
     pub serial: bool,
@@ -28,7 +27,7 @@ pub struct Needs {
     pub imei: bool,
 }
 
-/// What marks one physical unit besides its serial, as far as known.
+/// The identifiers of one physical unit besides its serial, as far as known.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tags {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -41,7 +40,7 @@ pub struct Tags {
 }
 
 impl Tags {
-    /// What is given replaces what was known.
+    /// Identifiers that are given replace those that were known.
     #[must_use]
     pub fn updated(self, given: Self) -> Self {
         Self {
@@ -116,7 +115,7 @@ impl fmt::Display for Reason {
     }
 }
 
-/// What a person is asked to look at.
+/// The reason that an operator is asked to look at something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Code {
@@ -184,7 +183,7 @@ impl Code {
         }
     }
 
-    /// What a person can do about the order or the unit of this id.
+    /// The remedy for the order or the unit of this id.
     #[must_use]
     pub fn remedy(self, id: &str) -> String {
         let retry = format!("`orders retry {id}`");

@@ -1,9 +1,8 @@
-//! What the device registry must say of a unit (G1).
+//! The entry of a unit in the device registry (G1).
 
 use jiff::Timestamp;
 
-use super::unit::Unit;
-use super::way::Live;
+use super::unit::{Live, Unit};
 use super::{Serial, Tags};
 use crate::registry::State;
 
@@ -29,7 +28,7 @@ pub fn device_id(serial: &Serial, tags: &Tags) -> Box<str> {
         .unwrap_or_else(|| serial.as_str().into())
 }
 
-/// What the registry must say; nothing before there is a serial, because nothing could be sent.
+/// The entry; none before there is a serial, because nothing could be sent.
 #[must_use]
 pub fn registration(unit: &Unit, order: &str) -> Option<Registration> {
     let known = unit.known();

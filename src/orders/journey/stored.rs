@@ -7,8 +7,7 @@ use jiff::Timestamp;
 
 use super::kit::{Kit, Known, OwnerDatabase};
 use super::order::{self, Open, Order};
-use super::unit::{self, Unit};
-use super::way::{Assigned, Live, Ordered, Provisioned};
+use super::unit::{self, Assigned, Live, Ordered, Provisioned, Unit};
 use super::{Code, Needs, Parcel, Reason};
 
 /// A unit's state, flat.

@@ -1,7 +1,7 @@
 use super::*;
 use crate::orders::journey::kit::ReadBack;
 use crate::orders::journey::registration::registration;
-use crate::orders::journey::way::NotNow;
+use crate::orders::journey::unit::NotNow;
 use crate::orders::journey::{Actor, Serial, Tags};
 use crate::registry::State;
 

@@ -69,9 +69,9 @@ pub enum Style {
 /// A number as written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Written {
-    /// What it is where its mark divides decimals, or where it has none.
+    /// The value if its mark divides decimals, or if it has none.
     decimal: Option<Amount>,
-    /// What it is where its only mark divides thousands.
+    /// The value if its only mark divides thousands.
     thousands: Option<Amount>,
     /// The mark of its decimals, if there is no doubt.
     style: Style,
@@ -82,7 +82,7 @@ pub struct Written {
 }
 
 impl Written {
-    /// What it is in a document of a style. In doubt a mark divides thousands, unless only zeros follow it.
+    /// The value in a document of a style. In doubt a mark divides thousands, unless only zeros follow it.
     #[must_use]
     pub fn amount(&self, style: Style) -> Option<Amount> {
         match (self.decimal, self.thousands) {

@@ -109,7 +109,7 @@ async fn asked(program: &Path, mail: &[u8], memory_mb: u64) -> Result<Vec<u8>, S
     }
 }
 
-/// What the process says of a mail.
+/// The answer of the process about a mail.
 ///
 /// # Errors
 /// It cannot be written as JSON.

@@ -15,7 +15,7 @@ use super::patterns::Kind;
 /// Kinds of alarms that are found out anew by every look.
 pub const FOUND_OUT: [&str; 4] = [NO_ORDER, NO_MAIL, NO_NUMBER, DIFFERS];
 
-/// What a person should know.
+/// A finding for operators.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Finding {
     /// Its alarm's kind.
@@ -35,7 +35,7 @@ pub const DIFFERS: &str = "mail-differs";
 /// A letter names no number.
 pub const NO_NUMBER: &str = "mail-without-number";
 
-/// What is missing on either side. Orders taken in before `from` came before the mail was read.
+/// The orders and letters that are missing on either side. Orders taken in before `from` came before the mail was read.
 #[must_use]
 pub fn compare(
     letters: &[Email],

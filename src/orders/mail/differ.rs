@@ -1,4 +1,4 @@
-//! What a letter says of its order, compared with what MyAdmin shows: items, quantities, prices, and whose order it is.
+//! Compares a letter's order with the order that MyAdmin shows: items, quantities, prices, and whose order it is.
 //!
 //! Pure. MyAdmin's order has no prices: these are compared with the settings, and with the letter's own totals. A letter that was sent
 //! later replaces an earlier one of its kind; several letters that are right only together are right, too.
@@ -13,7 +13,7 @@ use super::patterns::Kind;
 /// Differences that are told of one order.
 const TOLD: usize = 20;
 
-/// What letters say of an order that MyAdmin shows otherwise; nothing if they agree. `orders` are those that share the letters.
+/// The differences between letters and the order that MyAdmin shows; none if they agree. `orders` are those that share the letters.
 #[must_use]
 pub fn differences(
     papers: &Papers,

@@ -39,7 +39,7 @@ pub struct Email {
 }
 
 impl Email {
-    /// What people call it.
+    /// Its name for operators.
     #[must_use]
     pub fn title(&self) -> String {
         let kind = self.kind.name();
@@ -69,11 +69,11 @@ fn alike(one: &[Item], other: &[Item]) -> bool {
     said(one) == said(other)
 }
 
-/// What a mail came to.
+/// The result of reading a mail.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Understood {
     pub letters: Vec<Email>,
-    /// What of its letters cannot be read or understood.
+    /// The faults of its letters that cannot be read or understood.
     pub unread: Vec<String>,
 }
 
@@ -108,7 +108,7 @@ pub fn check_size(bytes: &[u8]) -> Result<(), String> {
     Ok(())
 }
 
-/// What a mail says. `file` names it and `arrived` dates it if it does not do so itself.
+/// The content of a mail. `file` names it and `arrived` dates it if it does not do so itself.
 #[must_use]
 pub fn understand(
     opened: &Opened,

@@ -97,7 +97,7 @@ impl MailFiles {
         })
     }
 
-    /// What a mail that was taken apart says.
+    /// The content of a mail that was taken apart.
     ///
     /// # Errors
     /// Why it is not understood.

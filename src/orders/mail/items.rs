@@ -26,7 +26,7 @@ pub struct Item {
     pub place: String,
 }
 
-/// What a text says of items.
+/// The items of a text.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Found {
     pub items: Vec<Item>,
@@ -175,7 +175,7 @@ fn known<'p>(word: &str, products: &'p Products) -> Option<&'p str> {
     products.get(&word.to_uppercase()).map(String::as_str)
 }
 
-/// What stands in the column of codes: its first word, if it looks like a code.
+/// The code in the column of codes: its first word, if that looks like a code.
 fn code_in(cell: &str, patterns: &Patterns, products: &Products) -> Option<String> {
     let word = cell.split_whitespace().next()?;
     let known = known(cell, products).or_else(|| known(word, products));

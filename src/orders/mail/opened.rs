@@ -57,7 +57,7 @@ pub struct Gap {
 /// How much of a mail is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum How {
-    /// What needs no parser but that of mails.
+    /// The parts of a mail that need no parser but that of mails.
     Plain,
     /// PDF files and mails within it too.
     Whole,
@@ -88,7 +88,7 @@ pub fn open(bytes: &[u8], how: How) -> Option<Opened> {
     left.mail(&mail, 0)
 }
 
-/// What may still be opened.
+/// The rest of the limits on opening attachments.
 struct Left {
     how: How,
     attached: usize,

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use super::email::Email;
 use super::patterns::{Kind, normal};
 
-/// What is known of an order besides mail.
+/// The data of an order from sources other than mail.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Order {
     pub id: String,

@@ -7,7 +7,7 @@ use regex::{Regex, RegexBuilder};
 use super::opened::Opened;
 use super::{Config, forwarded};
 
-/// What a mail is.
+/// The kind of a mail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     /// Items and prices; not yet a go-ahead.
@@ -17,7 +17,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// What people call it.
+    /// Its name for operators.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -93,7 +93,7 @@ impl Patterns {
         })
     }
 
-    /// What a mail is by its sender, its subject and the names of its attachments.
+    /// The kind of a mail by its sender, its subject and the names of its attachments.
     #[must_use]
     pub fn kind(&self, opened: &Opened) -> Option<Kind> {
         let names = || {

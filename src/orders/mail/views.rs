@@ -34,7 +34,7 @@ pub struct MailShown {
     pub sender: String,
     pub subject: String,
     pub letters: Vec<LetterShown>,
-    /// What of it cannot be read or understood.
+    /// The faults that keep it from being read or understood.
     pub unread: Vec<String>,
     /// Why it is not compared, if it is not.
     pub ignored: Option<String>,
@@ -53,10 +53,10 @@ pub struct LetterShown {
     pub reseller: Option<String>,
     /// Ids of the orders that it is of; several are shipments of one.
     pub orders: Vec<String>,
-    /// What keeps it from being compared, such as a number that MyAdmin does not show.
+    /// The reason that it is not compared, such as a number that MyAdmin does not show.
     pub not_compared: Option<String>,
     pub items: Vec<ItemShown>,
-    /// What it and the other letters of its order say otherwise than MyAdmin, as the alarm `mail-differs` tells it.
+    /// The differences between the letters of its order and MyAdmin, as the alarm `mail-differs` reports them.
     pub differs: Vec<String>,
 }
 

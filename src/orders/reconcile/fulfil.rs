@@ -8,9 +8,9 @@ use serde_json::json;
 
 use super::{Action, View};
 use crate::myadmin::wire;
+use crate::orders::alarms::Due;
 use crate::orders::journey::kit::ReadBack;
-use crate::orders::journey::unit::Unit;
-use crate::orders::journey::way::Live;
+use crate::orders::journey::unit::{Live, Unit};
 use crate::orders::journey::{Code, Parcel, Reason, Serial};
 use crate::orders::settings::{Config, Mode, Packages, Partial, Standing};
 use crate::orders::store::read::Whole;
@@ -26,11 +26,18 @@ pub fn read_back(line: &wire::LineUnit) -> ReadBack<'_> {
     }
 }
 
-/// Whether all units that are to ship have. A replacement is not waited for: its order was fulfilled by the device before it.
+/// Whether all units that are to ship have. A replacement is not waited for once its order was fulfilled, by the device before it.
 #[must_use]
-pub fn all_shipped(whole: &Whole) -> bool {
-    let mut ordered = whole.units.iter().filter(|row| row.replaces.is_none());
-    ordered.all(|row| match &row.unit {
+pub fn all_shipped(whole: &Whole, config: &Config) -> bool {
+    let is_done = |status: &str| config.status.standing(status) == Standing::Done;
+    let reported = whole.row.reported.as_ref();
+    let fulfilled =
+        reported.is_some_and(|told| is_done(&told.status)) || is_done(&whole.row.head.status);
+    let mut awaited = whole
+        .units
+        .iter()
+        .filter(|row| row.replaces.is_none() || !fulfilled);
+    awaited.all(|row| match &row.unit {
         Unit::Live(live) => live.is_beyond_shipping(),
         Unit::Parked(parked) => parked.before.is_beyond_shipping(),
         Unit::Cancelled(_) | Unit::Terminated(_) => true,
@@ -81,7 +88,7 @@ pub fn wished(whole: &Whole, config: &Config) -> Option<Shipment> {
         return None;
     }
     let separator = &config.fulfilment.separator;
-    let words = if all_shipped(whole) {
+    let words = if all_shipped(whole, config) {
         &config.status.done
     } else {
         &config.status.pending
@@ -99,7 +106,7 @@ pub fn decide(view: &View, whole: &Whole, config: &Config, now: Timestamp, acts:
     let Some(shipment) = wished(whole, config) else {
         return;
     };
-    if config.fulfilment.partial == Partial::Wait && !all_shipped(whole) {
+    if config.fulfilment.partial == Partial::Wait && !all_shipped(whole, config) {
         return;
     }
     let several = whole
@@ -154,14 +161,13 @@ pub fn decide(view: &View, whole: &Whole, config: &Config, now: Timestamp, acts:
     let due = row.retry_at.is_none_or(|at| at <= now);
     if by_us && !shown && shows_foreign(row, seen, &shipment, config) {
         // Parcels of which this store does not know, such as those reported after the copy that it was restored from.
-        acts.push(Action::ParkOrder {
-            row: Box::new(row.clone()),
-            reason: Reason::new(
-                Code::Differs,
-                "MyAdmin shows more tracking numbers than were reported, and a report would remove them",
-            ),
+        acts.push(Action::Alarm(Due {
+            kind: "parcel-unknown",
+            subject: row.id.clone(),
+            said: "MyAdmin shows tracking numbers that were never reported here, and a report would remove them: it is not sent"
+                .to_owned(),
             evidence: json!({ "reported": shipment, "other": seen.other }),
-        });
+        }));
         return;
     }
     if by_us && due && (!told || (!shown && row.attempts < i64::from(config.fulfilment.tries))) {
@@ -205,16 +211,19 @@ pub fn decide(view: &View, whole: &Whole, config: &Config, now: Timestamp, acts:
     }
 }
 
-/// The serial of the device that a unit's device replaces.
-fn replaced(whole: &Whole, unit: &UnitRow) -> Option<Serial> {
-    let before = unit.replaces.as_ref()?;
-    let row = whole.units.iter().find(|row| row.id == *before)?;
-    row.unit.serial()
+/// The serials of the devices that a unit's device replaces, the newest first: a device may have been replaced before it was reported.
+fn replaced(whole: &Whole, unit: &UnitRow) -> Vec<Serial> {
+    let before = |unit: &UnitRow| {
+        let before = unit.replaces.as_ref()?;
+        whole.units.iter().find(|row| row.id == *before)
+    };
+    let chain = std::iter::successors(before(unit), |row| before(row));
+    chain.filter_map(|row| row.unit.serial()).collect()
 }
 
-/// A unit that is not shown as it is; `before` is the serial of the device that its device replaces.
+/// A unit that is not shown as it is; `before` are the serials of the devices that its device replaces.
 fn tell(
-    (unit, before): (&UnitRow, Option<Serial>),
+    (unit, before): (&UnitRow, Vec<Serial>),
     line: &wire::LineUnit,
     differences: Vec<String>,
     by_us: bool,
@@ -229,7 +238,7 @@ fn tell(
         .filter(|text| !text.trim().is_empty());
     let foreign = shown.is_some_and(|text| {
         let shown = Serial::parse(text).ok();
-        shown != ours && (before.is_none() || shown != before)
+        shown != ours && shown.is_none_or(|shown| !before.contains(&shown))
     });
     if foreign {
         // Ours would overwrite somebody else's word.

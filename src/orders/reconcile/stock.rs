@@ -6,8 +6,7 @@ use std::collections::BTreeMap;
 
 use super::{Action, Held};
 use crate::orders::inventory::{pick, take};
-use crate::orders::journey::unit::Unit;
-use crate::orders::journey::way::Live;
+use crate::orders::journey::unit::{Live, Unit};
 use crate::orders::settings::Config;
 use crate::orders::store::rows::UnitRow;
 

@@ -6,7 +6,7 @@ mod stock;
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::orders::journey::way::Ordered;
+use crate::orders::journey::unit::Ordered;
 use crate::orders::journey::{Needs, Parcel};
 use crate::orders::settings::{
     CheckContracts, Fulfilment, Mode, Packages, Partial, Product, Provision,

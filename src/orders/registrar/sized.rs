@@ -13,7 +13,7 @@ const TOGETHER: usize = 2_000;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Refused {
     pub device_id: Box<str>,
-    /// What the broker, or its client, said.
+    /// The error of the broker or its client.
     pub said: String,
 }
 

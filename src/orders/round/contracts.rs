@@ -1,4 +1,4 @@
-//! What the contracts of an account show of serials that a lost answer may have made.
+//! The contracts of an account for serials that a lost answer may have made.
 
 use jiff::civil::Date;
 
@@ -13,7 +13,7 @@ use crate::orders::settings::CheckContracts;
 use crate::orders::store::intents::Outcome;
 
 impl<M: Market + Clone + 'static> Reconciler<M> {
-    /// What the contracts of the account called for show of the serials that may be a lost answer's.
+    /// The contracts of the account of a call, for the serials that its lost answer may have made.
     pub(super) async fn ask_contracts(&self, view: &mut View, held: &Held, report: &mut Report) {
         let asked = match self.config.provision.check_contracts {
             CheckContracts::Never => false,

@@ -16,7 +16,7 @@ const FILE: &str = "inventory-file";
 const SHORT: &str = "inventory-short";
 
 impl<M: Market + Clone + 'static> Reconciler<M> {
-    /// The devices on the shelf, and which marks are a unit's.
+    /// The devices on the shelf, and the identifiers that units have.
     pub(super) async fn shelf(&self, held: &mut Held) -> Result<(), Error> {
         if self.config.inventory.auto {
             held.spares = self.shelf.spares.clone();

@@ -1,12 +1,11 @@
-//! What a round tells of what it saw: what MyAdmin shows of each unit, which alarms stand, how many units wait and for what.
+//! The report of a round: each unit as MyAdmin shows it, the alarms in force, and the number of waiting units by cause.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Reconciler;
 use crate::ops::metrics::orders as metrics;
 use crate::orders::alarms::{self, Due};
-use crate::orders::journey::unit::Unit;
-use crate::orders::journey::way::Live;
+use crate::orders::journey::unit::{Live, Unit};
 use crate::orders::market::Market;
 use crate::orders::reconcile::{Held, View};
 use crate::orders::store::Error;
@@ -47,7 +46,7 @@ impl<M: Market + Clone + 'static> Reconciler<M> {
         change.commit().await
     }
 
-    /// Raises what is due and ends what is over. What could not be looked at in this round stays as it is.
+    /// Raises alarms that are due and ends those that are over. An alarm whose cause this round could not check stays as it is.
     pub(super) async fn tell_alarms(
         &self,
         mut due: Vec<Due>,
@@ -93,7 +92,7 @@ impl<M: Market + Clone + 'static> Reconciler<M> {
     }
 }
 
-/// What MyAdmin shows of a unit that left the warehouse and is not ours.
+/// The differences between a unit that left the warehouse and its line in MyAdmin.
 fn differences(row: &UnitRow, shown: &LineShown) -> Vec<String> {
     let kit = match &row.unit {
         Unit::Live(Live::Shipped(unit)) => unit.kit(),

@@ -15,7 +15,7 @@ use super::{During as _, Error, Store, micros};
 pub struct AlarmRow {
     /// A stable word, such as `orphan-serial`.
     pub kind: String,
-    /// What it is about: an order, a unit, a serial, a file.
+    /// The subject: an order, a unit, a serial, a file.
     pub subject: String,
     pub said: String,
     pub evidence: Option<Value>,

@@ -9,7 +9,7 @@ use super::identity::Identity;
 use super::{Config, During as _, Error, Refusal, Store};
 use crate::config::private;
 
-/// What a copy holds.
+/// The contents of a copy.
 #[derive(Debug, Clone)]
 pub struct Copy {
     pub file: PathBuf,
@@ -99,7 +99,7 @@ impl Store {
         })
     }
 
-    /// What the database calls itself, and for SQLite how it keeps its journal.
+    /// The database's version text, and for SQLite its journal mode.
     ///
     /// # Errors
     /// The store cannot be read.

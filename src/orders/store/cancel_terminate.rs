@@ -14,7 +14,7 @@ use crate::orders::journey::unit::Unit;
 use crate::orders::journey::{Actor, Serial};
 use crate::registry::{Device, State};
 
-/// What became of a termination.
+/// The outcome of a termination.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Termination {
     /// The unit was terminated by this act.
@@ -128,7 +128,7 @@ impl Store {
 }
 
 impl Change {
-    /// Cancels an order and its units, active ones excepted: those are a person's to decide. Whatever has a serial is told.
+    /// Cancels an order and its units, except active ones, which an operator decides about. Units with a serial are reported.
     ///
     /// # Errors
     /// As [`Change::put_order`] and [`Change::put_unit`].

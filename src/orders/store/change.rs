@@ -56,7 +56,7 @@ pub struct Change {
     pub(super) published: bool,
 }
 
-/// What an event is about, and the states before and after.
+/// The subject of an event, and the states before and after.
 #[derive(Debug, Default)]
 pub(super) struct About<'a> {
     pub(super) order: Option<&'a str>,
@@ -263,7 +263,7 @@ impl Change {
             .transpose()
     }
 
-    /// Units by one of their marks.
+    /// Units by one of their identifiers.
     pub(super) async fn units_by(
         &mut self,
         column: &'static str,

@@ -77,7 +77,7 @@ impl Store {
     }
 }
 
-/// What became of a device that no unit is.
+/// The outcome for a device that belongs to no unit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
     Now,

@@ -25,7 +25,7 @@ pub enum Origin {
     CarriedOver,
 }
 
-/// What the last comparison with the registry found.
+/// The result of the last comparison with the registry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Proof {

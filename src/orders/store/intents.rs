@@ -8,7 +8,7 @@ use super::rows::Reader;
 use super::{During as _, Error, Store, micros};
 use crate::orders::journey::Serial;
 
-/// What became of a provisioning call.
+/// The outcome of a provisioning call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Outcome {
     /// The call may be under way, or its answer was lost. Never repeated; reconciled.
@@ -61,7 +61,7 @@ impl Outcome {
     }
 }
 
-/// What is to be provisioned.
+/// A provisioning call to be made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wish {
     pub unit_id: String,

@@ -10,7 +10,7 @@ use super::{During as _, Error, Store, micros};
 use crate::config::printable;
 use crate::orders::journey::Serial;
 
-/// What became of a sheet.
+/// The outcome of a sheet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Standing {
@@ -61,7 +61,7 @@ pub struct JudgedRow {
     pub place: String,
     pub name: String,
     pub digest: String,
-    /// What people and alarms call it.
+    /// Its name in alarms and for operators.
     pub subject: String,
     pub state: Standing,
     /// Of a doubt: its alarm's kind.
@@ -201,7 +201,7 @@ impl Change {
         changed(written, || format!("the sheet {}", row.subject))
     }
 
-    /// Whoever clears the alarm of a doubted sheet refuses the sheet.
+    /// Clearing the alarm of a doubted sheet refuses the sheet.
     pub(super) async fn refuse_sheet(&mut self, kind: &str, subject: &str) -> Result<bool, Error> {
         let by = format!("{} {}", self.by().kind(), self.by().name());
         let refused = sqlx::query(

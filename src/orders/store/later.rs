@@ -1,4 +1,4 @@
-//! What becomes of units after their order was taken in: a unit cancelled on its own, a device replaced, what was cancelled taken up
+//! Changes of units after their order was taken in: a unit cancelled on its own, a device replaced, what was cancelled taken up
 //! again, a device moved to another database.
 //!
 //! * P1: a device that is replaced keeps its unit and its serial, both terminated; its replacement is another unit of the same line.
@@ -14,8 +14,7 @@ use super::rows::{LineStanding, OrderRow, UnitRow, unit_id};
 use super::{During as _, Error, Store};
 use crate::orders::journey::kit::OwnerDatabase;
 use crate::orders::journey::order::{Approved, Open, Order};
-use crate::orders::journey::unit::Unit;
-use crate::orders::journey::way::Live;
+use crate::orders::journey::unit::{Live, Unit};
 use crate::orders::journey::{Actor, Code, Reason};
 use crate::orders::settings::{Standing, Status};
 

@@ -1,4 +1,4 @@
-//! What the partner's device list has shown, and when something was last done in full.
+//! The partner's devices as last listed, and the time at which each full listing was last done.
 
 use std::collections::HashMap;
 
@@ -10,7 +10,7 @@ use super::{During as _, Error, Store, micros};
 use crate::orders::journey::Serial;
 use crate::orders::store::change::Change;
 
-/// The mark that says when the partner's devices were listed first.
+/// Name of the time at which the partner's devices were first listed.
 pub const DEVICES_FIRST: &str = "devices-first-listed";
 
 /// A serial of the partner's device list.
@@ -191,7 +191,7 @@ impl Store {
             .collect()
     }
 
-    /// All marks by name.
+    /// All these times by name.
     ///
     /// # Errors
     /// The store cannot be read.

@@ -3,7 +3,7 @@
 //! * Every change is made in one transaction with its event: the audit trail is the table.
 //! * Every row of an order or a unit has a version; a change of a row that somebody else changed meanwhile is
 //!   [`Error::Changed`], never a lost update.
-//! * What the reconciler writes is written under its lease's token ([`lease::Token`]): with a lost lease nothing is.
+//! * The reconciler writes under its lease's token ([`lease::Token`]): with a lost lease it writes nothing.
 //! * A change of what the device registry must say writes the outbox row in the same transaction.
 //!
 //! Only this folder knows the database. A dropped future leaves no half of a change behind: the transaction is rolled back.
@@ -99,14 +99,14 @@ impl Default for Config {
     }
 }
 
-/// What can go wrong with the store.
+/// An error of the store.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The database did not do it, or we did not learn whether it did.
     #[error("orders store: {act}: {said}{}", help(said))]
     Database {
         act: &'static str,
-        /// Part of the message, and so no source: whoever prints the chain would print it twice.
+        /// Part of the message, and so no source: a printed chain would have it twice.
         said: sqlx::Error,
     },
     /// Somebody else changed the same row first; nothing was written.
@@ -115,7 +115,7 @@ pub enum Error {
     /// Another instance has taken over; nothing was written.
     #[error("another orders instance has taken over the lease")]
     LeaseLost,
-    /// What is stored cannot be; nothing was written.
+    /// Stored data are impossible; nothing was written.
     #[error(
         "orders store: {subject}: {why}; stop the orders instances, put a copy made by `dig-ingest orders backup FILE` in its place, \
          start them, and see with `dig-ingest orders recover` what happened since the copy"
@@ -220,7 +220,7 @@ impl<T> During<T> for Result<T, sqlx::Error> {
     }
 }
 
-/// What the database says when its own files are damaged.
+/// The message of an error that reports damaged files of the database; none for any other error.
 fn damage(error: &sqlx::Error) -> Option<String> {
     let sqlx::Error::Database(said) = error else {
         return None;
@@ -249,7 +249,7 @@ fn is_busy(error: &sqlx::Error) -> bool {
     matches!(sqlite_code(error), Some(5 | 6))
 }
 
-/// What a person can do about an error of the database, if that is more than waiting.
+/// The remedy for an error of the database, if it is more than waiting.
 fn help(error: &sqlx::Error) -> &'static str {
     if matches!(error, sqlx::Error::PoolTimedOut) {
         return "; no connection was free or could be opened within orders.store.busy_ms; if the store is a file, see which processes \
@@ -297,7 +297,7 @@ pub struct Store {
     postgres: bool,
     /// Woken when a commit of this process left rows in the outbox.
     outbox: Arc<Notify>,
-    /// Woken when a person's act of this process changed something.
+    /// Woken when an operator's action in this process changed something.
     hint: Arc<Notify>,
 }
 
@@ -503,7 +503,7 @@ impl Store {
         self.outbox.notified().await;
     }
 
-    /// Waits until a person's act of this process changes something.
+    /// Waits until an operator's action in this process changes something.
     pub async fn hinted(&self) {
         self.hint.notified().await;
     }

@@ -1,4 +1,4 @@
-//! What people, imports and sheets may do: each act one change, refused with what is wrong and the remedy.
+//! Actions of operators, imports and sheets: each is one change, or is refused with its fault and the remedy.
 //!
 //! They need no lease: a person may act at any time, and the rows' versions keep them and the reconciler apart. An act that met
 //! another change is begun anew a few times before [`Error::Changed`] is given back.
@@ -20,7 +20,7 @@ use crate::orders::reconcile::doubt;
 /// How often an act is begun anew when somebody else was faster.
 const TRIES: usize = 5;
 
-/// What an act is about.
+/// The subject of an action.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Subject {
     Order(String),
@@ -244,7 +244,7 @@ impl Store {
         self.act(by, now, async |mut change: Change| {
             let cleared = change.clear_alarm(kind, subject).await?;
             if cleared && kind == "orphan-serial" {
-                // Its product was not provisioned while it stood: that ends with a person's word.
+                // Its product was not provisioned while it stood: that ends with an operator's decision.
                 change.accept_serial(subject).await?;
             }
             if cleared && change.refuse_sheet(kind, subject).await? {
@@ -274,7 +274,7 @@ impl Change {
     }
 }
 
-/// Lets a unit go on. That it is retried is also a person's word that nothing came of a call whose answer was lost.
+/// Lets a unit go on. Its retry also states that a call whose answer was lost had no effect.
 async fn retry_unit(change: &mut Change, row: &UnitRow, anew: bool) -> Result<(), Error> {
     let mut abandoned = false;
     for intent in change.intents_of(&row.id).await? {

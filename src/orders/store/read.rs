@@ -1,4 +1,4 @@
-//! What the store is asked: orders, units, events.
+//! Queries of the store: orders, units, events.
 
 use std::collections::HashMap;
 
@@ -59,7 +59,7 @@ impl Store {
     pub async fn orders(&self, filter: &Filter) -> Result<Vec<OrderRow>, Error> {
         let rows = match &filter.state {
             Some(state) => {
-                // A parked unit is a person's to see to, whatever its order is.
+                // A parked unit needs an operator, whatever the state of its order.
                 let sql = "SELECT * FROM orders o WHERE o.state = $1 OR ($1 = 'parked' AND EXISTS \
                            (SELECT 1 FROM units u WHERE u.order_id = o.id AND u.state = 'parked')) ORDER BY o.created_at, o.id";
                 self.rows("listing orders", sql, Some(state)).await?
@@ -142,14 +142,14 @@ impl Store {
         rows.first().map(UnitRow::read).transpose()
     }
 
-    /// Which unit has a mark. What a unit gave back that was cancelled before it shipped is free again.
+    /// The unit of each identifier. Identifiers of a unit that was cancelled before it shipped are free again.
     ///
     /// # Errors
     /// The store cannot be read.
     pub async fn marks_in_use(&self) -> Result<Used, Error> {
         let sql = "SELECT id, imei, sim, device_id FROM units WHERE NOT (state = 'cancelled' AND carrier IS NULL) \
                    AND (imei IS NOT NULL OR sim IS NOT NULL OR device_id IS NOT NULL)";
-        let rows = self.rows("listing marks", sql, None).await?;
+        let rows = self.rows("listing identifiers", sql, None).await?;
         let mut used = Used::new();
         for row in &rows {
             let reader = Reader::new(row, "a unit");

@@ -25,7 +25,7 @@ pub struct SheetRow {
     pub obeyed_at: Option<Timestamp>,
 }
 
-/// What became of the unit with a serial.
+/// The outcome for the unit with a serial.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fate {
     pub unit: String,

@@ -1,4 +1,4 @@
-//! What MyAdmin shows of units, and all else that tells what an order or a unit waits for.
+//! Units as MyAdmin shows them, and the other data from which the waits of orders and units follow.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -14,7 +14,7 @@ use crate::myadmin::wire;
 use crate::orders::journey::kit::ReadBack;
 use crate::orders::wait::Facts;
 
-/// What MyAdmin shows of a unit's line.
+/// The line of a unit as MyAdmin shows it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LineShown {
     pub serial: Option<String>,
@@ -56,7 +56,7 @@ impl LineShown {
 }
 
 impl Change {
-    /// Writes what MyAdmin now shows of a unit. What differs from ours is an event.
+    /// Writes the state that MyAdmin now shows for a unit. A difference from the store's is an event.
     ///
     /// # Errors
     /// The store cannot be written.
@@ -89,7 +89,7 @@ impl Change {
 }
 
 impl Store {
-    /// What MyAdmin shows of units, by unit.
+    /// The state that MyAdmin shows, by unit.
     ///
     /// # Errors
     /// The store cannot be read.

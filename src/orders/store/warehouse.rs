@@ -1,4 +1,4 @@
-//! What the warehouse does: marks for units, and shipping.
+//! Actions of the warehouse: assigning identifiers to units, and shipping.
 
 use jiff::Timestamp;
 use serde_json::json;
@@ -9,8 +9,7 @@ use super::operator_actions::{refused_order, refused_unit};
 use super::rows::UnitRow;
 use super::{Error, Store};
 use crate::orders::journey::order::Order;
-use crate::orders::journey::unit::Unit;
-use crate::orders::journey::way::{Live, NotNow};
+use crate::orders::journey::unit::{Live, NotNow, Unit};
 use crate::orders::journey::{Actor, Parcel, Serial, Tags};
 use crate::orders::unit_identifiers::{Forced, Given, Mark};
 
@@ -34,12 +33,12 @@ impl Store {
         .await
     }
 
-    /// Gives a unit its marks: SIM, IMEI, own device id; and a serial that was made by other means. They are taken as they are:
+    /// Gives a unit its identifiers: SIM, IMEI, own device id; and a serial that was made by other means. They are taken as they are:
     /// [`Given`] checks what a person gives.
     /// A unit that has all its line asks for becomes assigned.
     ///
     /// # Errors
-    /// A mark that another unit has, another serial than the unit's, a unit that is active or has ended.
+    /// An identifier that another unit has, another serial than the unit's, a unit that is active or has ended.
     pub async fn assign(
         &self,
         unit: &str,
@@ -60,7 +59,7 @@ impl Store {
     /// reported again.
     ///
     /// # Errors
-    /// Units of two products, units that do not have the same kinds of marks, a unit that is active or has ended.
+    /// Units of two products, units that do not have the same kinds of identifiers, a unit that is active or has ended.
     pub async fn swap(
         &self,
         one: &str,
@@ -187,13 +186,13 @@ impl Change {
         let kinds = |tags: &Tags| [&tags.sim, &tags.imei, &tags.device_id].map(Option::is_some);
         if kinds(&tags[0]) != kinds(&tags[1]) || tags[0] == Tags::default() {
             let what = format!(
-                "it and unit {} do not have the same kinds of marks",
+                "it and unit {} do not have the same kinds of identifiers",
                 other.id
             );
             return Err(refused_unit(
                 one,
                 &what,
-                "`orders assign UNIT` gives a unit what it lacks; marks that no unit has any more are free",
+                "`orders assign UNIT` gives a unit the identifiers that it lacks; identifiers that no unit has any more are free",
             ));
         }
         let mut swapped = Vec::new();
@@ -213,7 +212,7 @@ impl Change {
                     return Err(refused_unit(
                         row,
                         "its journey is over",
-                        "assign its marks to another unit: they are free",
+                        "assign its identifiers to another unit: they are free",
                     ));
                 }
             };
@@ -231,7 +230,7 @@ impl Change {
         {
             let cause = Cause::new(
                 "swap",
-                format!("its marks are those that unit {} had", with.id),
+                format!("its identifiers are those that unit {} had", with.id),
             )
             .with(json!({ "tags": tags, "with": with.id }));
             written.push(self.put_unit(row, unit, cause).await?);

@@ -12,7 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::Config;
 use super::cells::Cell;
 
-/// Years of dates that a day number may mean.
+/// Years of dates.
 const YEARS: std::ops::Range<i16> = 2000..2100;
 
 /// What a day number counts from.
@@ -34,8 +34,15 @@ pub(super) struct Moment {
     pub assumed: bool,
 }
 
-/// Reads a date. A day without a zone begins at midnight UTC: rather early than late.
+/// Reads a date. A day without a zone begins at midnight UTC: rather early than late. A year that is mistyped (`0026`) is no date.
 pub(super) fn moment(cell: &Cell, config: &Config, system: System) -> Option<Moment> {
+    let moment = unbounded(cell, config, system)?;
+    let year = TimeZone::UTC.to_datetime(moment.at).year();
+    YEARS.contains(&year).then_some(moment)
+}
+
+/// As [`moment`], of any year.
+fn unbounded(cell: &Cell, config: &Config, system: System) -> Option<Moment> {
     let sure = |at| Moment { at, assumed: false };
     let text = match cell {
         Cell::Day(at) => return at_utc(*at).map(sure),
@@ -88,9 +95,6 @@ fn day(number: f64, system: System) -> Option<Moment> {
         .to_datetime(jiff::civil::Time::midnight())
         .checked_add(span)
         .ok()?;
-    if !YEARS.contains(&at.year()) {
-        return None;
-    }
     Some(Moment {
         at: at_utc(at)?,
         assumed: system == System::Text,
@@ -117,6 +121,20 @@ mod tests {
         for none in ["17", "202603", "1.2E+05", "-46082", "4.6.0", "46082d", ""] {
             assert_eq!(of(none), None, "{none}");
         }
+    }
+
+    #[test]
+    fn a_mistyped_year_is_no_date() {
+        let of = |text: &str| read(&Cell::Text(text.into()), System::Text);
+        for none in [
+            "0026-11-30",
+            "0226-12-31",
+            "20260-01-01",
+            "1026-11-30T00:00:00Z",
+        ] {
+            assert_eq!(of(none), None, "{none}");
+        }
+        assert!(of("2026-11-30").is_some());
     }
 
     #[test]

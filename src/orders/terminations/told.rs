@@ -83,7 +83,7 @@ pub(super) async fn tell(
     Ok(())
 }
 
-/// Serials that nobody has: told once each, or together when there are many; what this place's sheet does not name any more ends.
+/// Serials that nobody has: told once each, or together when there are many; what the sheet of this name does not name any more ends.
 async fn unknown(
     change: &mut Change,
     (place, name): (&str, &str),
@@ -94,10 +94,9 @@ async fn unknown(
     let named: HashSet<&str> = serials.iter().map(Serial::as_str).collect();
     let over = before.standing.iter().filter(|alarm| {
         let subject = alarm.subject.as_str();
-        let place_of = alarm.evidence.as_ref().map(|evidence| &evidence["place"]);
-        let here = place_of
-            .and_then(Value::as_str)
-            .is_none_or(|at| at == place);
+        let sheet = alarm.evidence.as_ref().map(|evidence| &evidence["sheet"]);
+        // The next file of a folder is another sheet: what the one before it names is not settled by it.
+        let here = sheet.and_then(Value::as_str).is_none_or(|of| of == name);
         let stands = together && subject == place || named.contains(subject);
         alarm.kind == UNKNOWN && here && !stands
     });

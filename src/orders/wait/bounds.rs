@@ -8,7 +8,7 @@ use super::For;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Waits {
-    /// Maximum wait in hours for a person's approval.
+    /// Maximum wait in hours for an operator's approval.
     pub approval_h: u64,
     /// Maximum wait in hours for a person to look at a parked order or unit.
     pub person_h: u64,

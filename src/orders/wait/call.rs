@@ -1,4 +1,4 @@
-//! What is known of a provisioning call that is open or in doubt, and what happens next. Pure.
+//! The facts about a provisioning call that is open or in doubt, and the next step. Pure.
 
 use super::{Facts, For, Wait, wait};
 use crate::orders::journey::Serial;

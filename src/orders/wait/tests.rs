@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::orders::journey::kit::{OwnerDatabase, ReadBack};
-use crate::orders::journey::way::Ordered;
+use crate::orders::journey::unit::Ordered;
 use crate::orders::journey::{Code, Needs, Parcel, Reason, Serial, Tags};
 use crate::orders::settings::{Mode, Partial, Product};
 use crate::orders::store::intents::Wish;

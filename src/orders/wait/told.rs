@@ -1,4 +1,4 @@
-//! What a unit waits for that left the warehouse: that MyAdmin shows it, and its shipment, as they are. Pure.
+//! The wait of a unit that left the warehouse: MyAdmin does not show the unit, or its shipment, as reported. Pure.
 
 use jiff::Timestamp;
 
@@ -204,7 +204,7 @@ fn reship(whole: &Whole, shown: &str) -> String {
     )
 }
 
-/// What MyAdmin does not show of a shipment as wished.
+/// The members of a shipment that MyAdmin shows otherwise than reported.
 fn not_shown(whole: &Whole, wished: &Shipment, config: &Config) -> Vec<String> {
     let head = &whole.row.head;
     let mut wrong = Vec::new();

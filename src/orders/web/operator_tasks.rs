@@ -1,4 +1,4 @@
-//! What each path does: the members are read, the store is asked once, and what it has then is the answer.
+//! The handlers of the API's paths: each reads the members, changes the store once, and answers with the new state.
 
 use axum::body::Bytes;
 use axum::extract::{Extension, FromRequest, Request, State};
@@ -161,7 +161,7 @@ async fn order_of(desk: &ApiState, unit: &str) -> Result<String, Problem> {
         .ok_or_else(|| Problem::missing("unit", unit, remedy))
 }
 
-/// What has become of an order by an act.
+/// The state of an order after an operator's action.
 async fn after(desk: &ApiState, id: &str) -> Answer {
     whole(desk, &order(desk, id).await?).await
 }

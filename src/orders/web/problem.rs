@@ -1,4 +1,4 @@
-//! What is wrong with a request, as JSON: a stable code, the field and its value where there is one, and the remedy.
+//! The error of a request, as JSON: a stable code, the field and its value where there is one, and the remedy.
 
 use axum::Json;
 use axum::http::StatusCode;

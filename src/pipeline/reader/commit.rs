@@ -10,15 +10,16 @@ use std::time::{Duration, Instant};
 use rdkafka::consumer::Consumer as _;
 
 use super::log::Position;
-use super::{Assigned, Key, Reader};
+use super::{Assigned, Reader};
 use crate::log_life::broker::list_of;
 use crate::pipeline::feed::{commit_at, commit_stored};
+use crate::topic_partition::TopicPartition;
 
 /// Commit intervals without a confirmation after which the client's timer is taken to be late.
 const LATE: u32 = 4;
 
 impl Reader {
-    pub(super) fn store(&self, assigned: &mut HashMap<Key, Assigned>) {
+    pub(super) fn store(&self, assigned: &mut HashMap<TopicPartition, Assigned>) {
         let mut offsets = Vec::new();
         for (key, partition) in assigned.iter_mut() {
             let watermark = partition.progress.watermark_in(partition.log.life());
@@ -34,7 +35,11 @@ impl Reader {
     /// Commits ahead of the client's timer when half a window is settled and unconfirmed, so that reading does not stop at the
     /// window. Commits in place of the timer when no commit was confirmed for too long by the monotonic clock: the timer
     /// follows the time of day, which may be set back (librdkafka#2145).
-    pub(super) fn commit_early(&self, assigned: &mut HashMap<Key, Assigned>, asked: &mut bool) {
+    pub(super) fn commit_early(
+        &self,
+        assigned: &mut HashMap<TopicPartition, Assigned>,
+        asked: &mut bool,
+    ) {
         let late = Duration::from_millis(self.shared.kafka.commit_interval_ms.into()) * LATE;
         let half = self.memory.window_messages / 2;
         let due = assigned.values().any(|partition| {

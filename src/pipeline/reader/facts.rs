@@ -8,13 +8,14 @@ use std::time::{Duration, Instant};
 
 use rdkafka::consumer::Consumer as _;
 
-use super::{Assigned, Key, Reader};
+use super::{Assigned, Reader};
 use crate::ops::metrics::pipeline as metrics;
 use crate::ops::status::Position;
 use crate::ops::waits::Kind;
 use crate::pipeline::fatal::Fatal;
 use crate::pipeline::progress::Progress;
 use crate::pipeline::worker::Command;
+use crate::topic_partition::TopicPartition;
 
 /// From this share of the memory permits on, in percent, a read may be refused: it asks for a quarter of a partition's share at most,
 /// which is a quarter of the whole at most.
@@ -25,7 +26,7 @@ const ABANDONED: Duration = Duration::from_secs(2);
 
 impl Reader {
     /// Posts each partition's position on the board: next offset, end offset and committed offset.
-    pub(super) fn show(&self, assigned: &mut HashMap<Key, Assigned>) {
+    pub(super) fn show(&self, assigned: &mut HashMap<TopicPartition, Assigned>) {
         let now = Instant::now();
         let full = self.permits.used() * 100 >= self.permits.total() * FULL_PERCENT;
         self.shared.board.set_memory_full(full);
@@ -42,17 +43,17 @@ impl Reader {
     }
 
     /// Publishes the assignment, and figures of it.
-    pub(super) fn publish(&self, assigned: &HashMap<Key, Assigned>) {
+    pub(super) fn publish(&self, assigned: &HashMap<TopicPartition, Assigned>) {
         metrics::assigned(assigned.len());
-        for ((topic, number), partition) in assigned {
-            metrics::window(topic, *number, partition.progress.window());
+        for (key, partition) in assigned {
+            metrics::window(key, partition.progress.window());
         }
         metrics::memory(self.permits.used(), self.permits.total());
         let mut all: Vec<Arc<Progress>> = assigned
             .values()
             .map(|partition| Arc::clone(&partition.progress))
             .collect();
-        all.sort_by(|a, b| (&a.topic, a.partition).cmp(&(&b.topic, b.partition)));
+        all.sort_by(|a, b| a.input.cmp(&b.input));
         self.assignment.send_if_modified(|current| {
             let same = current.len() == all.len()
                 && current.iter().zip(&all).all(|(a, b)| Arc::ptr_eq(a, b));
@@ -92,7 +93,7 @@ impl Reader {
     }
 
     /// After a fatal error of the client abandons all partitions (O3) and reports the error to the job.
-    pub(super) fn end_if_fatal(&self, assigned: &mut HashMap<Key, Assigned>) {
+    pub(super) fn end_if_fatal(&self, assigned: &mut HashMap<TopicPartition, Assigned>) {
         let Some(error) = self.consumer.client().fatal_error() else {
             return;
         };

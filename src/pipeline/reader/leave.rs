@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 
 use rdkafka::consumer::Consumer;
 
-use super::{Key, Reader, list};
+use super::{Reader, list};
 use crate::pipeline::consumer::Event;
 use crate::pipeline::feed::commit_stored;
 use crate::poll;
+use crate::topic_partition::TopicPartition;
 
 /// How long the last commit may take.
 const LAST_COMMIT: Duration = Duration::from_secs(3);
@@ -19,7 +20,7 @@ const LAST_COMMIT: Duration = Duration::from_secs(3);
 impl Reader {
     /// Commits the stored offsets and waits a bounded time for the broker's confirmation; leaving the group would commit too,
     /// but without a confirmation that is seen. `owed` is what the broker has not confirmed yet.
-    pub(super) fn commit_last(&self, mut owed: HashMap<Key, i64>) {
+    pub(super) fn commit_last(&self, mut owed: HashMap<TopicPartition, i64>) {
         // No worker is left to drain: a pending rebalance is answered by the callback itself, and below.
         self.consumer.context().close();
         poll::serve(&self.consumer, |_| {});
@@ -47,7 +48,7 @@ impl Reader {
     }
 
     /// Removes confirmed offsets from `owed`; true if a commit was refused.
-    fn settle_up(&self, owed: &mut HashMap<Key, i64>) -> bool {
+    fn settle_up(&self, owed: &mut HashMap<TopicPartition, i64>) -> bool {
         let mut refused = false;
         while let Ok(event) = self.events.try_recv() {
             let granted = match event {

@@ -19,13 +19,14 @@ use std::time::{Duration, Instant};
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
-use super::{Assigned, Key};
+use super::Assigned;
 use crate::log_life::broker::{Committed, Stored};
 use crate::log_life::{Epochs, Points, TopicId};
 use crate::ops::waits::Wait;
 use crate::pipeline::consumer::Events;
 use crate::pipeline::feed::Messages;
 use crate::pipeline::log_watch::Question;
+use crate::topic_partition::TopicPartition;
 
 /// How often topic ids are asked for.
 const LOOK: Duration = Duration::from_secs(5);
@@ -115,7 +116,7 @@ enum Lower {
 #[derive(Debug)]
 pub(super) struct Position {
     /// Topic and partition.
-    key: Key,
+    key: TopicPartition,
     /// The watermark.
     offset: i64,
     /// Leader epoch of the message before the offset; -1 for none.
@@ -144,7 +145,7 @@ pub(super) struct Topics {
     /// Whether that question is in flight.
     asked: bool,
     /// Identities of the topics that were read, by partition, over all assignments: one that was away may come back as another.
-    seen: HashMap<Key, TopicId>,
+    seen: HashMap<TopicPartition, TopicId>,
 }
 
 impl Topics {
@@ -334,7 +335,7 @@ impl Log {
     }
 
     /// The position to be stored for a watermark.
-    pub fn position(&mut self, key: &Key, watermark: i64) -> Position {
+    pub fn position(&mut self, key: &TopicPartition, watermark: i64) -> Position {
         // One lowering commit at a time: its confirmation is recognised by its offset.
         let lowers = self.lower == Lower::Due;
         if lowers {
@@ -349,7 +350,7 @@ impl Log {
         }
     }
 
-    fn question(&mut self, key: &Key, now: Instant) -> Option<Question> {
+    fn question(&mut self, key: &TopicPartition, now: Instant) -> Option<Question> {
         if self.asked || now < self.ask_at {
             return None;
         }
@@ -388,7 +389,7 @@ fn fresh() -> u64 {
 }
 
 /// Has every log checked again after the client lost its brokers: a broker that comes back may hold an older copy.
-pub(super) fn doubt_if_lost(error: &KafkaError, assigned: &mut HashMap<Key, Assigned>) {
+pub(super) fn doubt_if_lost(error: &KafkaError, assigned: &mut HashMap<TopicPartition, Assigned>) {
     let lost = matches!(
         error.rdkafka_error_code(),
         Some(

@@ -13,19 +13,20 @@ use std::time::Instant;
 use rdkafka::Offset;
 use rdkafka::consumer::Consumer as _;
 
-use super::{Assigned, Key, Reader};
+use super::{Assigned, Reader};
 use crate::ops::metrics::pipeline as metrics;
 use crate::pipeline::consumer::Events;
 use crate::pipeline::fatal::Fatal;
 use crate::pipeline::feed::{Messages, PartitionQueue};
 use crate::pipeline::settings::MESSAGE_OVERHEAD;
 use crate::pipeline::worker::Chunk;
+use crate::topic_partition::TopicPartition;
 
 impl Reader {
     /// Reads one chunk of a partition if there is room for it; true if messages or an error came.
     pub(super) fn read(
         &self,
-        key: &Key,
+        key: &TopicPartition,
         feed: &PartitionQueue<Events>,
         partition: &mut Assigned,
     ) -> bool {
@@ -58,9 +59,8 @@ impl Reader {
         let mut messages = feed.buffer();
         if feed.read(most as usize, &mut messages) == 0 {
             if partition.log.nothing_came() {
-                let progress = &partition.progress;
-                let (topic, partition) = (progress.topic.clone(), progress.partition);
-                self.fail(Fatal::Stale { topic, partition }.into());
+                let partition = partition.progress.input.clone();
+                self.fail(Fatal::Stale { partition }.into());
             }
             return false;
         }
@@ -76,7 +76,7 @@ impl Reader {
         if let Some(at) = survey.back {
             // Messages from there on are read again after the log was checked.
             let repeated = messages.cut(at);
-            metrics::repeated(&partition.progress.topic, repeated as u64);
+            metrics::repeated(&partition.progress.input.topic, repeated as u64);
             partition.log.went_back(Instant::now());
         }
         if let Some(first) = survey.first {
@@ -127,13 +127,13 @@ impl Reader {
     /// The position lies behind every message that was delivered to this thread, which is the only reader.
     ///
     /// The client's position lies behind everything that it handed to this thread, and only this thread reads.
-    pub(super) fn follow_positions(&self, assigned: &mut HashMap<Key, Assigned>) {
+    pub(super) fn follow_positions(&self, assigned: &mut HashMap<TopicPartition, Assigned>) {
         let Ok(positions) = self.consumer.position() else {
             // Without a group there are no partitions to follow.
             return;
         };
         for element in positions.elements() {
-            let key = (element.topic().to_owned(), element.partition());
+            let key = TopicPartition::new(element.topic(), element.partition());
             let (Some(partition), Offset::Offset(position)) =
                 (assigned.get_mut(&key), element.offset())
             else {

@@ -5,11 +5,12 @@
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
-use super::{Assigned, Key, Reader};
+use super::{Assigned, Reader};
 use crate::ops::waits::Kind;
 use crate::pipeline::consumer::Events;
 use crate::pipeline::feed::Messages;
 use crate::rights::{self, Operation, Resource};
+use crate::topic_partition::TopicPartition;
 
 impl Reader {
     /// Publishes that the user may not be a member of the group, if that is what the error says.
@@ -34,7 +35,7 @@ impl Reader {
     /// Publishes that the user may not read the partition's topic, if that is what stands in a message's place; a message ends the wait.
     pub(super) fn follow_rights(
         &self,
-        key: &Key,
+        key: &TopicPartition,
         partition: &mut Assigned,
         messages: &Messages<Events>,
     ) {
@@ -44,7 +45,7 @@ impl Reader {
             Some(Err(RDKafkaErrorCode::TopicAuthorizationFailed))
                 if partition.forbidden.is_none() =>
             {
-                let topic = &key.0;
+                let topic = &key.topic;
                 let remedy = format!(
                     "{}; it is read on by itself",
                     rights::grant(Operation::Read, Resource::Topic(topic))

@@ -12,15 +12,16 @@
 use std::sync::{Arc, mpsc as std_mpsc};
 use std::time::{Duration, Instant};
 
-use super::{Assigned, Key, Reader};
+use super::{Assigned, Reader};
 use crate::ops::metrics::pipeline as metrics;
-use crate::ops::waits::{self, Kind, Wait};
+use crate::ops::waits::{Kind, Wait};
 use crate::pipeline::consumer::Events;
 use crate::pipeline::feed::PartitionQueue;
 use crate::pipeline::settings::MESSAGE_OVERHEAD;
 use crate::pipeline::skip;
 use crate::pipeline::unreadable::{Skip, Unreadable, key as name, remedy};
 use crate::pipeline::worker::Chunk;
+use crate::topic_partition::TopicPartition;
 
 /// First backoff before the batch is read again, and the longest.
 const TRY: Duration = Duration::from_secs(2);
@@ -60,7 +61,7 @@ impl Reader {
     /// Handles the result of a read: `none` says that it gave no message, `unreadable` what cannot be read behind the messages.
     pub(super) fn follow_data(
         &self,
-        key: &Key,
+        key: &TopicPartition,
         partition: &mut Assigned,
         unreadable: Option<Unreadable>,
         none: bool,
@@ -74,19 +75,19 @@ impl Reader {
     }
 
     /// Stops reading at the batch that cannot be read, at or behind what was read.
-    fn stands(&self, key: &Key, partition: &mut Assigned, unreadable: &Unreadable) {
+    fn stands(&self, key: &TopicPartition, partition: &mut Assigned, unreadable: &Unreadable) {
         let at = unreadable.offset.max(partition.read_to);
         let now = Instant::now();
         let again = partition.standing.take().filter(|before| before.at == at);
         let pause = again
             .as_ref()
             .map_or(TRY, |before| (before.pause * 2).min(TRY_MOST));
-        let remedy = remedy(&key.0, key.1, at);
+        let remedy = remedy(key, at);
         let cause = format!("the batch at offset {at} cannot be read: {unreadable}");
         if again.is_none() {
-            metrics::unreadable(&key.0, key.1, true);
+            metrics::unreadable(key, true);
             tracing::error!(
-                topic = key.0, partition = key.1, offset = at, error = %unreadable,
+                topic = key.topic, partition = key.partition, offset = at, error = %unreadable,
                 remedy,
                 "a record batch cannot be read: the partition waits until the batch is readable or an operator skips it"
             );
@@ -94,7 +95,7 @@ impl Reader {
         let wait = match again.as_ref() {
             Some(before) => Arc::clone(&before.wait),
             None => {
-                let subject = waits::partition(&key.0, key.1);
+                let subject = key.to_string();
                 let board = &self.shared.board;
                 Arc::new(board.wait(Kind::Batch, subject, cause.clone(), remedy))
             }
@@ -112,19 +113,24 @@ impl Reader {
     }
 
     /// Ends the stop: the batch was read after all, or was skipped.
-    pub(super) fn goes_on(&self, key: &Key, partition: &mut Assigned) {
+    pub(super) fn goes_on(&self, key: &TopicPartition, partition: &mut Assigned) {
         if partition.standing.take().is_some() {
-            metrics::unreadable(&key.0, key.1, false);
+            metrics::unreadable(key, false);
             tracing::info!(
-                topic = key.0,
-                partition = key.1,
+                topic = key.topic,
+                partition = key.partition,
                 "the partition continues after an unreadable batch"
             );
         }
     }
 
     /// Discards what the client delivers, reads the batch again when its backoff is over, and looks for a request to skip it.
-    pub(super) fn stand(&self, key: &Key, feed: &PartitionQueue<Events>, partition: &mut Assigned) {
+    pub(super) fn stand(
+        &self,
+        key: &TopicPartition,
+        feed: &PartitionQueue<Events>,
+        partition: &mut Assigned,
+    ) {
         let Some(standing) = &mut partition.standing else {
             return;
         };
@@ -158,16 +164,20 @@ impl Reader {
         }
     }
 
-    fn ask_for_request(&self, key: &Key, offset: i64) -> std_mpsc::Receiver<Option<Skip>> {
+    fn ask_for_request(
+        &self,
+        key: &TopicPartition,
+        offset: i64,
+    ) -> std_mpsc::Receiver<Option<Skip>> {
         let (to, answer) = std_mpsc::channel();
         let (kafka, state) = (self.shared.kafka.clone(), self.shared.topics.state.clone());
-        let (topic, partition) = key.clone();
+        let key = key.clone();
         self.runtime.spawn_blocking(move || {
-            let found = skip::requested(&kafka, &state, (&topic, partition, offset));
+            let found = skip::requested(&kafka, &state, &key, offset);
             let found = found.unwrap_or_else(|error| {
                 tracing::warn!(
-                    topic,
-                    partition,
+                    topic = key.topic,
+                    partition = key.partition,
                     error = format!("{error:#}"),
                     "the skip requests in the state topic cannot be read; retrying"
                 );
@@ -182,7 +192,7 @@ impl Reader {
     /// Seeks behind the batch. Without room for the chunk that tells the worker, the request is looked for again.
     fn skip(
         &self,
-        key: &Key,
+        key: &TopicPartition,
         feed: &PartitionQueue<Events>,
         partition: &mut Assigned,
         skip: &Skip,
@@ -198,14 +208,14 @@ impl Reader {
             return;
         }
         tracing::warn!(
-            topic = key.0,
-            partition = key.1,
+            topic = key.topic,
+            partition = key.partition,
             from = skip.from,
             to = skip.to,
             by = skip.by,
             "unreadable offsets are skipped at an operator's request"
         );
-        metrics::skipped(&key.0);
+        metrics::skipped(&key.topic);
         partition.began = partition.began.min(skip.from);
         partition.read_to = skip.to;
         partition.skipped = Some((skip.from, skip.to));
@@ -223,7 +233,7 @@ impl Reader {
     }
 
     /// Erases a request once the committed offset has passed it.
-    pub(super) fn forget_skip(&self, key: &Key, partition: &mut Assigned) {
+    pub(super) fn forget_skip(&self, key: &TopicPartition, partition: &mut Assigned) {
         let committed = partition.committed;
         let Some((from, _)) = partition.skipped.take_if(|(_, to)| committed >= *to) else {
             return;
@@ -232,7 +242,7 @@ impl Reader {
             self.shared.producer.clone(),
             self.shared.topics.state.clone(),
         );
-        let key = name(&key.0, key.1, from);
+        let key = name(key, from);
         self.runtime.spawn(async move {
             if let Err(error) = producer.erase(&state, key.as_bytes()).await {
                 tracing::warn!(%error, key, "a skip request was carried out but not deleted");

@@ -167,7 +167,7 @@ impl HeldPartition {
     }
 
     fn prefix(&self, what: &str) -> String {
-        format!("{what}/{}/{}/", self.held_topic, self.partition)
+        format!("{what}/{}/", self.held)
     }
 
     /// Reads the marks that are valid for the present held log. `newest_below` gives the newest record below an offset, if

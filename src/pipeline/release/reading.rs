@@ -18,10 +18,11 @@ use tokio_util::sync::CancellationToken;
 use super::{HeldPartition, POLL, UnreadableBatch, held_message, is_of_data, rest};
 use crate::log_life::broker::epoch_of;
 use crate::ops::status_registry::StatusRegistry;
-use crate::ops::waits::{self, Kind, Wait};
+use crate::ops::waits::{Kind, Wait};
 use crate::pipeline::partition::HeldMessage;
 use crate::poll;
 use crate::rights;
+use crate::topic_partition::TopicPartition;
 
 /// Capacity of the channel to a worker, in batches.
 pub const BATCHES: usize = 2;
@@ -62,13 +63,13 @@ pub struct Reading {
 }
 
 impl Reading {
-    /// Begins at `from`, on a thread of its own. `watched`: the input topic under whose name errors are published, and the
+    /// Begins at `from`, on a thread of its own. `watched`: the partition of the input topic under whose name errors are published, and the
     /// board.
     #[must_use]
     pub fn begin(
         place: HeldPartition,
         from: i64,
-        watched: Option<(String, Arc<StatusRegistry>)>,
+        watched: Option<(TopicPartition, Arc<StatusRegistry>)>,
     ) -> Self {
         let (to, batches) = mpsc::channel(BATCHES);
         let stop = CancellationToken::new();
@@ -128,8 +129,8 @@ impl Drop for Reading {
 struct Trouble {
     /// What is read.
     place: HeldPartition,
-    /// The input topic under whose name trouble is published, and the board; without them it is only logged.
-    watched: Option<(String, Arc<StatusRegistry>)>,
+    /// The partition of the input topic under whose name trouble is published, and the board; without them it is only logged.
+    watched: Option<(TopicPartition, Arc<StatusRegistry>)>,
     /// The published wait. Dropped, it ends on the board.
     wait: Option<Wait>,
     /// When the newest error came.
@@ -141,12 +142,12 @@ struct Trouble {
 impl Trouble {
     fn begin(&mut self, error: &str) {
         self.newest = Instant::now();
-        let held = &self.place.held_topic;
+        let held = &self.place.held.topic;
         let cause = format!("records to be released cannot be read from {held}: {error}");
         match (&self.wait, &self.watched) {
             (Some(wait), _) => wait.update(cause),
-            (None, Some((topic, board))) => {
-                let subject = waits::partition(topic, self.place.partition);
+            (None, Some((input, board))) => {
+                let subject = input.to_string();
                 let remedy = format!(
                     "check the broker, the topic {held}, and that this user may read it; it is tried again by itself"
                 );
@@ -210,7 +211,7 @@ fn read(
                 let code = error.rdkafka_error_code();
                 // The client reports it once.
                 trouble.lasts = code.is_some_and(rights::is_missing);
-                let (topic, group) = (&trouble.place.held_topic, &trouble.place.kafka.group);
+                let (topic, group) = (&trouble.place.held.topic, &trouble.place.kafka.group);
                 let said = rights::named(error, topic, group).to_string();
                 trouble.begin(&said);
                 false

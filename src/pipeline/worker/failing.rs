@@ -15,11 +15,12 @@ use anyhow::Context as _;
 
 use super::Worker;
 use crate::ops::metrics::failing as metrics;
-use crate::ops::waits::{self, Kind, Wait};
+use crate::ops::waits::{Kind, Wait};
 use crate::pipeline::held_topic::{self, NotAllowed};
 use crate::pipeline::isolation::{Figures, Found};
 use crate::pipeline::queues::Limits;
 use crate::pipeline::upload::RequestSlot;
+use crate::topic_partition::TopicPartition;
 
 /// Pause before the creation of a held topic is tried again.
 const AGAIN: Duration = Duration::from_secs(30);
@@ -82,7 +83,7 @@ impl Worker {
         else {
             return;
         };
-        metrics::retried(&self.progress.topic);
+        metrics::retried(&self.progress.input.topic);
         self.carry(slot, request, ticket, past);
     }
 
@@ -124,8 +125,7 @@ impl Worker {
     /// Sets the partition's gauges to zero, because another instance may own it now.
     pub(super) fn forget_failing(&self) {
         if self.failing.shown != Figures::default() {
-            let (topic, partition) = (&self.progress.topic, self.progress.partition);
-            metrics::devices(topic, partition, &Figures::default());
+            metrics::devices(&self.progress.input, &Figures::default());
         }
     }
 
@@ -138,9 +138,9 @@ impl Worker {
         }
         (failing.making, failing.asked) = (true, Some(now));
         let (kafka, topics) = (self.shared.kafka.clone(), self.shared.topics.clone());
-        let (topic, partition) = (self.progress.topic.clone(), self.progress.partition);
+        let input = self.progress.input.clone();
         self.side.make_topic(async move {
-            let made = move || held_topic::ensure(&kafka, &topics, &topic, partition);
+            let made = move || held_topic::ensure(&kafka, &topics, &input);
             tokio::task::spawn_blocking(made)
                 .await
                 .context("making the held topic failed")?
@@ -158,7 +158,7 @@ impl Worker {
             Err(error) => {
                 let remedy = error.downcast_ref::<NotAllowed>().map(NotAllowed::remedy);
                 tracing::error!(
-                    topic = %self.progress.topic, partition = self.progress.partition, error = format!("{error:#}"), remedy,
+                    topic = %self.progress.input.topic, partition = self.progress.input.partition, error = format!("{error:#}"), remedy,
                     "records of a failing device wait in memory and delay commits, because they cannot be written to the held topic"
                 );
                 Ok(())
@@ -168,7 +168,8 @@ impl Worker {
 
     /// Logs and counts each change of a device's isolation once, and updates gauges and the published wait.
     fn tell_failing(&mut self) {
-        let (topic, partition) = (&self.progress.topic, self.progress.partition);
+        let input = &self.progress.input;
+        let TopicPartition { topic, partition } = input;
         for found in self.partition.isolation_mut().take_found() {
             match found {
                 Found::Isolated(serial, status, text) => {
@@ -197,7 +198,7 @@ impl Worker {
         }
         let figures = self.partition.isolation().figures();
         if figures != self.failing.shown {
-            metrics::devices(topic, partition, &figures);
+            metrics::devices(input, &figures);
             self.failing.shown = figures;
             let Figures {
                 isolated,
@@ -212,7 +213,7 @@ impl Worker {
                 Some(wait) => wait.update(cause),
                 wait => {
                     let remedy = "look at the gateway's answer in the log and at `dig-ingest devices held`; the devices are tried again by themselves";
-                    let subject = waits::partition(topic, partition);
+                    let subject = input.to_string();
                     *wait = Some(
                         self.shared
                             .board

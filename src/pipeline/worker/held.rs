@@ -30,7 +30,7 @@ use crate::ops::enquiry::HeldOf;
 use crate::ops::metrics::held as metrics;
 use crate::ops::status::Waiting;
 use crate::ops::status_registry::StatusRegistry;
-use crate::ops::waits::{self, Kind, Wait};
+use crate::ops::waits::{Kind, Wait};
 use crate::pipeline::dispatch;
 use crate::pipeline::guard::dead_messages;
 use crate::pipeline::hold::Mark;
@@ -42,6 +42,7 @@ use crate::pipeline::settings::{MESSAGE_OVERHEAD, Topics};
 use crate::record::Stage;
 use crate::record::decode::Decoder;
 use crate::registry::{RegistryWatch, Snapshot};
+use crate::topic_partition::TopicPartition;
 use begin::Beginning;
 pub(super) use low::LowWatermarks;
 use low::Trim;
@@ -159,7 +160,7 @@ pub(super) struct Side {
     /// When low mark, probes and ages were last looked at.
     looked: Instant,
     /// The input topic under whose name trouble of the reading is published, and the board; `None` before `begin`.
-    watched: Option<(String, Arc<StatusRegistry>)>,
+    watched: Option<(TopicPartition, Arc<StatusRegistry>)>,
     /// The wait published while marks cannot be written. Dropped, it ends on the board.
     unmarked: Option<Wait>,
     /// Cancelled when this is dropped; the rebuilding has a clone and ends.
@@ -204,12 +205,12 @@ impl Side {
     }
 
     /// Begins to rebuild the held index, on a blocking thread.
-    pub fn begin(&mut self, topic: &str, topics: Topics, board: Arc<StatusRegistry>) {
-        self.watched = Some((topic.to_owned(), Arc::clone(&board)));
+    pub fn begin(&mut self, input: &TopicPartition, topics: Topics, board: Arc<StatusRegistry>) {
+        self.watched = Some((input.clone(), Arc::clone(&board)));
         let beginning = Beginning {
             place: self.place.clone(),
             gated: self.gated,
-            topic: topic.to_owned(),
+            input: input.clone(),
             topics,
             board,
             stop: self.stop.clone(),
@@ -231,7 +232,7 @@ impl Side {
     }
 
     pub fn held_topic(&self) -> &str {
-        &self.place.held_topic
+        &self.place.held.topic
     }
 
     /// Whether no write, deletion or creation is in flight.
@@ -339,7 +340,7 @@ impl Worker {
                 let (records, bytes, _) = hold.figures();
                 if records > 0 {
                     tracing::info!(
-                        topic = %self.progress.topic, partition = self.progress.partition, records, bytes,
+                        topic = %self.progress.input.topic, partition = self.progress.input.partition, records, bytes,
                         "records are held"
                     );
                 }
@@ -350,7 +351,7 @@ impl Worker {
                     self.progress.set_held_topic(id.clone());
                 }
                 (self.side.topic_id, self.side.epoch) = (topic_id, epoch);
-                self.partition.set_hold(hold, &self.side.place.held_topic);
+                self.partition.set_hold(hold, &self.side.place.held.topic);
                 self.partition.set_committed(committed);
                 if let Some(end) = source_end {
                     self.partition.set_source_end(end);
@@ -420,7 +421,7 @@ impl Worker {
             bytes,
             releasing,
         };
-        metrics::waiting(&self.progress.topic, self.progress.partition, &waiting);
+        metrics::waiting(&self.progress.input, &waiting);
         self.slot.hold(waiting, Instant::now());
     }
 
@@ -528,7 +529,7 @@ impl Worker {
         match &result {
             Ok(()) => self.side.unmarked = None,
             Err(error) => {
-                metrics::mark_refused(&self.progress.topic);
+                metrics::mark_refused(&self.progress.input.topic);
                 self.show_unmarked(error);
             }
         }
@@ -539,7 +540,7 @@ impl Worker {
                 self.partition.hold_mut().marked(&mark);
             }
             (Written::Mark(mark), Ok(())) => {
-                metrics::marked(&self.progress.topic);
+                metrics::marked(&self.progress.input.topic);
                 for name in &mark.names {
                     let name = mark_name(name).into_owned();
                     self.side.through.insert(name, mark.through);
@@ -569,7 +570,7 @@ impl Worker {
             },
             str::to_owned,
         );
-        let subject = waits::partition(&self.progress.topic, self.progress.partition);
+        let subject = self.progress.input.to_string();
         let wait = self.shared.board.wait(Kind::State, subject, cause, remedy);
         self.side.unmarked = Some(wait);
     }

@@ -53,8 +53,8 @@ impl Worker {
         }
         let wrong = chunk.messages.iter().filter_map(Result::err);
         for error in wrong.filter(|error| *error != RDKafkaErrorCode::PartitionEOF) {
-            metrics::message_error(&self.progress.topic);
-            tracing::error!(topic = %self.progress.topic, partition = self.progress.partition, %error, "librdkafka returned an error instead of a message");
+            metrics::message_error(&self.progress.input.topic);
+            tracing::error!(topic = %self.progress.input.topic, partition = self.progress.input.partition, %error, "librdkafka returned an error instead of a message");
         }
         self.intake = Some(Intake {
             chunk,
@@ -72,9 +72,9 @@ impl Worker {
             return;
         }
         let live = Arc::clone(&self.shared.live.borrow_and_update());
-        let topic = &self.progress.topic;
+        let topic = &self.progress.input.topic;
         live.renew(topic, &mut self.decoder);
-        let held = format!("{topic}{}", self.shared.topics.held_suffix);
+        let held = self.shared.topics.held(topic);
         self.side.decoder = live.decoder(&held);
     }
 
@@ -182,7 +182,7 @@ impl Worker {
             }
             let before = self.decoded.records();
             let replay = message.replay();
-            let origin = message.origin(&self.progress.topic);
+            let origin = message.origin(&self.progress.input.topic);
             let (value, call) = (message.payload(), (&origin, devices, now_us));
             if replay.is_some_and(|replay| replay.native) {
                 // The worker's other decoder reads the gateway's shape, which is JSON.

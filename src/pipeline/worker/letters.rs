@@ -136,7 +136,7 @@ impl Worker {
             Destination::DeadLetter => self.shared.topics.dead_letter.clone(),
             Destination::Held => self.side.held_topic().to_owned(),
         };
-        let partition = (destination == Destination::Held).then_some(self.progress.partition);
+        let partition = (destination == Destination::Held).then_some(self.progress.input.partition);
         let limit = producer.limits().of(&topic);
         if std::mem::replace(&mut parcel.limit, limit) != limit {
             // The topic's limit changed: earlier refusals of the letter say nothing about the new one.
@@ -241,9 +241,9 @@ impl Worker {
             (true, None) => self.letter_waits_since = Some(Instant::now()),
             (true, Some(since)) if since.elapsed() >= self.shared.alarm => {
                 self.letters_blocked = true;
-                metrics::letters_stuck(&self.progress.topic);
+                metrics::letters_stuck(&self.progress.input.topic);
                 tracing::error!(
-                    topic = %self.progress.topic, partition = self.progress.partition,
+                    topic = %self.progress.input.topic, partition = self.progress.input.partition,
                     waiting = self.outbox.len() + self.letters.len(), seconds = since.elapsed().as_secs(),
                     "letters are not acknowledged: the partition waits until their topic accepts writes"
                 );
@@ -285,7 +285,7 @@ impl Worker {
             error: error.clone(),
         };
         tracing::error!(
-            topic = %self.progress.topic, partition = self.progress.partition, offset = letter.source.offset,
+            topic = %self.progress.input.topic, partition = self.progress.input.partition, offset = letter.source.offset,
             to = ?letter.destination, error = %said, remedy = refusal.remedy(),
             "a letter was rejected; retrying while the partition waits"
         );

@@ -12,7 +12,7 @@ use std::time::Instant;
 use super::Worker;
 use super::waits::SOON;
 use crate::formats::{Coming, Missing, Progress, Reader};
-use crate::ops::waits::{self, Kind, Wait};
+use crate::ops::waits::{Kind, Wait};
 
 /// See the module.
 #[derive(Default)]
@@ -99,7 +99,7 @@ impl Worker {
         match &self.schema.wait {
             Some(wait) => wait.update(cause),
             None => {
-                let subject = waits::partition(&self.progress.topic, self.progress.partition);
+                let subject = self.progress.input.to_string();
                 let wait = self.shared.board.wait(Kind::Schema, subject, cause, remedy);
                 self.schema.wait = Some(wait);
             }

@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use super::Worker;
-use crate::ops::waits::{self, Kind, Wait};
+use crate::ops::waits::{Kind, Wait};
 
 /// How long letters stay unconfirmed before the wait is published; an undisturbed broker confirms much sooner.
 pub(super) const SOON: Duration = Duration::from_secs(2);
@@ -38,13 +38,14 @@ impl Worker {
             Some(refused) => format!("letters are refused: {refused}"),
             None => "letters are not confirmed by the broker".to_owned(),
         };
-        let (topic, partition) = (&self.progress.topic, self.progress.partition);
+        let input = &self.progress.input;
         let topics = &self.shared.topics;
         let remedy = format!(
-            "check that {} and {topic}{} exist, take messages of this size and may be written by this user; the partition goes on by itself",
-            topics.dead_letter, topics.held_suffix
+            "check that {} and {} exist, take messages of this size and may be written by this user; the partition goes on by itself",
+            topics.dead_letter,
+            topics.held(&input.topic)
         );
-        let subject = waits::partition(topic, partition);
+        let subject = input.to_string();
         self.letters_wait = Some(self.shared.board.wait(Kind::Letter, subject, cause, remedy));
     }
 }

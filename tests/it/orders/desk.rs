@@ -279,6 +279,38 @@ async fn an_import_is_all_or_nothing_and_may_be_repeated() {
     store.close().await;
 }
 
+/// The file of the morning is imported again in the evening: what became ready since is no part of it.
+#[tokio::test]
+async fn an_imported_parcel_of_an_order_takes_no_unit_that_became_ready_later() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, store) = filled(folder.path()).await;
+    let csv = folder.path().join("parcels.csv");
+    let path = csv.to_str().unwrap();
+    std::fs::write(&csv, "unit,imei\n7.1,350000000000014\n").unwrap();
+    assert_eq!(report(&file, &["import", path])["done"], 1);
+    std::fs::write(&csv, "order,carrier,tracking\n7,Post,DAY1\n").unwrap();
+    assert_eq!(report(&file, &["import", path])["unchanged"], 0);
+    let state = async |id| store.unit(id).await.unwrap().unwrap().unit.state();
+    assert_eq!(
+        (state("7.1").await, state("7.2").await),
+        ("shipped", "ordered")
+    );
+    let other = folder.path().join("marks.csv");
+    std::fs::write(&other, "unit,imei\n7.2,350000000000022\n").unwrap();
+    assert_eq!(
+        report(&file, &["import", other.to_str().unwrap()])["done"],
+        1
+    );
+    let before = store.unit("7.2").await.unwrap();
+    let outcome = report(&file, &["import", path]);
+    assert_eq!(
+        (&outcome["done"], &outcome["unchanged"]),
+        (&1.into(), &1.into())
+    );
+    assert_eq!(store.unit("7.2").await.unwrap(), before);
+    store.close().await;
+}
+
 #[test]
 fn a_store_that_is_not_there_is_not_made() {
     let folder = tempfile::tempdir().unwrap();

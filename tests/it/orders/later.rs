@@ -290,6 +290,73 @@ async fn a_device_that_is_replaced_stays_known_and_terminated() {
     assert_eq!(site.unit(&broken.id).await.unit.state(), "terminated");
 }
 
+/// A parcel is lost before the rest of the order has shipped: the order is not fulfilled without the device that takes its place.
+#[tokio::test]
+async fn an_order_waits_for_a_replacement_that_was_made_before_it_was_fulfilled() {
+    let mut site = Site::new(Mode::Api, |config| {
+        config.fulfilment.partial = Partial::Wait;
+        config.sweep_every_h = 1;
+    })
+    .await;
+    let order = site.assigned(2).await;
+    let ids: Vec<String> = site
+        .units(&order)
+        .await
+        .into_iter()
+        .map(|row| row.id)
+        .collect();
+    let tags = site.unit(&ids[0]).await.unit.known().tags;
+    site.ship(&order, Some(&ids[..1]), "T1").await.unwrap();
+    let now = site.world.now();
+    let by = ann();
+    let fresh = site.store.replace(&ids[0], "lost in the post", &by, now);
+    let fresh = fresh.await.unwrap();
+    site.ship(&order, Some(&ids[1..]), "T2").await.unwrap();
+    in_state(&mut site, &fresh, "provisioned").await;
+    for _ in 0..4 {
+        site.round(130).await;
+    }
+    let tracking = |site: &Site| {
+        site.world.meanwhile(|market, _| {
+            let order = market.all_orders().find(|one| one.id == id(&order));
+            order.and_then(|order| order.tracking.clone())
+        })
+    };
+    assert_eq!(tracking(&site), None, "reported without {fresh}");
+    let now = site.world.now();
+    let given = site.store.assign(&fresh, None, &tags, &ann(), now).await;
+    given.unwrap();
+    site.ship(&order, Some(std::slice::from_ref(&fresh)), "T3")
+        .await
+        .unwrap();
+    active(&mut site, &fresh).await;
+    active(&mut site, &ids[1]).await;
+    assert!(tracking(&site).is_some_and(|numbers| numbers.contains("T3")));
+}
+
+/// A replacement is dead on the shelf and replaced before MyAdmin was told of it: what MyAdmin shows is ours all the same.
+#[tokio::test]
+async fn a_replacement_that_is_replaced_before_it_was_reported_goes_on() {
+    let mut site = site().await;
+    let order = site.shipped(1).await;
+    let first = site.units(&order).await.remove(0);
+    active(&mut site, &first.id).await;
+    let tags = first.unit.known().tags;
+    let mut last = first.id.clone();
+    for _ in 0..2 {
+        let now = site.world.now();
+        last = site.store.replace(&last, "RMA", &ann(), now).await.unwrap();
+        in_state(&mut site, &last, "provisioned").await;
+    }
+    let now = site.world.now();
+    let given = site.store.assign(&last, None, &tags, &ann(), now).await;
+    given.unwrap();
+    site.ship(&order, Some(std::slice::from_ref(&last)), "T2")
+        .await
+        .unwrap();
+    active(&mut site, &last).await;
+}
+
 /// An order that was cancelled and comes back is a person's to take up again; the remedy does it.
 #[tokio::test]
 async fn a_cancelled_order_that_comes_back_can_be_resumed() {

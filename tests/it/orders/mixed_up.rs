@@ -70,7 +70,7 @@ async fn devices_that_were_mixed_up_are_swapped_and_the_registry_follows() {
     let said = refused(&file, &["swap", "7.1", "7.1"]);
     assert!(said.contains("name two units"), "{said}");
     let said = refused(&file, &["swap", "7.1", "8.1"]);
-    assert!(said.contains("same kinds of marks"), "{said}");
+    assert!(said.contains("same kinds of identifiers"), "{said}");
     store.close().await;
 }
 

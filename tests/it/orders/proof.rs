@@ -16,7 +16,6 @@ use dig_ingest::orders::settings::{Config, Fulfilment, Mode};
 use dig_ingest::orders::store::devices::Ended;
 use dig_ingest::orders::store::identity::{Origin, Proof};
 use dig_ingest::orders::store::listed_devices::SeenRow;
-use dig_ingest::orders::store::operator_actions::Subject;
 use dig_ingest::orders::store::{self, Error, Store};
 use dig_ingest::orders::{Clock, wall_clock};
 use dig_ingest::registry::{Device, State};
@@ -403,12 +402,18 @@ async fn a_restored_store_takes_back_no_shipment_and_no_replacement() {
     assert_eq!(first.unit.state(), "terminated");
     let row = holding.store.unit(&second).await.unwrap().unwrap();
     assert_eq!(row.unit.serial(), Some(serial));
+    let standing = alarms(&holding.store).await;
+    assert!(
+        standing.contains(&"parcel-unknown".to_owned()),
+        "{standing:?}"
+    );
     // Its parcel is given again by a person.
     holding.send(&scene.world, &second, "T2").await;
-    let subject = Subject::parse(&order);
-    let now = scene.world.now();
-    holding.store.retry(&subject, &ann(), now).await.unwrap();
-    holding.work(&scene.world).await;
+    let standing = alarms(&holding.store).await;
+    assert!(
+        !standing.contains(&"parcel-unknown".to_owned()),
+        "{standing:?}"
+    );
     scene.world.own_all();
     holding.work(&scene.world).await;
     let row = holding.store.unit(&second).await.unwrap().unwrap();

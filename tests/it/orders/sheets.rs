@@ -191,6 +191,39 @@ async fn a_sheet_in_the_folder_terminates_its_devices_once() {
     store.close().await;
 }
 
+/// A serial is mistyped in one sheet, and the next sheet has other devices: the device of the first one is still to be found.
+#[tokio::test]
+async fn the_next_sheet_clears_no_unknown_serial_of_the_one_before() {
+    let (_folder, store, place) = scene().await;
+    let config = Config {
+        folder: place.clone(),
+        foreign_serials: Foreign::Alarm,
+        ..Config::default()
+    };
+    let mut watch = watcher(&store, config);
+    std::fs::create_dir_all(&place).unwrap();
+    drop_file(&place, "1.csv", sheet(&["CX03", "CX98"]), 1);
+    for _ in 0..3 {
+        watch.look().await;
+    }
+    assert_eq!(state(&store, "8.1").await, "terminated");
+    let unknown = [("sheet-unknown".to_owned(), "CX98".to_owned())];
+    assert_eq!(alarms(&store).await, unknown);
+    drop_file(&place, "2.csv", sheet(&["CX01"]), 2);
+    for _ in 0..3 {
+        watch.look().await;
+    }
+    assert_eq!(state(&store, "7.1").await, "terminated");
+    assert_eq!(alarms(&store).await, unknown);
+    // The first sheet is corrected.
+    drop_file(&place, "1.csv", sheet(&["CX03", "CX02"]), 3);
+    for _ in 0..3 {
+        watch.look().await;
+    }
+    assert_eq!(alarms(&store).await, []);
+    store.close().await;
+}
+
 /// Whatever comes after a doubted sheet: its alarm stands until a sheet of its name accounts for all its devices.
 #[tokio::test]
 async fn a_spoiled_sheet_terminates_nobody_and_stands_until_its_devices_are_accounted_for() {

@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use dig_ingest::orders::journey::kit::{OwnerDatabase, ReadBack};
 use dig_ingest::orders::journey::order::Order;
-use dig_ingest::orders::journey::unit::Unit;
-use dig_ingest::orders::journey::way::Live;
+use dig_ingest::orders::journey::unit::{Live, Unit};
 use dig_ingest::orders::journey::{Actor, Code, Needs, Parcel, Reason, Serial, Tags};
 use dig_ingest::orders::store::cancel_terminate::Termination;
 use dig_ingest::orders::store::change::{Cause, Change};

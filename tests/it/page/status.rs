@@ -30,7 +30,10 @@ fn texts(args: &[&str]) -> Vec<String> {
 async fn a_running_job_is_shown_with_its_waits_partitions_and_alarms() {
     let folder = tempfile::tempdir().unwrap();
     let site = Site::with_token(folder.path()).await;
-    let slot = site.board.open("telemetry", 7, Instant::now());
+    let slot = site.board.open(
+        &dig_ingest::topic_partition::TopicPartition::new("telemetry", 7),
+        Instant::now(),
+    );
     let totals = Totals {
         read: 3,
         ..Totals::default()

@@ -8,7 +8,7 @@ use syn::{Attribute, UseTree};
 use super::{files, only_tests};
 
 /// Circles there are: the folder, the files or folders in it, and why. One that is gone must leave this list.
-const NAMED: [(&str, &[&str], &str); 14] = [
+const NAMED: [(&str, &[&str], &str); 13] = [
     (
         "",
         &[
@@ -68,11 +68,6 @@ const NAMED: [(&str, &[&str], &str); 14] = [
             "worksheet",
         ],
         "the store keeps the types of all parts, which read and write it; the settings are the parts' own types",
-    ),
-    (
-        "orders/journey",
-        &["unit", "way"],
-        "one state machine in two files: what ended, and what is under way",
     ),
     (
         "pipeline",

@@ -1,14 +1,20 @@
-//! Rights on a broker that checks them (H1): the documented ones are enough for the orders part, and one that is missing is named with the right to
+//! Rights on a broker that checks them (H1): the documented ones are enough, and each one that is missing is named with the right to
 //! grant. The table of `src/ops/README.md` is what the tests grant.
 
-use std::{fs, time::Duration};
+use std::{fs, path::Path, time::Duration};
 
-use dig_ingest::rights::{Operation, Resource, grant};
+use dig_ingest::{
+    registry::{Device, State, writer::Writer},
+    rights::{Operation, Resource, grant},
+    sim,
+};
+use rdkafka::ClientConfig;
 use serde_json::Value;
 
+use crate::kafka::held::{fleet, held};
 use crate::kafka::takeover::{led, unit};
 use crate::support::{
-    broker::Broker,
+    broker::{Broker, block_on},
     child::Running,
     root,
     trade::{open, ordered},
@@ -129,6 +135,167 @@ fn named(instance: &mut Running, right: &str) {
     });
     wait_until(&format!("{right}: the log names it"), || {
         instance.log().contains(right)
+    });
+}
+
+/// Writes devices as somebody who may.
+fn activate(world: &World<'_>, fleet: &Path, state: State) {
+    let text = fs::read_to_string(fleet).expect("the load wrote its devices");
+    let devices: Vec<Device> = text
+        .lines()
+        .map(|line| {
+            let device: Value = serde_json::from_str(line).expect("JSON");
+            let text = |name: &str| device[name].as_str().expect("a text").to_owned();
+            Device {
+                device_id: text("device_id").into(),
+                serial: Some(text("serial").into()),
+                state,
+                order: None,
+                since: None,
+            }
+        })
+        .collect();
+    let mut client = ClientConfig::new();
+    client.set("bootstrap.servers", world.broker.address());
+    let topic = format!("{}.devices", world.topic);
+    let writer = Writer::new(&client, &topic).expect("a writer");
+    block_on(writer.write(&devices)).expect("written");
+}
+
+/// Records of devices that are pending, a refused one, and one that the gateway rejects once its device is active.
+fn pending(world: &mut World<'_>, fleet: &Path, round: usize) {
+    activate(world, fleet, State::Pending);
+    let path = fleet.display().to_string();
+    world.produced(60, &["--devices", "5", "--registry", &path, "--seed", "1"]);
+    let ahead = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(1);
+    let serial = fs::read_to_string(fleet).expect("devices");
+    let serial: Value = serde_json::from_str(serial.lines().next().expect("one")).expect("JSON");
+    let serial = serial["serial"].as_str().expect("a serial");
+    let late = format!(
+        r#"{{"Type":"GenericStatusRecord","DateTime":"{ahead:.3}","SerialNo":"{serial}","Code":107,"Value":{round}}}"#
+    );
+    for value in [late.as_str(), "no record"] {
+        world.broker.write(&world.topic, "", value, Duration::ZERO);
+    }
+}
+
+/// Waits until records were held, then activates their devices.
+fn release(world: &mut World<'_>, fleet: &Path, before: i64) {
+    world.until("records are held", |world| held(world) > before);
+    activate(world, fleet, State::Active);
+}
+
+#[test]
+fn the_documented_rights_carry_the_streaming_job_and_a_missing_one_is_named() {
+    let broker = Broker::guarded();
+    let gateway = sim::Config {
+        settings: sim::Settings {
+            invalid_delay_max_ms: 100,
+            ..sim::Settings::default()
+        },
+        ..sim::Config::default()
+    };
+    let mut world = World::beside(&broker, 1, gateway);
+    guard(&mut world);
+    let names = Names::of(&world);
+    names.make(&broker, 1);
+    for (key, value) in [
+        ("gate.mode", "\"registry\""),
+        ("topics.devices", &format!("{:?}", names.devices)),
+        ("feedback.poll_ms", "200"),
+        ("validate.future_s", "100000"),
+    ] {
+        world.set(key, value);
+    }
+    let rows: Vec<Row> = documented()
+        .into_iter()
+        .filter(|row| row.streaming)
+        .collect();
+    assert!(rows.len() >= 10, "{rows:#?}");
+    for row in &rows {
+        broker.grant(row.operation, names.resource(row));
+    }
+    let fleet = fleet(&world);
+    world.produced(
+        10,
+        &[
+            "--devices",
+            "5",
+            "--registry",
+            &fleet.display().to_string(),
+            "--seed",
+            "1",
+        ],
+    );
+    world.join();
+    pending(&mut world, &fleet, 0);
+    release(&mut world, &fleet, 0);
+    // Those that the gateway rejects afterwards are none of them.
+    let mut accepted = 70;
+    whole(&mut world, &names, accepted);
+    let mut instance = world.instances.remove(0);
+    let log = instance.log();
+    assert!(!log.contains("grant the user"), "{log}");
+    instance.signal("TERM");
+    instance.succeeded();
+    for (round, row) in (1..).zip(&rows) {
+        let resource = names.resource(row);
+        let right = grant(row.operation, resource);
+        eprintln!("without: {right}");
+        broker.withdraw(row.operation, resource);
+        let before = held(&world);
+        let mut instance = world.start();
+        pending(&mut world, &fleet, round);
+        let deletes = row.operation == Operation::Delete;
+        let writes =
+            |topic: &str| (row.operation, resource) == (Operation::Write, Resource::Topic(topic));
+        // What is needed only once records are released.
+        let late = deletes || writes(&names.state) || writes(&names.invalid);
+        if late {
+            world.instances.push(instance);
+            release(&mut world, &fleet, before);
+            instance = world.instances.remove(0);
+        }
+        if deletes {
+            instance.said("what stays", |line| line.contains(&right).then_some(()));
+        } else if resource == Resource::Topic(&names.devices) {
+            assert!(!instance.ended().success());
+            assert!(instance.log().contains(&right), "{}", instance.log());
+        } else {
+            named(&mut instance, &right);
+        }
+        broker.grant(row.operation, resource);
+        if !instance.alive() {
+            instance = world.start();
+        }
+        world.instances.push(instance);
+        if !late {
+            release(&mut world, &fleet, before);
+        }
+        accepted += 60;
+        whole(&mut world, &names, accepted);
+        let mut instance = world.instances.remove(0);
+        wait_until("it is ready", || instance.told("/readyz").0 == 200);
+        instance.signal("TERM");
+        instance.succeeded();
+    }
+    world.end();
+}
+
+/// Waits until everything is read, settled and released, and everything that was rejected is written.
+fn whole(world: &mut World<'_>, names: &Names, accepted: u64) {
+    world.drained();
+    world.until("what was held is released", |world| {
+        world.accepted() >= accepted
+            && world.instances[0].metric("dig_ingest_held_records") == 0.0
+            && world.instances[0].metric("dig_ingest_releasing_devices") == 0.0
+    });
+    let input = world.broker.read(&world.topic);
+    let broken = input.iter().filter(|letter| letter.payload == b"no record");
+    let late = broken.count();
+    world.until("every letter is written", |world| {
+        world.broker.ends(&names.dead, 1)[0] >= late as i64
+            && world.broker.ends(&names.invalid, 1)[0] >= late as i64
     });
 }
 

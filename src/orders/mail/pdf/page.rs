@@ -19,7 +19,7 @@ const FONTS: usize = 256;
 const WORD: f32 = 0.15;
 const CELL: f32 = 1.1;
 
-/// What may still be read of a file.
+/// The rest of the limits on reading a file.
 #[derive(Debug)]
 pub struct Left {
     bytes: usize,

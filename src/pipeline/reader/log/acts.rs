@@ -14,18 +14,19 @@ use crate::log_life::{
     Change, Facts, Point, Points, Reading, TopicId, Verdict, judge_commit, judge_reading,
 };
 use crate::ops::metrics::log_life as metrics;
-use crate::ops::waits::{self, Kind};
+use crate::ops::waits::Kind;
 use crate::pipeline::consumer::Events;
 use crate::pipeline::feed::{Messages, PartitionQueue};
 use crate::pipeline::log_watch::{Answer, Question};
-use crate::pipeline::reader::{Assigned, Key, Reader, list};
+use crate::pipeline::reader::{Assigned, Reader, list};
 use crate::pipeline::worker::Chunk;
+use crate::topic_partition::TopicPartition;
 
 impl Reader {
     /// Sends the questions that are due, and seeks where a partition is to be read from another offset.
     pub(in crate::pipeline::reader) fn follow_logs(
         &self,
-        assigned: &mut HashMap<Key, Assigned>,
+        assigned: &mut HashMap<TopicPartition, Assigned>,
         topics: &mut Topics,
     ) {
         let now = Instant::now();
@@ -49,9 +50,9 @@ impl Reader {
             self.publish_wait(key, &mut partition.log);
         }
         if !topics.asked && now >= topics.ask_at && !assigned.is_empty() {
-            let mut names: Vec<String> = assigned.keys().map(|(topic, _)| topic.clone()).collect();
+            let mut names: Vec<String> = assigned.keys().map(|key| key.topic.clone()).collect();
             if self.gate.holds() {
-                let held = |name: &String| format!("{name}{}", self.shared.topics.held_suffix);
+                let held = |name: &String| self.shared.topics.held(name);
                 names.extend(names.iter().map(held).collect::<Vec<_>>());
             }
             let names: HashSet<String> = names.into_iter().collect();
@@ -66,13 +67,13 @@ impl Reader {
     }
 
     /// Publishes the wait for the check of the log, from its beginning on.
-    fn publish_wait(&self, key: &Key, log: &mut Log) {
+    fn publish_wait(&self, key: &TopicPartition, log: &mut Log) {
         if log.may_read() {
             log.wait = None;
         } else if log.wait.is_none() {
             let cause = "it is being checked whether the log is still the one that offsets are remembered of; nothing is read until the broker answers";
             let remedy = "check the broker, and that this user may describe the topic and read the group's offsets; it is asked again by itself";
-            let subject = waits::partition(&key.0, key.1);
+            let subject = key.to_string();
             let board = &self.shared.board;
             log.wait = Some(match log.stand {
                 Stand::Start => board.usual_wait(Kind::LogLife, subject, cause, remedy),
@@ -83,7 +84,7 @@ impl Reader {
 
     /// Seeks to an offset; false if the client refused, and then the caller tries again. After success the client's position is
     /// `to`.
-    pub(in crate::pipeline::reader) fn moved(&self, key: &Key, to: i64) -> bool {
+    pub(in crate::pipeline::reader) fn moved(&self, key: &TopicPartition, to: i64) -> bool {
         let wanted = list(std::iter::once((key, Some(to))));
         let moved = self.consumer.seek_partitions(wanted, SEEK);
         let refused = match &moved {
@@ -91,7 +92,7 @@ impl Reader {
             Err(error) => Some(error.clone()),
         };
         if let Some(error) = &refused {
-            tracing::debug!(topic = key.0, partition = key.1, to, %error, "the client does not move to an offset yet");
+            tracing::debug!(topic = key.topic, partition = key.partition, to, %error, "the client does not move to an offset yet");
         }
         refused.is_none()
     }
@@ -123,7 +124,7 @@ impl Reader {
     pub(in crate::pipeline::reader) fn answered(
         &self,
         answers: Vec<Answer>,
-        assigned: &mut HashMap<Key, Assigned>,
+        assigned: &mut HashMap<TopicPartition, Assigned>,
         topics: &mut Topics,
     ) {
         let now = Instant::now();
@@ -177,23 +178,23 @@ impl Reader {
         }
     }
 
-    fn say(&self, key: &Key, change: Change, from: i64) {
-        metrics::changed(&key.0, change);
+    fn say(&self, key: &TopicPartition, change: Change, from: i64) {
+        metrics::changed(&key.topic, change);
         tracing::error!(
-            topic = key.0,
-            partition = key.1,
+            topic = key.topic,
+            partition = key.partition,
             from,
             change = change.name(),
             "{}",
             change.meaning()
         );
-        self.shared.board.log_changed(&key.0, key.1, change, from);
+        self.shared.board.log_changed(key, change, from);
     }
 
     /// Checks the life of the committed offset; true if another life of the log has begun.
     fn start(
         &self,
-        key: &Key,
+        key: &TopicPartition,
         partition: &mut Assigned,
         facts: Facts,
         (committed, differs): (Option<&Committed>, Option<i64>),
@@ -235,7 +236,7 @@ impl Reader {
     /// `points` are those that were asked about: more may have been read since.
     fn prove(
         &self,
-        key: &Key,
+        key: &TopicPartition,
         partition: &mut Assigned,
         facts: Facts,
         points: &Points,
@@ -273,17 +274,17 @@ impl Reader {
     /// Begins another life: the log was recreated or truncated, and is read from offset `from` on.
     fn begin_life(
         &self,
-        key: &Key,
+        key: &TopicPartition,
         partition: &mut Assigned,
         facts: Facts,
         from: i64,
         change: Change,
         before: Option<i64>,
     ) {
-        metrics::changed(&key.0, change);
+        metrics::changed(&key.topic, change);
         tracing::error!(
-            topic = key.0,
-            partition = key.1,
+            topic = key.topic,
+            partition = key.partition,
             from,
             before,
             end = facts.end,
@@ -292,7 +293,7 @@ impl Reader {
             "{}",
             change.meaning()
         );
-        self.shared.board.log_changed(&key.0, key.1, change, from);
+        self.shared.board.log_changed(key, change, from);
         let log = &mut partition.log;
         log.life = (log.life.0 + 1, from);
         log.topic_id = facts.topic_id.clone();
@@ -322,7 +323,7 @@ impl Reader {
     fn compare_topics(
         &self,
         found: &HashMap<String, Topic>,
-        assigned: &mut HashMap<Key, Assigned>,
+        assigned: &mut HashMap<TopicPartition, Assigned>,
     ) {
         let id = |topic: &str| match found.get(topic) {
             Some(Topic::There(Some(id))) => Some(id),
@@ -332,15 +333,16 @@ impl Reader {
         let mut restart = Vec::new();
         for (key, partition) in assigned.iter_mut() {
             let log = &mut partition.log;
-            match (id(&key.0), &log.topic_id) {
+            match (id(&key.topic), &log.topic_id) {
                 (Some(id), Some(known)) if id != known && log.may_read() => log.went_back(now),
                 (Some(id), None) if log.may_read() => log.topic_id = Some(id.clone()),
                 _ => {}
             }
-            let held = format!("{}{}", key.0, self.shared.topics.held_suffix);
+            let held = self.shared.topics.held(&key.topic);
             if let Some((now, then)) = id(&held).zip(partition.progress.held_topic())
                 && now != then
             {
+                let held = TopicPartition::new(held, key.partition);
                 restart.push((key.clone(), held));
             }
         }
@@ -351,17 +353,20 @@ impl Reader {
 
     /// Replaces a worker after its held topic was recreated: the old worker's held index names other records now. The new
     /// worker rebuilds the index and reads again what the old one has not settled.
-    fn start_over(&self, key: &Key, held: &str, assigned: &mut HashMap<Key, Assigned>) {
-        metrics::changed(held, Change::Recreated);
+    fn start_over(
+        &self,
+        key: &TopicPartition,
+        held: &TopicPartition,
+        assigned: &mut HashMap<TopicPartition, Assigned>,
+    ) {
+        metrics::changed(&held.topic, Change::Recreated);
         tracing::error!(
-            topic = held,
-            partition = key.1,
+            topic = held.topic,
+            partition = held.partition,
             change = Change::Recreated.name(),
             "the held topic was deleted and created again: records that were held in it are gone with it, and its offsets name other records now"
         );
-        self.shared
-            .board
-            .log_changed(held, key.1, Change::Recreated, 0);
+        self.shared.board.log_changed(held, Change::Recreated, 0);
         let Some(partition) = assigned.get(key) else {
             return;
         };
@@ -388,21 +393,21 @@ impl Reader {
     /// consumer's main queue. The message is read once more in its order.
     pub(in crate::pipeline::reader) fn split_again(
         &self,
-        key: &Key,
+        key: &TopicPartition,
         offset: i64,
-        feeds: &mut HashMap<Key, PartitionQueue<Events>>,
-        assigned: &mut HashMap<Key, Assigned>,
+        feeds: &mut HashMap<TopicPartition, PartitionQueue<Events>>,
+        assigned: &mut HashMap<TopicPartition, Assigned>,
     ) {
         let Some(partition) = assigned.get_mut(key) else {
             return;
         };
         tracing::info!(
-            topic = key.0,
-            partition = key.1,
+            topic = key.topic,
+            partition = key.partition,
             offset,
             "librdkafka re-created a partition; its queue is split off again"
         );
-        let Some(feed) = PartitionQueue::open(&self.consumer, &key.0, key.1) else {
+        let Some(feed) = PartitionQueue::open(&self.consumer, key) else {
             return;
         };
         feeds.insert(key.clone(), feed);
@@ -428,8 +433,8 @@ impl Reader {
 
 /// The partition that an answer is for, unless the question is outdated; a failed question is scheduled again.
 fn due<'a, T>(
-    assigned: &'a mut HashMap<Key, Assigned>,
-    key: &Key,
+    assigned: &'a mut HashMap<TopicPartition, Assigned>,
+    key: &TopicPartition,
     token: u64,
     found: anyhow::Result<T>,
 ) -> Option<(&'a mut Assigned, T)> {
@@ -454,8 +459,8 @@ fn due<'a, T>(
                 return None;
             }
             tracing::warn!(
-                topic = key.0,
-                partition = key.1,
+                topic = key.topic,
+                partition = key.partition,
                 error = format!("{error:#}"),
                 "the broker does not return the identity of a log; retrying"
             );

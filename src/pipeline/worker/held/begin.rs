@@ -14,13 +14,14 @@ use tokio_util::sync::CancellationToken;
 use super::Found;
 use crate::ops::metrics::held as metrics;
 use crate::ops::status_registry::StatusRegistry;
-use crate::ops::waits::{self, Kind, Wait};
+use crate::ops::waits::{Kind, Wait};
 use crate::pipeline::held_topic::{self, NotAllowed};
 use crate::pipeline::release::{
     HeldPartition, Progress, Turn, UnreadableBatch, UnreadableMark, rebuild, rest,
 };
 use crate::pipeline::settings::Topics;
 use crate::rights;
+use crate::topic_partition::TopicPartition;
 
 /// Pause before the rebuilding is repeated after a failure.
 const FAILED: Duration = Duration::from_secs(1);
@@ -46,7 +47,7 @@ impl Blocked {
         } else {
             let remedy = format!(
                 "check the broker, the topics {} and {}, and that this user may describe and read them; it is tried again every second",
-                place.held_topic, place.state_topic
+                place.held.topic, place.state_topic
             );
             (Kind::HeldTopic, remedy)
         };
@@ -64,8 +65,8 @@ pub(super) struct Beginning {
     pub place: HeldPartition,
     /// A gate holds records. Without one there may be no held topic until a device is quarantined.
     pub gated: bool,
-    /// The input topic.
-    pub topic: String,
+    /// The partition of the input topic.
+    pub input: TopicPartition,
     /// Settings by which a missing held topic is created.
     pub topics: Topics,
     /// Where what keeps the partition from beginning is published.
@@ -86,7 +87,7 @@ impl Beginning {
         }
         let _wait = self.board.wait(
             Kind::HeldTopic,
-            waits::partition(&self.topic, self.place.partition),
+            self.input.to_string(),
             "other partitions of this instance read first what they hold",
             "nothing is to be done: the partition begins by itself when they have read it",
         );
@@ -110,7 +111,7 @@ impl Beginning {
                 Ok(found) => return Some(found),
                 Err(_) if self.stop.is_cancelled() => return None,
                 Err(error) => {
-                    metrics::unread(&self.place.held_topic);
+                    metrics::unread(&self.place.held.topic);
                     self.publish(&mut wait, Blocked::of(&error, &self.place));
                     rest(FAILED, &self.stop);
                 }
@@ -127,7 +128,7 @@ impl Beginning {
         match wait {
             Some((known, wait)) if *known == kind => wait.update(cause),
             _ => {
-                let subject = waits::partition(&self.topic, self.place.partition);
+                let subject = self.input.to_string();
                 *wait = Some((kind, self.board.wait(kind, subject, cause, remedy)));
             }
         }
@@ -137,19 +138,19 @@ impl Beginning {
         let mut turn = Some(turn);
         let place = &self.place;
         if self.gated {
-            held_topic::ensure(&place.kafka, &self.topics, &self.topic, place.partition)?;
+            held_topic::ensure(&place.kafka, &self.topics, &self.input)?;
         } else if !place.is_there()? {
             return Ok(Found::nothing());
         }
         let asker = place.asker()?;
-        let (committed, source_end) = place.source(&asker, &self.topic)?;
+        let (committed, source_end) = place.source(&asker, &self.input)?;
         let mut reading = |progress: Progress| match progress {
             // A message was read: the failure before has passed.
             Progress::Read => *wait = None,
             Progress::Failed(error) => {
                 // The client tries again for as long as it takes: the others need not wait for it.
                 drop(turn.take());
-                let topic = &place.held_topic;
+                let topic = &place.held.topic;
                 let error = rights::named(error, topic, &place.kafka.group)
                     .context(format!("cannot read {topic}"));
                 self.publish(wait, Blocked::of(&error, place));

@@ -17,6 +17,7 @@ use super::{LOW, Worker, Written};
 use crate::ops::metrics::held as metrics;
 use crate::pipeline::producer::Kept;
 use crate::rights::{self, Operation, Resource};
+use crate::topic_partition::TopicPartition;
 
 /// How far the held log is released: as seen, as marked, as deleted.
 pub(in crate::pipeline::worker) struct LowWatermarks {
@@ -143,24 +144,22 @@ impl Worker {
             return;
         };
         let producer = self.shared.producer.clone();
-        let (topic, partition) = (self.side.place.held_topic.clone(), self.progress.partition);
+        let held = self.side.place.held.clone();
         let id = self.side.topic_id.clone();
         self.side.writing.push(Box::pin(async move {
-            let result = producer
-                .delete_below(&topic, partition, below, id.as_ref())
-                .await;
+            let result = producer.delete_below(&held, below, id.as_ref()).await;
             (Written::Trimmed(Trim { below, result }), Ok(()))
         }));
     }
 
     pub(super) fn trimmed(&mut self, trim: Trim) {
-        let (topic, partition) = (&self.side.place.held_topic, self.progress.partition);
+        let TopicPartition { topic, partition } = &self.side.place.held;
         let lows = &mut self.side.low;
         lows.deleting = false;
         match trim.result {
             Ok(()) => {
                 lows.deleted = trim.below;
-                metrics::trimmed(&self.progress.topic);
+                metrics::trimmed(&self.progress.input.topic);
                 tracing::debug!(%topic, partition, below = trim.below, "released records were deleted");
             }
             // A broker for trying things out, which keeps everything.

@@ -8,8 +8,7 @@ use std::fs;
 use std::path::Path;
 
 use dig_ingest::orders::journey::order::{Open, Order};
-use dig_ingest::orders::journey::unit::Unit;
-use dig_ingest::orders::journey::way::Live;
+use dig_ingest::orders::journey::unit::{Live, Unit};
 use dig_ingest::orders::journey::{Actor, Parcel, Tags};
 use dig_ingest::orders::settings::Status;
 use dig_ingest::orders::store::intents::Outcome;

@@ -3,8 +3,7 @@
 use std::collections::BTreeSet;
 
 use dig_ingest::orders::journey::order::{Open, Order};
-use dig_ingest::orders::journey::unit::Unit;
-use dig_ingest::orders::journey::way::Live;
+use dig_ingest::orders::journey::unit::{Live, Unit};
 use dig_ingest::orders::journey::{Actor, Code, Parcel, Serial, Tags};
 use dig_ingest::orders::reconcile::fulfil::{all_shipped, wished};
 use dig_ingest::orders::settings::{Config, Mode, Partial, Status};
@@ -291,7 +290,7 @@ fn key_in(world: &World, config: &Config, whole: &Whole) {
     let Some(shipment) = wished(whole, config) else {
         return;
     };
-    if config.fulfilment.partial == Partial::Wait && !all_shipped(whole) {
+    if config.fulfilment.partial == Partial::Wait && !all_shipped(whole, config) {
         return;
     }
     let order: u64 = whole.row.id.parse().unwrap();
