@@ -88,6 +88,16 @@ impl ConfigArgs {
     pub fn load_complete(&self) -> Result<Settings, Error> {
         Settings::load_complete(self.config.as_deref(), &self.sets)
     }
+
+    /// As [`Self::load_complete`], but values that break a rule are given too, with what is wrong: for people who look at them.
+    ///
+    /// # Errors
+    /// What makes no settings at all: a file that cannot be read, unknown keys, values of another kind.
+    pub fn load_doubtful(&self) -> Result<(Settings, Option<Error>), Error> {
+        let (settings, problems) =
+            Settings::judged(self.config.as_deref(), variables(), &self.sets, true)?;
+        Ok((settings, (!problems.is_empty()).then_some(Error(problems))))
+    }
 }
 
 impl Settings {
@@ -125,6 +135,21 @@ impl Settings {
         sets: &[String],
         complete: bool,
     ) -> Result<Self, Error> {
+        let (settings, problems) = Self::judged(path, variables, sets, complete)?;
+        if problems.is_empty() {
+            Ok(settings)
+        } else {
+            Err(Error(problems))
+        }
+    }
+
+    /// The settings of all layers, and the rules that their values break.
+    fn judged(
+        path: Option<&Path>,
+        variables: impl IntoIterator<Item = (String, String)>,
+        sets: &[String],
+        complete: bool,
+    ) -> Result<(Self, Vec<Problem>), Error> {
         let schema = Self::schema();
         let mut layers = layers::Layers::new(&schema);
         if let Some(path) = path {
@@ -137,11 +162,7 @@ impl Settings {
         layers.add_flags(sets);
         let (settings, places) = layers.finish::<Self>()?;
         let problems = rules::broken(&settings, &schema, &places, complete);
-        if problems.is_empty() {
-            Ok(settings)
-        } else {
-            Err(Error(problems))
-        }
+        Ok((settings, problems))
     }
 
     /// The sections the pipeline applies.

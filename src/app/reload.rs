@@ -11,7 +11,7 @@
 //!
 //! One request at a time; requests that come meanwhile are one. Cancelled, it leaves the old settings or the new ones.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -33,6 +33,8 @@ use crate::record::validate::{self, Rules};
 pub struct Applied {
     /// Settings that have a new value.
     pub changed: BTreeSet<String>,
+    /// Mapping files, their jq programs and the file of diagnostics that have another content, or are used newly.
+    pub files: BTreeSet<String>,
     /// Settings whose new value counts after a restart.
     pub restart: BTreeSet<String>,
 }
@@ -41,6 +43,8 @@ pub struct Applied {
 pub struct Reloader {
     /// Settings in force, as they were loaded: before sizes were fitted to the memory.
     in_force: Settings,
+    /// Fingerprints of the files that the snapshot was made of, by name.
+    files: BTreeMap<String, String>,
     /// The snapshot that the pipeline follows; none where no pipeline runs.
     live: Option<watch::Sender<Arc<Live>>>,
 }
@@ -49,16 +53,20 @@ impl Reloader {
     /// # Errors
     /// Mappings or rules that cannot be used.
     pub fn new(settings: &Settings, chosen: Chosen) -> anyhow::Result<(Self, Option<LiveWatch>)> {
-        let first = chosen.pipeline.then(|| snapshot(settings)).transpose()?;
-        let (live, feed) = match first {
-            Some(first) => {
+        let first = chosen.pipeline.then(|| read(settings)).transpose()?;
+        let (live, files, feed) = match first {
+            Some((first, files)) => {
                 let (sender, feed) = watch::channel(Arc::new(first));
-                (Some(sender), Some(feed))
+                (Some(sender), files, Some(feed))
             }
-            None => (None, None),
+            None => (None, BTreeMap::new(), None),
         };
-        let in_force = settings.clone();
-        Ok((Self { in_force, live }, feed))
+        let reloader = Self {
+            in_force: settings.clone(),
+            files,
+            live,
+        };
+        Ok((reloader, feed))
     }
 
     /// Takes over what can be taken over of newly loaded settings.
@@ -68,16 +76,25 @@ impl Reloader {
     pub fn apply(&mut self, new: &Settings) -> anyhow::Result<Applied> {
         let merged = merged(&self.in_force, new);
         let live = match self.live {
-            Some(_) => Some(snapshot(&merged)?),
+            Some(_) => Some(read(&merged)?),
             None => None,
         };
         // The last step that can fail.
         log::set_level(&merged.log).context("log.level")?;
-        if let (Some(sender), Some(live)) = (&self.live, live) {
+        let mut files = BTreeSet::new();
+        if let (Some(sender), Some((live, read))) = (&self.live, live) {
             sender.send_replace(Arc::new(live));
+            let other = |(name, mark): &(&String, &String)| self.files.get(*name) != Some(*mark);
+            files = read
+                .iter()
+                .filter(other)
+                .map(|(name, _)| name.clone())
+                .collect();
+            self.files = read;
         }
         let applied = Applied {
             changed: merged.differences(&self.in_force),
+            files,
             restart: merged.differences(new),
         };
         self.in_force = merged;
@@ -102,6 +119,7 @@ impl Reloader {
         let keys = |set: &BTreeSet<String>| set.iter().cloned().collect::<Vec<_>>().join(", ");
         tracing::info!(
             changed = keys(&applied.changed),
+            files = keys(&applied.files),
             "settings, mappings and rules were reloaded"
         );
         if !applied.restart.is_empty() {
@@ -135,12 +153,25 @@ fn merged(in_force: &Settings, new: &Settings) -> Settings {
 /// # Errors
 /// Mappings or rules that cannot be used.
 pub fn snapshot(settings: &Settings) -> anyhow::Result<Live> {
-    Ok(Live {
+    Ok(read(settings)?.0)
+}
+
+/// The snapshot, and the fingerprints of the files that it was made of.
+fn read(settings: &Settings) -> anyhow::Result<(Live, BTreeMap<String, String>)> {
+    let mappings = load_mappings(settings)?;
+    let used = mappings.iter().flat_map(|(_, mapping)| mapping.files());
+    let mut files: BTreeMap<_, _> = used.map(|(file, mark)| (file, mark.to_string())).collect();
+    if let Some(file) = &settings.mapping.diagnostics {
+        let text = std::fs::read_to_string(file).unwrap_or_default();
+        files.insert(file.display().to_string(), text);
+    }
+    let live = Live {
         rules: Arc::new(rules(settings)?),
-        shape: Arc::new(shapes(settings)?),
+        shape: Arc::new(shape_of(mappings)),
         guard: settings.guard.clone(),
         pacing: settings.pacing.clone(),
-    })
+    };
+    Ok((live, files))
 }
 
 /// The shape of a topic's messages, as `[input.mappings]` says.
@@ -148,13 +179,14 @@ pub fn snapshot(settings: &Settings) -> anyhow::Result<Live> {
 /// # Errors
 /// A mapping that does not exist or is wrong.
 pub fn shapes(settings: &Settings) -> anyhow::Result<impl Fn(&str) -> Shape + Send + Sync + use<>> {
-    let mappings = load_mappings(settings)?;
-    Ok(
-        move |topic: &str| match mappings.iter().find(|(name, _)| name == topic) {
-            Some((_, mapping)) => Shape::Mapped(Arc::clone(mapping)),
-            None => Shape::Native,
-        },
-    )
+    Ok(shape_of(load_mappings(settings)?))
+}
+
+fn shape_of(mappings: Vec<(String, Arc<Mapping>)>) -> impl Fn(&str) -> Shape + Send + Sync {
+    move |topic: &str| match mappings.iter().find(|(name, _)| name == topic) {
+        Some((_, mapping)) => Shape::Mapped(Arc::clone(mapping)),
+        None => Shape::Native,
+    }
 }
 
 /// The formats of topics, as `[input.formats]` says. Schema files are read; nobody is asked.
@@ -233,6 +265,42 @@ mod tests {
                 "validate.max_message_bytes"
             ]
         );
+    }
+
+    #[test]
+    fn files_with_another_content_are_named() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let place = |name: &str| folder.path().join(name);
+        let write = |name: &str, text: &str| std::fs::write(place(name), text).expect("a file");
+        write("mine.toml", "jq = \"mine.jq\"\n");
+        write("mine.jq", "empty");
+        write("more.toml", "");
+        let text = format!(
+            "[mapping]\ndiagnostics = {:?}\n[input.mappings]\ntelemetry = {:?}\nother = \"flespi\"",
+            place("more.toml"),
+            place("mine.toml"),
+        );
+        let chosen = Chosen {
+            pipeline: true,
+            orders: false,
+        };
+        let (mut reloader, _feed) = Reloader::new(&settings(&text), chosen).expect("mappings");
+        let mut named = || -> Vec<String> {
+            let applied = reloader.apply(&settings(&text)).expect("settings");
+            assert!(applied.changed.is_empty());
+            let short = |name: &String| name.rsplit('/').next().unwrap_or_default().to_owned();
+            applied.files.iter().map(short).collect()
+        };
+        assert!(named().is_empty());
+        write("mine.jq", ".records[]");
+        assert_eq!(named(), ["mine.jq"]);
+        write("mine.toml", "jq = \"mine.jq\"\nunmatched = \"skip\"\n");
+        write(
+            "more.toml",
+            "[[diagnostic]]\ncode = 50000\nname = \"Hopper door\"\n",
+        );
+        assert_eq!(named(), ["mine.toml", "more.toml"]);
+        assert!(named().is_empty());
     }
 
     #[test]

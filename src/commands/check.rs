@@ -25,7 +25,10 @@ use crate::record::mapping::Mappings;
 /// Arguments of `dig-ingest check`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
+  export DIG_INGEST__DIG__USERNAME=integrator@example.com
+  export DIG_INGEST__DIG__PASSWORD_FILE=/run/secrets/dig-password
   dig-ingest check --config config/dig-ingest.toml
+  dig-ingest check --config config/dig-ingest.toml --show
   dig-ingest check --config config/dig-ingest.toml --connect
   dig-ingest check --config job.toml --set kafka.brokers=broker-1:9092 --connect --report json
   dig-ingest check --config job.toml --partitions 64 --set memory.limit_bytes=1073741824")]
@@ -42,7 +45,7 @@ pub struct Args {
     /// Partitions one instance may own, for the memory formula; `--connect` counts them itself.
     #[arg(long, value_name = "N")]
     partitions: Option<u64>,
-    /// Print all settings as they hold, secrets hidden.
+    /// Print all settings as they hold, secrets hidden; also if a value is refused.
     #[arg(long)]
     show: bool,
     /// How the result is written to stdout.
@@ -99,15 +102,14 @@ impl Tried {
 /// # Errors
 /// A task of a check panicked. What is wrong with the job is no error but the result, and the exit code says it.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let mut settings = match args.config.load_complete() {
-        Ok(settings) => settings,
+    let mut settings = match args.config.load_doubtful() {
+        Ok((settings, None)) => settings,
+        Ok((settings, Some(error))) => {
+            refused(&args, &error, Some(&settings));
+            return Ok(ExitCode::FAILURE);
+        }
         Err(error) => {
-            if args.report == Report::Json {
-                let problems: Vec<_> = error.0.iter().map(ToString::to_string).collect();
-                outln!("{}", json!({ "ok": false, "problems": problems }));
-            } else {
-                outln!("failed  settings\n{error}");
-            }
+            refused(&args, &error, None);
             return Ok(ExitCode::FAILURE);
         }
     };
@@ -160,6 +162,23 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     } else {
         ExitCode::FAILURE
     })
+}
+
+/// Says what is wrong with the settings, after the settings themselves if they are to be shown.
+fn refused(args: &Args, error: &crate::config::Error, settings: Option<&Settings>) {
+    if args.report == Report::Json {
+        let problems: Vec<_> = error.0.iter().map(ToString::to_string).collect();
+        let settings = settings.and_then(|settings| shown(settings, args.show));
+        outln!(
+            "{}",
+            json!({ "ok": false, "problems": problems, "settings": settings })
+        );
+        return;
+    }
+    if let Some(settings) = settings.filter(|_| args.show) {
+        outln!("{}", settings.redacted());
+    }
+    outln!("failed  settings\n{error}");
 }
 
 /// Whether the mappings can be read, those of the input's topics first.

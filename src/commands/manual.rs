@@ -29,7 +29,8 @@ pub struct Completions {
   dig-ingest man | man -l -
   dig-ingest man --output /usr/local/share/man/man1")]
 pub struct Manual {
-    /// Write a page for the program and one for each command into this folder, instead of the program's page to standard output.
+    /// Write a page for the program and one for each command into this folder, which is created if it is missing, instead of the
+    /// program's page to standard output.
     #[arg(long, value_name = "FOLDER")]
     output: Option<PathBuf>,
 }
@@ -51,7 +52,11 @@ pub fn man(args: &Manual) -> anyhow::Result<ExitCode> {
     command.build();
     match &args.output {
         None => console::raw(&page(&command)?.1),
-        Some(folder) => write(folder, &command)?,
+        Some(folder) => {
+            std::fs::create_dir_all(folder)
+                .with_context(|| format!("cannot create the folder {}", folder.display()))?;
+            write(folder, &command)?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -154,14 +159,39 @@ mod tests {
         assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     }
 
+    /// Help is wrapped at 100 columns (`max_term_width`), and a command that is broken there cannot be pasted.
+    #[test]
+    fn no_line_of_an_example_is_so_long_that_help_breaks_it() {
+        let (mut long, mut found) = (Vec::new(), 0);
+        each(NAME, &Cli::command(), &mut |path, command| {
+            let help = command
+                .get_after_help()
+                .map(ToString::to_string)
+                .unwrap_or_default();
+            for line in help.lines().filter(|line| line.starts_with("  ")) {
+                found += 1;
+                if line.chars().count() > 98 {
+                    long.push(format!("{path}: {line}"));
+                }
+            }
+        });
+        assert!(found > 60, "{found} lines of examples");
+        assert!(
+            long.is_empty(),
+            "longer than 98 columns; end the line with \" \\\" and indent the next one:\n{}",
+            long.join("\n")
+        );
+    }
+
     #[test]
     fn there_is_a_page_for_each_command() {
         let folder = tempfile::tempdir().expect("a folder");
+        let folder = folder.path().join("man/man1");
         let args = Manual {
-            output: Some(folder.path().to_owned()),
+            output: Some(folder.clone()),
         };
         man(&args).expect("pages");
-        let read = |name: &str| std::fs::read_to_string(folder.path().join(name)).expect("a page");
+        let read = |name: &str| std::fs::read_to_string(folder.join(name)).expect("a page");
         assert!(read("dig-ingest.1").contains("dig\\-ingest"));
         let page = read("dig-ingest-offsets-set.1");
         assert!(

@@ -8,10 +8,12 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow};
 
-use crate::commands::console::{Stdout, noteln};
+use super::columns::aligned;
+use crate::commands::console::{Stdout, noteln, out, outln};
 use crate::commands::format::{self, FormatArgs};
 use crate::config::ConfigArgs;
 use crate::record::decode::{Decoder, Shape};
+use crate::record::diagnostics::Diagnostic;
 use crate::record::mapping::{Mappings, guess};
 use crate::record::origin::Origin;
 use crate::record::{Decoded, Outcome, SerialOf};
@@ -23,17 +25,29 @@ use crate::record::{Decoded, Outcome, SerialOf};
   dig-ingest map --mapping ./mine.toml --set mapping.diagnostics=./diagnostics.toml message.json
   kcat -C -t vendor -c 10 | dig-ingest map --mapping traccar -
   dig-ingest map --guess message.json > mine.toml
-  dig-ingest map --explain --mapping ./mine.toml --key 356307042441013 --header site=north message.json
+  dig-ingest map --diagnostics 'battery voltage'
+  dig-ingest map --explain --mapping ./mine.toml --key 356307042441013 \\
+      --header site=north message.json
   dig-ingest map --mapping ./mine.toml --format avro --schema position.avsc message.bin
 
-Exit status: 0 when every message became records or was skipped on purpose, 1 when anything was rejected.")]
+Exit status: 0 when every message became records or was skipped on purpose, 1 when anything was rejected
+or no diagnostic matches.")]
 pub struct Args {
     /// A mapping: the name of a shipped one, of a file in mapping.dir, or a path.
-    #[arg(long, value_name = "NAME|PATH", required_unless_present = "guess")]
+    #[arg(long, value_name = "NAME|PATH", required_unless_present_any = ["guess", "diagnostics"])]
     mapping: Option<String>,
     /// Propose a mapping for the first message of the file, as a commented file on stdout.
     #[arg(long, conflicts_with = "mapping")]
     guess: bool,
+    /// List the diagnostics whose name holds this text or whose code it is, those of mapping.diagnostics too; without a text all.
+    #[arg(
+        long,
+        value_name = "TEXT",
+        num_args = 0..=1,
+        default_missing_value = "",
+        conflicts_with_all = ["mapping", "guess", "file"]
+    )]
+    diagnostics: Option<String>,
     #[command(flatten)]
     settings: ConfigArgs,
     #[command(flatten)]
@@ -60,8 +74,8 @@ pub struct Args {
     #[arg(long, value_name = "FORM", value_parser = ["json"])]
     report: Option<String>,
     /// Messages: NDJSON, or one JSON document; one message of another --format; - is stdin.
-    #[arg(value_name = "FILE|-")]
-    file: PathBuf,
+    #[arg(value_name = "FILE|-", required_unless_present = "diagnostics")]
+    file: Option<PathBuf>,
 }
 
 /// A header as it is typed.
@@ -106,11 +120,16 @@ struct Report {
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let settings = super::load(&args.settings)?;
     let mappings = Mappings::open(&settings.mapping)?;
+    if let Some(text) = &args.diagnostics {
+        let found: Vec<_> = mappings.diagnostics().matching(text).collect();
+        return Ok(listed(text, &found, args.report.is_some()));
+    }
+    let file = args.file.clone().unwrap_or_default();
     let mapping = match &args.mapping {
         Some(name) => Some(mappings.load(name)?),
         None => None,
     };
-    let text = if args.file.as_os_str() == "-" {
+    let text = if file.as_os_str() == "-" {
         let mut text = Vec::new();
         std::io::stdin()
             .lock()
@@ -118,8 +137,8 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             .context("cannot read stdin")?;
         text
     } else {
-        std::fs::read(&args.file)
-            .with_context(|| format!("{}: cannot read the messages", args.file.display()))?
+        std::fs::read(&file)
+            .with_context(|| format!("{}: cannot read the messages", file.display()))?
     };
     let Some(mapping) = mapping else {
         anyhow::ensure!(
@@ -129,8 +148,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         let first = messages(&text)
             .first()
             .map_or(&b""[..], |(_, first)| *first);
-        let proposal =
-            guess(first).map_err(|problem| anyhow!("{}: {problem}", args.file.display()))?;
+        let proposal = guess(first).map_err(|problem| anyhow!("{}: {problem}", file.display()))?;
         let mut out = Stdout;
         out.write_all(proposal.as_bytes())?;
         return Ok(ExitCode::SUCCESS);
@@ -218,6 +236,34 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     } else {
         ExitCode::FAILURE
     })
+}
+
+/// Lists diagnostics, for people or as one JSON object.
+fn listed(text: &str, found: &[&Diagnostic], json: bool) -> ExitCode {
+    if json {
+        let rows = found.iter().map(|d| {
+            serde_json::json!({ "type": d.record.name(), "code": d.code, "name": d.name, "unit": d.unit })
+        });
+        let rows: Vec<_> = rows.collect();
+        outln!("{}", serde_json::json!({ "diagnostics": rows }));
+    } else if !found.is_empty() {
+        let row = |d: &&Diagnostic| {
+            let unit = if d.unit.is_empty() { "-" } else { &d.unit };
+            [
+                d.record.name().to_owned(),
+                d.code.to_string(),
+                d.name.clone(),
+                unit.to_owned(),
+            ]
+        };
+        let header = ["TYPE", "CODE", "NAME", "UNIT"];
+        out!("{}", aligned(header, found.iter().map(row)));
+    }
+    if found.is_empty() {
+        noteln!("no diagnostic has \"{text}\" in its name, or as its code");
+        return ExitCode::FAILURE;
+    }
+    ExitCode::SUCCESS
 }
 
 /// The messages of a file with the line each begins in: its lines when the first that is not blank is JSON by itself, else the whole.

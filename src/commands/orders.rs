@@ -43,7 +43,8 @@ const SHOWN: usize = 100;
 #[command(after_help = "Examples:
   dig-ingest orders list --state approved --config job.toml
   dig-ingest orders show 1042 --config job.toml
-  dig-ingest orders assign 1042.1 --imei 356938035643809 --sim 8931440400000000008 --by ann --config job.toml
+  dig-ingest orders assign 1042.1 --imei 356938035643809 --sim 8931440400000000008 --by ann \\
+      --config job.toml
   dig-ingest orders ship 1042 --carrier Post --tracking T123 --by ann --config job.toml
   dig-ingest orders import assignments.csv --config job.toml
   dig-ingest orders sheet list --config job.toml
@@ -108,7 +109,8 @@ enum Act {
     },
     /// Give a unit its marks; one that has all its line asks for becomes assigned. IMEI, ICCID and the serial's prefix are checked.
     #[command(after_help = "Examples:
-  dig-ingest orders assign 1042.1 --imei 356938035643809 --sim 8931440400000000008 --config job.toml
+  dig-ingest orders assign 1042.1 --imei 356938035643809 --sim 8931440400000000008 \\
+      --config job.toml
   dig-ingest orders assign 1042.2 --serial CX0000000001 --config job.toml
   dig-ingest orders assign 1042.3 --imei A10000009296F2 --force --by ann --config job.toml
 
@@ -147,7 +149,8 @@ An active unit keeps its marks: replace it if its device is another one.")]
     /// Ship all units of an order that are ready, or those named; a named one that was shipped before is corrected.
     #[command(after_help = "Examples:
   dig-ingest orders ship 1042 --carrier Post --tracking T123 --config job.toml
-  dig-ingest orders ship 1042 --carrier Post --tracking T124 --tracking T125 --unit 1042.2 --config job.toml")]
+  dig-ingest orders ship 1042 --carrier Post --tracking T124 --tracking T125 --unit 1042.2 \\
+      --config job.toml")]
     Ship {
         /// The order's id.
         order: String,
@@ -277,11 +280,14 @@ Mail is read by [orders.mail] and changes no order. The alarm mail-differs ends 
 
 The header names the columns, in any order: unit (or order, to ship all of it), serial, sim, imei, device_id, carrier,
 tracking, force. [orders.import] gives them other names. The same file may be imported again: it changes nothing then.
-yes in the column force takes an IMEI, an ICCID or a serial that a check refuses as it is; the audit trail tells it:
+yes in the column force takes an IMEI, an ICCID or a serial that a check refuses as it is; the audit trail tells it. A cell
+that is empty changes nothing:
 
-  unit,imei,force
-  1042.1,356938035643809,
-  1042.3,A10000009296F2,yes")]
+  unit,order,serial,sim,imei,device_id,carrier,tracking,force
+  1042.1,,,8931440400000000008,356938035643809,truck-7,,,
+  1042.2,,CX0000000001,,356938035643817,,Post,T124;T125,
+  1042.3,,,,A10000009296F2,,,,yes
+  ,1042,,,,,Post,T123,")]
     Import {
         /// The CSV file.
         file: PathBuf,
@@ -292,7 +298,8 @@ yes in the column force takes an IMEI, an ICCID or a serial that a check refuses
     /// Show what is on the shelf by orders.inventory.file, and every line of it that cannot be used.
     #[command(after_help = "Examples:
   dig-ingest orders inventory --config job.toml
-  dig-ingest orders inventory --set orders.inventory.file=shelf.csv --report json --config job.toml")]
+  dig-ingest orders inventory --set orders.inventory.file=shelf.csv --report json \\
+      --config job.toml")]
     Inventory,
     /// Make an empty store where the settings say. Only for the first start: a store that was lost is restored from a copy.
     #[command(after_help = "Examples:
@@ -302,8 +309,8 @@ yes in the column force takes an IMEI, an ICCID or a serial that a check refuses
     #[command(after_help = "Examples:
   dig-ingest orders backup /backup/orders-2026-11-30.db --config job.toml
 
-To restore: stop every orders instance; move the store's file and its -wal and -shm away; put the copy in its place; start an
-instance; `dig-ingest orders recover`. Nothing is provisioned until what happened since the copy is accepted.")]
+To restore: stop every orders instance; move the store's file and its -journal, -wal and -shm away if they are there; put the
+copy in its place; start an instance; `dig-ingest orders recover`. Nothing is provisioned until what happened since the copy is accepted.")]
     Backup {
         /// A file that is not there yet.
         file: PathBuf,
@@ -320,7 +327,8 @@ instance; `dig-ingest orders recover`. Nothing is provisioned until what happene
     },
     /// Serve the HTTP API, watch for termination sheets and compare the mail, as the settings say, until a signal ends it.
     #[command(after_help = "Examples:
-  dig-ingest orders serve --set orders.web.enabled=true --set orders.web.token_file=tokens --config job.toml
+  dig-ingest orders serve --set orders.web.enabled=true --set orders.web.token_file=tokens \\
+      --config job.toml
   curl -H \"Authorization: Bearer $TOKEN\" http://127.0.0.1:9465/api/orders?state=parked")]
     Serve,
     /// Show the audit trail: of an order, or of everything after a number.

@@ -31,6 +31,8 @@ const LEAVE: Duration = Duration::from_secs(60);
   dig-ingest replay --reason gateway.refused --patch ./repair.toml --dry-run --config job.toml
   dig-ingest replay --serial CX0000000001 --out-of-order --rate 50 --config job.toml
 
+After a mapping or a rule was corrected, restart the running job or send it SIGHUP first: it judges with what it has loaded.
+
 Each letter is judged by today's mapping, rules, gate and device registry. Those that would pass are written to their input
 topic again, in the partition they came from; the job judges them as any other message, whether it runs now or later. What
 would become a letter again stays. A letter that was replayed is marked, so the same command goes on where it was stopped.

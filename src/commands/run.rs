@@ -24,8 +24,9 @@ use crate::pipeline::End;
 /// Arguments of `dig-ingest run`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
+  export DIG_INGEST__DIG__USERNAME=integrator@example.com
+  export DIG_INGEST__DIG__PASSWORD_FILE=/run/secrets/dig-password
   dig-ingest run --config config/dig-ingest.toml
-  DIG_INGEST__DIG__PASSWORD_FILE=/run/secrets/dig dig-ingest run --config job.toml
   dig-ingest run --set kafka.brokers=127.0.0.1:9092 --set dig.url=http://127.0.0.1:8080/
   dig-ingest run --only orders --config config/dig-ingest.toml
   dig-ingest run --dry-run --messages 1000 --config config/dig-ingest.toml

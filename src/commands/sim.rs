@@ -25,24 +25,35 @@ Examples:
   dig-ingest sim --listen 127.0.0.1:8480 --set max_bytes=1048576 --set throttle=8
       Any setting of `GET /control/settings`.
   dig-ingest sim --listen 127.0.0.1:8480 --market
-      MyAdmin and its marketplace too: only devices that were ordered, provisioned and put into a database may send.
-      Users integrator@example.com and partner@example.com, password \"simulated\"; products CTD-100 (10032, CX),
-      CTD-200 (10184, C8, needs SIM and IMEI) and CABLE-1 (never provisioned).
-  dig-ingest sim --market --product BOX-7:10500:B7:sim --market-set visible_max_ms=900000 --market-set termination_delay_s=60
-      A product of your own, new serials that take up to 15 minutes to show, terminations that take a minute.
+      MyAdmin and its marketplace too: only devices that were ordered, provisioned and put into a
+      database may send. Users integrator@example.com and partner@example.com, password
+      \"simulated\"; products CTD-100 (10032, CX), CTD-200 (10184, C8, needs SIM and IMEI) and
+      CABLE-1 (never provisioned).
+  dig-ingest sim --market --product BOX-7:10500:B7:sim --market-set visible_max_ms=900000 \\
+      --market-set termination_delay_s=60
+      A product of your own, new serials that take up to 15 minutes to show, terminations that
+      take a minute.
 
 Script faults and read the ledger while it runs:
-  curl -X POST $URL/control/faults -d '{\"operation\":\"records\",\"action\":{\"status\":{\"status\":503}},\"count\":3}'
-  curl -X POST $URL/control/faults -d '{\"operation\":\"records\",\"serial\":\"CX0000000001\",\"action\":{\"status\":{\"status\":500}}}'
-      Fails on every request that holds this device; also \"stall\", {\"cut\":\"after_body\"}; one rule for each device.
-  curl -X PUT $URL/control/outage -d '{\"status\":{\"status\":503}}';  curl -X DELETE $URL/control/outage
-  curl $URL/control/ledger > ledger.ndjson;  curl $URL/control/counters
+  URL=http://127.0.0.1:8480
+  curl -X POST $URL/control/faults \\
+      -d '{\"operation\":\"records\",\"action\":{\"status\":{\"status\":503}},\"count\":3}'
+  curl -X POST $URL/control/faults \\
+      -d '{\"operation\":\"records\",\"serial\":\"CX0000000001\",\"action\":{\"status\":{\"status\":500}}}'
+      # Fails on every request that holds this device; also \"stall\", {\"cut\":\"after_body\"};
+      # one rule for each device.
+  curl -X PUT $URL/control/outage -d '{\"status\":{\"status\":503}}'
+  curl -X DELETE $URL/control/outage
+  curl $URL/control/ledger > ledger.ndjson
+  curl $URL/control/counters
 
 With --market, be the customer and the Partner:
   curl $URL/control/market/orders -d '{\"lines\":[{\"product_code\":\"CTD-100\",\"quantity\":2}]}'
-  curl -X POST $URL/control/market/orders/40001/approve;  curl $URL/control/market/devices
+  curl -X POST $URL/control/market/orders/40001/approve
+  curl $URL/control/market/devices
   curl $URL/control/market/devices/SERIAL/assign -d '{\"database\":\"customer\"}'
-  curl -X POST $URL/control/market/devices/SERIAL/terminate;  curl $URL/control/market/terminations.csv
+  curl -X POST $URL/control/market/devices/SERIAL/terminate
+  curl $URL/control/market/terminations.csv
   curl $URL/control/clock -d '{\"advance_ms\":86400000}'
   curl $URL/control/market/scripts -d '{\"turn\":{\"lose_answer\":\"cut\"}}'")]
 pub struct Args {

@@ -20,7 +20,8 @@ const ASK: std::time::Duration = std::time::Duration::from_secs(20);
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   dig-ingest skip --topic telemetry --partition 3 --offset 184467 --by ann --config job.toml
-  dig-ingest skip --topic telemetry --partition 3 --offset 184467 --to 184500 --by ann --config job.toml
+  dig-ingest skip --topic telemetry --partition 3 --offset 184467 --to 184500 --by ann \\
+      --config job.toml
 
 A batch whose checksum is wrong or that cannot be unpacked stops its partition; the log, /status and the metric
 dig_ingest_partition_unreadable name it. This command reads the partition from --offset on, finds the next offset that can be

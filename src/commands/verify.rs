@@ -26,15 +26,20 @@ const POLL: Duration = Duration::from_millis(250);
 #[derive(Debug, Clone, clap::Args)]
 #[command(
     after_help = "Ends with 0 only if nothing is lost, reordered or phantom, and duplicates are within --max-duplicates.
+Lost: a record that the broker confirmed is in no line of the ledger. Unseen: the same of a record that the broker did not
+confirm, which is allowed. Phantom: a line of the ledger whose record is in no manifest, or had to be rejected.
 With --dead-letters a record is lost only if it is in no letter either, and one that must be rejected is lost without a letter.
 A record whose letter `dig-ingest replay` sent again may come behind later records of its serial; give the job's settings for that.
 
 Examples:
   dig-ingest verify --manifest load.manifest --sim http://127.0.0.1:8080 --wait-s 60
-  dig-ingest verify --manifest first.manifest --manifest second.manifest --ledger ledger.ndjson --report json
+  dig-ingest verify --manifest first.manifest --manifest second.manifest \\
+      --ledger ledger.ndjson --report json
   dig-ingest verify --manifest load.manifest --ledger ledger.ndjson --max-duplicates 0
-  dig-ingest verify --manifest load.manifest --sim http://127.0.0.1:8080 --dead-letters --config job.toml
-  dig-ingest verify --manifest by-device-id.manifest --sim http://127.0.0.1:8080 --registry --config job.toml"
+  dig-ingest verify --manifest load.manifest --sim http://127.0.0.1:8080 --dead-letters \\
+      --config job.toml
+  dig-ingest verify --manifest by-device-id.manifest --sim http://127.0.0.1:8080 --registry \\
+      --config job.toml"
 )]
 pub struct Args {
     /// A manifest that `dig-ingest load` wrote; may be given several times.

@@ -78,6 +78,8 @@ pub fn judge(snapshot: &Snapshot, now: Instant, stall_after: Duration) -> Health
         let rank = |wait: &Finding| {
             (
                 std::cmp::Reverse(wait.effect),
+                // Without a broker much else waits, and for that reason.
+                wait.kind != Kind::Broker,
                 std::cmp::Reverse(wait.seconds),
             )
         };

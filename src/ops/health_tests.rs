@@ -396,6 +396,21 @@ fn every_kind_that_is_published_has_its_own_effect() {
 }
 
 #[test]
+fn a_broker_that_is_away_comes_before_what_waits_for_it() {
+    let start = Instant::now();
+    let mut one = snapshot(start, Vec::new());
+    one.waits
+        .push(published(Kind::Registry, "dig.devices", start));
+    let later = start + Duration::from_secs(1);
+    one.waits.push(published(Kind::Broker, "brokers", later));
+    one.waits
+        .push(published(Kind::Settling, "telemetry/0", later));
+    let health = judge(&one, start + LONG, LIMIT);
+    let kinds: Vec<_> = health.waits.iter().map(|wait| wait.kind).collect();
+    assert_eq!(kinds[..3], [Kind::Settling, Kind::Broker, Kind::Registry]);
+}
+
+#[test]
 fn every_wait_names_a_cause_and_a_remedy() {
     let start = Instant::now();
     for (what, snapshot, ..) in rows(start) {

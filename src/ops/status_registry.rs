@@ -125,8 +125,22 @@ impl StatusRegistry {
             subject.into(),
             cause.into(),
             remedy.into(),
-            Instant::now(),
+            (Instant::now(), false),
         )
+    }
+
+    /// As [`Self::wait`], for what every start waits for: the log has its beginning as information, not as a warning.
+    pub fn usual_wait(
+        &self,
+        kind: Kind,
+        subject: impl Into<String>,
+        cause: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Wait {
+        let now = Instant::now();
+        let (cause, remedy) = (cause.into(), remedy.into());
+        self.waits
+            .begin(kind, subject.into(), cause, remedy, (now, true))
     }
 
     /// Whether this process carries records at all; without a word it does.

@@ -190,6 +190,9 @@ struct List {
     waits: BTreeMap<u64, Published>,
 }
 
+/// What the log says of a wait that begins.
+const BEGINS: &str = "a wait begins; /status lists it";
+
 /// The published waits of a job; clones share one list.
 #[derive(Debug, Clone, Default)]
 pub struct Waits {
@@ -202,22 +205,21 @@ impl Waits {
         self.list.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Publishes a wait that begins at `now`, and logs it.
+    /// Publishes a wait that begins at `now`, and logs it: one that every start has (`usual`) as information, any other as a warning.
     pub fn begin(
         &self,
         kind: Kind,
         subject: String,
         cause: String,
         remedy: String,
-        now: Instant,
+        (now, usual): (Instant, bool),
     ) -> Wait {
-        tracing::warn!(
-            kind = kind.name(),
-            subject,
-            cause,
-            remedy,
-            "a wait begins; /status lists it"
-        );
+        let name = kind.name();
+        if usual {
+            tracing::info!(kind = name, subject, cause, remedy, "{BEGINS}");
+        } else {
+            tracing::warn!(kind = name, subject, cause, remedy, "{BEGINS}");
+        }
         let published = Published {
             kind,
             subject,
@@ -304,7 +306,7 @@ mod tests {
                 subject.to_owned(),
                 "cause".to_owned(),
                 "remedy".to_owned(),
-                now,
+                (now, false),
             )
         };
         let one = begin(Kind::Batch, "telemetry/3");

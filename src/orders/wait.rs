@@ -446,7 +446,8 @@ fn job(since: Timestamp, what: &str) -> Option<Wait> {
         For::Job,
         since,
         format!("{what} by the next round"),
-        "look at the log of `run`: it names what keeps a round from its end; `dig-ingest check --connect` tries MyAdmin",
+        "nothing to do if this began just now: the next round does it; if it lasts, look at the log of `run`: it names what keeps a \
+         round from its end; `dig-ingest check --connect` tries MyAdmin",
     )
 }
 

@@ -186,7 +186,21 @@ impl Diagnostics {
                 .ok()
                 .and_then(|code| self.by_code.get(&(record, code)))
                 .map(|at| &self.all[*at])
-                .ok_or_else(|| format!("no {} diagnostic has code {code}; {ADD}", record.name())),
+                .ok_or_else(|| {
+                    let elsewhere = i32::try_from(*code)
+                        .ok()
+                        .and_then(|code| self.by_code.get(&(other(record), code)));
+                    match elsewhere {
+                        Some(at) => format!(
+                            "no {} diagnostic has code {code}; {}",
+                            record.name(),
+                            self.elsewhere(*at)
+                        ),
+                        None => {
+                            format!("no {} diagnostic has code {code}; {ADD}", record.name())
+                        }
+                    }
+                }),
             Key::Name(name) => {
                 let lower = name.to_lowercase();
                 match self
@@ -207,20 +221,46 @@ impl Diagnostics {
                         Err(text)
                     }
                     _ => {
+                        let no = format!("no {} diagnostic is named \"{name}\"", record.name());
+                        let elsewhere = self.by_name.get(&(other(record), lower));
+                        if let Some(at) = elsewhere.and_then(|same| same.first()) {
+                            return Err(format!("{no}; {}", self.elsewhere(*at)));
+                        }
                         let names = self
                             .all
                             .iter()
                             .filter(|d| d.record == record)
                             .map(|d| d.name.as_str());
+                        let alike = alike(name, names, 3);
+                        let nearest = match alike.is_empty() {
+                            true => String::new(),
+                            false => format!("nearest: {alike}; "),
+                        };
                         Err(format!(
-                            "no {} diagnostic is named \"{name}\"; nearest: {}; {ADD}",
-                            record.name(),
-                            nearest(name, names, 3)
+                            "{no}; {nearest}`dig-ingest map --diagnostics TEXT` lists those whose name holds a text; {ADD}"
                         ))
                     }
                 }
             }
         }
+    }
+
+    /// What to do about a diagnostic that is of the other type of record.
+    fn elsewhere(&self, at: usize) -> String {
+        let d = &self.all[at];
+        let kind = d.record.name();
+        format!(
+            "{kind} has one: {} \"{}\"; add type = \"{kind}\" to the record",
+            d.code, d.name
+        )
+    }
+
+    /// The entries whose name holds a text, in any case, or whose code it is; all of them for the empty text.
+    pub fn matching<'d>(&'d self, text: &str) -> impl Iterator<Item = &'d Diagnostic> + use<'d> {
+        let (lower, code) = (text.to_lowercase(), text.parse::<i32>().ok());
+        let holds =
+            move |d: &&Diagnostic| d.name.to_lowercase().contains(&lower) || Some(d.code) == code;
+        self.all.iter().filter(holds)
     }
 
     /// All entries, the shipped ones first.
@@ -231,6 +271,14 @@ impl Diagnostics {
 }
 
 const ADD: &str = "add your own in the file that [mapping] diagnostics names";
+
+/// The other type of record that has diagnostics.
+fn other(record: RecordType) -> RecordType {
+    match record {
+        RecordType::Status => RecordType::GenericStatus,
+        _ => RecordType::Status,
+    }
+}
 
 /// One line of `diagnostics.txt`.
 fn parse(line: &str) -> anyhow::Result<Diagnostic> {
@@ -336,6 +384,18 @@ pub fn nearest<'a>(
     candidates: impl Iterator<Item = &'a str>,
     count: usize,
 ) -> String {
+    quoted(scored(wanted, candidates).into_iter().take(count))
+}
+
+/// As [`nearest`], but of those only that are like `wanted`: they hold it, or a third of its letters differ at most.
+fn alike<'a>(wanted: &str, candidates: impl Iterator<Item = &'a str>, count: usize) -> String {
+    let most = wanted.chars().count() / 3;
+    let like = scored(wanted, candidates).into_iter().take(count);
+    quoted(like.filter(|(score, _)| *score <= most))
+}
+
+/// Candidates by how far they are from `wanted`, the nearest first.
+fn scored<'a>(wanted: &str, candidates: impl Iterator<Item = &'a str>) -> Vec<(usize, &'a str)> {
     let wanted = wanted.to_lowercase();
     let mut scored: Vec<(usize, &str)> = candidates
         .map(|name| {
@@ -351,11 +411,11 @@ pub fn nearest<'a>(
         .collect();
     scored.sort_by_key(|(score, name)| (*score, name.len()));
     scored.dedup_by_key(|(_, name)| *name);
-    let names: Vec<String> = scored
-        .iter()
-        .take(count)
-        .map(|(_, name)| format!("\"{name}\""))
-        .collect();
+    scored
+}
+
+fn quoted<'a>(names: impl Iterator<Item = (usize, &'a str)>) -> String {
+    let names: Vec<String> = names.map(|(_, name)| format!("\"{name}\"")).collect();
     names.join(", ")
 }
 

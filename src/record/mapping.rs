@@ -27,6 +27,7 @@ mod value;
 #[cfg(test)]
 mod tests;
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 
@@ -159,6 +160,8 @@ pub struct Mapping {
     records: Vec<Record>,
     /// What messages go through before the tables; without tables its outputs are records.
     program: Option<Program>,
+    /// Fingerprint of the mapping file's text.
+    fingerprint: u64,
 }
 
 impl Mapping {
@@ -174,6 +177,15 @@ impl Mapping {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The files that it was compiled from, each with the fingerprint of its text; a shipped mapping has the shipped name.
+    #[must_use]
+    pub fn files(&self) -> Vec<(String, u64)> {
+        let program = self.program.as_ref().and_then(Program::file);
+        std::iter::once((self.name.clone(), self.fingerprint))
+            .chain(program)
+            .collect()
     }
 
     /// The file's own words about itself.
@@ -204,6 +216,12 @@ impl Mappings {
             dir: config.dir.clone(),
             diagnostics,
         })
+    }
+
+    /// The diagnostics that mappings name.
+    #[must_use]
+    pub fn diagnostics(&self) -> &Diagnostics {
+        &self.diagnostics
     }
 
     /// Loads a mapping: a path (it has a `/` or ends with `.toml`), else `NAME.toml` in the directory, else a shipped one.
@@ -313,6 +331,13 @@ fn shorten(text: &str) -> String {
     }
 }
 
+/// What tells one text from another, within this process.
+fn fingerprint(text: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    hasher.finish()
+}
+
 /// The line (from 1) of a byte offset.
 pub(super) fn line_of(text: &str, at: usize) -> usize {
     1 + text.as_bytes()[..at.min(text.len())]
@@ -329,4 +354,16 @@ pub(super) fn toml_error(file: &str, text: &str, error: &toml::de::Error) -> any
         "{file}:{line}: {} in `{source}`; see config/mappings/README.md",
         error.message().trim_end()
     )
+}
+
+/// What a TOML error says of a mapping file, with the remedy for a key of the whole file that is behind a table.
+fn file_error(file: &str, text: &str, error: &toml::de::Error) -> anyhow::Error {
+    let told = toml_error(file, text, error);
+    let unknown = |key: &&&str| error.message().contains(&format!("unknown field `{key}`"));
+    match file::OF_THE_FILE.iter().find(unknown) {
+        Some(key) => anyhow!(
+            "{told}; `{key}` is a key of the whole file: write it at the top, before the first [table]"
+        ),
+        None => told,
+    }
 }

@@ -29,6 +29,52 @@ fn orders_that_are_switched_off_cannot_be_run_alone() {
     );
 }
 
+#[test]
+fn settings_are_shown_although_one_is_refused() {
+    let refused = ["--set", "dig.username=", "--set", "batch.linger_ms=77"];
+    let show = |more: &[&str]| {
+        let output = dig_ingest(&[&["check", "--show"], &refused[..], more].concat());
+        assert_eq!(output.status.code(), Some(1));
+        String::from_utf8(output.stdout).expect("UTF-8")
+    };
+    let text = show(&[]);
+    let (settings, problem) = text.split_once("failed  settings").expect("a failure");
+    assert!(settings.contains("linger_ms = 77"), "{text}");
+    assert!(problem.contains("dig.username"), "{text}");
+    let told: Value = serde_json::from_str(&show(&["--report", "json"])).expect("JSON");
+    assert_eq!(told["settings"]["batch"]["linger_ms"], 77, "{told}");
+    assert!(told["problems"].to_string().contains("dig.username"));
+}
+
+#[test]
+fn diagnostics_are_listed_as_a_table_and_as_json() {
+    let output = dig_ingest(&["map", "--diagnostics", "battery voltage"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let table = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        table.starts_with("TYPE") && table.contains("Battery voltage"),
+        "{table}"
+    );
+    let output = dig_ingest(&[
+        "map",
+        "--diagnostics",
+        "battery voltage",
+        "--report",
+        "json",
+    ]);
+    let told: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let rows = told["diagnostics"].as_array().expect("rows");
+    assert!(
+        rows.iter().any(|row| row["type"] == "StatusRecord"
+            && row["code"] == 5
+            && row["name"] == "Battery voltage"),
+        "{told}"
+    );
+    assert!(dig_ingest(&["map", "--diagnostics"]).status.success());
+    let none = dig_ingest(&["map", "--diagnostics", "no such thing"]);
+    assert!(!none.status.success() && stderr(&none).contains("no such thing"));
+}
+
 /// A registry is only looked at: no topic is created, and a broker that is away is named with what to look at.
 #[test]
 fn devices_are_listed_without_creating_a_topic_or_waiting_for_a_broker_that_is_away() {

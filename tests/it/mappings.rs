@@ -233,6 +233,14 @@ fn a_wrong_mapping_file_is_refused_with_file_line_field_and_remedy() {
             vec![":3:", "unknown field `colour`", "description"],
         ),
         (
+            format!("[device]\nid = \"id\"\n[time]\npath = \"t\"\nswitch = \"kind\"\n{gps}"),
+            vec![
+                ":5:",
+                "unknown field `switch`",
+                "at the top, before the first [table]",
+            ],
+        ),
+        (
             format!(
                 "{head}{}",
                 gps.replace("\"a\"", "{ path = \"a\", facter = 2 }")

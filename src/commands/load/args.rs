@@ -30,10 +30,14 @@ const FASTEST: f64 = 5e6;
 /// Arguments of `dig-ingest load`.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = "Examples:
-  dig-ingest load --brokers 127.0.0.1:9092 --topic telemetry --create-topic 12 --records 100000 --manifest load.manifest
-  dig-ingest load --brokers 127.0.0.1:9092 --devices 5000 --rate 2000 --duration 5m --bad-share 0.01 --manifest m
-  dig-ingest load --records 20000000 --mix gps=100 --devices 10000 --brokers 127.0.0.1:9092 --run-id 7
-  dig-ingest load --config job.toml --records 1000 --set kafka.security_protocol=ssl --set kafka.ca_file=ca.pem
+  dig-ingest load --brokers 127.0.0.1:9092 --topic telemetry --create-topic 12 \\
+      --records 100000 --manifest load.manifest
+  dig-ingest load --brokers 127.0.0.1:9092 --devices 5000 --rate 2000 --duration 5m \\
+      --bad-share 0.01 --manifest m
+  dig-ingest load --records 20000000 --mix gps=100 --devices 10000 --brokers 127.0.0.1:9092 \\
+      --run-id 7
+  dig-ingest load --config job.toml --records 1000 --set kafka.security_protocol=ssl \\
+      --set kafka.ca_file=ca.pem
   dig-ingest load --output - --records 5 --shape flespi
   dig-ingest load --config job.toml --topic positions --shape generic --format avro --records 1000
   dig-ingest load --brokers 127.0.0.1:9092 --rate 500 --duration 10m --burst 8:5s:60s")]

@@ -157,13 +157,17 @@ fn text(preview: &Preview, said: Said) -> String {
             let _ = writeln!(out, "{name:<11} {}", table::plain(value));
         }
     }
-    let ends = if said == Said::Accepted {
-        "ended"
-    } else {
-        "would end"
+    let (ends, later) = match said {
+        Said::Accepted => ("ended", "ends later"),
+        Said::Preview | Said::WouldAccept => ("would end", "would end later"),
+        Said::WouldRefuse => (
+            "would be left as they are",
+            "would be left as they are at a later date too",
+        ),
+        Said::Refused => ("left as they are", "left as they are at a later date too"),
     };
     devices(&mut out, ends, &preview.ends);
-    devices(&mut out, "ends later", &preview.later);
+    devices(&mut out, later, &preview.later);
     devices(
         &mut out,
         "waits for the partner's device list",
@@ -201,13 +205,13 @@ fn text(preview: &Preview, said: Said) -> String {
     let word = sheet.word();
     let next = match (said, &preview.cannot) {
         (Said::Accepted, _) => "accepted".to_owned(),
-        (Said::Refused, _) => "refused: it ends nobody".to_owned(),
+        (Said::Refused, _) => "refused: it ends no device".to_owned(),
         (Said::WouldRefuse, _) if sheet.state == Standing::Doubted => format!(
-            "nothing was changed; if it is right, repeat it: dig-ingest orders sheet refuse --yes --by NAME {word}"
+            "nothing was changed; to leave these devices as they are: dig-ingest orders sheet refuse --yes --by NAME {word}"
         ),
         (_, Some(cannot)) => format!("it cannot be accepted: {cannot}"),
         (Said::WouldAccept, None) => format!(
-            "nothing was changed; if it is right, repeat it: dig-ingest orders sheet accept --yes --by NAME {word}"
+            "nothing was changed; to end these devices: dig-ingest orders sheet accept --yes --by NAME {word}"
         ),
         (_, None) => format!(
             "nothing was changed; `orders sheet accept --yes --by NAME {word}` does it, `orders sheet refuse --yes --by NAME {word}` leaves it"

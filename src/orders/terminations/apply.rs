@@ -242,7 +242,7 @@ pub async fn apply(
     };
     match judge(sheet, &known, config, now) {
         Err(doubt) => {
-            judged.said = format!("the sheet {name} was not applied: {doubt}");
+            judged.said = format!("the sheet {name} was not applied by itself: {doubt}");
             if let Some(named) = kept.as_ref().and_then(named) {
                 judged.said.push_str(&named);
             }

@@ -219,7 +219,8 @@ fn named(row: &Row, known: &Known) -> Named {
     }
 }
 
-/// Accepts a sheet: ends whom it names, as far as it is understood. What was done is what the preview says it ends.
+/// Accepts a sheet: ends whom it names, as far as it is understood. What was done is what the preview says it ends; its state is the
+/// new one.
 ///
 /// # Errors
 /// It is decided already, or nothing of it is understood; the store failed.
@@ -230,7 +231,7 @@ pub async fn accept(
     now: Timestamp,
 ) -> Result<Preview, Error> {
     let Case {
-        preview,
+        mut preview,
         kept,
         known,
         deeds,
@@ -295,6 +296,7 @@ pub async fn accept(
     let cause = Cause::new("accept-sheet", why).with(evidence);
     change.note(None, None, cause).await?;
     change.commit().await?;
+    preview.sheet.state = Standing::Accepted;
     Ok(preview)
 }
 
@@ -314,7 +316,7 @@ pub async fn refuse(
         let remedy = "`orders sheet list` shows those that wait for a decision";
         return Err(Refusal::new(format!("sheet {subject}"), what, remedy).into());
     }
-    let preview = preview(means, row, now).await?;
+    let mut preview = preview(means, row, now).await?;
     let mut change = means.store.change(by.clone(), None, now).await?;
     change
         .decide_sheet(row, Standing::Refused, row.content.as_deref(), None)
@@ -332,5 +334,6 @@ pub async fn refuse(
     let cause = Cause::new("refuse-sheet", why).with(evidence);
     change.note(None, None, cause).await?;
     change.commit().await?;
+    preview.sheet.state = Standing::Refused;
     Ok(preview)
 }

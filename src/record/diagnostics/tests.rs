@@ -100,6 +100,49 @@ fn an_unknown_name_lists_the_nearest() {
         .find(RecordType::GenericStatus, &Key::Code(1234))
         .unwrap_err();
     assert!(error.contains("1234"), "{error}");
+    // Nothing is like it.
+    let error = table
+        .find(RecordType::GenericStatus, &Key::Name("Hopper door".into()))
+        .unwrap_err();
+    assert!(
+        !error.contains("nearest") && error.contains("map --diagnostics"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_name_or_code_of_the_other_record_type_says_which() {
+    let table = Diagnostics::shipped().unwrap();
+    let status = table.find(RecordType::Status, &Key::Code(5)).unwrap();
+    let name = Key::Name(status.name.to_lowercase());
+    let error = table.find(RecordType::GenericStatus, &name).unwrap_err();
+    assert!(
+        error.contains("add type = \"StatusRecord\"") && !error.contains("nearest"),
+        "{error}"
+    );
+    let error = table
+        .find(RecordType::Status, &Key::Name("Odometer".into()))
+        .unwrap_err();
+    assert!(error.contains("type = \"GenericStatusRecord\""), "{error}");
+}
+
+#[test]
+fn diagnostics_are_listed_by_a_part_of_the_name_or_by_code() {
+    let table = Diagnostics::shipped().unwrap();
+    let found: Vec<_> = table.matching("BATTERY volt").collect();
+    assert!(
+        found
+            .iter()
+            .any(|d| d.record == RecordType::Status && d.code == 5)
+    );
+    assert!(
+        found
+            .iter()
+            .all(|d| d.name.to_lowercase().contains("battery volt"))
+    );
+    let codes: Vec<_> = table.matching("5").filter(|d| d.code == 5).collect();
+    assert_eq!(codes.len(), 2);
+    assert_eq!(table.matching("").count(), table.entries().len());
 }
 
 #[test]

@@ -12,7 +12,7 @@ use super::file::{self, Each, File};
 use super::path::{About, Dots, Path, Start, Step, Tree, written};
 use super::plan::{Case, Cases, Device, Level, List, Over, Peer, Source, Switch, ValuePath};
 use super::program::Program;
-use super::{Mapping, line_of, toml_error};
+use super::{Mapping, file_error, fingerprint, line_of};
 use crate::record::diagnostics::Diagnostics;
 
 /// The list whose innermost elements paths start at; `None`: they start at the message.
@@ -236,7 +236,7 @@ fn levels(text: &str) -> Vec<(&str, Over)> {
 
 /// Compiles a mapping file's text; `name` is used in errors.
 pub fn compile(name: &str, text: &str, diagnostics: &Diagnostics) -> anyhow::Result<Mapping> {
-    let file: File = toml::from_str(text).map_err(|error| toml_error(name, text, &error))?;
+    let file: File = toml::from_str(text).map_err(|error| file_error(name, text, &error))?;
     let mut site = Site {
         name,
         text,
@@ -343,5 +343,6 @@ pub fn compile(name: &str, text: &str, diagnostics: &Diagnostics) -> anyhow::Res
         unmatched: file.unmatched,
         records,
         program,
+        fingerprint: fingerprint(text),
     })
 }

@@ -12,6 +12,17 @@ use super::path::Dots;
 use super::time::Doubled;
 use crate::record::diagnostics::Key;
 
+/// The keys of the whole file that are no tables: TOML reads them as keys of the table before them if there is one.
+pub const OF_THE_FILE: [&str; 7] = [
+    "description",
+    "unmatched",
+    "paths",
+    "each",
+    "switch",
+    "jq",
+    "time",
+];
+
 #[derive(Debug, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct File {

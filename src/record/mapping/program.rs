@@ -49,6 +49,8 @@ pub struct Program {
     reads_kafka: bool,
     /// Looked up for drafts; `None` when tables map the outputs.
     diagnostics: Option<Diagnostics>,
+    /// Name and fingerprint of the file it is in; `None` where the mapping file holds it.
+    file: Option<(String, u64)>,
 }
 
 impl std::fmt::Debug for Program {
@@ -202,7 +204,14 @@ impl Program {
             filter,
             reads_kafka: source.code.contains(KAFKA),
             diagnostics: diagnostics.cloned(),
+            file: (source.name != name)
+                .then(|| (source.name.clone(), super::fingerprint(&source.code))),
         })
+    }
+
+    /// The file beside the mapping's that the program is in, with the fingerprint of its text.
+    pub(super) fn file(&self) -> Option<(String, u64)> {
+        self.file.clone()
     }
 
     /// Runs the program on one payload, which is JSON of a bounded depth, and appends what its outputs came to.

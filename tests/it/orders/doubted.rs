@@ -42,7 +42,8 @@ async fn only_alarm(store: &Store, kind: &str) -> AlarmShown {
 }
 
 /// The commands that a remedy prints and that contain a word, pasted into a shell as they are, with ann's name.
-fn execute(file: &Path, remedy: &str, word: &str) {
+fn execute(file: &Path, remedy: &str, word: &str) -> String {
+    let mut text = String::new();
     let commands = remedy.split('`').skip(1).step_by(2);
     let wanted: Vec<&str> = commands.filter(|command| command.contains(word)).collect();
     assert!(!wanted.is_empty(), "no `{word}` in {remedy}");
@@ -59,7 +60,9 @@ fn execute(file: &Path, remedy: &str, word: &str) {
             .unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{command}: {said}");
+        text.push_str(&String::from_utf8_lossy(&output.stdout));
     }
+    text
 }
 
 async fn events(store: &Store, act: &str) -> Vec<EventRow> {
@@ -107,10 +110,20 @@ async fn a_good_sheet_does_not_hide_what_a_doubted_one_names() {
         assert!(text.contains("--yes --by NAME"), "{text}");
         assert!(!text.contains("soon"), "a row is quoted: {text}");
     }
+    let spared = desk::orders(&file, &["sheet", "refuse", "1.csv"]).stdout;
+    let spared = String::from_utf8(spared).unwrap();
+    assert!(
+        spared.contains("would be left as they are: 1") && !spared.contains("would end"),
+        "{spared}"
+    );
     assert_eq!(state(&store, "7.1").await, "provisioned");
 
     execute(&file, &alarm.remedy, "sheet show");
-    execute(&file, &alarm.remedy, "sheet accept");
+    let told = execute(&file, &alarm.remedy, "sheet accept");
+    assert!(
+        told.contains("state       accepted") && told.contains("not applied by itself"),
+        "{told}"
+    );
     assert_eq!(state(&store, "7.1").await, "terminated");
     assert_eq!(
         state(&store, "7.2").await,

@@ -74,11 +74,11 @@ impl Reader {
             let cause = "it is being checked whether the log is still the one that offsets are remembered of; nothing is read until the broker answers";
             let remedy = "check the broker, and that this user may describe the topic and read the group's offsets; it is asked again by itself";
             let subject = key.to_string();
-            log.wait = Some(
-                self.shared
-                    .board
-                    .wait(Kind::LogLife, subject, cause, remedy),
-            );
+            let board = &self.shared.board;
+            log.wait = Some(match log.stand {
+                Stand::Start => board.usual_wait(Kind::LogLife, subject, cause, remedy),
+                _ => board.wait(Kind::LogLife, subject, cause, remedy),
+            });
         }
     }
 
