@@ -293,13 +293,16 @@ pub struct Asker {
 }
 
 impl Asker {
-    /// Opens the client. `client`: the properties of a manually assigned consumer, with the group whose commits are asked for.
+    /// Opens the client. `client`: the properties of a manually assigned consumer, with the group whose commits are asked for. It reads
+    /// uncommitted messages too: the questions are about logs, and the end of a log is its high watermark.
     ///
     /// # Errors
     /// Properties that the client refuses.
     pub fn open(client: &ClientConfig) -> anyhow::Result<Self> {
+        let mut client = client.clone();
+        client.set("isolation.level", "read_uncommitted");
         Ok(Self {
-            consumer: access::plain_consumer(client)
+            consumer: access::plain_consumer(&client)
                 .context("cannot open the client that asks for the state of logs")?,
         })
     }

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use super::status::{Partition, Pause, Snapshot};
-use super::waits::{Effect, Kind};
+use super::waits::{Effect, Kind, open_transaction};
 use crate::topic_partition::TopicPartition;
 
 /// One thing that waits.
@@ -335,6 +335,21 @@ impl Judge<'_> {
             || self.explained(partition, subject)
             || self.uncommitted(partition)
         {
+            return;
+        }
+        if position.stable.is_some_and(|stable| next >= stable) {
+            let cause = format!(
+                "an open transaction of another producer hides the messages from offset {next} to {end}"
+            );
+            let remedy = open_transaction(&partition.topic, partition.partition);
+            let words = (cause.as_str(), remedy.as_str());
+            self.add(
+                Kind::Reading,
+                Effect::NotReady,
+                subject,
+                partition.read,
+                words,
+            );
             return;
         }
         let cause = format!(

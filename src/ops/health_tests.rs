@@ -23,6 +23,7 @@ fn quiet(start: Instant) -> Partition {
         position: Position {
             next: Some(41),
             end: Some(41),
+            stable: Some(41),
             committed: Some(41),
         },
         pause: Pause::None,
@@ -43,7 +44,7 @@ fn busy(start: Instant) -> Partition {
 
 fn unread(start: Instant) -> Partition {
     let mut partition = quiet(start);
-    partition.position.end = Some(50);
+    (partition.position.end, partition.position.stable) = (Some(50), Some(50));
     partition
 }
 
@@ -154,6 +155,16 @@ fn rows(start: Instant) -> Vec<Row> {
             with(unread(start)),
             GREEN,
             not_live(Kind::Reading),
+        ),
+        (
+            "messages there, hidden by an open transaction",
+            {
+                let mut partition = unread(start);
+                partition.position.stable = Some(41);
+                with(partition)
+            },
+            GREEN,
+            not_ready(Kind::Reading),
         ),
         (
             "messages there, none read, as others have all memory",

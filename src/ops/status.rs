@@ -111,6 +111,8 @@ pub struct Position {
     pub next: Option<i64>,
     /// The next offset that the broker would assign to a new message, as last asked; `None` before the first answer.
     pub end: Option<i64>,
+    /// The last stable offset, as asked at that moment: what lies between it and `end` waits for the end of a transaction.
+    pub stable: Option<i64>,
     /// Up to where the broker confirmed a commit of this assignment.
     pub committed: Option<i64>,
 }

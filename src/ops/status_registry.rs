@@ -63,9 +63,10 @@ struct Numbers {
     /// When the pause began, or the last one ended; like all that follow, in milliseconds since the board's origin.
     paused: AtomicU64,
     progress: AtomicU64,
-    /// The next offset to read, the log's end and the confirmed commit; `i64::MIN` while unknown.
+    /// The next offset to read, the log's end, its last stable offset and the confirmed commit; `i64::MIN` while unknown.
     next: AtomicI64,
     end: AtomicI64,
+    stable: AtomicI64,
     committed: AtomicI64,
     read_at: AtomicU64,
     confirmed: AtomicU64,
@@ -251,6 +252,7 @@ impl StatusRegistry {
             progress: AtomicU64::new(millis(self.origin, now)),
             next: AtomicI64::new(i64::MIN),
             end: AtomicI64::new(i64::MIN),
+            stable: AtomicI64::new(i64::MIN),
             committed: AtomicI64::new(i64::MIN),
             read_at: AtomicU64::new(millis(self.origin, now)),
             confirmed: AtomicU64::new(millis(self.origin, now)),
@@ -299,6 +301,7 @@ impl StatusRegistry {
                 position: Position {
                     next: known(&numbers.next),
                     end: known(&numbers.end),
+                    stable: known(&numbers.stable),
                     committed: known(&numbers.committed),
                 },
                 pause: Pause::of_number(numbers.pause.load(Relaxed)),
@@ -355,6 +358,7 @@ impl StatusWatch {
         let unset = |offset: Option<i64>| offset.unwrap_or(i64::MIN);
         numbers.next.store(unset(position.next), Relaxed);
         numbers.end.store(unset(position.end), Relaxed);
+        numbers.stable.store(unset(position.stable), Relaxed);
         numbers.committed.store(unset(position.committed), Relaxed);
     }
 }

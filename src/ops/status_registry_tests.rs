@@ -150,6 +150,7 @@ fn what_comes_after_everything_was_read_or_committed_gets_the_whole_time() {
     let position = |next, end, committed| Position {
         next: Some(next),
         end: Some(end),
+        stable: Some(end),
         committed: Some(committed),
     };
     feed.post(position(5, 5, 5), start);

@@ -27,6 +27,15 @@ pub enum Effect {
     NotLive,
 }
 
+/// What a person can do about an open transaction that hides messages of a partition.
+#[must_use]
+pub fn open_transaction(topic: &str, partition: i32) -> String {
+    format!(
+        "end the producer's transaction: `kafka-transactions.sh --bootstrap-server BROKER describe-producers --topic {topic} --partition \
+         {partition}` shows it, and `kafka-transactions.sh ... abort` ends one that its producer left open; nothing is lost meanwhile"
+    )
+}
+
 /// What kind of thing waits. The names are labels of metrics and part of the interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]

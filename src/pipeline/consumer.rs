@@ -155,9 +155,14 @@ impl ClientContext for Events {
                 .values()
                 .filter(|p| p.partition >= 0 && p.consumer_lag >= 0)
                 .map(|p| {
+                    // The client counts up to the last stable offset; what an open transaction hides lags too.
+                    let hidden = match p.ls_offset >= 0 {
+                        true => p.hi_offset.saturating_sub(p.ls_offset).max(0),
+                        false => 0,
+                    };
                     (
                         TopicPartition::new(&topic.topic, p.partition),
-                        p.consumer_lag,
+                        p.consumer_lag + hidden,
                     )
                 })
         });

@@ -29,8 +29,10 @@ pub struct Progress {
     /// Offset at which reading begins: the group's commit or the log's first offset, found by the watcher; or the start of
     /// another life, set by the consumer thread. -1 until then.
     begin: AtomicI64,
-    /// End offset of the log as the watcher last asked; -1 until then.
+    /// High watermark of the log as the watcher last asked; -1 until then.
     end: AtomicI64,
+    /// Last stable offset, as of the same moment; -1 until then.
+    stable: AtomicI64,
     /// Identity of the held topic that the worker rebuilt its index from; read by the consumer thread.
     held_topic: OnceLock<TopicId>,
     /// Wakes the worker to send without lingering; one request that came before is kept.
@@ -47,6 +49,7 @@ impl Progress {
             committed: AtomicI64::new(-1),
             begin: AtomicI64::new(-1),
             end: AtomicI64::new(-1),
+            stable: AtomicI64::new(-1),
             life: AtomicU32::new(0),
             held_topic: OnceLock::new(),
             flush: Notify::new(),
@@ -132,15 +135,22 @@ impl Progress {
             .compare_exchange(-1, offset, Ordering::AcqRel, Ordering::Acquire);
     }
 
-    /// End offset of the log, as the watcher last asked.
+    /// Last stable offset of the log, as the watcher last asked: what lies behind it waits for the end of a transaction.
+    #[must_use]
+    pub fn stable(&self) -> Option<i64> {
+        Some(self.stable.load(Ordering::Acquire)).filter(|offset| *offset >= 0)
+    }
+
+    /// High watermark of the log, as the watcher last asked.
     #[must_use]
     pub fn end(&self) -> Option<i64> {
         Some(self.end.load(Ordering::Acquire)).filter(|offset| *offset >= 0)
     }
 
-    /// The watcher's side of [`end`](Self::end).
-    pub fn set_end(&self, offset: i64) {
-        self.end.store(offset, Ordering::Release);
+    /// The watcher's side of [`end`](Self::end) and [`stable`](Self::stable).
+    pub fn set_end(&self, end: i64, stable: i64) {
+        self.stable.store(stable, Ordering::Release);
+        self.end.store(end, Ordering::Release);
     }
 
     /// Resolves when a flush was requested; a request made before the call is kept.

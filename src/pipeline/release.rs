@@ -143,6 +143,8 @@ pub enum Progress {
     Read,
     /// The client returned an error in place of a message; it goes on by itself.
     Failed(KafkaError),
+    /// Another producer's open transaction hides what lies from this offset on; it is read once the transaction has ended.
+    Hidden(i64),
 }
 
 /// The held index and marks of a partition, as an owner rebuilds them before it begins.
@@ -332,7 +334,17 @@ pub fn rebuild(
                     break;
                 }
             }
-            Some(Err(KafkaError::PartitionEOF(_))) => break,
+            Some(Err(KafkaError::PartitionEOF(_))) => {
+                // This reader is told the last stable offset.
+                let TopicPartition { topic, partition } = key;
+                let (_, stable) = consumer
+                    .fetch_watermarks(topic, *partition, CALL)
+                    .with_context(|| format!("cannot ask for the end of {key}"))?;
+                if stable >= end {
+                    break;
+                }
+                progress(Progress::Hidden(stable));
+            }
             Some(Err(error)) if is_of_data(&error) => {
                 next = place.behind(next, &error)?;
                 consumer = place.open(next)?;

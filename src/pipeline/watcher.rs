@@ -229,7 +229,12 @@ impl Watcher {
     }
 
     /// Asks for the first and the end offset of the assigned partitions.
-    fn look_at_ends(&self, client: &BaseConsumer) -> anyhow::Result<()> {
+    /// `uncommitted`: a client that reads uncommitted messages too, which is told high watermarks.
+    fn look_at_ends(
+        &self,
+        client: &BaseConsumer,
+        uncommitted: &BaseConsumer,
+    ) -> anyhow::Result<()> {
         let assigned: Assignment = Arc::clone(&self.assignment.borrow());
         let mut by_topic: HashMap<&str, Vec<&Progress>> = HashMap::new();
         for progress in assigned.iter() {
@@ -252,8 +257,13 @@ impl Watcher {
                 })
             };
             let partitions: Vec<&Progress> = partitions.into_iter().filter(leads).collect();
-            for (progress, end) in bounds(client, &partitions, Offset::End)? {
-                progress.set_end(end);
+            // This client is told last stable offsets.
+            let stable = bounds(client, &partitions, Offset::End)?;
+            let ends = bounds(uncommitted, &partitions, Offset::End)?;
+            for (progress, stable) in stable {
+                let end = ends.iter().find(|(of, _)| std::ptr::eq(*of, progress));
+                let end = end.map_or(stable, |(_, end)| *end);
+                progress.set_end(end.max(stable), stable);
             }
             let begins: Vec<&Progress> = partitions
                 .into_iter()

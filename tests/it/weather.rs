@@ -9,6 +9,7 @@ mod hostile_text;
 mod log_life;
 mod memory_bounds;
 mod odd_messages;
+mod open_transactions;
 mod positions;
 mod reload;
 mod reporting;

@@ -36,6 +36,7 @@ impl Reader {
             let position = Position {
                 next: progress.begin().map(|begin| begin.max(reached)),
                 end: progress.end(),
+                stable: progress.stable(),
                 committed: Some(partition.committed).filter(|offset| *offset >= 0),
             };
             partition.shown.post(position, now);

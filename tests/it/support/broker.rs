@@ -340,9 +340,26 @@ impl Broker {
 
     /// Writes a transaction of these messages to one partition, and commits or aborts it.
     pub fn transaction(&self, topic: &str, partition: i32, values: &[Vec<u8>], commits: bool) {
+        let producer = self.open_transaction(topic, partition, values);
+        match commits {
+            true => producer.commit_transaction(ASK),
+            false => producer.abort_transaction(ASK),
+        }
+        .expect("ended");
+    }
+
+    /// Writes these messages to one partition in a transaction that stays open; its producer ends it.
+    pub fn open_transaction(
+        &self,
+        topic: &str,
+        partition: i32,
+        values: &[Vec<u8>],
+    ) -> FutureProducer {
         let producer: FutureProducer = ClientConfig::new()
             .set("bootstrap.servers", &self.address)
             .set("transactional.id", format!("{topic}-writer"))
+            // The broker ends an older one by itself.
+            .set("transaction.timeout.ms", "600000")
             .create()
             .expect("a producer");
         producer.init_transactions(ASK).expect("transactions");
@@ -352,11 +369,7 @@ impl Broker {
                 FutureRecord::to(topic).partition(partition).payload(value);
             block_on(producer.send(message, ASK)).expect("the broker has it");
         }
-        match commits {
-            true => producer.commit_transaction(ASK),
-            false => producer.abort_transaction(ASK),
-        }
-        .expect("ended");
+        producer
     }
 
     /// Stops it in order, keeps an image of its disk as it is, and starts it again.

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::Found;
 use crate::ops::metrics::held as metrics;
 use crate::ops::status_registry::StatusRegistry;
-use crate::ops::waits::{Kind, Wait};
+use crate::ops::waits::{Kind, Wait, open_transaction};
 use crate::pipeline::held_topic::{self, NotAllowed};
 use crate::pipeline::release::{
     HeldPartition, Progress, Turn, UnreadableBatch, UnreadableMark, rebuild, rest,
@@ -154,6 +154,18 @@ impl Beginning {
                 let error = rights::named(error, topic, &place.kafka.group)
                     .context(format!("cannot read {topic}"));
                 self.publish(wait, Blocked::of(&error, place));
+            }
+            Progress::Hidden(stable) => {
+                drop(turn.take());
+                let TopicPartition { topic, partition } = &place.held;
+                let blocked = Blocked {
+                    kind: Kind::HeldTopic,
+                    cause: format!(
+                        "an open transaction of another producer hides the held records of {topic}/{partition} from offset {stable} on"
+                    ),
+                    remedy: open_transaction(topic, *partition),
+                };
+                self.publish(wait, blocked);
             }
         };
         let rebuilt = rebuild(place, &asker, &mut reading, &self.stop)?;
