@@ -9,21 +9,30 @@
 //! * Without an answer of the coordinator nothing is decided, and the count begins anew: a session begins anew too when a
 //!   coordinator comes back.
 //!
-//! Pure: facts and time are arguments. The watcher ([`super::watcher`]) asks the group ([`describe`]) and reports the loss.
+//! Pure: facts and time are arguments. The watcher ([`super::watcher`]) asks the group and reports the loss.
 
 use std::time::{Duration, Instant};
-
-pub mod describe;
 
 use crate::ops::status::Membership;
 
 /// What the coordinator says about the group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GroupState {
-    /// No rebalance is under way (`Stable`), or the group has no member (`Empty`, `Dead`, unknown).
+    /// No rebalance is under way (`Stable`), or the group has no member (`Empty`, `Dead`, not listed).
     Settled,
     /// Members are joining, or wait for their assignments.
     Rebalancing,
+}
+
+impl GroupState {
+    /// The meaning of a state's name in the Kafka protocol; a group that is not listed has the empty name.
+    #[must_use]
+    pub fn named(state: &str) -> Self {
+        match state {
+            "PreparingRebalance" | "CompletingRebalance" => Self::Rebalancing,
+            _ => Self::Settled,
+        }
+    }
 }
 
 /// How long the group has been settled without the consumer.
@@ -123,5 +132,18 @@ mod tests {
         let mut loss = MembershipLoss::new(SESSION, at(100));
         assert!(!loss.is_doubted(Some(&membership(false, at(0))), at(105)));
         assert!(loss.is_doubted(Some(&membership(false, at(0))), at(111)));
+    }
+    #[test]
+    fn states_of_the_protocol_have_a_meaning() {
+        for (name, state) in [
+            ("Stable", GroupState::Settled),
+            ("Empty", GroupState::Settled),
+            ("Dead", GroupState::Settled),
+            ("", GroupState::Settled),
+            ("PreparingRebalance", GroupState::Rebalancing),
+            ("CompletingRebalance", GroupState::Rebalancing),
+        ] {
+            assert_eq!(GroupState::named(name), state, "{name}");
+        }
     }
 }

@@ -18,12 +18,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::groups::GroupList;
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::{mpsc, watch};
 
 use super::fatal::Fatal;
 use super::kafka;
-use super::membership::{MembershipLoss, describe};
+use super::membership::{GroupState, MembershipLoss};
 use super::producer::Producer;
 use super::progress::Progress;
 use super::reader::Assignment;
@@ -128,11 +129,11 @@ impl Watcher {
                 asked = self.look_at_ends(&client);
                 ends_at = now + LOOK;
             }
-            if self.board.has_inputs() {
-                self.look_at_membership(&client, &mut loss);
-            } else {
+            if !self.board.has_inputs() {
                 // A consumer without a topic joins no group.
                 loss = MembershipLoss::new(session, now);
+            } else if asked.is_ok() {
+                self.look_at_membership(&client, &mut loss);
             }
             if asked.is_ok() {
                 answered_at = now;
@@ -217,8 +218,14 @@ impl Watcher {
         if !loss.is_doubted(membership.as_ref(), Instant::now()) {
             return;
         }
-        let answer = describe::state(client.client(), &self.kafka.group, CALL);
-        if loss.is_lost(answer.ok(), Instant::now()) {
+        // The admin interface would ask the coordinator alone, and its client aborts the process if the coordinator goes away meanwhile
+        // (librdkafka 2.12: the assertion `eonce->refcnt > 0`). A group whose brokers do not all answer is not judged.
+        let answer = client
+            .fetch_group_list(Some(&self.kafka.group), CALL)
+            .ok()
+            .filter(|_| !self.is_refused())
+            .and_then(|list| group_state(&list, &self.kafka.group));
+        if loss.is_lost(answer, Instant::now()) {
             let lost = Fatal::OutOfGroup {
                 group: self.kafka.group.clone(),
                 states: membership.map_or_else(String::new, |membership| membership.states),
@@ -226,6 +233,12 @@ impl Watcher {
             // Only the first reason matters; a full channel already holds one.
             let _ = self.fatal.try_send(lost.into());
         }
+    }
+
+    /// Whether the user has no right on the group: then the group is not listed, and another consumer would be refused too.
+    fn is_refused(&self) -> bool {
+        let waits = self.board.snapshot().waits;
+        waits.iter().any(|wait| wait.kind == Kind::Group)
     }
 
     /// Asks for the first and the end offset of the assigned partitions.
@@ -275,6 +288,16 @@ impl Watcher {
             }
         }
         Ok(())
+    }
+}
+
+/// The state of a group by the answers of all brokers; `None` of a group that is listed and could not be described.
+fn group_state(list: &GroupList, group: &str) -> Option<GroupState> {
+    let listed = list.groups().iter().find(|listed| listed.name() == group);
+    match listed.map(|listed| listed.state()) {
+        Some("") => None,
+        Some(state) => Some(GroupState::named(state)),
+        None => Some(GroupState::named("")),
     }
 }
 
