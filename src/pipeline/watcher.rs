@@ -1,7 +1,7 @@
 //! The watcher: asks the brokers which topics there are and where they end, so that standing still is told from having nothing
 //! to do (H1).
 //!
-//! Owns one thread and one client: its answers do not depend on the fetching that they are compared with. It publishes
+//! Owns one thread and two clients: their answers do not depend on the fetching that they are compared with. It publishes
 //!
 //! * brokers that do not answer, and input topics that do not exist, as waits on the board;
 //! * the first and the end offset of each assigned partition, to its [`Progress`];
@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::groups::GroupList;
-use rdkafka::{Offset, TopicPartitionList};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use tokio::sync::{mpsc, watch};
 
 use super::fatal::Fatal;
@@ -73,6 +73,14 @@ pub struct Running {
     stop: std_mpsc::Sender<()>,
 }
 
+/// The thread's clients. Dropped, they disconnect.
+struct Clients {
+    /// Reads committed messages, as the telemetry consumer does: the end of a log is its last stable offset.
+    committed: BaseConsumer,
+    /// Reads uncommitted messages too: the end of a log is its high watermark.
+    uncommitted: BaseConsumer,
+}
+
 /// The waits that the watcher has on the board.
 #[derive(Default)]
 struct Published {
@@ -88,23 +96,29 @@ impl Watcher {
     /// # Errors
     /// Settings that the client refuses, a pattern that is none, and a thread that cannot be started.
     pub fn start(self) -> anyhow::Result<Running> {
-        let client = self.open()?;
+        let clients = self.open()?;
         let (stop, ended) = std_mpsc::channel();
         std::thread::Builder::new()
             .name("watcher".to_owned())
-            .spawn(move || self.run(client, &ended))
+            .spawn(move || self.run(clients, &ended))
             .context("cannot start the watcher")?;
         Ok(Running { stop })
     }
 
-    /// Opens the thread's client. It does not join the group; the name is needed to ask for the group's committed offsets.
-    fn open(&self) -> anyhow::Result<BaseConsumer> {
+    /// Opens the thread's clients. They do not join the group; the name is needed to ask for the group's committed offsets.
+    fn open(&self) -> anyhow::Result<Clients> {
         let mut client = self.kafka.by_hand("watcher")?;
         client.set("group.id", &self.kafka.group);
-        access::plain_consumer(&client).context("cannot open the client of the watcher")
+        let open = |client: &ClientConfig| {
+            access::plain_consumer(client).context("cannot open the client of the watcher")
+        };
+        Ok(Clients {
+            committed: open(&client)?,
+            uncommitted: open(client.set("isolation.level", "read_uncommitted"))?,
+        })
     }
 
-    fn run(self, mut client: BaseConsumer, ended: &std_mpsc::Receiver<()>) {
+    fn run(self, mut clients: Clients, ended: &std_mpsc::Receiver<()>) {
         let session = Duration::from_millis(self.kafka.session_timeout_ms.into());
         let mut loss = MembershipLoss::new(session, Instant::now());
         let mut answered_at = Instant::now();
@@ -118,28 +132,29 @@ impl Watcher {
                 let _ = self.fatal.try_send(error.into());
             }
             // Errors of the client's connections come through its event queue.
-            poll::serve(&client, |_| {});
+            poll::serve(&clients.committed, |_| {});
+            poll::serve(&clients.uncommitted, |_| {});
             let now = Instant::now();
             let mut asked = Ok(());
             if now >= topics_at || !published.topics.is_empty() {
-                asked = self.look_at_topics(&client, &mut published.topics);
+                asked = self.look_at_topics(&clients.committed, &mut published.topics);
                 topics_at = now + refresh;
             }
             if asked.is_ok() && (now >= ends_at || published.broker.is_some()) {
-                asked = self.look_at_ends(&client);
+                asked = self.look_at_ends(&clients);
                 ends_at = now + LOOK;
             }
             if !self.board.has_inputs() {
                 // A consumer without a topic joins no group.
                 loss = MembershipLoss::new(session, now);
             } else if asked.is_ok() {
-                self.look_at_membership(&client, &mut loss);
+                self.look_at_membership(&clients.committed, &mut loss);
             }
             if asked.is_ok() {
                 answered_at = now;
             } else if now.saturating_duration_since(answered_at) > REOPEN {
                 match self.open() {
-                    Ok(opened) => (client, answered_at) = (opened, now),
+                    Ok(opened) => (clients, answered_at) = (opened, now),
                     // A password file may be away for a moment; the client that is open is kept.
                     Err(error) => {
                         tracing::warn!(
@@ -242,12 +257,8 @@ impl Watcher {
     }
 
     /// Asks for the first and the end offset of the assigned partitions.
-    /// `uncommitted`: a client that reads uncommitted messages too, which is told high watermarks.
-    fn look_at_ends(
-        &self,
-        client: &BaseConsumer,
-        uncommitted: &BaseConsumer,
-    ) -> anyhow::Result<()> {
+    fn look_at_ends(&self, clients: &Clients) -> anyhow::Result<()> {
+        let client = &clients.committed;
         let assigned: Assignment = Arc::clone(&self.assignment.borrow());
         let mut by_topic: HashMap<&str, Vec<&Progress>> = HashMap::new();
         for progress in assigned.iter() {
@@ -270,9 +281,8 @@ impl Watcher {
                 })
             };
             let partitions: Vec<&Progress> = partitions.into_iter().filter(leads).collect();
-            // This client is told last stable offsets.
             let stable = bounds(client, &partitions, Offset::End)?;
-            let ends = bounds(uncommitted, &partitions, Offset::End)?;
+            let ends = bounds(&clients.uncommitted, &partitions, Offset::End)?;
             for (progress, stable) in stable {
                 let end = ends.iter().find(|(of, _)| std::ptr::eq(*of, progress));
                 let end = end.map_or(stable, |(_, end)| *end);

@@ -39,8 +39,14 @@ fn records_held_behind_an_open_transaction_are_found_at_a_restart() {
 
     world.join();
     let wait = not_ready(&mut world.instances[0], "held_topic");
-    assert!(text(&wait, "cause").contains("open transaction"), "{wait:#}");
-    assert!(text(&wait, "remedy").contains("kafka-transactions.sh"), "{wait:#}");
+    assert!(
+        text(&wait, "cause").contains("open transaction"),
+        "{wait:#}"
+    );
+    assert!(
+        text(&wait, "remedy").contains("kafka-transactions.sh"),
+        "{wait:#}"
+    );
     import(&mut world, &fleet, |_| Some("active"));
     world.produced(10, &same);
     mirror.abort_transaction(ASK).expect("aborted");
@@ -64,7 +70,10 @@ fn an_open_transaction_in_the_input_is_named_and_lags() {
     let other = broker.open_transaction(&world.topic, 0, &[b"no record".to_vec()]);
     world.produced(300, &[]);
     let wait = not_ready(&mut world.instances[0], "reading");
-    assert!(text(&wait, "cause").contains("open transaction"), "{wait:#}");
+    assert!(
+        text(&wait, "cause").contains("open transaction"),
+        "{wait:#}"
+    );
     world.until("what is hidden lags", |world| {
         world.instances[0].metric("dig_ingest_partition_lag_messages") >= 300.0
     });
