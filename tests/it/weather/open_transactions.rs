@@ -35,7 +35,9 @@ fn records_held_behind_an_open_transaction_are_found_at_a_restart() {
     let mirror = broker.open_transaction(&topic, 0, &[b"no letter".to_vec()]);
     world.produced(40, &same);
     held(&mut world, 100.0);
-    world.leave(0);
+    let mut first = world.instances.remove(0);
+    first.signal("TERM");
+    first.succeeded();
 
     world.join();
     let wait = not_ready(&mut world.instances[0], "held_topic");
