@@ -126,7 +126,9 @@ fn released_through(broken: impl FnOnce(&mut World<'_>) -> u64) {
     let bound = world.arrived() + world.most_per_request + again;
     load.succeeded();
     world.accepts(30_000);
-    let ending = world.finish(bound);
+    // An instance that lost its session on a busy machine holds again what it had not committed: copies beyond the records there are.
+    let copies = u64::try_from(held(&world) - 30_000).unwrap_or(0);
+    let ending = world.finish(bound + copies);
     assert_eq!(ending.report["letters"]["held"], 0, "{:#}", ending.report);
 }
 
